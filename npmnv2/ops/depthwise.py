@@ -1,0 +1,157 @@
+"""Depthwise convolution: every tap is one number a channel, so space is mixed and channels are not.
+
+Read this file beside `conv.py`: the same names, the same lines in the same order, one operator different.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from npmnv2.ops.padding import pad_backward, pad_forward
+from npmnv2.shapes import Geometry, Padding, conv_geometry, taps
+from npmnv2.validate import Array, check_array, check_dout, check_length
+
+
+class DepthwiseCache(NamedTuple):
+    """What `depthwise_conv2d_backward` needs: the forward's arguments.
+
+    The padded image is not kept: padding again costs one copy, keeping it would cost the memory of a second input
+    for as long as the network runs. `x` and `w` are kept by reference, so do not write to them before the backward.
+    """
+
+    x: Array  # (N, H, W, C)
+    w: Array  # (KH, KW, C)
+    geometry: Geometry
+
+
+def depthwise_conv2d_forward(
+    x: Array, w: Array, stride: int = 1, padding: Padding = 0, dilation: int = 1
+) -> tuple[Array, DepthwiseCache]:
+    """Slide one spatial filter over each channel; channels never mix.
+
+    For every image n, output pixel (y, x) and channel c, with stride s, dilation d and the zero-padded input xp::
+
+        out[n, y, x, c] = sum_ij  xp[n, s*y + d*i, s*x + d*j, c] * w[i, j, c]
+
+    It is the standard convolution whose tap matrices are diagonal: ``w_standard[i, j] = diag(w[i, j])``.
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, H, W, C)
+        Images, float32 or float64. N may be 0.
+    w : ndarray of shape (KH, KW, C)
+        One filter a channel, in the dtype of `x`.
+    stride : int
+        Pixels from one window to the next.
+    padding : int, ((top, bottom), (left, right)) or "same"
+        Zeros around the image; ``"same"`` as TensorFlow computes it (`shapes.same_padding`).
+    dilation : int
+        Pixels from one tap to the next.
+
+    Returns
+    -------
+    out : ndarray of shape (N, OH, OW, C)
+        In the dtype of `x`.
+    cache : DepthwiseCache
+        For `depthwise_conv2d_backward`.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit: rank, channels of `w`, kernel larger than the padded image, stride or dilation below 1.
+    TypeError
+        If `x` is not a float array, or `w` has another dtype.
+
+    Notes
+    -----
+    N*OH*OW * KH*KW * C multiply-adds, M times fewer than the standard convolution with M filters. At least
+    N*(H*W + OH*OW)*C values move for them: about one byte a multiply-add in float32 at 3x3, stride 1, so memory
+    traffic, not arithmetic, sets the time.
+
+    References
+    ----------
+    .. [1] Howard et al., "MobileNets", arXiv:1704.04861, section 3.1, equation (3).
+
+    Examples
+    --------
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1))
+    >>> out, cache = depthwise_conv2d_forward(x, w)
+    >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
+    [[8.0, 12.0], [20.0, 24.0]]
+    """
+    x = check_array(x, "x", "N H W C")
+    w = check_array(w, "w", "KH KW C", like=x)
+    check_length(w, "w", 2, x.shape[3], "the channels of x")
+    N, H, W, C = x.shape
+    KH, KW, C = w.shape
+    geometry = conv_geometry(H, W, KH, KW, stride, padding, dilation)
+
+    xp, _ = pad_forward(x, geometry.pads)
+    out = np.zeros((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
+    for i, j, window in taps(geometry):
+        tap = xp[window]  # a view: (N, OH, OW, C)
+        out += tap * w[i, j]
+    return out, DepthwiseCache(x, w, geometry)
+
+
+def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array, Array]:
+    """Push a gradient back through one spatial filter per channel.
+
+    Each product of the forward sends `dout` to both of its factors::
+
+        dw[i, j, c]                      = sum_nyx xp[n, s*y + d*i, s*x + d*j, c] * dout[n, y, x, c]
+        dxp[n, s*y + d*i, s*x + d*j, c] += w[i, j, c] * dout[n, y, x, c]
+
+    `dx` is `dxp` with the padding cut off.
+
+    Parameters
+    ----------
+    dout : ndarray of shape (N, OH, OW, C)
+        dL/d(out), in the dtype of the forward input.
+    cache : DepthwiseCache
+        The second value of `depthwise_conv2d_forward`. Not modified.
+
+    Returns
+    -------
+    dx : ndarray of shape (N, H, W, C)
+        dL/dx, summed over every window that saw the pixel; 0 where no window did.
+    dw : ndarray of shape (KH, KW, C)
+        dL/dw, summed (not averaged) over N, OH, OW.
+
+    Raises
+    ------
+    ValueError
+        If `dout.shape` is not the shape the forward returned.
+    TypeError
+        If `dout.dtype` differs from the forward dtype.
+
+    Notes
+    -----
+    2 * N*OH*OW * KH*KW * C multiply-adds, twice the forward.
+
+    References
+    ----------
+    .. [1] docs/derivations.md, "Depthwise convolution".
+
+    Examples
+    --------
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((3, 3, 1))
+    >>> out, cache = depthwise_conv2d_forward(x, w, padding=1)
+    >>> dx, dw = depthwise_conv2d_backward(np.ones_like(out), cache)
+    >>> dx[0, :, :, 0].astype(int).tolist()       # how many windows saw each pixel
+    [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
+    """
+    x, w, geometry = cache
+    N, H, W, C = x.shape
+    KH, KW, C = w.shape
+    dout = check_dout(dout, (N, geometry.OH, geometry.OW, C), x)
+
+    xp, pad_cache = pad_forward(x, geometry.pads)
+    dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
+    dw = np.zeros(w.shape, dout.dtype)  # (KH, KW, C)
+    for i, j, window in taps(geometry):
+        tap = xp[window]
+        # forward was: out += tap * w[i, j]
+        dw[i, j] = np.einsum("nyxc,nyxc->c", tap, dout)
+        dxp[window] += dout * w[i, j]
+    return pad_backward(dxp, pad_cache), dw

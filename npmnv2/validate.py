@@ -25,7 +25,8 @@ def check_array(value: object, name: str, axes: str, *, like: Array | None = Non
     name : str
         The argument's name, for the message.
     axes : str
-        The axes it must have, as they are written in docstrings: ``"N H W C"``; ``"... C"`` takes any number before C.
+        The axes it must have, as they are written in docstrings: ``"N H W C"``; ``"... C"`` takes any number before C, ``"..."``
+        any number at all.
     like : ndarray, optional
         Another argument whose dtype this one must have: results are never silently promoted.
     compiled : bool
@@ -49,9 +50,9 @@ def check_array(value: object, name: str, axes: str, *, like: Array | None = Non
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array; was {type(value).__name__}")
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain NumPy array: the mask of a MaskedArray would be ignored; fill it first")
+        raise TypeError(f"{name} must be a plain NumPy array; was a MaskedArray, whose mask would be ignored")
     if value.dtype not in _REAL and (compiled or value.dtype != _COMPLEX):
-        raise TypeError(f"{name} must be float32 or float64; was {value.dtype.name if value.dtype.isnative else value.dtype.str}")
+        raise TypeError(f"{name} must be float32 or float64; was {value.dtype}")
     names = axes.split()
     if names[0] == "...":
         if value.ndim < len(names):
@@ -95,7 +96,7 @@ def check_dout(dout: object, shape: tuple[int, ...], like: Array, *, compiled: b
     if not isinstance(dout, np.ndarray):
         raise TypeError(f"dout must be a NumPy array; was {type(dout).__name__}")
     if isinstance(dout, np.ma.MaskedArray):
-        raise TypeError("dout must be a plain NumPy array: the mask of a MaskedArray would be ignored; fill it first")
+        raise TypeError("dout must be a plain NumPy array; was a MaskedArray, whose mask would be ignored")
     if dout.shape != shape:
         raise ValueError(f"dout must have the shape of the forward's output, {shape}; was {dout.shape}")
     if dout.dtype != like.dtype and (compiled or dout.dtype != _COMPLEX):

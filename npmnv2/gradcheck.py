@@ -1,0 +1,311 @@
+"""Is this gradient right? Three independent ways to find out, for your own functions too. Knows NumPy only.
+
+Three lines check an operation written in the style of this package (``forward(...) -> out, cache`` and
+``backward(dout, cache) -> gradients``)::
+
+    from npmnv2 import gradcheck
+    errors = gradcheck.check(my_forward, my_backward, x, w)
+    print(errors)                          # (('dx', 3e-14), ('dw', 8e-14)), or an AssertionError that says which is wrong
+
+1. *Finite differences*: nudge every input up and down and watch the output. Exact for a linear function but for
+   rounding, so a **large** step is right there (1e-2 gives about 1e-13; the customary 1e-6 only 1e-9).
+2. *Complex step*: for a function that is smooth, ``f(x + ih) = f(x) + ih f'(x) + O(h^2)``; the imaginary part is the
+   derivative with no subtraction at all, so h can be 1e-30 and the error is rounding alone.
+3. *Adjoint identity*: a backward pass is the transpose of the derivative, so ``<dout, J v> = <J^T dout, v>`` for every
+   v. One forward and one backward check it at any size, where nudging each of a million inputs would never end.
+
+The upstream gradient `dout` is random, never ones: through batch norm the true dx of ones is zero, and a backward that
+returned zeros would pass.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Function = Callable[..., Any]
+
+
+def relative_error(a: Array, b: Array) -> float:
+    """The largest difference between two arrays, relative to the largest value in either.
+
+    ::
+
+        max |a - b| / max(max |a|, max |b|)
+
+    Relative to the largest value, not elementwise: an element that is 0 up to rounding has no relative error worth the
+    name. NaN anywhere, or different shapes, give infinity, so that no comparison passes by accident.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        Of the same shape.
+
+    Returns
+    -------
+    float
+        0 for equal arrays (two arrays of zeros, or empty ones, too).
+
+    Examples
+    --------
+    >>> relative_error(np.array([1.0, 100.0]), np.array([1.0, 101.0])).__round__(4)
+    0.0099
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        return float("inf")
+    if a.size == 0:
+        return 0.0
+    difference = float(np.abs(a - b).max())
+    if not np.isfinite(difference):
+        return float("inf")
+    scale = max(float(np.abs(a).max()), float(np.abs(b).max()))
+    return difference / scale if scale else 0.0
+
+
+def numerical_gradient(f: Function, x: Array, dout: Array, step: float = 1e-2) -> Array:
+    """The gradient of ``sum(f(x) * dout)`` by central differences.
+
+    ::
+
+        dx[k] = sum( dout * (f(x + step * e_k) - f(x - step * e_k)) ) / (2 * step)
+
+    Parameters
+    ----------
+    f : callable
+        From an array to an array of the shape of `dout`.
+    x : ndarray of float64
+        Restored when done, to the bit.
+    dout : ndarray
+        Upstream gradient; random, not ones.
+    step : float
+        1e-2 for a linear `f` (exact but for rounding), about 1e-5 for a curved one.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    Notes
+    -----
+    2 * x.size evaluations of f.
+
+    Examples
+    --------
+    >>> numerical_gradient(lambda x: 3 * x, np.array([5.0]), np.array([2.0])).round(9).item()
+    6.0
+    """
+    x = x.astype(np.float64)  # a copy, nudged in place
+    dx = np.empty_like(x)
+    for k in np.ndindex(x.shape):
+        original = x[k]
+        x[k] = original + step
+        up = np.array(f(x))
+        x[k] = original - step
+        down = np.array(f(x))
+        x[k] = original
+        dx[k] = np.sum((up - down) * dout) / (2 * step)
+    return dx
+
+
+def complex_step_gradient(f: Function, x: Array, dout: Array, step: float = 1e-30) -> Array:
+    """The gradient of ``sum(f(x) * dout)`` by the complex step: exact to rounding for a smooth `f`.
+
+    ::
+
+        dx[k] = sum( dout * imag(f(x + i * step * e_k)) ) / step
+
+    Parameters
+    ----------
+    f : callable
+        Must accept complex128 and be analytic where it is evaluated: sums, products, powers, exp, sqrt. No ``abs``, no
+        ``max`` of the complex values themselves.
+    x : ndarray of float64
+    dout : ndarray
+        Upstream gradient; random, not ones.
+    step : float
+        Any tiny number: nothing is subtracted, so nothing cancels.
+
+    Returns
+    -------
+    ndarray, the shape of x
+
+    References
+    ----------
+    .. [1] Squire and Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998.
+
+    Examples
+    --------
+    >>> complex_step_gradient(np.exp, np.array([0.0]), np.array([1.0])).item()
+    1.0
+    """
+    z = x.astype(np.complex128)
+    dx = np.empty(x.shape, np.float64)
+    for k in np.ndindex(x.shape):
+        original = z[k]
+        z[k] = original + 1j * step
+        dx[k] = np.sum(np.asarray(f(z)).imag * dout) / step
+        z[k] = original
+    return dx
+
+
+def adjoint_error(dout: Array, Jv: Array, JT_dout: Sequence[Array], v: Sequence[Array]) -> float:
+    """How far ``<dout, J v>`` is from ``<J^T dout, v>``, relative to the sizes that meet in the sums.
+
+    For a function linear in one argument, J v is the forward of v itself, so one forward and one backward suffice.
+
+    Parameters
+    ----------
+    dout : ndarray
+        Random upstream gradient.
+    Jv : ndarray, the shape of dout
+        The derivative of the forward in the direction v.
+    JT_dout : sequence of ndarray
+        What the backward returned for `dout`.
+    v : sequence of ndarray
+        The direction, one array for each of JT_dout.
+
+    Returns
+    -------
+    float
+        ``|a - b| / (sum|dout * Jv| + sum|JT_dout * v|) * sqrt(dout.size)``: rounding in sums of n terms grows about as
+        sqrt(n), cancellation between them does not count.
+
+    Examples
+    --------
+    >>> x, w = np.array([[1.0, 2.0]]), np.array([[3.0], [5.0]])
+    >>> adjoint_error(np.ones((1, 1)), x @ w, [np.ones((1, 1)) @ w.T], [x])
+    0.0
+    """
+    left = float(np.sum(dout * Jv, dtype=np.float64))
+    right = sum(float(np.sum(g * d, dtype=np.float64)) for g, d in zip(JT_dout, v, strict=True))
+    size = float(np.abs(dout * Jv).sum(dtype=np.float64))
+    size += sum(float(np.abs(g * d).sum(dtype=np.float64)) for g, d in zip(JT_dout, v, strict=True))
+    if not np.isfinite(size):
+        return float("inf")
+    return abs(left - right) * float(np.sqrt(max(dout.size, 1))) / size if size else 0.0
+
+
+def away_from_kinks(x: Array, kinks: Sequence[float] = (0.0, 6.0), margin: float = 0.05) -> Array:
+    """Move values that lie within `margin` of a kink out of its way, since no difference across a kink is a derivative.
+
+    Parameters
+    ----------
+    x : ndarray
+    kinks : sequence of float
+        ReLU6's by default.
+    margin : float
+        More than the step of the differences.
+
+    Returns
+    -------
+    ndarray
+        A copy of x in which no value is nearer than `margin` to a kink.
+
+    Examples
+    --------
+    >>> away_from_kinks(np.array([-1.0, 0.01, 3.0, 5.99])).tolist()
+    [-1.0, 0.05, 3.0, 5.95]
+    """
+    x = x.copy()
+    for kink in kinks:
+        near = np.abs(x - kink) < margin
+        x[near] = kink + np.where(x[near] >= kink, margin, -margin)
+    return x
+
+
+def check(
+    forward: Function,
+    backward: Function,
+    *inputs: Array,
+    method: str = "differences",
+    step: float | None = None,
+    tolerance: float | None = None,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+) -> tuple[tuple[str, float], ...]:
+    """Compare every gradient that `backward` returns with a numerical one.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*inputs) -> (out, cache)``, or just ``out`` if there is no cache.
+    backward : callable
+        ``backward(dout, cache) -> gradients``, one for each input, in order; None for an input without a gradient.
+        Without a cache it is called as ``backward(dout)``.
+    *inputs : ndarray of float64
+        Small ones: every element is nudged.
+    method : "differences" or "complex"
+        Central differences suit everything; the complex step is exact, for smooth functions.
+    step : float, optional
+        Default 1e-2 for differences, which is right for linear functions; use about 1e-5 for curved ones.
+    tolerance : float, optional
+        Default 1e-7 for differences, 1e-12 for the complex step. Linear functions reach 1e-11.
+    seed : int
+        For the random upstream gradient.
+    names : sequence of str, optional
+        How to call the inputs in the result.
+
+    Returns
+    -------
+    tuple of (name, error)
+        The `relative_error` of each gradient.
+
+    Raises
+    ------
+    AssertionError
+        If a gradient has the wrong shape or is off by more than `tolerance`; the message says which and by how much.
+    ValueError, TypeError
+        For an unknown method or inputs that are not float64 arrays.
+
+    Examples
+    --------
+    >>> from npmnv2.ops import linear_backward, linear_forward
+    >>> rng = np.random.default_rng(0)
+    >>> x, w, b = rng.normal(size=(2, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
+    >>> [name for name, error in check(linear_forward, linear_backward, x, w, b, tolerance=1e-11, names="xwb")]
+    ['dx', 'dw', 'db']
+    """
+    methods = {"differences": (numerical_gradient, 1e-2, 1e-7), "complex": (complex_step_gradient, 1e-30, 1e-12)}
+    if method not in methods:
+        raise ValueError(f'method must be "differences" or "complex"; was {method!r}')
+    gradient, default_step, default_tolerance = methods[method]
+    step = default_step if step is None else step
+    tolerance = default_tolerance if tolerance is None else tolerance
+    names = [f"input{k}" for k in range(len(inputs))] if names is None else list(names)
+    if len(names) != len(inputs):
+        raise ValueError(f"names must name all {len(inputs)} inputs; was {names!r}")
+    for name, value in zip(names, inputs, strict=True):
+        if not isinstance(value, np.ndarray) or value.dtype != np.float64:
+            raise TypeError(f"{name} must be a float64 array, for differences to mean something; was {_kind(value)}")
+
+    out, *cache = _as_tuple(forward(*inputs))
+    dout = np.random.default_rng(seed).normal(size=np.shape(out))
+    gradients = _as_tuple(backward(dout, *cache))
+    if len(gradients) != len(inputs):
+        raise AssertionError(f"backward returned {len(gradients)} gradients for {len(inputs)} inputs")
+
+    errors = []
+    for k, (name, value, analytic) in enumerate(zip(names, inputs, gradients, strict=True)):
+        if analytic is None:
+            continue
+        if np.shape(analytic) != value.shape:
+            raise AssertionError(f"d{name} must have the shape of {name}, {value.shape}; was {np.shape(analytic)}")
+
+        def of_one(changed: Array, k: int = k) -> Any:
+            return _as_tuple(forward(*inputs[:k], changed, *inputs[k + 1 :]))[0]
+
+        error = relative_error(analytic, gradient(of_one, value, dout, step))
+        if not error <= tolerance:
+            raise AssertionError(f"d{name} is wrong: relative error {error:.1e}, allowed {tolerance:.0e} ({method})")
+        errors.append((f"d{name}", error))
+    return tuple(errors)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """`value` if it is a plain tuple, else a tuple of it alone (a cache is a NamedTuple, but never comes alone)."""
+    return value if type(value) is tuple else (value,)
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__

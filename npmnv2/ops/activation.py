@@ -1,0 +1,168 @@
+"""ReLU and ReLU6. Both have kinks, and what the gradient is there is stated and tested, not left to chance."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from npmnv2.validate import Array, check_array, check_dout
+
+
+class ActivationCache(NamedTuple):
+    """What the backward needs: the *output*, not the input.
+
+    Both give the same mask, but the output stays in memory anyway as the next layer's input; keeping the input would
+    keep a second array of that size alive.
+    """
+
+    out: Array
+
+
+def relu6(x: Array) -> Array:
+    """Clip to [0, 6], NaN stays NaN; of a complex number, by its real part (for the complex step).
+
+    Examples
+    --------
+    >>> relu6(np.array([-1.0, 3.0, 7.0])).tolist()
+    [0.0, 3.0, 6.0]
+    """
+    if np.iscomplexobj(x):
+        return np.where((x.real <= 0) | (x.real >= 6), np.clip(x.real, 0, 6), x)
+    return np.clip(x, 0, 6)
+
+
+def relu_forward(x: Array) -> tuple[Array, ActivationCache]:
+    """Set negative values to zero: ``out = max(x, 0)``.
+
+    Parameters
+    ----------
+    x : ndarray of any shape with at least one axis
+
+    Returns
+    -------
+    out : ndarray, the shape and dtype of `x`
+    cache : ActivationCache
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad `x` (`validate.check_array`).
+
+    Notes
+    -----
+    No multiply-adds; reads x and writes out once.
+
+    Examples
+    --------
+    >>> relu_forward(np.array([-1.0, 0.0, 7.0]))[0].tolist()
+    [0.0, 0.0, 7.0]
+    """
+    x = check_array(x, "x", "...")
+    out = np.where(x.real <= 0, x.dtype.type(0), x)  # not np.maximum: this also serves the complex step; NaN passes
+    return out, ActivationCache(out)
+
+
+def relu_backward(dout: Array, cache: ActivationCache) -> Array:
+    """Let the gradient through where x was positive; at x = 0 it is defined to be 0.
+
+    ::
+
+        dx = dout  where x > 0,    0  where x <= 0
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    cache : ActivationCache
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dout` has not the shape and dtype of the forward's output.
+
+    Examples
+    --------
+    >>> out, cache = relu_forward(np.array([-1.0, 0.0, 7.0]))
+    >>> relu_backward(np.array([5.0, 5.0, 5.0]), cache).tolist()
+    [0.0, 0.0, 5.0]
+    """
+    out = cache.out
+    dout = check_dout(dout, out.shape, out)
+    # forward was: out = max(x, 0)
+    return np.where(out.real <= 0, dout.dtype.type(0), dout)
+
+
+def relu6_forward(x: Array) -> tuple[Array, ActivationCache]:
+    """Clip to [0, 6]: ``out = min(max(x, 0), 6)``.
+
+    The upper bound keeps activations in a small fixed range, which is what low-precision arithmetic wants.
+
+    Parameters
+    ----------
+    x : ndarray of any shape with at least one axis
+
+    Returns
+    -------
+    out : ndarray, the shape and dtype of `x`
+    cache : ActivationCache
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad `x` (`validate.check_array`).
+
+    Notes
+    -----
+    No multiply-adds; reads x and writes out once.
+
+    References
+    ----------
+    .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 4: "robustness when used with low-precision
+           computation".
+
+    Examples
+    --------
+    >>> relu6_forward(np.array([-1.0, 3.0, 7.0]))[0].tolist()
+    [0.0, 3.0, 6.0]
+    """
+    x = check_array(x, "x", "...")
+    out = relu6(x)
+    return out, ActivationCache(out)
+
+
+def relu6_backward(dout: Array, cache: ActivationCache) -> Array:
+    """Let the gradient through where x was strictly between 0 and 6; at the kinks 0 and 6 it is defined to be 0.
+
+    ::
+
+        dx = dout  where 0 < x < 6,    0  where x <= 0 or x >= 6
+
+    PyTorch and TensorFlow choose the same. (A NaN is on neither side of a kink, so there `dout` passes.)
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    cache : ActivationCache
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dout` has not the shape and dtype of the forward's output.
+
+    Examples
+    --------
+    >>> out, cache = relu6_forward(np.array([-1.0, 0.0, 3.0, 6.0, 7.0]))
+    >>> relu6_backward(np.array([5.0, 5.0, 5.0, 5.0, 5.0]), cache).tolist()
+    [0.0, 0.0, 5.0, 0.0, 0.0]
+    """
+    out = cache.out
+    dout = check_dout(dout, out.shape, out)
+    # forward was: out = min(max(x, 0), 6)
+    blocked = (out.real <= 0) | (out.real >= 6)
+    return np.where(blocked, dout.dtype.type(0), dout)

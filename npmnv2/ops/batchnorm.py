@@ -1,0 +1,434 @@
+"""Batch normalisation: training, its gradient twice (step by step, then in closed form), and inference.
+
+Channels are the last axis, so the affine part is ``xhat * gamma + beta`` with no reshape. Training and inference
+are two functions, not one with a flag: they compute different things and have different gradients.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from npmnv2.ops.activation import relu6
+from npmnv2.validate import Array, check_array, check_dout, check_length
+
+
+class BatchNormCache(NamedTuple):
+    """What the backward passes need.
+
+    `xhat` is not kept: it is ``(x - mean) * inv_std``, two cheap operations on an `x` that is here anyway, and would
+    cost as much memory as `x`. Neither is the mask of a ReLU6 that follows (`batchnorm_relu6_forward`).
+    """
+
+    x: Array  # (..., C)
+    gamma: Array  # (C,)
+    beta: Array  # (C,)
+    eps: float
+    mean: Array  # (C,), of this batch
+    inv_std: Array  # (C,), 1 / sqrt(var + eps)
+    var: Array  # (C,), of this batch, biased: divided by the count, not by the count minus 1
+
+
+def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
+    """Normalise each channel by the statistics of this batch, then scale and shift it.
+
+    With m = N*H*W values a channel::
+
+        mean = sum(x) / m
+        var  = sum((x - mean)^2) / m
+        xhat = (x - mean) / sqrt(var + eps)
+        out  = gamma * xhat + beta
+
+    Parameters
+    ----------
+    x : ndarray of shape (N, H, W, C), or (..., C)
+        Statistics are taken over every axis but the last.
+    gamma, beta : ndarray of shape (C,)
+        Scale and shift, in the dtype of `x`.
+    eps : float
+        Keeps the division finite; 1e-5 in PyTorch, 1e-3 in TensorFlow and Keras, and the difference matters
+        (docs/layouts.md).
+
+    Returns
+    -------
+    out : ndarray, the shape and dtype of `x`
+    cache : BatchNormCache
+        Its `mean` and `var` are the batch statistics (`var` biased), for running averages.
+
+    Raises
+    ------
+    ValueError
+        If `x` holds no values to average, a length differs from C, or `eps` is negative.
+    TypeError
+        If `x` is not a float array, or a parameter has another dtype.
+
+    Notes
+    -----
+    No multiply-adds by the papers' convention. Reads x twice and writes out once: memory traffic sets the time. Sums
+    are accumulated in float64: a float32 sum of 100,352 values (batch 8 at 112x112) loses two to three digits.
+
+    References
+    ----------
+    .. [1] Ioffe and Szegedy, "Batch normalization", arXiv:1502.03167, algorithm 1.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [3.0]])
+    >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1), eps=0.0)
+    >>> out.ravel().tolist(), cache.mean.item(), cache.var.item()
+    ([-1.0, 1.0], 2.0, 1.0)
+    """
+    x, gamma, beta = _check(x, gamma, beta, eps)
+    axes = tuple(range(x.ndim - 1))  # all but the channels
+    wide = np.promote_types(x.dtype, np.float64)
+    if x.size == 0:
+        raise ValueError(f"x must hold at least one value a channel to average; its shape was {x.shape}")
+
+    mean = x.mean(axis=axes, dtype=wide)  # (C,)
+    centered = x - mean.astype(x.dtype)
+    # the second term is what rounding `mean` to x's dtype left in `centered`; in exact arithmetic it is 0
+    var = (centered * centered).mean(axis=axes, dtype=wide) - centered.mean(axis=axes, dtype=wide) ** 2  # (C,)
+    inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
+    xhat = centered * inv_std
+    out = xhat * gamma + beta
+    return out, BatchNormCache(x, gamma, beta, float(eps), mean.astype(x.dtype), inv_std, var.astype(x.dtype))
+
+
+def batchnorm_backward_steps(dout: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
+    """The gradient of `batchnorm_forward`, one operation a line: the slow form, to be read first.
+
+    The forward, broken into single operations, stands beside its mirror image; read the backward from its first line
+    down and the forward from its last line up. `batchnorm_backward` is the closed form that this collapses into, and
+    a test holds the two together.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    cache : BatchNormCache
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+    dgamma, dbeta : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dout` has not the shape and dtype of the forward's output.
+
+    References
+    ----------
+    .. [1] docs/derivations.md, "Batch normalisation, step by step".
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [3.0], [8.0]])
+    >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1))
+    >>> dx, dgamma, dbeta = batchnorm_backward_steps(np.array([[1.0], [0.0], [2.0]]), cache)
+    >>> dbeta.item(), bool(abs(dx.sum()) < 1e-12)         # a shift of x changes nothing, so dx sums to 0
+    (3.0, True)
+    """
+    x, gamma = cache.x, cache.gamma
+    dout = check_dout(dout, x.shape, x)
+    axes = tuple(range(x.ndim - 1))
+    m = x.size // x.shape[-1]  # values a channel
+
+    # the forward, one operation a line
+    mean = x.sum(axis=axes) / m  # (C,)
+    centered = x - mean  # (..., C)
+    squared = centered * centered  # (..., C)
+    var = squared.sum(axis=axes) / m  # (C,)
+    std = np.sqrt(var + cache.eps)  # (C,)
+    inv_std = 1 / std  # (C,)
+    xhat = centered * inv_std  # (..., C)
+
+    # forward was: out = xhat * gamma + beta
+    dbeta = dout.sum(axis=axes)
+    dgamma = (dout * xhat).sum(axis=axes)
+    dxhat = dout * gamma
+    # forward was: xhat = centered * inv_std
+    dcentered = dxhat * inv_std
+    dinv_std = (dxhat * centered).sum(axis=axes)
+    # forward was: inv_std = 1 / std
+    dstd = -dinv_std / std**2
+    # forward was: std = sqrt(var + eps)
+    dvar = dstd / (2 * std)
+    # forward was: var = squared.sum() / m
+    dsquared = dvar / m  # the same for every value: (C,), broadcast
+    # forward was: squared = centered * centered
+    dcentered = dcentered + 2 * centered * dsquared
+    # forward was: centered = x - mean
+    dx = dcentered
+    dmean = -dcentered.sum(axis=axes)
+    # forward was: mean = x.sum() / m
+    dx = dx + dmean / m
+    return dx, dgamma, dbeta
+
+
+def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
+    """The gradient of `batchnorm_forward` in closed form: two sums, then one pass.
+
+    ::
+
+        dbeta  = sum(dout)
+        dgamma = sum(dout * xhat)
+        dx     = gamma * inv_std * (dout - dbeta / m - xhat * dgamma / m)
+
+    Read it as a projection: the forward ignores the mean and the scale of a channel, so the backward removes from
+    `dout` its part along the constant direction (``dbeta / m``) and along `xhat` itself (``xhat * dgamma / m``).
+    In particular a constant `dout` gives dx = 0, which is why no test may use one.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    cache : BatchNormCache
+        The second value of `batchnorm_forward`. Not modified.
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+    dgamma, dbeta : ndarray of shape (C,)
+        Summed over every axis but the last.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dout` has not the shape and dtype of the forward's output.
+
+    Notes
+    -----
+    Reads x and dout twice and writes dx once. When eps > 0 the formula still holds exactly: inv_std carries the eps.
+
+    References
+    ----------
+    .. [1] docs/derivations.md, "Batch normalisation, closed form".
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [3.0], [8.0]])
+    >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1))
+    >>> dout = np.array([[1.0], [0.0], [2.0]])
+    >>> np.allclose(batchnorm_backward(dout, cache)[0], batchnorm_backward_steps(dout, cache)[0])
+    True
+    """
+    x, gamma = cache.x, cache.gamma
+    dout = check_dout(dout, x.shape, x)
+    axes = tuple(range(x.ndim - 1))
+    wide = np.promote_types(dout.dtype, np.float64)
+    m = x.size // x.shape[-1]
+
+    xhat = (x - cache.mean) * cache.inv_std
+    dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)
+    dgamma = (dout * xhat).sum(axis=axes, dtype=wide).astype(dout.dtype)
+    dx = (gamma * cache.inv_std) * (dout - dbeta / m - xhat * (dgamma / m))
+    return dx, dgamma, dbeta
+
+
+def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:
+    """Normalise by fixed statistics, usually running averages: an affine map, the same for every batch.
+
+    ::
+
+        out = gamma * (x - mean) / sqrt(var + eps) + beta
+
+    Parameters
+    ----------
+    x : ndarray of shape (..., C)
+    gamma, beta, mean, var : ndarray of shape (C,)
+        In the dtype of `x`; `var` not negative.
+    eps : float
+        The one the statistics were trained with.
+
+    Returns
+    -------
+    out : ndarray, the shape and dtype of `x`
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a length, dtype or sign that does not fit.
+
+    Notes
+    -----
+    Because it is affine it can be folded into the convolution before it: see docs/derivations.md, "Folding".
+
+    References
+    ----------
+    .. [1] Ioffe and Szegedy, arXiv:1502.03167, algorithm 2, step 11.
+
+    Examples
+    --------
+    >>> x, one = np.array([[5.0]]), np.ones(1)
+    >>> batchnorm_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 2 * (5 - 3) / 2 + 10
+    12.0
+    """
+    x, gamma, beta = _check(x, gamma, beta, eps)
+    mean, var = _check_statistics(x, mean, var)
+    scale = gamma / np.sqrt(var + eps).astype(x.dtype)  # (C,)
+    return (x - mean) * scale + beta
+
+
+def batchnorm_inference_backward(
+    dout: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """The gradient of `batchnorm_inference` for x, gamma and beta; the statistics are constants.
+
+    ::
+
+        dbeta  = sum(dout)
+        dgamma = sum(dout * (x - mean) / sqrt(var + eps))
+        dx     = dout * gamma / sqrt(var + eps)
+
+    This is what frozen batch norm uses in fine-tuning. Nothing is removed from `dout`, unlike in training: here the
+    statistics do not depend on x.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    x, gamma, mean, var, eps
+        The forward's arguments.
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+    dgamma, dbeta : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an array that does not fit.
+
+    Examples
+    --------
+    >>> x, one = np.array([[5.0]]), np.ones(1)
+    >>> dx, dgamma, dbeta = batchnorm_inference_backward(x, x, 2 * one, 3 * one, 4 * one, eps=0.0)
+    >>> dx.item(), dgamma.item(), dbeta.item()
+    (5.0, 5.0, 5.0)
+    """
+    x, gamma, _ = _check(x, gamma, gamma, eps)
+    mean, var = _check_statistics(x, mean, var)
+    dout = check_dout(dout, x.shape, x)
+    axes = tuple(range(x.ndim - 1))
+    inv_std = 1 / np.sqrt(var + eps).astype(x.dtype)  # (C,)
+    # forward was: out = (x - mean) * inv_std * gamma + beta
+    dbeta = dout.sum(axis=axes)
+    dgamma = (dout * (x - mean) * inv_std).sum(axis=axes)
+    dx = dout * (gamma * inv_std)
+    return dx, dgamma, dbeta
+
+
+def batchnorm_relu6_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
+    """`batchnorm_forward`, then ReLU6: the pair that follows two of the three convolutions of every block.
+
+    ::
+
+        out = min(max(gamma * xhat + beta, 0), 6)
+
+    It exists as one function because its compiled twin in `kernels/` does both in one pass over memory.
+
+    Parameters
+    ----------
+    x, gamma, beta, eps
+        As in `batchnorm_forward`.
+
+    Returns
+    -------
+    out : ndarray, the shape and dtype of `x`
+    cache : BatchNormCache
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_forward`.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [3.0]])
+    >>> batchnorm_relu6_forward(x, np.full(1, 7.0), np.zeros(1), eps=0.0)[0].ravel().tolist()
+    [0.0, 6.0]
+    """
+    y, cache = batchnorm_forward(x, gamma, beta, eps)
+    return relu6(y), cache
+
+
+def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
+    """Push a gradient back through ReLU6, then through batch norm.
+
+    The mask is not in the cache: whether a value was clipped follows from x again.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    cache : BatchNormCache
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+    dgamma, dbeta : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dout` has not the shape and dtype of the forward's output.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [3.0], [8.0]])
+    >>> out, cache = batchnorm_relu6_forward(x, np.ones(1), np.zeros(1))
+    >>> batchnorm_relu6_backward(np.ones((3, 1)), cache)[2].item()      # only 8.0 is above the mean
+    1.0
+    """
+    dout = check_dout(dout, cache.x.shape, cache.x)
+    y = (cache.x - cache.mean) * cache.inv_std * cache.gamma + cache.beta
+    # forward was: out = relu6(y)
+    blocked = (y.real <= 0) | (y.real >= 6)
+    dy = np.where(blocked, dout.dtype.type(0), dout)
+    return batchnorm_backward(dy, cache)
+
+
+def batchnorm_relu6_inference(
+    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
+) -> Array:
+    """`batchnorm_inference`, then ReLU6.
+
+    Parameters
+    ----------
+    x, gamma, beta, mean, var, eps
+        As in `batchnorm_inference`.
+
+    Returns
+    -------
+    out : ndarray, the shape and dtype of `x`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_inference`.
+
+    Examples
+    --------
+    >>> x, one = np.array([[5.0]]), np.ones(1)
+    >>> batchnorm_relu6_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 12 is clipped
+    6.0
+    """
+    return relu6(batchnorm_inference(x, gamma, beta, mean, var, eps))
+
+
+def _check(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    x = check_array(x, "x", "... C")
+    gamma = check_array(gamma, "gamma", "C", like=x)
+    beta = check_array(beta, "beta", "C", like=x)
+    check_length(gamma, "gamma", 0, x.shape[-1], "the channels of x")
+    check_length(beta, "beta", 0, x.shape[-1], "the channels of x")
+    if not eps >= 0:
+        raise ValueError(f"eps must not be negative; was {eps!r}")
+    return x, gamma, beta
+
+
+def _check_statistics(x: Array, mean: Array, var: Array) -> tuple[Array, Array]:
+    mean = check_array(mean, "mean", "C", like=x)
+    var = check_array(var, "var", "C", like=x)
+    check_length(mean, "mean", 0, x.shape[-1], "the channels of x")
+    check_length(var, "var", 0, x.shape[-1], "the channels of x")
+    if (var.real < 0).any():
+        raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")
+    return mean, var

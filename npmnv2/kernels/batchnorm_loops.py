@@ -1,0 +1,100 @@
+"""The loops of the batch norm kernels, on x as a matrix: (rows, C), a row a pixel.
+
+Rows are cut into chunks of about 64 KB, by the shape alone. A chunk's values are summed in the dtype of x, which is both
+fast and accurate since the chunk is short and its sum starts near zero; sums of chunks are merged in float64, in order.
+"""
+
+import numpy as np
+from numba import prange
+
+from npmnv2.kernels.compile import compile_kernel
+
+
+def chunk_rows(rows):
+    """Rows a chunk: about 16,384 values, so that the second look at a chunk finds it in the second-level cache."""
+    return max(1, 16384 // rows.shape[1])
+
+
+def _statistics(x, size, mean, var):
+    """Mean and biased variance of every channel, in float64."""
+    R, C = x.shape
+    chunks = (R + size - 1) // size
+    center = np.zeros((chunks, C), x.dtype)  # about the mean of a chunk
+    drift = np.zeros((chunks, C), x.dtype)  # sum of the deviations from it: rounding alone, nearly 0
+    square = np.zeros((chunks, C), x.dtype)  # sum of their squares
+    for k in prange(chunks):
+        first, last = k * size, min(R, k * size + size)
+        for r in range(first, last):
+            for c in range(C):
+                center[k, c] += x[r, c]
+        for c in range(C):
+            center[k, c] /= last - first
+        for r in range(first, last):
+            for c in range(C):
+                d = x[r, c] - center[k, c]
+                drift[k, c] += d
+                square[k, c] += d * d
+    for c in range(C):
+        mean[c] = 0
+        var[c] = 0
+    for k in range(chunks):  # in order: the result does not depend on who computed which chunk
+        before, now = k * size, min(R, k * size + size) - k * size
+        for c in range(C):
+            shift = np.float64(drift[k, c]) / now
+            delta = center[k, c] + shift - mean[c]
+            var[c] += square[k, c] - shift * shift * now + delta * delta * before * now / (before + now)
+            mean[c] += delta * now / (before + now)
+    for c in range(C):
+        var[c] = max(var[c] / R, 0.0)
+
+
+def _normalise(x, mean, inv_std, gamma, beta, clip, size, out):
+    """out = (x - mean) * inv_std * gamma + beta, clipped to [0, 6] if `clip`; NaN fails both tests and stays NaN."""
+    R, C = x.shape
+    chunks = (R + size - 1) // size
+    for k in prange(chunks):
+        for r in range(k * size, min(R, k * size + size)):
+            for c in range(C):
+                y = (x[r, c] - mean[c]) * inv_std[c] * gamma[c] + beta[c]
+                if clip:
+                    y = 0 if y <= 0 else y
+                    y = 6 if y >= 6 else y
+                out[r, c] = y
+
+
+def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx):
+    R, C = x.shape
+    chunks = (R + size - 1) // size
+    sum_dy = np.zeros((chunks, C), x.dtype)
+    sum_dy_xhat = np.zeros((chunks, C), x.dtype)
+    for k in prange(chunks):
+        for r in range(k * size, min(R, k * size + size)):
+            for c in range(C):
+                xhat = (x[r, c] - mean[c]) * inv_std[c]
+                y = xhat * gamma[c] + beta[c]
+                dy = 0 if clip and (y <= 0 or y >= 6) else dout[r, c]
+                sum_dy[k, c] += dy
+                sum_dy_xhat[k, c] += dy * xhat
+    wide_dbeta, wide_dgamma = np.zeros(C), np.zeros(C)
+    for k in range(chunks):
+        for c in range(C):
+            wide_dbeta[c] += sum_dy[k, c]
+            wide_dgamma[c] += sum_dy_xhat[k, c]
+    for c in range(C):
+        dbeta[c] = wide_dbeta[c]
+        dgamma[c] = wide_dgamma[c]
+    scale = gamma * inv_std
+    mean_dy = (wide_dbeta / R).astype(x.dtype)
+    mean_dy_xhat = (wide_dgamma / R).astype(x.dtype)
+    for k in prange(chunks):
+        for r in range(k * size, min(R, k * size + size)):
+            for c in range(C):
+                xhat = (x[r, c] - mean[c]) * inv_std[c]
+                y = xhat * gamma[c] + beta[c]
+                dy = 0 if clip and (y <= 0 or y >= 6) else dout[r, c]
+                dx[r, c] = scale[c] * (dy - mean_dy[c] - xhat * mean_dy_xhat[c])
+
+
+statistics = compile_kernel(_statistics)
+normalise = compile_kernel(_normalise)
+backward = compile_kernel(_backward)

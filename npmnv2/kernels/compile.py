@@ -1,0 +1,103 @@
+"""The one place that calls Numba: turns a plain Python loop nest into a parallel compiled kernel.
+
+A kernel is written as an ordinary function and then compiled::
+
+    def _forward(x, w, ..., out): ...           # loops: importable, readable, runnable without Numba's compiler
+    forward = compile_kernel(_forward)          # the same loops as machine code; forward.py_func is _forward
+
+What every kernel promises, and why:
+
+* **Owner computes.** An iteration of `prange` writes only elements that no other iteration reads or writes. Sums that
+  cross iterations go through partial sums, one per fixed piece of the *shape* (never of the thread count), added in a
+  fixed order afterwards. So results are the same to the bit at any number of threads.
+* **No imported globals.** Numba's on-disk cache is keyed by the source file of the kernel alone: a constant or a helper
+  imported from elsewhere would go stale in it. Constants come in as arguments.
+* **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the fusing
+  of `a * b + c` into one instruction with one rounding; each that does says what it measured.
+* **Nothing is checked inside.** Numba checks no bounds (and `boundscheck` cannot be trusted together with `parallel`), so
+  the wrappers check shapes, dtypes and layout before the first kernel runs.
+
+Threads and processes: kernels use whichever threading layer Numba finds; the package chooses none. Under OpenMP (the
+usual one) a process that has run a kernel must not `os.fork()` and run another in the child, which is then killed:
+start worker processes with the "spawn" method. Under the fallback layer "workqueue" two Python threads must not run
+kernels at the same time. `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_layer()` tells.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> Any:
+    """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
+
+    Parameters
+    ----------
+    loops : function
+        Loops over arrays; `numba.prange` marks the parallel one.
+    contract : bool
+        Allow fused multiply-adds.
+
+    Returns
+    -------
+    numba dispatcher
+        Call it like `loops`; `.py_func` is `loops`.
+
+    Notes
+    -----
+    ``error_model="numpy"`` lets a division by zero give inf or NaN as in NumPy, and frees the loops from a test per
+    division. The first call with a new dtype compiles (seconds); later processes load the result from disk. A folder
+    that cannot be written, or a file in it that cannot be read, costs that time again and one warning, never an error.
+    """
+    options = {"parallel": True, "error_model": "numpy", "fastmath": {"contract"} if contract else False}
+    try:
+        kernel = numba.njit(cache=True, **options)(loops)
+    except RuntimeError as reason:  # Numba's "no locator available": nowhere to write
+        _warn(f"compiled kernels are not kept on disk ({reason})")
+        return numba.njit(**options)(loops)
+    if hasattr(kernel, "_cache"):  # private to Numba, hence the question
+        kernel._cache = _ForgivingCache(kernel._cache)
+    return kernel
+
+
+class _ForgivingCache:
+    """Numba's cache of one kernel, except that what goes wrong inside it never stops the program.
+
+    Numba lets a truncated or garbled file, a full disk or a folder that became read-only surface as `EOFError`,
+    `UnpicklingError`, `OSError`, ... out of the first call of a kernel. Compiling again is always the right answer.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        try:
+            return self._cache.load_overload(signature, target_context)
+        except Exception as reason:  # whatever unpickling garbage can raise
+            _warn(f"an unreadable file of compiled kernels is replaced ({type(reason).__name__}: {reason})")
+            try:
+                self._cache.flush()  # an empty index; the fresh compilation fills it
+            except OSError:
+                pass
+            return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        try:
+            self._cache.save_overload(signature, compiled)
+        except Exception as reason:
+            _warn(f"compiled kernels are not kept on disk ({type(reason).__name__}: {reason})")
+
+
+_warned: set[str] = set()
+
+
+def _warn(message: str) -> None:
+    kind = message.partition("(")[0]
+    if kind not in _warned:  # one line a kind and process, not one a kernel
+        _warned.add(kind)
+        warnings.warn(f"npmnv2: {message}", RuntimeWarning, stacklevel=3)

@@ -1,1 +1,59 @@
+"""MobileNetV2 in plain NumPy: every forward and backward pass by hand, to be read, checked and timed.
+
+Where to begin: docs/index.md gives a reading order; ``python -m npmnv2`` is a tour. Submodules load when first used,
+so that ``import npmnv2`` stays quick: Numba and Matplotlib are imported only by what needs them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npmnv2 import gradcheck, kernels, layers, ops, optim
+    from npmnv2.backends import backend, current_backend, set_backend
+    from npmnv2.models import mobilenet_v2
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "backend",
+    "current_backend",
+    "gradcheck",
+    "kernels",
+    "layers",
+    "mobilenet_v2",
+    "ops",
+    "optim",
+    "set_backend",
+]
+
+_HOME = {
+    "backend": "npmnv2.backends",
+    "current_backend": "npmnv2.backends",
+    "set_backend": "npmnv2.backends",
+    "mobilenet_v2": "npmnv2.models",
+}
+_SUBMODULES = {
+    "backends",
+    "blocks",
+    "data",
+    "gradcheck",
+    "kernels",
+    "layers",
+    "models",
+    "ops",
+    "optim",
+    "shapes",
+    "train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f"npmnv2.{name}")
+    raise AttributeError(f"module 'npmnv2' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_SUBMODULES})

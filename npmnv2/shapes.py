@@ -119,9 +119,7 @@ def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> 
     return total // 2, total - total // 2
 
 
-def resolve_padding(
-    padding: Padding, H: int, W: int, KH: int, KW: int, stride: int = 1, dilation: int = 1
-) -> Pads:
+def resolve_padding(padding: Padding, H: int, W: int, KH: int, KW: int, stride: int = 1, dilation: int = 1) -> Pads:
     """Turn any of the three ways to write padding into ``((top, bottom), (left, right))``.
 
     Parameters
@@ -159,9 +157,7 @@ def resolve_padding(
     try:
         (top, bottom), (left, right) = padding  # type: ignore[misc]
     except (TypeError, ValueError):
-        raise ValueError(
-            f'padding must be an int, ((top, bottom), (left, right)) or "same"; was {padding!r}'
-        ) from None
+        raise ValueError(f'padding must be an int, ((top, bottom), (left, right)) or "same"; was {padding!r}') from None
     sides = (top, bottom, left, right)
     if not all(is_int(side) for side in sides):
         raise TypeError(f"padding must be made of integers; was {padding!r}")

@@ -385,9 +385,7 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
     return batchnorm_backward(dy, cache)
 
 
-def batchnorm_relu6_inference(
-    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
-) -> Array:
+def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:
     """`batchnorm_inference`, then ReLU6.
 
     Parameters

@@ -41,9 +41,7 @@ def softmax(logits: Array) -> Array:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def softmax_cross_entropy(
-    logits: Array, labels: Array, label_smoothing: float = 0.0
-) -> tuple[np.floating[Any], Array]:
+def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[np.floating[Any], Array]:
     """The mean cross-entropy between softmax(logits) and the labels, and its gradient.
 
     With K classes and smoothing s, the target of image n is ``q[k] = (1 - s) * [k = label] + s / K``::

@@ -1,0 +1,141 @@
+"""Blocks: convolution + batch norm + ReLU6, and the inverted residual with its linear bottleneck.
+
+Batch norm's settings (`eps`, `momentum`, `running_var`, see `layers.BatchNorm`) are passed through as `**bn`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from npmnv2.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, Layer, PointwiseConv2d
+from npmnv2.shapes import Padding
+from npmnv2.validate import Array
+
+
+class ConvBN(Layer):
+    """A convolution and its batch norm, with nothing after it: the *linear* end of a bottleneck.
+
+    Parameters
+    ----------
+    conv : Layer
+        A standard, depthwise or pointwise convolution.
+    channels : int
+        Its output channels.
+    dtype : float32 or float64
+    **bn
+        `eps`, `momentum`, `running_var` of `layers.BatchNorm`.
+
+    Examples
+    --------
+    >>> block = ConvBN(PointwiseConv2d(4, 8, rng=np.random.default_rng(0)), 8)
+    >>> block(np.ones((2, 3, 3, 4), np.float32)).shape
+    (2, 3, 3, 8)
+    """
+
+    _norm: type[BatchNorm] = BatchNorm
+
+    def __init__(self, conv: Layer, channels: int, *, dtype: Any = np.float32, **bn: Any) -> None:
+        super().__init__()
+        self.conv = conv
+        self.bn = self._norm(channels, dtype=dtype, **bn)
+
+    def forward(self, x: Array) -> Array:
+        """Convolve, normalise."""
+        return self.bn(self.conv(x))
+
+    def backward(self, dout: Array) -> Array:
+        """The same, backwards."""
+        return self.conv.backward(self.bn.backward(dout))
+
+
+class ConvBNReLU6(ConvBN):
+    """A convolution, its batch norm and ReLU6.
+
+    Parameters
+    ----------
+    conv, channels, dtype, **bn
+        As in `ConvBN`.
+
+    Examples
+    --------
+    >>> block = ConvBNReLU6(PointwiseConv2d(4, 8, rng=np.random.default_rng(0)), 8)
+    >>> out = block(np.random.default_rng(1).normal(size=(2, 3, 3, 4)).astype(np.float32))
+    >>> bool(out.min() >= 0), bool(out.max() <= 6)
+    (True, True)
+    """
+
+    _norm = BatchNormReLU6
+
+
+class InvertedResidual(Layer):
+    """The block of MobileNetV2: widen, filter in space, project back to something thin; add the input if it fits.
+
+    ::
+
+        expand   1x1, C -> t*C    batch norm, ReLU6      (left out when t = 1)
+        dw       3x3 depthwise    batch norm, ReLU6      (carries the stride)
+        project  1x1, t*C -> M    batch norm             (linear: ReLU would destroy information in few channels)
+        out = x + project         only at stride 1 and C = M
+
+    "Inverted" because a ResNet bottleneck is wide at its ends and thin inside; here the shortcut joins the thin ends.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    stride : int
+    t : int
+        Expansion factor.
+    rng : numpy.random.Generator
+    padding : int or "same"
+        Of the depthwise convolution: 1 as PyTorch, "same" as TensorFlow.
+    dtype : float32 or float64
+    **bn
+        `eps`, `momentum`, `running_var` of `layers.BatchNorm`.
+
+    References
+    ----------
+    .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 3.4 and table 1.
+
+    Examples
+    --------
+    >>> block = InvertedResidual(8, 8, stride=1, t=6, rng=np.random.default_rng(0))
+    >>> block.residual, list(block.children()), block(np.ones((2, 5, 5, 8), np.float32)).shape
+    (True, ['expand', 'dw', 'project'], (2, 5, 5, 8))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        t: int,
+        rng: np.random.Generator,
+        padding: Padding = 1,
+        dtype: Any = np.float32,
+        **bn: Any,
+    ) -> None:
+        super().__init__()
+        wide = t * in_channels
+        self.residual = stride == 1 and in_channels == out_channels
+        if t != 1:
+            self.expand = ConvBNReLU6(PointwiseConv2d(in_channels, wide, rng=rng, dtype=dtype), wide, dtype=dtype, **bn)
+        dw = DepthwiseConv2d(wide, 3, stride=stride, padding=padding, rng=rng, dtype=dtype)
+        self.dw = ConvBNReLU6(dw, wide, dtype=dtype, **bn)
+        project = PointwiseConv2d(wide, out_channels, rng=rng, dtype=dtype)
+        self.project = ConvBN(project, out_channels, dtype=dtype, **bn)
+
+    def forward(self, x: Array) -> Array:
+        """Expand, filter, project; add x if it has the shape."""
+        out = x
+        for layer in self.children().values():  # expand (unless t = 1), dw, project
+            out = layer(out)
+        return x + out if self.residual else out
+
+    def backward(self, dout: Array) -> Array:
+        """The same, backwards: x was used twice if it was added, so its gradient is a sum of two."""
+        dx = dout
+        for layer in reversed(self.children().values()):
+            dx = layer.backward(dx)
+        # forward was: x + out
+        return dout + dx if self.residual else dx

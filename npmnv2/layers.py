@@ -1,0 +1,620 @@
+"""Layers: thin objects that hold parameters, running statistics and the last cache, and call an operation.
+
+All mathematics is in `ops/` (and its compiled twins in `kernels/`); a layer only remembers. Its rules:
+
+- ``layer(x)`` runs the forward and keeps the cache; ``layer.backward(dout)`` uses the cache up and returns dx.
+  A second backward without a forward between raises: the cache is gone, and so is the memory it held.
+- The backward *sets* ``p.grad`` of every parameter. Nothing accumulates, so nothing needs to be zeroed.
+- `train()` and `eval()` change what batch norm and dropout do, and nothing else.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from npmnv2.backends import operation
+from npmnv2.shapes import Padding
+from npmnv2.validate import Array
+
+
+class Parameter:
+    """An array that training changes, its gradient, and what it is for.
+
+    Parameters
+    ----------
+    value : ndarray
+    role : "weight", "depthwise", "bias", "gamma" or "beta"
+        Optimisers decide by it what to decay: the published recipe leaves out depthwise kernels and batch norm.
+
+    Examples
+    --------
+    >>> p = Parameter(np.zeros((3, 3, 8)), "depthwise")
+    >>> p.value.shape, p.grad is None
+    ((3, 3, 8), True)
+    """
+
+    def __init__(self, value: Array, role: str) -> None:
+        self.value = value
+        self.grad: Array | None = None  # the shape of value, after a backward
+        self.role = role
+
+
+class Statistic:
+    """An array that belongs to the state but has no gradient: a running mean or variance.
+
+    Examples
+    --------
+    >>> Statistic(np.ones(4)).value.tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, value: Array) -> None:
+        self.value = value
+
+
+class Layer:
+    """What every layer can do. A subclass writes `forward` and `backward`; its parts are found among its attributes.
+
+    Examples
+    --------
+    >>> layer = Linear(3, 2, rng=np.random.default_rng(0))
+    >>> sorted(layer.state_dict()), layer(np.zeros((5, 3), np.float32)).shape
+    (['b', 'w'], (5, 2))
+    """
+
+    def __init__(self) -> None:
+        self.training = True
+        self._cache: Any = None
+        self._record: list[Array] | None = None
+
+    def forward(self, x: Array) -> Array:
+        """Compute the output and keep in `self._cache` what the backward needs."""
+        raise NotImplementedError
+
+    def backward(self, dout: Array) -> Array:
+        """Set the gradient of every parameter, return dL/dx."""
+        raise NotImplementedError
+
+    def __call__(self, x: Array) -> Array:
+        """Run `forward`; the output is also kept for `activations` if it was asked for."""
+        out = self.forward(x)
+        if self._record is not None:
+            self._record.append(out)
+        return out
+
+    def _take_cache(self) -> Any:
+        """The cache of the last forward, used up."""
+        cache, self._cache = self._cache, None
+        if cache is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward needs a forward before it: each forward's cache is used up by one backward"
+            )
+        return cache
+
+    # -- the tree of parts
+
+    def children(self) -> dict[str, "Layer"]:
+        """The layers directly inside this one, by name, in the order they run."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Layer)}
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+        """Every layer below this one with its dotted name, parents before children."""
+        for name, child in self.children().items():
+            yield prefix + name, child
+            yield from child.named_layers(f"{prefix}{name}.")
+
+    def _named(self, kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for name, part in vars(self).items():
+            if isinstance(part, kind):
+                yield prefix + name, part
+        for name, child in self.children().items():
+            yield from child._named(kind, f"{prefix}{name}.")
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Every parameter by its dotted name, in the order of the network."""
+        return dict(self._named(Parameter))
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter, in the order of the network."""
+        return list(self.named_parameters().values())
+
+    # -- modes
+
+    def train(self, training: bool = True) -> "Layer":
+        """Use batch statistics (and update the running ones) and dropout from now on. Returns the layer."""
+        self.training = training
+        for child in self.children().values():
+            child.train(training)
+        return self
+
+    def eval(self) -> "Layer":
+        """Use running statistics and no dropout from now on. Returns the layer."""
+        return self.train(False)
+
+    # -- state
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every parameter and running statistic, by its dotted name."""
+        return {name: part.value.copy() for name, part in self._state().items()}
+
+    def _state(self) -> dict[str, Any]:
+        return {**dict(self._named(Parameter)), **dict(self._named(Statistic))}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Copy every array in. All or nothing: a name or shape that does not fit changes nothing and is one error.
+
+        Parameters
+        ----------
+        state : mapping of name -> ndarray
+            Exactly the names of `state_dict`, with the same shapes, in any float dtype (converted to the layer's).
+
+        Raises
+        ------
+        ValueError
+            Lists all that is missing, unknown (with the nearest name) and misshapen.
+        TypeError
+            If a value is not a float array.
+        """
+        own = self._state()
+        problems = [f"missing: {name}" for name in own if name not in state]
+        for name, value in state.items():
+            if name not in own:
+                near = difflib.get_close_matches(name, own, n=1)
+                problems.append(f"unknown: {name}" + (f" (did you mean {near[0]}?)" if near else ""))
+            elif not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+                was = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+                raise TypeError(f"state[{name!r}] must be an array of floats; was {was}")
+            elif value.shape != own[name].value.shape:
+                problems.append(f"misshapen: {name} must be {own[name].value.shape}, was {value.shape}")
+        if problems:
+            shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
+            raise ValueError(f"state does not fit this {type(self).__name__}:\n  " + "\n  ".join(shown))
+        for name, value in state.items():
+            own[name].value[...] = value
+
+    # -- looking inside
+
+    def activations(self, x: Array, names: Sequence[str]) -> dict[str, Array]:
+        """Run a forward and return the outputs of the layers asked for.
+
+        Parameters
+        ----------
+        x : ndarray
+            As for the layer itself; the forward runs in the current mode.
+        names : sequence of str
+            Dotted names from `named_layers`, for example ``["b1.0.dw", "b1.0"]``.
+
+        Returns
+        -------
+        dict of name -> ndarray
+
+        Raises
+        ------
+        ValueError
+            If there is no layer of that name (with the nearest one).
+        """
+        layers = dict(self.named_layers())
+        for name in names:
+            if name not in layers:
+                near = difflib.get_close_matches(str(name), layers, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"names must be names of layers; was {name!r}{hint}")
+        try:
+            for name in names:
+                layers[name]._record = []
+            self(x)
+            return {name: layers[name]._record[-1] for name in names}  # type: ignore[index]
+        finally:
+            for name in names:
+                layers[name]._record = None
+
+
+class Sequential(Layer):
+    """Layers one after the other, by name.
+
+    Parameters
+    ----------
+    layers : dict of str -> Layer
+        In the order they run.
+
+    Examples
+    --------
+    >>> net = Sequential({"a": ReLU6(), "b": ReLU6()})
+    >>> net(np.array([[7.0, -1.0]])).tolist(), net.backward(np.array([[1.0, 1.0]])).tolist()
+    ([[6.0, 0.0]], [[0.0, 0.0]])
+    """
+
+    def __init__(self, layers: Mapping[str, Layer]) -> None:
+        super().__init__()
+        self.layers = dict(layers)
+
+    def children(self) -> dict[str, Layer]:
+        """The layers, by name, in the order they run."""
+        return self.layers
+
+    def forward(self, x: Array) -> Array:
+        """Run every layer on the output of the one before."""
+        for layer in self.layers.values():
+            x = layer(x)
+        return x
+
+    def backward(self, dout: Array) -> Array:
+        """Run every layer's backward, last first."""
+        for layer in reversed(self.layers.values()):
+            dout = layer.backward(dout)
+        return dout
+
+
+class Conv2d(Layer):
+    """Standard convolution without bias (a batch norm follows and would cancel it).
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel : int
+    stride, padding
+        As in `ops.conv2d_forward`.
+    rng : numpy.random.Generator
+        Initialises `w`, see `initial_weight`.
+    dtype : float32 or float64
+
+    Examples
+    --------
+    >>> layer = Conv2d(3, 8, 3, stride=2, padding=1, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((1, 32, 32, 3), np.float32)).shape
+    (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: Padding = 0,
+        rng: np.random.Generator,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.w = Parameter(initial_weight((kernel, kernel, in_channels, out_channels), rng, dtype), "weight")
+
+    def forward(self, x: Array) -> Array:
+        """`ops.conv2d_forward`, in its im2col form."""
+        out, self._cache = operation("conv2d_im2col_forward")(x, self.w.value, self.stride, self.padding)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.conv2d_backward`, in its im2col form."""
+        dx, self.w.grad = operation("conv2d_im2col_backward")(dout, self._take_cache())
+        return dx
+
+
+class DepthwiseConv2d(Layer):
+    """Depthwise convolution without bias.
+
+    Parameters
+    ----------
+    channels, kernel : int
+    stride, padding
+        As in `ops.depthwise_conv2d_forward`.
+    rng : numpy.random.Generator
+    dtype : float32 or float64
+
+    Examples
+    --------
+    >>> layer = DepthwiseConv2d(8, 3, stride=2, padding=1, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((1, 32, 32, 8), np.float32)).shape
+    (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: Padding = 0,
+        rng: np.random.Generator,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.w = Parameter(initial_weight((kernel, kernel, channels), rng, dtype), "depthwise")
+
+    def forward(self, x: Array) -> Array:
+        """`ops.depthwise_conv2d_forward`."""
+        out, self._cache = operation("depthwise_conv2d_forward")(x, self.w.value, self.stride, self.padding)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.depthwise_conv2d_backward`."""
+        dx, self.w.grad = operation("depthwise_conv2d_backward")(dout, self._take_cache())
+        return dx
+
+
+class PointwiseConv2d(Layer):
+    """1x1 convolution without bias: ``x @ w``.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    rng : numpy.random.Generator
+    dtype : float32 or float64
+
+    Examples
+    --------
+    >>> layer = PointwiseConv2d(8, 16, rng=np.random.default_rng(0))
+    >>> layer(np.zeros((1, 4, 4, 8), np.float32)).shape
+    (1, 4, 4, 16)
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, rng: np.random.Generator, dtype: Any = np.float32
+    ) -> None:
+        super().__init__()
+        self.w = Parameter(initial_weight((in_channels, out_channels), rng, dtype), "weight")
+
+    def forward(self, x: Array) -> Array:
+        """`ops.pointwise_conv2d_forward`."""
+        out, self._cache = operation("pointwise_conv2d_forward")(x, self.w.value)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.pointwise_conv2d_backward`."""
+        dx, self.w.grad = operation("pointwise_conv2d_backward")(dout, self._take_cache())
+        return dx
+
+
+class BatchNorm(Layer):
+    """Batch norm: batch statistics while training (and running averages of them), the running ones in eval.
+
+    Parameters
+    ----------
+    channels : int
+    eps : float
+        1e-5 in PyTorch, 1e-3 in TensorFlow and Keras.
+    momentum : float
+        The share of the **new** statistics: ``running = (1 - momentum) * running + momentum * new``, PyTorch's
+        direction. Keras's 0.999 and TF-slim's 0.997 are shares of the *old*: 0.001 and 0.003 here.
+    running_var : "unbiased" or "biased"
+        Which variance the running average takes. PyTorch divides by m - 1 there (and by m inside the forward);
+        TensorFlow and Keras divide by m in both.
+    dtype : float32 or float64
+
+    Raises
+    ------
+    ValueError
+        For an unknown `running_var`; in training, for a single value a channel under "unbiased".
+
+    Examples
+    --------
+    >>> layer = BatchNorm(1, momentum=0.1, dtype=np.float64)
+    >>> _ = layer(np.array([[1.0], [3.0]]))               # mean 2, unbiased variance 2
+    >>> layer.mean.value.item(), layer.var.value.item()   # 0.9 * 0 + 0.1 * 2, 0.9 * 1 + 0.1 * 2
+    (0.2, 1.1)
+    """
+
+    _operation = "batchnorm"
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        running_var: str = "unbiased",
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        if running_var not in ("unbiased", "biased"):
+            raise ValueError(f'running_var must be "unbiased" or "biased"; was {running_var!r}')
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must lie between 0 and 1 (it is the share of the new); was {momentum!r}")
+        self.eps, self.momentum, self.running_var = eps, momentum, running_var
+        self.gamma = Parameter(np.ones(channels, dtype), "gamma")  # (C,)
+        self.beta = Parameter(np.zeros(channels, dtype), "beta")  # (C,)
+        self.mean = Statistic(np.zeros(channels, dtype))  # (C,)
+        self.var = Statistic(np.ones(channels, dtype))  # (C,)
+
+    def forward(self, x: Array) -> Array:
+        """Normalise by the batch and update the running statistics; in eval, normalise by the running ones."""
+        gamma, beta = self.gamma.value, self.beta.value
+        if not self.training:
+            mean, var = self.mean.value, self.var.value
+            out: Array = operation(f"{self._operation}_inference")(x, gamma, beta, mean, var, self.eps)
+            # copies of the statistics: a training forward before the backward would change them in place
+            self._cache = ("eval", x, out, mean.copy(), var.copy())
+            return out
+        out, cache = operation(f"{self._operation}_forward")(x, gamma, beta, self.eps)
+        m = x.size // x.shape[-1]  # values a channel
+        correction = 1.0
+        if self.running_var == "unbiased":
+            if m < 2:
+                raise ValueError(
+                    f"x must hold at least 2 values a channel for an unbiased variance; its shape was {x.shape}"
+                )
+            correction = m / (m - 1)
+        self.mean.value += self.momentum * (cache.mean - self.mean.value)
+        self.var.value += self.momentum * (correction * cache.var - self.var.value)
+        self._cache = ("train", cache)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """Set the gradients of gamma and beta, return dx; in eval the statistics are constants."""
+        mode, *cache = self._take_cache()
+        if mode == "train":
+            dx, self.gamma.grad, self.beta.grad = operation(f"{self._operation}_backward")(dout, *cache)
+            return dx
+        x, out, mean, var = cache
+        dx, self.gamma.grad, self.beta.grad = operation("batchnorm_inference_backward")(
+            self._backward_activation(dout, out), x, self.gamma.value, mean, var, self.eps
+        )
+        return dx
+
+    def _backward_activation(self, dout: Array, out: Array) -> Array:
+        return dout
+
+
+class BatchNormReLU6(BatchNorm):
+    """Batch norm with ReLU6 after it, as one operation (one pass over memory in `kernels/`).
+
+    Parameters
+    ----------
+    channels, eps, momentum, running_var, dtype
+        As in `BatchNorm`.
+
+    Examples
+    --------
+    >>> BatchNormReLU6(1, dtype=np.float64)(np.array([[1.0], [3.0]])).round(3).tolist()
+    [[0.0], [1.0]]
+    """
+
+    _operation = "batchnorm_relu6"
+
+    def _backward_activation(self, dout: Array, out: Array) -> Array:
+        blocked = (out <= 0) | (out >= 6)  # see ops.relu6_backward
+        return np.where(blocked, dout.dtype.type(0), dout)
+
+
+class ReLU6(Layer):
+    """Clip to [0, 6].
+
+    Examples
+    --------
+    >>> ReLU6()(np.array([-1.0, 7.0])).tolist()
+    [0.0, 6.0]
+    """
+
+    def forward(self, x: Array) -> Array:
+        """`ops.relu6_forward`."""
+        out, self._cache = operation("relu6_forward")(x)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.relu6_backward`."""
+        return operation("relu6_backward")(dout, self._take_cache())  # type: ignore[no-any-return]
+
+
+class GlobalAvgPool(Layer):
+    """Average over the image: (N, H, W, C) to (N, C).
+
+    Examples
+    --------
+    >>> GlobalAvgPool()(np.ones((2, 3, 3, 4))).shape
+    (2, 4)
+    """
+
+    def forward(self, x: Array) -> Array:
+        """`ops.global_avg_pool_forward`."""
+        out, self._cache = operation("global_avg_pool_forward")(x)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.global_avg_pool_backward`."""
+        return operation("global_avg_pool_backward")(dout, self._take_cache())  # type: ignore[no-any-return]
+
+
+class Dropout(Layer):
+    """Drop values at random while training; do nothing in eval.
+
+    Parameters
+    ----------
+    rate : float
+        The share dropped.
+    rng : numpy.random.Generator
+        Its own stream, advanced by every training forward.
+
+    Examples
+    --------
+    >>> Dropout(0.5, np.random.default_rng(0)).eval()(np.ones((1, 2))).tolist()
+    [[1.0, 1.0]]
+    """
+
+    def __init__(self, rate: float, rng: np.random.Generator) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be at least 0 and less than 1 (it is the share dropped); was {rate!r}")
+        self.rate, self.rng = rate, rng
+
+    def forward(self, x: Array) -> Array:
+        """`ops.dropout_forward` while training, x itself in eval."""
+        if not self.training or self.rate == 0:
+            self._cache = ("off", None)
+            return x
+        out, cache = operation("dropout_forward")(x, self.rate, self.rng)
+        self._cache = ("on", cache)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.dropout_backward`, or dout itself if nothing was dropped."""
+        mode, cache = self._take_cache()
+        return dout if mode == "off" else operation("dropout_backward")(dout, cache)  # type: ignore[no-any-return]
+
+
+class Linear(Layer):
+    """Fully connected layer with a bias.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    rng : numpy.random.Generator
+    dtype : float32 or float64
+
+    Examples
+    --------
+    >>> Linear(4, 2, rng=np.random.default_rng(0))(np.zeros((1, 4), np.float32)).tolist()
+    [[0.0, 0.0]]
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, rng: np.random.Generator, dtype: Any = np.float32
+    ) -> None:
+        super().__init__()
+        self.w = Parameter(initial_weight((in_features, out_features), rng, dtype), "weight")
+        self.b = Parameter(np.zeros(out_features, dtype), "bias")  # (M,)
+
+    def forward(self, x: Array) -> Array:
+        """`ops.linear_forward`."""
+        out, self._cache = operation("linear_forward")(x, self.w.value, self.b.value)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """`ops.linear_backward`."""
+        dx, self.w.grad, self.b.grad = operation("linear_backward")(dout, self._take_cache())
+        return dx
+
+
+def initial_weight(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any = np.float32) -> Array:
+    """Random weights as MobileNetV2's authors draw them: normal with standard deviation 0.09, cut off at two.
+
+    Values beyond two standard deviations are drawn again, so the real deviation is 0.88 of 0.09. A batch norm after
+    every convolution removes the scale anyway; it matters for the classifier alone.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    rng : numpy.random.Generator
+    dtype : float32 or float64
+
+    Returns
+    -------
+    ndarray of that shape
+
+    References
+    ----------
+    .. [1] tensorflow/models, research/slim/nets/mobilenet/mobilenet.py, `training_scope(stddev=0.09)` and
+           `tf.truncated_normal_initializer`.
+
+    Examples
+    --------
+    >>> w = initial_weight((3, 3, 3, 32), np.random.default_rng(0))
+    >>> w.dtype, bool(abs(w).max() <= 0.18)
+    (dtype('float32'), True)
+    """
+    w = rng.normal(0.0, 0.09, shape)
+    while (beyond := np.abs(w) > 0.18).any():
+        w[beyond] = rng.normal(0.0, 0.09, int(beyond.sum()))
+    return w.astype(dtype)

@@ -1,0 +1,242 @@
+"""MobileNetV2: seven rows of a table, and the builder that reads them."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.blocks import ConvBNReLU6, InvertedResidual
+from npmnv2.layers import Conv2d, Dropout, GlobalAvgPool, Layer, Linear, PointwiseConv2d, Sequential
+from npmnv2.shapes import Padding, is_int, make_divisible
+from npmnv2.validate import Array
+
+
+class Row(NamedTuple):
+    """One row of the architecture: `n` blocks of expansion `t` with `c` channels, the first of stride `s`."""
+
+    t: int
+    c: int
+    n: int
+    s: int
+
+
+# Sandler et al., arXiv:1801.04381, table 2. The text of section 4 says 19 blocks; the table, and every
+# implementation, has 17.
+ROWS = (
+    Row(t=1, c=16, n=1, s=1),
+    Row(t=6, c=24, n=2, s=2),
+    Row(t=6, c=32, n=3, s=2),
+    Row(t=6, c=64, n=4, s=2),
+    Row(t=6, c=96, n=3, s=1),
+    Row(t=6, c=160, n=3, s=2),
+    Row(t=6, c=320, n=1, s=1),
+)
+STEM, HEAD = 32, 1280  # channels of the first and the last convolution
+
+# The stride of the stem and of the seven rows. A small image cannot be halved five times, so a variant for small
+# images is another line here; nothing else changes.
+STRIDES = {
+    "imagenet": (2, 1, 2, 2, 2, 1, 2, 1),  # 224x224 -> 7x7, as published
+    "cifar": (1, 1, 1, 2, 2, 1, 2, 1),  # 32x32 -> 4x4
+    "digits": (1, 1, 1, 2, 1, 1, 2, 1),  # 8x8 -> 2x2
+}
+
+
+class BlockPlan(NamedTuple):
+    """One inverted residual, with its width multiplier applied: what `plan` yields."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    stride: int
+    t: int
+
+
+def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> tuple[int, list[BlockPlan], int]:
+    """Read the table: the channels of the stem, the 17 blocks, the channels of the head.
+
+    Channels are ``make_divisible(width_mult * c)``; the head stays at 1280 for widths below 1 (section 4.1 of the
+    paper: "for multipliers less than one, we apply width multiplier to all layers except the very last convolutional
+    layer").
+
+    Parameters
+    ----------
+    width_mult : float
+        Width multiplier, more than 0.
+    strides : str or sequence of 8 int
+        A key of `STRIDES`, or the strides of the stem and the seven rows.
+
+    Returns
+    -------
+    stem : int
+    blocks : list of BlockPlan
+        Named ``b<row>.<repeat>``.
+    head : int
+
+    Raises
+    ------
+    ValueError
+        If `width_mult` is not positive or `strides` does not name or hold eight strides.
+
+    Examples
+    --------
+    >>> stem, blocks, head = plan(1.4)
+    >>> stem, len(blocks), head, blocks[1]
+    (48, 17, 1792, BlockPlan(name='b1.0', in_channels=24, out_channels=32, stride=2, t=6))
+    """
+    if not 0 < width_mult < 100:
+        raise ValueError(f"width_mult must be more than 0 (and less than 100); was {width_mult!r}")
+    row_strides = _strides(strides)[1:]
+    stem = make_divisible(width_mult * STEM)
+    blocks, channels = [], stem
+    for r, (row, s) in enumerate(zip(ROWS, row_strides, strict=True)):
+        for k in range(row.n):
+            out_channels = make_divisible(width_mult * row.c)
+            blocks.append(BlockPlan(f"b{r}.{k}", channels, out_channels, s if k == 0 else 1, row.t))
+            channels = out_channels
+    return stem, blocks, make_divisible(max(width_mult, 1.0) * HEAD)
+
+
+class MobileNetV2(Sequential):
+    """The network as a sequence of named layers; made by `mobilenet_v2`, which says what the arguments mean.
+
+    The layers are called as the paper's table counts them: ``stem``, ``b0.0`` to ``b6.0`` (row, repeat) with ``expand``,
+    ``dw`` and ``project`` inside, ``head``, ``pool``, ``dropout``, ``fc``.
+
+    Attributes
+    ----------
+    config : dict
+        The arguments it was built with.
+    """
+
+    def __init__(self, layers: dict[str, Layer], config: dict[str, Any]) -> None:
+        super().__init__(layers)
+        self.config = config
+
+    def forward(self, x: Array) -> Array:
+        """Classify images.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, H, W, in_channels)
+            In the model's dtype, about zero mean and unit scale; any H and W.
+
+        Returns
+        -------
+        logits : ndarray of shape (N, num_classes)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` has another rank, number of channels or dtype.
+        """
+        channels, dtype = self.config["in_channels"], np.dtype(self.config["dtype"])
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be a NumPy array; was {type(x).__name__}")
+        if x.ndim != 4 or x.shape[3] != channels:
+            raise ValueError(f"x must have shape (N, H, W, {channels}); was {x.shape}")
+        if x.dtype != dtype:
+            raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
+        return super().forward(x)
+
+
+def mobilenet_v2(
+    num_classes: int = 1000,
+    width_mult: float = 1.0,
+    *,
+    strides: str | Sequence[int] = "imagenet",
+    in_channels: int = 3,
+    dropout: float = 0.2,
+    padding: Padding = 1,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    running_var: str = "unbiased",
+    dtype: Any = np.float32,
+    seed: int = 0,
+) -> MobileNetV2:
+    """Build a MobileNetV2 with random weights.
+
+    The defaults are torchvision's conventions. For Keras: ``padding="same", eps=1e-3, momentum=0.001,
+    running_var="biased", dropout=0``; for TF-slim the same with ``momentum=0.003, dropout=0.2`` and 1001 classes.
+
+    Parameters
+    ----------
+    num_classes : int
+    width_mult : float
+        Width multiplier; published are 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4.
+    strides : str or sequence of 8 int
+        ``"imagenet"`` as published, ``"cifar"`` for 32x32, ``"digits"`` for 8x8, or the strides of the stem and rows.
+    in_channels : int
+    dropout : float
+        The share dropped before the classifier.
+    padding : 1 or "same"
+        Of the 3x3 convolutions: 1 as PyTorch, "same" as TensorFlow. They differ at stride 2.
+    eps, momentum, running_var
+        Of every batch norm, see `layers.BatchNorm`.
+    dtype : float32 or float64
+    seed : int
+        The same seed gives the same weights and the same dropout masks, in either dtype.
+
+    Returns
+    -------
+    MobileNetV2
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument that makes no network.
+
+    Notes
+    -----
+    At width 1.0 and 224x224: 3,504,872 trainable parameters (3,538,984 with the running statistics) and 300,774,272
+    multiply-adds.
+
+    References
+    ----------
+    .. [1] Sandler et al., "MobileNetV2: Inverted residuals and linear bottlenecks", arXiv:1801.04381.
+
+    Examples
+    --------
+    >>> model = mobilenet_v2()
+    >>> sum(p.value.size for p in model.parameters()), sum(v.size for v in model.state_dict().values())
+    (3504872, 3538984)
+    """
+    config = dict(locals(), dtype=np.dtype(dtype).name)  # the arguments, as given
+    for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if not is_int(value) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1; was {value!r}")
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype must be float32 or float64; was {np.dtype(dtype)}")
+    bn = {"eps": eps, "momentum": momentum, "running_var": running_var}
+    rng = np.random.default_rng(seed)
+    stem, blocks, head = plan(width_mult, strides)
+
+    layers: dict[str, Layer] = {}
+    conv = Conv2d(in_channels, stem, 3, stride=_strides(strides)[0], padding=padding, rng=rng, dtype=dtype)
+    layers["stem"] = ConvBNReLU6(conv, stem, dtype=dtype, **bn)
+    for b in blocks:
+        layers[b.name] = InvertedResidual(
+            b.in_channels, b.out_channels, stride=b.stride, t=b.t, padding=padding, rng=rng, dtype=dtype, **bn
+        )
+    last = PointwiseConv2d(blocks[-1].out_channels, head, rng=rng, dtype=dtype)
+    layers["head"] = ConvBNReLU6(last, head, dtype=dtype, **bn)
+    layers["pool"] = GlobalAvgPool()
+    layers["dropout"] = Dropout(dropout, np.random.default_rng([seed, 1]))
+    layers["fc"] = Linear(head, num_classes, rng=rng, dtype=dtype)
+    return MobileNetV2(layers, config)
+
+
+def _strides(strides: str | Sequence[int]) -> tuple[int, ...]:
+    """The eight strides, from a name or from the caller."""
+    if isinstance(strides, str):
+        if strides not in STRIDES:
+            raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers; was {strides!r}")
+        return STRIDES[strides]
+    try:
+        values = tuple(operator.index(s) for s in strides)
+    except TypeError:
+        values = ()
+    if len(values) != 1 + len(ROWS) or min(values) < 1:
+        raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers of at least 1; was {strides!r}")
+    return values

@@ -1,0 +1,266 @@
+"""Optimisers: SGD with momentum, and RMSProp as MobileNetV2 was trained with it.
+
+An optimiser reads ``p.grad`` and changes ``p.value`` in place; its own arrays (momentum, mean square) start at the
+first step. `step()` is short enough to be compared line by line with the formula in its docstring.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from npmnv2.layers import Parameter
+from npmnv2.validate import Array
+
+# What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers a channel,
+# hardly able to overfit), not batch norm's gamma and beta, not the bias.
+# MobileNets (arXiv:1704.04861), section 3.2: "it was important to put very little or no weight decay (l2
+# regularization) on the depthwise filters since there are so few parameters in them"; slim's mobilenet.py likewise.
+DECAYED = frozenset({"weight"})
+
+
+class Optimizer:
+    """What both optimisers share: the parameters, the learning rate, and which of them decay.
+
+    Parameters
+    ----------
+    parameters : sequence of Parameter
+    lr : float
+        Learning rate; may be changed between steps (``optimizer.lr = ...``).
+    weight_decay : float
+        Adds ``weight_decay * value`` to the gradient of the parameters whose `role` is in `decayed`.
+    decayed : set of str
+        Roles to decay, see `layers.Parameter`; `DECAYED` by default, all five roles for PyTorch's behaviour.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        lr: float,
+        weight_decay: float = 0.0,
+        decayed: frozenset[str] | set[str] = DECAYED,
+    ) -> None:
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError("parameters must hold at least one Parameter; was empty")
+        _at_least_zero(lr=lr, weight_decay=weight_decay)
+        self.lr, self.weight_decay, self.decayed = lr, weight_decay, frozenset(decayed)
+
+    def _gradient(self, p: Parameter) -> Array:
+        """The gradient of the loss plus, for some, of ``weight_decay / 2 * sum(value^2)``."""
+        if p.grad is None:
+            raise RuntimeError("step needs the gradient of every parameter: run a forward and a backward first")
+        if self.weight_decay and p.role in self.decayed:
+            return p.grad + p.value.dtype.type(self.weight_decay) * p.value
+        return p.grad
+
+    def step(self) -> None:
+        """Change every parameter by its gradient."""
+        raise NotImplementedError
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum.
+
+    ::
+
+        velocity = momentum * velocity + grad
+        value   -= lr * velocity
+
+    Parameters
+    ----------
+    parameters, lr, weight_decay, decayed
+        As in `Optimizer`.
+    momentum : float
+
+    Raises
+    ------
+    ValueError
+        For a negative number or no parameters.
+
+    References
+    ----------
+    .. [1] Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013; with the
+           learning rate outside the velocity, as PyTorch has it.
+
+    Examples
+    --------
+    >>> p = Parameter(np.array([1.0]), "weight")
+    >>> optimizer = SGD([p], lr=0.1, momentum=0.5)
+    >>> for p.grad in (np.array([1.0]), np.array([1.0])):
+    ...     optimizer.step()
+    >>> p.value.round(9).item()                       # 1 - 0.1 * 1 - 0.1 * 1.5
+    0.75
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        decayed: frozenset[str] | set[str] = DECAYED,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, decayed)
+        _at_least_zero(momentum=momentum)
+        self.momentum = momentum
+        self.velocity = [np.zeros_like(p.value) for p in self.parameters]
+
+    def step(self) -> None:
+        """Change every parameter by its gradient."""
+        for p, velocity in zip(self.parameters, self.velocity, strict=True):
+            grad = self._gradient(p)
+            velocity *= self.momentum
+            velocity += grad
+            p.value -= _like(p, self.lr) * velocity
+
+
+class RMSProp(Optimizer):
+    """RMSProp with momentum, in the two forms that are called by that name.
+
+    ``form="tensorflow"``, with which MobileNetV2 was trained; the mean square starts at 1::
+
+        square   = decay * square + (1 - decay) * grad^2
+        velocity = momentum * velocity + lr * grad / sqrt(square + eps)
+        value   -= velocity
+
+    ``form="pytorch"``, the mean square starts at 0 and eps stands outside the root::
+
+        square   = decay * square + (1 - decay) * grad^2
+        velocity = momentum * velocity + grad / (sqrt(square) + eps)
+        value   -= lr * velocity
+
+    With eps = 1, as in TF-slim's recipe, the two differ by a lot: small gradients make sqrt(square + 1) about 1.
+
+    Parameters
+    ----------
+    parameters, lr, weight_decay, decayed
+        As in `Optimizer`.
+    decay, momentum : float
+        0.9 and 0.9 in the paper.
+    eps : float
+        1.0 in TF-slim's training script (``opt_epsilon``); PyTorch's default is 1e-8.
+    form : "tensorflow" or "pytorch"
+
+    Raises
+    ------
+    ValueError
+        For a negative number, an unknown form or no parameters.
+
+    References
+    ----------
+    .. [1] Sandler et al., arXiv:1801.04381, section 6.1: "standard RMSPropOptimizer with both decay and momentum set
+           to 0.9".
+    .. [2] tensorflow/models, research/slim/train_image_classifier.py (``opt_epsilon`` 1.0).
+
+    Examples
+    --------
+    >>> p = Parameter(np.array([1.0]), "weight")
+    >>> p.grad = np.array([3.0])
+    >>> RMSProp([p], lr=0.5, decay=0.0, eps=0.0).step()
+    >>> p.value.item()                                # 1 - 0.5 * 3 / sqrt(9)
+    0.5
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        lr: float,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1.0,
+        weight_decay: float = 0.0,
+        decayed: frozenset[str] | set[str] = DECAYED,
+        form: str = "tensorflow",
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay, decayed)
+        _at_least_zero(decay=decay, momentum=momentum, eps=eps)
+        if form not in ("tensorflow", "pytorch"):
+            raise ValueError(f'form must be "tensorflow" or "pytorch"; was {form!r}')
+        self.decay, self.momentum, self.eps, self.form = decay, momentum, eps, form
+        start = np.ones_like if form == "tensorflow" else np.zeros_like
+        self.square = [start(p.value) for p in self.parameters]
+        self.velocity = [np.zeros_like(p.value) for p in self.parameters]
+
+    def step(self) -> None:
+        """Change every parameter by its gradient."""
+        for p, square, velocity in zip(self.parameters, self.square, self.velocity, strict=True):
+            grad = self._gradient(p)
+            square *= self.decay
+            square += (1 - self.decay) * grad * grad
+            velocity *= self.momentum
+            if self.form == "tensorflow":
+                velocity += _like(p, self.lr) * grad / np.sqrt(square + _like(p, self.eps))
+                p.value -= velocity
+            else:
+                velocity += grad / (np.sqrt(square) + _like(p, self.eps))
+                p.value -= _like(p, self.lr) * velocity
+
+
+def cosine_schedule(lr: float, step: int, steps: int, warmup: int = 0) -> float:
+    """The learning rate at one step: a linear warm-up, then half a cosine down to 0.
+
+    ::
+
+        lr * (step + 1) / warmup                                        while step < warmup
+        lr * (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2     after
+
+    Parameters
+    ----------
+    lr : float
+        The highest.
+    step, steps, warmup : int
+        The step it is for (from 0), how many there are, how many of them warm up.
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    .. [1] Loshchilov and Hutter, "SGDR", arXiv:1608.03983, equation (5), without restarts.
+
+    Examples
+    --------
+    >>> [round(cosine_schedule(1.0, step, steps=6, warmup=2), 3) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
+    """
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return lr * 0.5 * (1 + float(np.cos(np.pi * (step - warmup) / max(steps - warmup, 1))))
+
+
+def exponential_schedule(lr: float, epoch: int, rate: float = 0.98) -> float:
+    """The learning rate in one epoch of the published recipe: ``lr * rate ** epoch``, from 0.045 by 0.98.
+
+    Parameters
+    ----------
+    lr : float
+    epoch : int
+        From 0.
+    rate : float
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    .. [1] Sandler et al., arXiv:1801.04381, section 6.1.
+
+    Examples
+    --------
+    >>> round(exponential_schedule(0.045, 1), 6)
+    0.0441
+    """
+    return lr * rate**epoch
+
+
+def _like(p: Parameter, number: float) -> Any:
+    return p.value.dtype.type(number)
+
+
+def _at_least_zero(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must not be negative; was {value!r}")

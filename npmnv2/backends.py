@@ -18,7 +18,7 @@ _NAMES = ("numpy", "numba")
 _current: contextvars.ContextVar[str] = contextvars.ContextVar("npmnv2_backend", default="numba")
 
 
-class backend:  # noqa: N801 (used as a function: `with backend("numpy"):`)
+class backend:
     """Use one implementation inside a ``with`` block, in this thread (or async task) only.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, Layer, PointwiseConv2d
+from npmnv2.layers import BatchNorm, BatchNormReLU6, DepthwiseConv2d, Layer, PointwiseConv2d
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 

@@ -5,7 +5,7 @@ Three lines check an operation written in the style of this package (``forward(.
 
     from npmnv2 import gradcheck
     errors = gradcheck.check(my_forward, my_backward, x, w)
-    print(errors)                          # (('dx', 3e-14), ('dw', 8e-14)), or an AssertionError that says which is wrong
+    print(errors)               # (('dx', 3e-14), ('dw', 8e-14)), or an AssertionError that says which is wrong
 
 1. *Finite differences*: nudge every input up and down and watch the output. Exact for a linear function but for
    rounding, so a **large** step is right there (1e-2 gives about 1e-13; the customary 1e-6 only 1e-9).

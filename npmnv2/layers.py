@@ -89,7 +89,7 @@ class Layer:
         cache, self._cache = self._cache, None
         if cache is None:
             raise RuntimeError(
-                f"{type(self).__name__}.backward needs a forward before it: each forward's cache is used up by one backward"
+                f"{type(self).__name__}.backward needs a forward before it: one backward uses up the forward's cache"
             )
         return cache
 

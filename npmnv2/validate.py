@@ -25,8 +25,8 @@ def check_array(value: object, name: str, axes: str, *, like: Array | None = Non
     name : str
         The argument's name, for the message.
     axes : str
-        The axes it must have, as they are written in docstrings: ``"N H W C"``; ``"... C"`` takes any number before C, ``"..."``
-        any number at all.
+        The axes it must have, as they are written in docstrings: ``"N H W C"``; ``"... C"`` takes any number before C,
+        ``"..."`` any number at all.
     like : ndarray, optional
         Another argument whose dtype this one must have: results are never silently promoted.
     compiled : bool

@@ -101,8 +101,8 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> 
 class MobileNetV2(Sequential):
     """The network as a sequence of named layers; made by `mobilenet_v2`, which says what the arguments mean.
 
-    The layers are called as the paper's table counts them: ``stem``, ``b0.0`` to ``b6.0`` (row, repeat) with ``expand``,
-    ``dw`` and ``project`` inside, ``head``, ``pool``, ``dropout``, ``fc``.
+    The layers are called as the paper's table counts them: ``stem``, ``b0.0`` to ``b6.0`` (row, repeat) with
+    ``expand``, ``dw`` and ``project`` inside, ``head``, ``pool``, ``dropout``, ``fc``.
 
     Attributes
     ----------

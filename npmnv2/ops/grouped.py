@@ -13,7 +13,10 @@ from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
 class GroupedConv2dCache(NamedTuple):
-    """What `grouped_conv2d_backward` needs: the forward's arguments. The padded image is not kept (see `Conv2dCache`)."""
+    """What `grouped_conv2d_backward` needs: the forward's arguments, by reference.
+
+    The padded image is not kept, for the reason given at `Conv2dCache`.
+    """
 
     x: Array  # (N, H, W, C)
     w: Array  # (KH, KW, C / groups, M)

@@ -1,0 +1,130 @@
+"""What stands behind the last convolution: pooling, dropout, the linear layer, the loss."""
+
+import math
+
+import numpy as np
+import pytest
+
+from npmnv2 import gradcheck, ops
+
+RNG = np.random.default_rng(0)
+
+# -- pooling
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (1, 7, 2, 2), (2, 1, 1, 4)])
+def test_global_avg_pool(shape):
+    x = RNG.normal(size=shape)
+    gradcheck.check(ops.global_avg_pool_forward, ops.global_avg_pool_backward, x, tolerance=1e-11)
+    out, _ = ops.global_avg_pool_forward(x)
+    for n, c in np.ndindex(out.shape):
+        assert out[n, c] == pytest.approx(sum(x[n, :, :, c].ravel().tolist()) / (shape[1] * shape[2]), rel=1e-12)
+
+
+POOLS = [(2, None, 0), (3, 2, 1), (2, 3, 0), (3, 1, ((0, 2), (1, 0))), (2, 1, "same"), (3, 2, "same"), (1, 2, 0)]
+
+
+@pytest.mark.parametrize("size, stride, padding", POOLS)
+def test_avg_pool(size, stride, padding):
+    x = RNG.normal(size=(2, 5, 8, 2))
+    forward, backward = ops.avg_pool2d_forward, ops.avg_pool2d_backward
+    gradcheck.check(lambda x: forward(x, size, stride, padding), backward, x, tolerance=1e-11)
+    out, cache = forward(x, size, stride, padding)
+    (top, _), (left, _) = cache.geometry.pads
+    step = size if stride is None else stride
+    for n, y, xx, c in np.ndindex(out.shape):
+        rows = [r for r in range(step * y - top, step * y - top + size) if 0 <= r < 5]
+        cols = [q for q in range(step * xx - left, step * xx - left + size) if 0 <= q < 8]
+        real = [x[n, r, q, c] for r in rows for q in cols]  # the padding is not counted
+        assert out[n, y, xx, c] == pytest.approx(sum(real) / len(real), rel=1e-12, abs=1e-14)
+
+
+# -- linear
+
+
+@pytest.mark.parametrize("N, C, M", [(3, 4, 2), (1, 5, 1), (4, 1, 3)])
+def test_linear(N, C, M):
+    x, w, b = RNG.normal(size=(N, C)), RNG.normal(size=(C, M)), RNG.normal(size=M)
+    gradcheck.check(ops.linear_forward, ops.linear_backward, x, w, b, tolerance=1e-11, names="xwb")
+    out, _ = ops.linear_forward(x, w, b)
+    for n, m in np.ndindex(out.shape):
+        assert out[n, m] == pytest.approx(sum(x[n, c] * w[c, m] for c in range(C)) + b[m], rel=1e-12)
+
+
+# -- dropout
+
+
+def test_dropout_gradient_goes_through_the_same_mask():
+    x = RNG.normal(size=(5, 7))
+    gradcheck.check(
+        lambda x: ops.dropout_forward(x, 0.4, np.random.default_rng(3)), ops.dropout_backward, x, tolerance=1e-11
+    )
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    x = np.full((400, 500), 3.0)
+    out, _ = ops.dropout_forward(x, 0.2, np.random.default_rng(0))
+    assert set(np.unique(out)) == {0.0, 3.0 / 0.8}
+    assert np.mean(out == 0) == pytest.approx(0.2, abs=0.005)  # five standard deviations
+    assert out.mean() == pytest.approx(3.0, abs=0.02)
+    np.testing.assert_array_equal(ops.dropout_forward(x, 0.0, np.random.default_rng(0))[0], x)
+
+
+def test_dropout_mask_belongs_to_the_generator():
+    x = RNG.normal(size=(6, 7))
+    first, again, other = (ops.dropout_forward(x, 0.5, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    single, _ = ops.dropout_forward(x.astype(np.float32), 0.5, np.random.default_rng(1))
+    np.testing.assert_array_equal(single == 0, first == 0)  # the same mask in either precision
+
+
+# -- softmax and cross-entropy
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("N, K", [(1, 2), (4, 5), (3, 1)])
+def test_cross_entropy_gradient_by_complex_step(N, K, smoothing):
+    logits, labels = RNG.normal(size=(N, K)) * 3, RNG.integers(0, K, N)
+    gradcheck.check(
+        lambda z: ops.softmax_cross_entropy(z, labels, smoothing),
+        lambda dloss, dlogits: dloss * dlogits,
+        logits,
+        method="complex",
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_cross_entropy_by_the_definition(smoothing):
+    N, K = 4, 5
+    logits, labels = RNG.normal(size=(N, K)), RNG.integers(0, K, N)
+    p = ops.softmax(logits)
+    total = 0.0
+    for n in range(N):
+        exponentials = [math.exp(z) for z in logits[n]]
+        for k in range(K):
+            probability = exponentials[k] / sum(exponentials)
+            assert p[n, k] == pytest.approx(probability, rel=1e-13)
+            total -= ((1 - smoothing) * (k == labels[n]) + smoothing / K) * math.log(probability)
+    loss, dlogits = ops.softmax_cross_entropy(logits, labels, smoothing)
+    assert loss == pytest.approx(total / N, rel=1e-13)
+    np.testing.assert_allclose(dlogits.sum(axis=1), 0, atol=1e-15)  # a shift of all logits changes nothing
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_of_huge_logits_is_finite(dtype):
+    logits = np.array([[1e4, -1e4, 0.0], [-1e30, 1e30, 0.0]], dtype)
+    loss, dlogits = ops.softmax_cross_entropy(logits, np.array([0, 1]))
+    assert loss == 0 and np.isfinite(dlogits).all()
+    wrong, dlogits = ops.softmax_cross_entropy(logits[:1], np.array([1]))
+    assert wrong == 2e4 and dlogits.tolist() == [[1, -1, 0]]
+    assert wrong.dtype == dlogits.dtype == dtype
+    np.testing.assert_array_equal(ops.softmax(logits), [[1, 0, 0], [0, 1, 0]])
+
+
+def test_labels_may_have_any_integer_type():
+    logits = RNG.normal(size=(3, 4))
+    expected = ops.softmax_cross_entropy(logits, np.array([0, 3, 1]))
+    for dtype in (np.uint8, np.int16, np.int32, np.uint64):
+        loss, dlogits = ops.softmax_cross_entropy(logits, np.array([0, 3, 1], dtype))
+        assert loss == expected[0] and (dlogits == expected[1]).all()

@@ -1,0 +1,136 @@
+"""The tools that judge gradients, judged: right ones accepted, wrong ones named, and nothing left changed."""
+
+import numpy as np
+import pytest
+
+from npmnv2 import gradcheck, ops
+
+RNG = np.random.default_rng(0)
+X, W, B = RNG.normal(size=(3, 4)), RNG.normal(size=(4, 2)), RNG.normal(size=2)
+
+
+def test_relative_error():
+    error = gradcheck.relative_error
+    assert error(np.array([3.0, 4.0]), np.array([3.0, 5.0])) == 0.2
+    assert error(np.zeros(3), np.zeros(3)) == 0 and error(np.zeros(0), np.zeros(0)) == 0
+    assert error(np.zeros(3), np.full(3, 1e-300)) == 1  # relative, however small
+    assert error(np.ones(3), np.ones((3, 1))) == np.inf  # no broadcasting
+    with np.errstate(invalid="ignore"):  # inf - inf
+        for bad in (np.nan, np.inf):
+            assert error(np.array([1.0, bad]), np.array([1.0, 2.0])) == np.inf
+            assert error(np.array([1.0, bad]), np.array([1.0, bad])) == np.inf
+
+
+def test_numerical_gradient_is_exact_for_linear_functions_and_large_steps():
+    dout = RNG.normal(size=(3, 2))
+    errors = {
+        step: gradcheck.relative_error(
+            gradcheck.numerical_gradient(lambda x: x @ W, X, dout, step),
+            dout @ W.T,
+        )
+        for step in (1e-2, 1e-6)
+    }
+    assert errors[1e-2] < 1e-12 < errors[1e-6] < 1e-8
+
+
+def test_numerical_gradient_restores_its_input():
+    x = X.copy()
+    kept = []
+    gradcheck.numerical_gradient(lambda z: kept.append(z) or z**2, x, np.ones_like(x) * 0.3)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(kept[-1], X)  # also the copy that f saw
+
+
+def test_numerical_gradient_of_a_function_that_returns_its_input():
+    """f may hand back the array that is nudged next: it must be copied before the next nudge."""
+    dout = RNG.normal(size=X.shape)
+    assert gradcheck.relative_error(gradcheck.numerical_gradient(lambda x: x, X, dout), dout) < 1e-12
+
+
+def test_complex_step_is_exact():
+    dout = RNG.normal(size=X.shape)
+    exact = dout * (np.cos(X) * np.exp(np.sin(X)))
+    assert (
+        gradcheck.relative_error(gradcheck.complex_step_gradient(lambda z: np.exp(np.sin(z)), X, dout), exact) < 1e-15
+    )
+
+
+def test_adjoint_error():
+    dout, v = RNG.normal(size=(3, 2)), RNG.normal(size=X.shape)
+    right = dout @ W.T
+    assert gradcheck.adjoint_error(dout, v @ W, [right], [v]) < 1e-15
+    assert gradcheck.adjoint_error(dout, v @ W, [right * 1.001], [v]) > 1e-4
+    assert gradcheck.adjoint_error(dout, v @ W, [right * np.nan], [v]) == np.inf
+    assert gradcheck.adjoint_error(dout * 0, v @ W, [right * 0], [v]) == 0
+
+
+def test_away_from_kinks():
+    x = np.linspace(-1, 7, 1601)
+    moved = gradcheck.away_from_kinks(x, margin=0.1)
+    assert min(np.abs(moved).min(), np.abs(moved - 6).min()) >= 0.1 - 1e-12
+    assert np.abs(moved - x).max() <= 0.1 + 1e-12
+    np.testing.assert_array_equal(np.sign(moved[x != 0]), np.sign(x[x != 0]))  # nobody changes sides
+    assert x[800] == 3.0 == moved[800]
+
+
+@pytest.mark.parametrize("method", ["differences", "complex"])
+def test_check_accepts_what_is_right(method):
+    errors = gradcheck.check(ops.linear_forward, ops.linear_backward, X, W, B, method=method, names="xwb")
+    assert [name for name, _ in errors] == ["dx", "dw", "db"]
+    assert all(0 <= error < 1e-11 for _, error in errors)
+
+
+@pytest.mark.parametrize("method", ["differences", "complex"])
+def test_check_names_what_is_wrong(method):
+    def backward(dout, cache):
+        dx, dw, db = ops.linear_backward(dout, cache)
+        return dx, dw * 1.01, db
+
+    with pytest.raises(AssertionError, match=r"dw is wrong: relative error 9.9e-03") as complaint:
+        gradcheck.check(ops.linear_forward, backward, X, W, B, method=method, names="xwb")
+    assert method in str(complaint.value)
+
+
+def _returning(*gradients):
+    return lambda dout, cache: gradients
+
+
+def test_check_refuses_other_shapes_and_counts():
+    right = ops.linear_backward(np.ones((3, 2)), ops.linear_forward(X, W, B)[1])
+    with pytest.raises(AssertionError, match=r"dw must have the shape of w, \(4, 2\); was \(2, 4\)"):
+        gradcheck.check(ops.linear_forward, lambda d, c: (d @ W.T, (X.T @ d).T, d.sum(0)), X, W, B, names="xwb")
+    with pytest.raises(AssertionError, match="backward returned 2 gradients for 3 inputs"):
+        gradcheck.check(ops.linear_forward, _returning(*right[:2]), X, W, B)
+    with pytest.raises(AssertionError, match=r"dx is wrong: relative error inf"):
+        gradcheck.check(ops.linear_forward, lambda d, c: (d @ W.T * np.nan, X.T @ d, d.sum(0)), X, W, B, names="xwb")
+
+
+def test_check_skips_inputs_without_a_gradient():
+    errors = gradcheck.check(ops.linear_forward, lambda d, c: (d @ W.T, None, None), X, W, B, names="xwb")
+    assert [name for name, _ in errors] == ["dx"]
+
+
+def test_check_takes_a_forward_without_a_cache():
+    gradcheck.check(lambda x: 3 * x, lambda dout: 3 * dout, X, tolerance=1e-11)
+
+
+def test_check_draws_its_own_dout_and_it_is_not_ones():
+    seen = []
+    gradcheck.check(lambda x: 3 * x, lambda dout: seen.append(dout) or 3 * dout, X, seed=1)
+    gradcheck.check(lambda x: 3 * x, lambda dout: seen.append(dout) or 3 * dout, X, seed=2)
+    assert len(np.unique(seen)) == 2 * X.size
+
+
+@pytest.mark.parametrize(
+    "change, error, match",
+    [
+        ({"method": "backwards"}, ValueError, "method must be"),
+        ({"names": "ab"}, ValueError, "names must name all 1 inputs"),
+        ({"x": X.astype(np.float32)}, TypeError, "input0 must be a float64 array.*was float32 array"),
+        ({"x": X.tolist()}, TypeError, "input0 must be a float64 array.*was list"),
+    ],
+)
+def test_check_bad_arguments(change, error, match):
+    options = {"x": X, **change}
+    with pytest.raises(error, match=match):
+        gradcheck.check(lambda x: 3 * x, lambda dout: 3 * dout, options.pop("x"), **options)

@@ -1,0 +1,84 @@
+"""Which implementation runs is the caller's choice, in his thread, and nothing else depends on it."""
+
+import contextvars
+import threading
+
+import numpy as np
+import pytest
+
+import npmnv2
+from npmnv2 import backends, kernels, ops
+from npmnv2.layers import DepthwiseConv2d
+
+
+def test_operation_follows_the_backend():
+    with npmnv2.backend("numpy"):
+        assert all(backends.operation(name) is getattr(ops, name) for name in ops.__all__)
+    with npmnv2.backend("numba"):
+        for name in ops.__all__:
+            home = kernels if name in kernels.__all__ else ops
+            assert backends.operation(name) is getattr(home, name)
+    assert len(kernels.__all__) >= 8
+
+
+def test_blocks_nest_and_an_error_ends_them():
+    before = npmnv2.current_backend()
+    with npmnv2.backend("numpy") as outer:
+        with npmnv2.backend("numba"):
+            with outer:  # the same object again
+                assert npmnv2.current_backend() == "numpy"
+            assert npmnv2.current_backend() == "numba"
+        assert npmnv2.current_backend() == "numpy"
+        with pytest.raises(KeyError), npmnv2.backend("numba"):
+            raise KeyError
+        assert npmnv2.current_backend() == "numpy"
+    assert npmnv2.current_backend() == before
+
+
+def test_set_backend_is_for_this_context_only():
+    def inside():
+        npmnv2.set_backend("numpy")
+        return npmnv2.current_backend()
+
+    before = npmnv2.current_backend()
+    assert contextvars.copy_context().run(inside) == "numpy"
+    assert npmnv2.current_backend() == before
+
+
+def test_a_thread_of_its_own_has_the_default():
+    seen = []
+    with npmnv2.backend("numpy"):
+        thread = threading.Thread(target=lambda: seen.append(npmnv2.current_backend()))
+        thread.start()
+        thread.join()
+    assert seen == ["numba"]
+
+
+def test_a_layer_asks_at_every_call():
+    layer = DepthwiseConv2d(2, 3, padding=1, rng=np.random.default_rng(0), dtype=np.float64)
+    x = np.random.default_rng(1).normal(size=(1, 4, 5, 2))
+    with npmnv2.backend("numba"):
+        out = layer(x)
+    with npmnv2.backend("numpy"):  # a cache of one backend is good for the other
+        dx = layer.backward(out)
+        other = layer(x)
+    with npmnv2.backend("numba"):
+        other_dx = layer.backward(out)
+    np.testing.assert_allclose(out, other, rtol=1e-13)
+    np.testing.assert_allclose(dx, other_dx, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["torch", "NumPy", "", None, 3])
+def test_unknown_backend(name):
+    before = npmnv2.current_backend()
+    for call in (npmnv2.backend, npmnv2.set_backend):
+        with pytest.raises(ValueError, match='name must be "numpy" or "numba"; was'):
+            call(name)
+    assert npmnv2.current_backend() == before
+
+
+@pytest.mark.parametrize("name", ["conv3d_forward", "_check", "__all__", ""])
+def test_unknown_operation(name):
+    for choice in ("numpy", "numba"):
+        with npmnv2.backend(choice), pytest.raises(ValueError, match="name must be an operation of npmnv2.ops"):
+            backends.operation(name)

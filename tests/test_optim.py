@@ -1,0 +1,152 @@
+"""Optimisers against three steps by hand, what decays, schedules."""
+
+import math
+
+import numpy as np
+import pytest
+
+from npmnv2.layers import Parameter
+from npmnv2.models import mobilenet_v2
+from npmnv2.optim import DECAYED, SGD, RMSProp, cosine_schedule, exponential_schedule
+
+GRADS = (3.0, -1.0, 0.5)
+
+
+def _run(optimizer, p):
+    values = []
+    for grad in GRADS:
+        p.grad = np.array([grad], p.value.dtype)
+        optimizer.step()
+        values.append(p.value.item())
+    return values
+
+
+def _parameter(role="weight", dtype=np.float64):
+    return Parameter(np.array([2.0], dtype), role)
+
+
+def test_sgd_by_hand():
+    """lr 0.1, momentum 0.5: velocities 3; 1.5 - 1 = 0.5; 0.25 + 0.5 = 0.75."""
+    p = _parameter()
+    assert _run(SGD([p], lr=0.1, momentum=0.5), p) == pytest.approx([1.7, 1.65, 1.575], rel=1e-14)
+
+
+def test_sgd_with_weight_decay_by_hand():
+    """decay 0.5 adds value / 2: g = 3 + 1 = 4 -> 1.6; g = -1 + 0.8 = -0.2 -> 1.62; g = 0.5 + 0.81 = 1.31 -> 1.489."""
+    p = _parameter()
+    values = _run(SGD([p], lr=0.1, momentum=0.0, weight_decay=0.5), p)
+    assert values == pytest.approx([1.6, 1.62, 1.489], rel=1e-14)
+
+
+def test_rmsprop_tensorflow_by_hand():
+    """decay 0.5, momentum 0.5, lr 1, eps 1; the mean square starts at 1, eps is under the root, lr in the velocity."""
+    p = _parameter()
+    s1 = 0.5 * 1 + 0.5 * 9  # 5
+    v1 = 3 / math.sqrt(s1 + 1)
+    s2 = 0.5 * s1 + 0.5 * 1  # 3
+    v2 = 0.5 * v1 - 1 / math.sqrt(s2 + 1)
+    s3 = 0.5 * s2 + 0.5 * 0.25  # 1.625
+    v3 = 0.5 * v2 + 0.5 / math.sqrt(s3 + 1)
+    expected = [2 - v1, 2 - v1 - v2, 2 - v1 - v2 - v3]
+    assert _run(RMSProp([p], lr=1.0, decay=0.5, momentum=0.5, eps=1.0), p) == pytest.approx(expected, rel=1e-14)
+    assert expected[0] == pytest.approx(0.7752551286084111, rel=1e-15)  # 2 - 3 / sqrt(6)
+
+
+def test_rmsprop_pytorch_by_hand():
+    """The same numbers; the mean square starts at 0, eps is outside the root, lr outside the velocity."""
+    p = _parameter()
+    s1 = 0.5 * 9  # 4.5
+    v1 = 3 / (math.sqrt(s1) + 1)
+    s2 = 0.5 * s1 + 0.5 * 1
+    v2 = 0.5 * v1 - 1 / (math.sqrt(s2) + 1)
+    s3 = 0.5 * s2 + 0.5 * 0.25
+    v3 = 0.5 * v2 + 0.5 / (math.sqrt(s3) + 1)
+    expected = [2 - 0.1 * v1, 2 - 0.1 * (v1 + v2), 2 - 0.1 * (v1 + v2 + v3)]
+    optimizer = RMSProp([p], lr=0.1, decay=0.5, momentum=0.5, eps=1.0, form="pytorch")
+    assert _run(optimizer, p) == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_learning_rate_changed_on_the_way():
+    """TensorFlow's velocity remembers the old rate, PyTorch's does not."""
+    for form, moved in (("tensorflow", 0.5 * 1.0), ("pytorch", 0.5 * 0.1)):
+        p = _parameter()
+        optimizer = RMSProp([p], lr=1.0, decay=0.0, momentum=0.5, eps=0.0, form=form)
+        p.grad = np.array([3.0])
+        optimizer.step()  # by 1: a gradient over its own size
+        optimizer.lr = 0.1
+        before = p.value.item()
+        p.grad = np.array([1e-300])  # negligible, but its own size is 1e-300 too: 1 again
+        optimizer.square[0][...], optimizer.decay = 1.0, 1.0
+        optimizer.step()
+        assert before - p.value.item() == pytest.approx(moved, rel=1e-12)
+
+
+@pytest.mark.parametrize("make", [SGD, RMSProp])
+def test_only_kernels_decay(make):
+    roles = ("weight", "depthwise", "bias", "gamma", "beta")
+    ps = [_parameter(role) for role in roles]
+    for p in ps:
+        p.grad = np.zeros(1)
+    make(ps, lr=0.1, weight_decay=0.5).step()
+    assert [p.value.item() != 2.0 for p in ps] == [True, False, False, False, False]
+    make(ps, lr=0.1, weight_decay=0.5, decayed=set(roles)).step()
+    assert all(p.value.item() != 2.0 for p in ps)
+    assert DECAYED == {"weight"}
+
+
+def test_what_decays_in_the_network():
+    model = mobilenet_v2(10, 0.35)
+    decayed = [name for name, p in model.named_parameters().items() if p.role in DECAYED]
+    assert len(decayed) == 1 + 16 + 17 + 1 + 1  # stem, expand, project, head, fc
+    assert not [name for name in decayed if ".dw." in name or name.endswith(("gamma", "beta", ".b"))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("make", [SGD, RMSProp, lambda *a, **k: RMSProp(*a, form="pytorch", **k)])
+def test_steps_are_in_place_and_keep_the_dtype(make, dtype):
+    p = _parameter(dtype=dtype)
+    p.grad = np.array([3.0], dtype)
+    value, grad = p.value, p.grad
+    make([p], lr=0.1, weight_decay=0.1).step()
+    assert p.value is value and value.dtype == dtype and value.item() != 2.0
+    assert grad.item() == 3.0  # the gradient is read only
+
+
+def test_step_needs_gradients():
+    for optimizer in (SGD([_parameter()], lr=0.1), RMSProp([_parameter()], lr=0.1)):
+        with pytest.raises(RuntimeError, match="step needs the gradient of every parameter"):
+            optimizer.step()
+
+
+@pytest.mark.parametrize("make", [SGD, RMSProp])
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "decay", "eps"])
+@pytest.mark.parametrize("value", [-0.1, float("nan")])
+def test_bad_numbers(make, name, value):
+    if make is SGD and name in ("decay", "eps"):
+        with pytest.raises(TypeError, match=name):  # SGD has none
+            make([_parameter()], **{"lr": 0.1, name: value})
+        return
+    with pytest.raises(ValueError, match=f"{name} must not be negative; was"):
+        make([_parameter()], **{"lr": 0.1, name: value})
+
+
+def test_bad_form_and_no_parameters():
+    with pytest.raises(ValueError, match='form must be "tensorflow" or "pytorch"; was \'keras\''):
+        RMSProp([_parameter()], lr=0.1, form="keras")
+    with pytest.raises(ValueError, match="parameters must hold at least one"):
+        SGD([], lr=0.1)
+
+
+def test_cosine_schedule():
+    rates = [cosine_schedule(2.0, step, steps=10, warmup=4) for step in range(10)]
+    assert rates[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rates[4] == 2.0 and rates[7] == pytest.approx(1.0)  # the peak, and half way down
+    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert cosine_schedule(2.0, 10, steps=10, warmup=4) == pytest.approx(0, abs=1e-15)
+    assert cosine_schedule(2.0, 0, steps=5) == 2.0  # no warm-up
+    assert cosine_schedule(2.0, 3, steps=3, warmup=3) == 2.0  # nothing but warm-up: no division by 0
+
+
+def test_exponential_schedule():
+    assert [exponential_schedule(0.045, epoch) for epoch in (0, 1, 2)] == pytest.approx([0.045, 0.0441, 0.043218])
+    assert exponential_schedule(1.0, 3, rate=0.5) == 0.125

@@ -48,7 +48,7 @@ def conv(case: recipe.Conv) -> Results:
     x, w = (tensor(value) for value in recipe.conv_inputs(case))
     (top, bottom), (left, right) = case.pads
     xp = F.pad(nchw(x), (left, right, top, bottom))
-    out = nhwc(F.conv2d(xp, w.permute(3, 2, 0, 1), None, case.stride, 0, case.dilation, case.groups))
+    out = nhwc(F.conv2d(xp, w.permute(3, 2, 0, 1).contiguous(), None, case.stride, 0, case.dilation, case.groups))
     out.backward(torch.from_numpy(recipe.draw(f"{case.name}/dout", tuple(out.shape))))
     return {"out": numpy(out), "dx": numpy(x.grad), "dw": numpy(w.grad)}
 

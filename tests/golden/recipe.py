@@ -241,10 +241,8 @@ class Network(NamedTuple):
 NETWORK = Network("network", 0.1, (3, 48, 33, 3), num_classes=3)
 
 
-def build(case: Network) -> Layer:
-    return mobilenet_v2(
-        case.num_classes, case.width, dropout=0.0, eps=case.eps, momentum=case.momentum, dtype=np.float64
-    )
+def build(case: Network, dtype: Any = np.float64) -> Layer:
+    return mobilenet_v2(case.num_classes, case.width, dropout=0.0, eps=case.eps, momentum=case.momentum, dtype=dtype)
 
 
 def state(name: str, model: Layer) -> Results:

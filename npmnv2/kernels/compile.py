@@ -62,6 +62,11 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> Any
     return kernel
 
 
+def compile_inline(loops: Callable[..., Any]) -> Any:
+    """Compile a small helper of a kernel in the same file; it becomes part of the kernel's machine code."""
+    return numba.njit(inline="always")(loops)
+
+
 class _ForgivingCache:
     """Numba's cache of one kernel, except that what goes wrong inside it never stops the program.
 

@@ -62,9 +62,15 @@ def _backward_w(dout, x, stride, dilation, top, left, dw):
                         if 0 <= xx < W:
                             for c in range(C):
                                 partial[row, i, j, c] += x[n, y, xx, c] * dout[n, oy, ox, c]
-    dw[:] = 0
+    for i in range(KH):
+        for j in range(KW):
+            for c in range(C):
+                dw[i, j, c] = 0
     for row in range(N * OH):
-        dw += partial[row]
+        for i in range(KH):
+            for j in range(KW):
+                for c in range(C):
+                    dw[i, j, c] += partial[row, i, j, c]
 
 
 forward = compile_kernel(_forward)

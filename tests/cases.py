@@ -1,8 +1,8 @@
 """The shapes, tables and check functions that the tests share.
 
-A table of convolutions that no symmetry protects: no square image with a square kernel at stride 1, because there H and W,
-top and left, or stride and no stride can be mixed up without anybody noticing. `check_conv` is the one check of a
-convolution's gradients; `test_mutants.py` shows that it rejects wrong ones.
+A table of convolutions that no symmetry protects: no square image with a square kernel at stride 1, because there H
+and W, top and left, or stride and no stride can be mixed up without anybody noticing. `check_conv` is the one check of
+a convolution's gradients; `test_mutants.py` shows that it rejects wrong ones.
 """
 
 import csv

@@ -80,5 +80,5 @@ def test_unknown_backend(name):
 @pytest.mark.parametrize("name", ["conv3d_forward", "_check", "__all__", ""])
 def test_unknown_operation(name):
     for choice in ("numpy", "numba"):
-        with npmnv2.backend(choice), pytest.raises(ValueError, match="name must be an operation of npmnv2.ops"):
+        with npmnv2.backend(choice), pytest.raises(ValueError, match="name must be an operation"):
             backends.operation(name)

@@ -1,8 +1,8 @@
-"""Known wrong backwards, planted: the checks of the real gradients reject every one of them.
+"""Known wrong backwards, planted: the checks of the real gradients reject every one.
 
-A check that no wrong gradient fails proves nothing. Each mutant below is the right backward with one classic bug. They are
-judged by `cases.check_depthwise` and `cases.check_batchnorm`, the very functions that judge the real ones; and then by
-the check that one writes first (square image, stride 1, everything ones), to show what it is worth.
+A check that no wrong gradient fails proves nothing. Each mutant below is the right backward with one classic bug. They
+are judged by `cases.check_depthwise` and `cases.check_batchnorm`, the functions that judge the real ones; and then by
+the check that one writes first (square image, stride 1, everything ones), to show what that is worth.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from cases import BATCHES, CONVS, check_batchnorm, check_depthwise, implementations
 
 from npmnv2 import gradcheck, ops
-from npmnv2.ops.padding import pad_backward, pad_forward
+from npmnv2.ops.padding import pad_forward
 from npmnv2.shapes import taps
 
 
@@ -68,16 +68,16 @@ def _shifted(dout, axis):
 
 def _inside(dout, g):
     """dout, without the windows that hang over the border."""
-    (top, bottom), (left, right) = g.pads
+    (top, _), (left, _) = g.pads
     dout = dout.copy()
-    for axis, (before, after, size, K, O) in {
-        1: (top, bottom, g.H, g.KH, g.OH),
-        2: (left, right, g.W, g.KW, g.OW),
-    }.items():
-        for o in range(O):
-            start = g.stride * o - before
-            if start < 0 or start + g.dilation * (K - 1) >= size:
-                dout[(slice(None),) * axis + (o,)] = 0
+    for axis, before, size, reach, windows in (
+        (1, top, g.H, g.dilation * (g.KH - 1), g.OH),
+        (2, left, g.W, g.dilation * (g.KW - 1), g.OW),
+    ):
+        for k in range(windows):
+            start = g.stride * k - before
+            if start < 0 or start + reach >= size:
+                dout[(slice(None),) * axis + (k,)] = 0
     return dout
 
 
@@ -85,7 +85,7 @@ def _dw_under_dilation_1(dout, cache):
     dx, dw = ops.depthwise_conv2d_backward(dout, cache)
     x, w, g = cache
     xp, _ = pad_forward(x, g.pads)
-    for i, j, _window_ in taps(g):
+    for i, j in np.ndindex(g.KH, g.KW):
         dw[i, j] = np.einsum("nyxc,nyxc->c", xp[_window(i, j, g, dilation=1)], dout)
     return dx, dw
 

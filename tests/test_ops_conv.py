@@ -69,7 +69,7 @@ def test_padding_puts_the_zeros_where_it_says():
 
 @pytest.mark.parametrize("case", **convs)
 def test_forwards_by_the_definition(case):
-    (N, H, W, C), (KH, KW), M = case.image, case.kernel, 2
+    (_, H, W, C), (KH, KW), M = case.image, case.kernel, 2
     x, w = RNG.normal(size=case.image), RNG.normal(size=(KH, KW, C, M))
     out, cache = ops.conv2d_forward(x, w, **case.options)
     (top, _), (left, _) = cache.geometry.pads

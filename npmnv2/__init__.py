@@ -8,15 +8,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npmnv2 import gradcheck, kernels, layers, ops, optim
+    from npmnv2 import cost, gradcheck, kernels, layers, ops, optim
     from npmnv2.backends import backend, current_backend, set_backend
     from npmnv2.models import mobilenet_v2
+    from npmnv2.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
 __all__ = [
     "backend",
+    "cost",
     "current_backend",
+    "get_num_threads",
     "gradcheck",
     "kernels",
     "layers",
@@ -24,17 +27,21 @@ __all__ = [
     "ops",
     "optim",
     "set_backend",
+    "set_num_threads",
 ]
 
 _HOME = {
     "backend": "npmnv2.backends",
     "current_backend": "npmnv2.backends",
     "set_backend": "npmnv2.backends",
+    "get_num_threads": "npmnv2.threads",
     "mobilenet_v2": "npmnv2.models",
+    "set_num_threads": "npmnv2.threads",
 }
 _SUBMODULES = {
     "backends",
     "blocks",
+    "cost",
     "data",
     "gradcheck",
     "kernels",
@@ -42,7 +49,10 @@ _SUBMODULES = {
     "models",
     "ops",
     "optim",
+    "plots",
+    "selfcheck",
     "shapes",
+    "threads",
     "train",
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 from npmnv2.blocks import ConvBNReLU6, InvertedResidual
 from npmnv2.layers import Conv2d, Dropout, GlobalAvgPool, Layer, Linear, PointwiseConv2d, Sequential
 from npmnv2.shapes import Padding, is_int, make_divisible
+from npmnv2.threads import one_pool
 from npmnv2.validate import Array
 
 
@@ -87,7 +88,7 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> 
     """
     if not 0 < width_mult < 100:
         raise ValueError(f"width_mult must be more than 0 (and less than 100); was {width_mult!r}")
-    row_strides = _strides(strides)[1:]
+    row_strides = resolve_strides(strides)[1:]
     stem = make_divisible(width_mult * STEM)
     blocks, channels = [], stem
     for r, (row, s) in enumerate(zip(ROWS, row_strides, strict=True)):
@@ -138,7 +139,30 @@ class MobileNetV2(Sequential):
             raise ValueError(f"x must have shape (N, H, W, {channels}); was {x.shape}")
         if x.dtype != dtype:
             raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
-        return super().forward(x)
+        with one_pool():
+            return super().forward(x)
+
+    def backward(self, dout: Array) -> Array:
+        """Push the gradient of the logits back through every layer.
+
+        Parameters
+        ----------
+        dout : ndarray of shape (N, num_classes)
+
+        Returns
+        -------
+        dx : ndarray, the shape of x
+            ``p.grad`` of every parameter is set besides.
+
+        Raises
+        ------
+        RuntimeError
+            Without a forward before it.
+        ValueError, TypeError
+            If `dout` has not the shape and dtype of the logits.
+        """
+        with one_pool():
+            return super().backward(dout)
 
 
 def mobilenet_v2(
@@ -213,7 +237,7 @@ def mobilenet_v2(
     stem, blocks, head = plan(width_mult, strides)
 
     layers: dict[str, Layer] = {}
-    conv = Conv2d(in_channels, stem, 3, stride=_strides(strides)[0], padding=padding, rng=rng, dtype=dtype)
+    conv = Conv2d(in_channels, stem, 3, stride=resolve_strides(strides)[0], padding=padding, rng=rng, dtype=dtype)
     layers["stem"] = ConvBNReLU6(conv, stem, dtype=dtype, **bn)
     for b in blocks:
         layers[b.name] = InvertedResidual(
@@ -227,8 +251,14 @@ def mobilenet_v2(
     return MobileNetV2(layers, config)
 
 
-def _strides(strides: str | Sequence[int]) -> tuple[int, ...]:
-    """The eight strides, from a name or from the caller."""
+def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:
+    """The stride of the stem and of the seven rows, from a name in `STRIDES` or from the caller.
+
+    Examples
+    --------
+    >>> resolve_strides("digits")
+    (1, 1, 1, 2, 1, 1, 2, 1)
+    """
     if isinstance(strides, str):
         if strides not in STRIDES:
             raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers; was {strides!r}")

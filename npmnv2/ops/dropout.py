@@ -56,7 +56,7 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
         raise ValueError(f"rate must be at least 0 and less than 1 (it is the share dropped); was {rate!r}")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator; was {type(rng).__name__}")
-    kept = rng.random(x.shape) >= rate
+    kept = np.asarray(rng.random(x.shape) >= rate)
     scale = kept.astype(x.dtype) / x.dtype.type(1 - rate)
     return x * scale, DropoutCache(scale)
 

@@ -1,0 +1,85 @@
+"""How many threads run, and that only one pool of them does at a time.
+
+NumPy's matrix products (BLAS) and Numba's kernels each bring a pool of threads, and the threads of a pool wait for work
+by spinning. With both at work on the same cores a network that takes 8 ms on one thread was measured to take 370 ms.
+So while the backend is ``"numba"``, a model limits BLAS to one thread for as long as it runs, and restores it after.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from npmnv2.backends import current_backend
+from npmnv2.shapes import is_int
+
+
+def set_num_threads(n: int) -> None:
+    """Let compiled kernels, and BLAS under the ``"numpy"`` backend, use `n` threads from here on.
+
+    The number never changes a result of a kernel, not in the last bit. (BLAS makes no such promise.)
+
+    Parameters
+    ----------
+    n : int
+        1 to the number Numba started with: the cores, or ``NUMBA_NUM_THREADS`` in the environment.
+
+    Raises
+    ------
+    ValueError
+        For fewer or more than that.
+    TypeError
+        If `n` is not an integer.
+
+    Examples
+    --------
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    """
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    if not is_int(n):
+        raise TypeError(f"n must be an integer; was {n!r}")
+    if not 1 <= n <= most:
+        raise ValueError(
+            f"n must lie between 1 and {most} (set NUMBA_NUM_THREADS before Python starts for more); was {n}"
+        )
+    numba.set_num_threads(n)
+    _controller().limit(limits=int(n), user_api="blas")
+
+
+def get_num_threads() -> int:
+    """How many threads compiled kernels use.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
+    """
+    import numba
+
+    return int(numba.get_num_threads())
+
+
+@contextmanager
+def one_pool() -> Iterator[None]:
+    """Inside, BLAS runs on one thread if the backend is ``"numba"``, so that the kernels' threads are the only pool.
+
+    Examples
+    --------
+    >>> with one_pool():
+    ...     pass
+    """
+    with _controller().limit(limits=1, user_api="blas") if current_backend() == "numba" else nullcontext():
+        yield
+
+
+@functools.cache
+def _controller() -> Any:
+    """The BLAS libraries this process has loaded; finding them takes milliseconds, so it is done once."""
+    import numpy as np  # noqa: F401 (its BLAS must be loaded to be found)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

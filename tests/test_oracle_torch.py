@@ -7,20 +7,28 @@ theirs, both in float64.
 import numba
 import numpy as np
 import pytest
+from golden import recipe
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-
-from golden import make_golden as theirs  # noqa: E402  (needs both)
-from golden import recipe  # noqa: E402
-
-from npmnv2 import backend, ops  # noqa: E402
+from npmnv2 import backend, ops
 
 pytestmark = pytest.mark.oracle
 
 
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def theirs(torch):
+    pytest.importorskip("torchvision")
+    from golden import make_golden
+
+    return make_golden
+
+
 @pytest.fixture(params=["numpy", "numba"], autouse=True)
-def implementation(request):
+def implementation(request, torch):
     threads = numba.get_num_threads(), torch.get_num_threads()
     numba.set_num_threads(1)  # pools of threads that run at the same time fight for the cores
     torch.set_num_threads(1)
@@ -55,7 +63,7 @@ def assert_close(ours, expected, tolerance):
 
 
 @pytest.mark.parametrize("seed", range(80))
-def test_convolution(seed):
+def test_convolution(seed, theirs):
     case = random_conv(seed)
     expected = theirs.conv(case)
     for results in recipe.conv(case).values():
@@ -64,7 +72,7 @@ def test_convolution(seed):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(1, 57, 55, 48), (2, 15, 13, 96), (1, 8, 7, 320)])
-def test_depthwise_at_the_sizes_of_the_network(shape, stride):
+def test_depthwise_at_the_sizes_of_the_network(shape, stride, theirs):
     C = shape[3]
     case = recipe.Conv("large depthwise", shape, (3, 3, 1, C), C, stride, ((1, 1), (1, 1)))
     expected = theirs.conv(case)
@@ -72,7 +80,7 @@ def test_depthwise_at_the_sizes_of_the_network(shape, stride):
         assert_close(results, expected, 1e-13)
 
 
-def test_the_cases_of_the_golden_files_hold_live():
+def test_the_cases_of_the_golden_files_hold_live(theirs):
     for case in recipe.CONVS:
         expected = theirs.conv(case)
         for results in recipe.conv(case).values():
@@ -88,7 +96,7 @@ def test_the_cases_of_the_golden_files_hold_live():
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_batchnorm(seed):
+def test_batchnorm(seed, theirs):
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(2, 12, (2, 4)[seed % 2]))
     eps, momentum = (1e-5, 1e-3)[seed // 2 % 2], float(rng.uniform(0.001, 1))
@@ -97,7 +105,7 @@ def test_batchnorm(seed):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_cross_entropy(seed):
+def test_cross_entropy(seed, theirs):
     rng = np.random.default_rng(seed)
     shape = int(rng.integers(1, 9)), int(rng.integers(2, 30))
     case = recipe.Loss(f"random {seed}", shape, float(rng.uniform(0, 1)), 10.0 ** int(rng.integers(-2, 4)))
@@ -105,7 +113,7 @@ def test_cross_entropy(seed):
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_pooling(seed):
+def test_pooling(seed, theirs):
     rng = np.random.default_rng(seed)
     size, stride = int(rng.integers(1, 5)), int(rng.integers(1, 5))
     shape = tuple(int(n) for n in (rng.integers(1, 4), *rng.integers(size, size + 9, 2), rng.integers(1, 6)))
@@ -126,13 +134,13 @@ def test_pooling(seed):
     ],
     ids=lambda case: case.name,
 )
-def test_whole_network(case):
+def test_whole_network(case, theirs):
     ours = recipe.network(case)
     assert sum("/grad/" in key for key in ours) == 2 * 158
     assert_close(ours, theirs.network(case), 1e-9)
 
 
-def test_float32_is_float64_rounded():
+def test_float32_is_float64_rounded(theirs):
     """The same network in float32, the precision people use, stays within what its rounding explains."""
     case = recipe.Network("width 1, float32", 1.0, (2, 96, 64, 3), 10)
     expected = theirs.network(case)
@@ -162,10 +170,10 @@ def test_float32_is_float64_rounded():
     ],
     ids=lambda case: case.name,
 )
-def test_training(case):
+def test_training(case, theirs):
     assert_close(recipe.training(case), theirs.training(case), 1e-8)
 
 
-def test_softmax_of_rows_with_one_winner():
+def test_softmax_of_rows_with_one_winner(torch):
     logits = np.array([[1000.0, 0.0, -1000.0], [-1000.0, -1000.0, -1000.0]])
     np.testing.assert_allclose(ops.softmax(logits), torch.from_numpy(logits).softmax(1).numpy(), rtol=1e-15)

@@ -19,6 +19,7 @@ from npmnv2.backends import operation
 from npmnv2.blocks import ConvBNReLU6, InvertedResidual
 from npmnv2.gradcheck import relative_error
 from npmnv2.layers import BatchNorm, BatchNormReLU6, Conv2d, GlobalAvgPool, Layer, Linear, PointwiseConv2d, Sequential
+from npmnv2.shapes import Padding
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Results = dict[str, Array]
@@ -75,21 +76,30 @@ def conv_inputs(case: Conv) -> tuple[Array, Array]:
 def conv(case: Conv) -> dict[str, Results]:
     """Every operation of ours that can express the case -> out, dx, dw (dw as (KH, KW, C / groups, M))."""
     x, w = conv_inputs(case)
-    KH, KW, Cg, M = w.shape
-    where = (case.stride, case.padding or case.pads, case.dilation)
-    calls: dict[str, tuple[Array, tuple[Any, ...]]] = {"grouped_conv2d": (w, (case.groups, *where))}
-    if case.groups == 1:
-        calls["conv2d"] = calls["conv2d_im2col"] = (w, where)
-    if case.groups == M == x.shape[3]:
-        calls["depthwise_conv2d"] = (w[:, :, 0], where)
-    if case.groups == KH == KW == 1 and where == (1, ((0, 0), (0, 0)), 1):
-        calls["pointwise_conv2d"] = (w[0, 0], ())
     results = {}
-    for name, (w_ours, arguments) in calls.items():
-        out, cache = operation(f"{name}_forward")(x, np.ascontiguousarray(w_ours), *arguments)
+    for name, arguments in expressions(
+        x, w, case.groups, case.stride, case.padding or case.pads, case.dilation
+    ).items():
+        out, cache = operation(f"{name}_forward")(x, *arguments)
         dx, dw = operation(f"{name}_backward")(draw(f"{case.name}/dout", out.shape), cache)
         results[name] = {"out": out, "dx": dx, "dw": dw.reshape(w.shape)}
     return results
+
+
+def expressions(
+    x: Array, w: Array, groups: int, stride: int, padding: Padding, dilation: int
+) -> dict[str, tuple[Any, ...]]:
+    """The operations of ours that a grouped convolution can be written as -> what each takes after x."""
+    KH, KW, Cg, M = w.shape
+    where = (stride, padding, dilation)
+    result: dict[str, tuple[Any, ...]] = {"grouped_conv2d": (w, groups, *where)}
+    if groups == 1:
+        result["conv2d"] = result["conv2d_im2col"] = (w, *where)
+    if groups == M == x.shape[3]:
+        result["depthwise_conv2d"] = (np.ascontiguousarray(w[:, :, 0]), *where)
+    if groups == KH == KW == stride == 1 and padding in (0, ((0, 0), (0, 0))):
+        result["pointwise_conv2d"] = (w[0, 0],)
+    return result
 
 
 class Norm(NamedTuple):

@@ -1,7 +1,7 @@
 """Batch normalisation, compiled: the signatures of `ops.batchnorm`, with the ReLU6 that follows done on the way.
 
-Memory traffic sets the time of batch norm, so a kernel is worth what it does not read twice. NumPy makes a full array for
-every operation of the formula; here x is read once for the statistics and once to normalise, whatever follows.
+Memory traffic sets the time of batch norm, so a kernel is worth what it does not read twice. NumPy makes a full array
+for every operation of the formula; here x is read once for the statistics and once to normalise, whatever follows.
 """
 
 import numpy as np
@@ -170,9 +170,10 @@ def _check_vector(value: Array, name: str, x: Array) -> Array:
 
 
 def _vector(value: Array) -> Array:
-    return np.ascontiguousarray(value)
+    """`value` contiguous, aligned and writable: a read-only array is another type to Numba, compiled anew."""
+    return np.require(value, requirements=["C", "A", "W"])
 
 
 def _rows(x: Array) -> Array:
-    """`x` as contiguous (rows, C); a view where it is contiguous already."""
-    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+    """`x` as contiguous (rows, C), see `_vector`; a view where it is that already."""
+    return _vector(x).reshape(-1, x.shape[-1])

@@ -21,7 +21,7 @@ def depthwise_conv2d_forward(
     geometry = conv_geometry(H, W, KH, KW, stride, padding, dilation)
     out = np.empty((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
     (top, _), (left, _) = geometry.pads
-    _run_forward(np.ascontiguousarray(x), np.ascontiguousarray(w), geometry.stride, geometry.dilation, top, left, out)
+    _run_forward(_plain(x), _plain(w), geometry.stride, geometry.dilation, top, left, out)
     return out, DepthwiseCache(x, w, geometry)
 
 
@@ -34,12 +34,17 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
     dout = check_dout(dout, (N, geometry.OH, geometry.OW, C), x, compiled=True)
     (top, _), (left, _) = geometry.pads
     stride, dilation = geometry.stride, geometry.dilation
-    x, w, dout = np.ascontiguousarray(x), np.ascontiguousarray(w), np.ascontiguousarray(dout)
+    x, w, dout = _plain(x), _plain(w), _plain(dout)
     dx = np.empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = np.empty(w.shape, w.dtype)  # (KH, KW, C)
     _run_backward_x(dout, w, stride, dilation, top, left, dx)
     _run_backward_w(dout, x, stride, dilation, top, left, dw)
     return dx, dw
+
+
+def _plain(value: Array) -> Array:
+    """`value` contiguous, aligned and writable: a read-only array is another type to Numba, compiled anew."""
+    return np.require(value, requirements=["C", "A", "W"])
 
 
 def _run_forward(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:

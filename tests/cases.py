@@ -50,6 +50,9 @@ CONVS = (
     Conv("padding beyond the kernel", (1, 3, 4, 2), (2, 2), 1, 3),
     Conv("kernel as large as the image", (2, 4, 3, 2), (4, 3), 1, 0),
     Conv("one pixel", (2, 1, 1, 3), (3, 3), 1, 1),
+    Conv("3x3, padding beyond the kernel", (1, 4, 3, 2), (3, 3), 1, ((3, 0), (1, 4))),
+    Conv("3x3, stride 2, asymmetric", (2, 5, 8, 2), (3, 3), 2, ((3, 1), (0, 2))),
+    Conv("3x3, stride 3", (2, 8, 7, 2), (3, 3), 3, ((1, 0), (0, 2))),
     Conv("1x1 kernel, stride 2", (1, 5, 6, 3), (1, 1), 2, 0),
 )
 

@@ -1,7 +1,7 @@
 """The loops of the batch norm kernels, on x as a matrix: (rows, C), a row a pixel.
 
-Rows are cut into chunks of about 64 KB, by the shape alone. A chunk's values are summed in the dtype of x, which is both
-fast and accurate since the chunk is short and its sum starts near zero; sums of chunks are merged in float64, in order.
+Rows are cut into chunks of about 64 KB, by the shape alone. A chunk's values are summed in the dtype of x, which is
+fast, and accurate since the chunk is short; the sums of chunks are merged in float64, in order.
 """
 
 import numpy as np
@@ -80,12 +80,13 @@ def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx
         for c in range(C):
             wide_dbeta[c] += sum_dy[k, c]
             wide_dgamma[c] += sum_dy_xhat[k, c]
+    scale, mean_dy, mean_dy_xhat = np.zeros(C, x.dtype), np.zeros(C, x.dtype), np.zeros(C, x.dtype)
     for c in range(C):
         dbeta[c] = wide_dbeta[c]
         dgamma[c] = wide_dgamma[c]
-    scale = gamma * inv_std
-    mean_dy = (wide_dbeta / R).astype(x.dtype)
-    mean_dy_xhat = (wide_dgamma / R).astype(x.dtype)
+        scale[c] = gamma[c] * inv_std[c]
+        mean_dy[c] = wide_dbeta[c] / R
+        mean_dy_xhat[c] = wide_dgamma[c] / R
     for k in prange(chunks):
         for r in range(k * size, min(R, k * size + size)):
             for c in range(C):

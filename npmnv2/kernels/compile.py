@@ -10,12 +10,12 @@ What every kernel promises, and why:
 * **Owner computes.** An iteration of `prange` writes only elements that no other iteration reads or writes. Sums that
   cross iterations go through partial sums, one per fixed piece of the *shape* (never of the thread count), added in a
   fixed order afterwards. So results are the same to the bit at any number of threads.
-* **No imported globals.** Numba's on-disk cache is keyed by the source file of the kernel alone: a constant or a helper
-  imported from elsewhere would go stale in it. Constants come in as arguments.
-* **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the fusing
-  of `a * b + c` into one instruction with one rounding; each that does says what it measured.
-* **Nothing is checked inside.** Numba checks no bounds (and `boundscheck` cannot be trusted together with `parallel`), so
-  the wrappers check shapes, dtypes and layout before the first kernel runs.
+* **No imported globals.** Numba's on-disk cache is keyed by the source file of the kernel alone: a constant or a
+  helper imported from elsewhere would go stale in it. Constants come in as arguments.
+* **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the
+  fusing of `a * b + c` into one instruction with one rounding; each that does says what it measured.
+* **Nothing is checked inside.** Numba checks no bounds (and `boundscheck` cannot be trusted together with `parallel`),
+  so the wrappers check shapes, dtypes and layout before the first kernel runs.
 
 Threads and processes: kernels use whichever threading layer Numba finds; the package chooses none. Under OpenMP (the
 usual one) a process that has run a kernel must not `os.fork()` and run another in the child, which is then killed:
@@ -23,6 +23,7 @@ start worker processes with the "spawn" method. Under the fallback layer "workqu
 kernels at the same time. `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_layer()` tells.
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -85,10 +86,8 @@ class _ForgivingCache:
             return self._cache.load_overload(signature, target_context)
         except Exception as reason:  # whatever unpickling garbage can raise
             _warn(f"an unreadable file of compiled kernels is replaced ({type(reason).__name__}: {reason})")
-            try:
+            with contextlib.suppress(OSError):
                 self._cache.flush()  # an empty index; the fresh compilation fills it
-            except OSError:
-                pass
             return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:

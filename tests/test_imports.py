@@ -21,6 +21,7 @@ FLOORS = [
     "kernels",
     "gradcheck",
     "backends",
+    "threads",
     "layers",
     "blocks",
     "models",

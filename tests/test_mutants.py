@@ -5,6 +5,9 @@ are judged by `cases.check_depthwise` and `cases.check_batchnorm`, the functions
 the check that one writes first (square image, stride 1, everything ones), to show what that is worth.
 """
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 from cases import BATCHES, CONVS, check_batchnorm, check_depthwise, implementations
@@ -242,3 +245,13 @@ def test_ones_let_a_dx_of_zeros_pass():
     assert np.abs(right[0]).max() < 1e-12
     assert "dx is zeros" in passed
     assert len(passed) == 8, f"{len(passed)} of {len(BATCHNORM)} mutants pass under ones: {passed}"
+
+
+def test_no_other_test_uses_ones():
+    """An upstream gradient of ones is forbidden, but for the demonstrations above."""
+    ones = re.compile(r"(\bd(out|y|logits)\s*=\s*|_?backward\(\s*)np\.(ones|full)(_like)?\(")
+    assert ones.search("dout = np.ones_like(out)") and ones.search("layer.backward(np.ones((2, 3)))")
+    for path in sorted(pathlib.Path(__file__).parent.glob("**/*.py")):
+        if path.name != pathlib.Path(__file__).name:
+            found = ones.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{path.name}: {found.group()}"

@@ -7,6 +7,7 @@ for every operation of the formula; here x is read once for the statistics and o
 import numpy as np
 
 from npmnv2.kernels import batchnorm_loops as loops
+from npmnv2.kernels.wrapping import empty, plain
 from npmnv2.ops.batchnorm import BatchNormCache
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
@@ -124,8 +125,8 @@ def _forward(x: Array, gamma: Array, beta: Array, eps: float, clip: bool) -> tup
     loops.statistics(rows, loops.chunk_rows(rows), mean64, var64)
     mean, var = mean64.astype(x.dtype), var64.astype(x.dtype)
     inv_std = (1 / np.sqrt(var64 + eps)).astype(x.dtype)  # (C,)
-    out = np.empty(x.shape, x.dtype)  # (..., C)
-    loops.normalise(rows, mean, inv_std, _vector(gamma), _vector(beta), clip, loops.chunk_rows(rows), _rows(out))
+    out = empty(x.shape, x.dtype)  # (..., C)
+    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows), _rows(out))
     return out, BatchNormCache(x, gamma, beta, float(eps), mean, inv_std, var)
 
 
@@ -134,9 +135,9 @@ def _backward(dout: Array, cache: BatchNormCache, clip: bool) -> tuple[Array, Ar
     _check(x, gamma, beta, cache.eps)
     dout = check_dout(dout, x.shape, x, compiled=True)
     mean, inv_std = _check_vector(cache.mean, "cache.mean", x), _check_vector(cache.inv_std, "cache.inv_std", x)
-    rows, drows, gamma, beta = _rows(x), _rows(dout), _vector(gamma), _vector(beta)
+    rows, drows, gamma, beta = _rows(x), _rows(dout), plain(gamma), plain(beta)
     dgamma, dbeta = np.empty(gamma.shape, x.dtype), np.empty(gamma.shape, x.dtype)  # (C,)
-    dx = np.empty(x.shape, x.dtype)  # (..., C)
+    dx = empty(x.shape, x.dtype)  # (..., C)
     loops.backward(drows, rows, mean, inv_std, gamma, beta, clip, loops.chunk_rows(rows), dgamma, dbeta, _rows(dx))
     return dx, dgamma, dbeta
 
@@ -147,9 +148,9 @@ def _inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     if (var < 0).any():
         raise ValueError(f"var must not be negative; its smallest value was {var.min()}")
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
-    out = np.empty(x.shape, x.dtype)  # (..., C)
+    out = empty(x.shape, x.dtype)  # (..., C)
     rows = _rows(x)
-    loops.normalise(rows, mean, inv_std, _vector(gamma), _vector(beta), clip, loops.chunk_rows(rows), _rows(out))
+    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows), _rows(out))
     return out
 
 
@@ -166,14 +167,9 @@ def _check(x: Array, gamma: Array, beta: Array, eps: float) -> None:
 def _check_vector(value: Array, name: str, x: Array) -> Array:
     check_array(value, name, "C", like=x, compiled=True)
     check_length(value, name, 0, x.shape[-1], "the channels of x")
-    return _vector(value)
-
-
-def _vector(value: Array) -> Array:
-    """`value` contiguous, aligned and writable: a read-only array is another type to Numba, compiled anew."""
-    return np.require(value, requirements=["C", "A", "W"])
+    return plain(value)
 
 
 def _rows(x: Array) -> Array:
-    """`x` as contiguous (rows, C), see `_vector`; a view where it is that already."""
-    return _vector(x).reshape(-1, x.shape[-1])
+    """`x` as contiguous (rows, C), see `wrapping.plain`; a view where it is that already."""
+    return plain(x).reshape(-1, x.shape[-1])

@@ -2,12 +2,14 @@
 
 Rows are cut into chunks of about 64 KB, by the shape alone. A chunk's values are summed in the dtype of x, which is
 fast, and accurate since the chunk is short; the sums of chunks are merged in float64, in order.
+
+Sums are taken four rows at a time: one row at a time, a core spends most of them loading and storing the running sum.
 """
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_kernel
+from npmnv2.kernels.compile import compile_inline, compile_kernel
 
 
 def chunk_rows(rows):
@@ -24,12 +26,22 @@ def _statistics(x, size, mean, var):
     square = np.zeros((chunks, C), x.dtype)  # sum of their squares
     for k in prange(chunks):
         first, last = k * size, min(R, k * size + size)
-        for r in range(first, last):
+        fours = last - (last - first) % 4
+        for r in range(first, fours, 4):
+            for c in range(C):
+                center[k, c] += (x[r, c] + x[r + 1, c]) + (x[r + 2, c] + x[r + 3, c])
+        for r in range(fours, last):
             for c in range(C):
                 center[k, c] += x[r, c]
         for c in range(C):
             center[k, c] /= last - first
-        for r in range(first, last):
+        for r in range(first, fours, 4):
+            for c in range(C):
+                d0, d1 = x[r, c] - center[k, c], x[r + 1, c] - center[k, c]
+                d2, d3 = x[r + 2, c] - center[k, c], x[r + 3, c] - center[k, c]
+                drift[k, c] += (d0 + d1) + (d2 + d3)
+                square[k, c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+        for r in range(fours, last):
             for c in range(C):
                 d = x[r, c] - center[k, c]
                 drift[k, c] += d
@@ -45,34 +57,56 @@ def _statistics(x, size, mean, var):
             var[c] += square[k, c] - shift * shift * now + delta * delta * before * now / (before + now)
             mean[c] += delta * now / (before + now)
     for c in range(C):
-        var[c] = max(var[c] / R, 0.0)
+        var[c] /= R
+        if var[c] < 0:  # by rounding
+            var[c] = 0
 
 
 def _normalise(x, mean, inv_std, gamma, beta, clip, size, out):
     """out = (x - mean) * inv_std * gamma + beta, clipped to [0, 6] if `clip`; NaN fails both tests and stays NaN."""
     R, C = x.shape
     chunks = (R + size - 1) // size
+    zero, six = x.dtype.type(0), x.dtype.type(6)  # a plain 0 would turn the whole expression into float64
     for k in prange(chunks):
         for r in range(k * size, min(R, k * size + size)):
             for c in range(C):
                 y = (x[r, c] - mean[c]) * inv_std[c] * gamma[c] + beta[c]
                 if clip:
-                    y = 0 if y <= 0 else y
-                    y = 6 if y >= 6 else y
+                    y = zero if y <= zero else y
+                    y = six if y >= six else y
                 out[r, c] = y
 
 
+@compile_inline
+def _xhat_dy(x, dout, mean, inv_std, gamma, beta, clip, zero, six):
+    """One value normalised again, and the gradient that the ReLU6 behind it (if `clip`) lets through."""
+    xhat = (x - mean) * inv_std
+    y = xhat * gamma + beta
+    blocked = clip and (y <= zero or y >= six)
+    return xhat, zero if blocked else dout
+
+
 def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx):
+    """dx = gamma * inv_std * (dy - sum(dy) / R - xhat * sum(dy * xhat) / R): the two sums, then one pass."""
     R, C = x.shape
     chunks = (R + size - 1) // size
+    zero, six = x.dtype.type(0), x.dtype.type(6)
     sum_dy = np.zeros((chunks, C), x.dtype)
     sum_dy_xhat = np.zeros((chunks, C), x.dtype)
     for k in prange(chunks):
-        for r in range(k * size, min(R, k * size + size)):
+        first, last = k * size, min(R, k * size + size)
+        fours = last - (last - first) % 4
+        for r in range(first, fours, 4):
             for c in range(C):
-                xhat = (x[r, c] - mean[c]) * inv_std[c]
-                y = xhat * gamma[c] + beta[c]
-                dy = 0 if clip and (y <= 0 or y >= 6) else dout[r, c]
+                h0, d0 = _xhat_dy(x[r, c], dout[r, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                h1, d1 = _xhat_dy(x[r + 1, c], dout[r + 1, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                h2, d2 = _xhat_dy(x[r + 2, c], dout[r + 2, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                h3, d3 = _xhat_dy(x[r + 3, c], dout[r + 3, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                sum_dy[k, c] += (d0 + d1) + (d2 + d3)
+                sum_dy_xhat[k, c] += (d0 * h0 + d1 * h1) + (d2 * h2 + d3 * h3)
+        for r in range(fours, last):
+            for c in range(C):
+                xhat, dy = _xhat_dy(x[r, c], dout[r, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
                 sum_dy[k, c] += dy
                 sum_dy_xhat[k, c] += dy * xhat
     wide_dbeta, wide_dgamma = np.zeros(C), np.zeros(C)
@@ -90,9 +124,7 @@ def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx
     for k in prange(chunks):
         for r in range(k * size, min(R, k * size + size)):
             for c in range(C):
-                xhat = (x[r, c] - mean[c]) * inv_std[c]
-                y = xhat * gamma[c] + beta[c]
-                dy = 0 if clip and (y <= 0 or y >= 6) else dout[r, c]
+                xhat, dy = _xhat_dy(x[r, c], dout[r, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
                 dx[r, c] = scale[c] * (dy - mean_dy[c] - xhat * mean_dy_xhat[c])
 
 

@@ -131,12 +131,14 @@ def depthwise_calls(image, g):
     yield depthwise_loops.backward_x, (dout, w, g.stride, g.dilation, top, left, dx)
     yield depthwise_loops.backward_w, (dout, x, g.stride, g.dilation, top, left, dw)
     if (g.KH, g.KW, g.dilation) == (3, 3, 1):
-        yield depthwise_3x3.forward_3x3, (x, w, g.stride, top, left, out)
+        if g.stride > 1:
+            yield depthwise_3x3.forward_3x3, (x, w, g.stride, top, left, out)
         yield depthwise_3x3.backward_w_3x3, (dout, x, g.stride, top, left, 2, dw)
         if g.stride == 2:
             yield depthwise_3x3.backward_x_3x3_stride2, (dout, w, top, left, dx)
-        if g.stride == 1:  # as `depthwise._run_backward_x` does
-            yield depthwise_3x3.forward_3x3, (dout, w, 1, 2 - top, 2 - left, dx)
+        if g.stride == 1:  # the second as `depthwise._run_backward_x` does
+            yield depthwise_3x3.forward_3x3_stride1, (x, w, top, left, out)
+            yield depthwise_3x3.forward_3x3_stride1, (dout, w, 2 - top, 2 - left, dx)
 
 
 def batchnorm_calls(R, C, size):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from npmnv2.kernels import depthwise_loops as loops
-from npmnv2.kernels.depthwise_3x3 import backward_w_3x3, backward_x_3x3_stride2, forward_3x3
+from npmnv2.kernels.depthwise_3x3 import backward_w_3x3, backward_x_3x3_stride2, forward_3x3, forward_3x3_stride1
 from npmnv2.kernels.wrapping import empty, geometry_of, plain
 from npmnv2.ops.depthwise import DepthwiseCache
 from npmnv2.shapes import Padding
@@ -80,7 +80,9 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
 
 
 def _run_forward(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:
-    if w.shape[:2] == (3, 3) and dilation == 1:
+    if w.shape[:2] == (3, 3) and dilation == 1 and stride == 1:
+        forward_3x3_stride1(x, w, top, left, out)
+    elif w.shape[:2] == (3, 3) and dilation == 1:
         forward_3x3(x, w, stride, top, left, out)
     else:
         loops.forward(x, w, stride, dilation, top, left, out)
@@ -89,7 +91,7 @@ def _run_forward(x: Array, w: Array, stride: int, dilation: int, top: int, left:
 def _run_backward_x(dout: Array, w: Array, stride: int, dilation: int, top: int, left: int, dx: Array) -> None:
     if w.shape[:2] == (3, 3) and dilation == 1 and stride == 1:
         turned = np.ascontiguousarray(w[::-1, ::-1])
-        forward_3x3(dout, turned, 1, 2 - top, 2 - left, dx)  # dx[y] gathers dout[y + top - i]: a correlation again
+        forward_3x3_stride1(dout, turned, 2 - top, 2 - left, dx)  # dx[y] gathers dout[y + top - i]: a correlation again
     elif w.shape[:2] == (3, 3) and dilation == 1 and stride == 2:
         backward_x_3x3_stride2(dout, w, top, left, dx)
     else:

@@ -1,0 +1,443 @@
+"""How fast is the depthwise convolution, forward and backward, against loops, NumPy and the engines in production?
+
+    python benchmarks/depthwise.py [--quick] [--json FILE] [--plot FILE]
+
+Contestants, each through its own front door and at its best settings:
+
+    loops          one output at a time, five plain loops, compiled by Numba for one thread
+    numpy          npmnv2.ops: one NumPy expression a tap
+    kernels        npmnv2.kernels, the wrapper and its checks included
+    onnxruntime    one Conv node, forward only; the fastest of two optimisation levels, with and without I/O binding
+    torch nchw     torch.nn.functional.conv2d and aten.convolution_backward
+    torch nhwc     the same, channels_last
+
+Every result is compared with NumPy in float64 before it is timed. Each contestant lives in a process of its own,
+because thread pools that share cores make each other slow, and they take turns, so that a busy spell of the machine
+hits all. A time is the median over all turns, +- half the interquartile range; `x` columns are that contestant's time
+over ours (above 1: ours is faster). `copy` is the time of copying as many bytes as must move at least (x and out; for
+the gradient x, dout and dx), with the same threads and the same footprint, as a share of our time: at 100 % the kernel
+is as fast as memory, cached or not.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
+
+# H = W, C, stride
+SHAPES = [(112, 32, 1), (112, 96, 2), (56, 144, 1), (28, 192, 1), (14, 384, 1), (14, 576, 1), (7, 960, 1)]
+CONTESTANTS = ["loops", "numpy", "kernels", "onnxruntime", "torch nchw", "torch nhwc"]
+PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
+
+
+def aligned(values, dtype=np.float32):
+    """A copy that begins at a cache line, so that nobody is slowed by where an input happens to lie."""
+    room = np.empty(values.size * np.dtype(dtype).itemsize + 64, np.uint8)
+    out = np.ndarray(values.shape, dtype, room, offset=-room.__array_interface__["data"][0] % 64)
+    out[...] = values
+    return out
+
+
+def problem(case):
+    """The arrays of a case, the same in every process."""
+    H, C, stride, N = case
+    OH = (H - 1) // stride + 1
+    rng = np.random.default_rng(H * C + N)
+    x, w, dout = (rng.standard_normal(s, np.float32) for s in ((N, H, H, C), (3, 3, C), (N, OH, OH, C)))
+    return aligned(x), aligned(w), aligned(dout), stride
+
+
+# The contestants: a function from the problem to (forward, backward), each called without arguments and giving NHWC.
+
+
+def run_loops(x, w, dout, stride):
+    import numba
+
+    @numba.njit
+    def loops_forward(x, w, stride):
+        N, H, W, C = x.shape
+        out = np.empty((N, (H - 1) // stride + 1, (W - 1) // stride + 1, C), x.dtype)
+        for n in range(N):
+            for oy in range(out.shape[1]):
+                for ox in range(out.shape[2]):
+                    for c in range(C):
+                        total = x.dtype.type(0)
+                        for i in range(3):
+                            for j in range(3):
+                                y, xx = stride * oy + i - 1, stride * ox + j - 1
+                                if 0 <= y < H and 0 <= xx < W:
+                                    total += x[n, y, xx, c] * w[i, j, c]
+                        out[n, oy, ox, c] = total
+        return out
+
+    @numba.njit
+    def loops_backward(dout, x, w, stride):
+        N, H, W, C = x.shape
+        dx, dw = np.zeros_like(x), np.zeros_like(w)
+        for n in range(N):
+            for oy in range(dout.shape[1]):
+                for ox in range(dout.shape[2]):
+                    for c in range(C):
+                        for i in range(3):
+                            for j in range(3):
+                                y, xx = stride * oy + i - 1, stride * ox + j - 1
+                                if 0 <= y < H and 0 <= xx < W:
+                                    dx[n, y, xx, c] += dout[n, oy, ox, c] * w[i, j, c]
+                                    dw[i, j, c] += dout[n, oy, ox, c] * x[n, y, xx, c]
+        return dx, dw
+
+    return lambda: loops_forward(x, w, stride), lambda: loops_backward(dout, x, w, stride)
+
+
+def run_numpy(x, w, dout, stride):
+    from npmnv2 import ops
+
+    _, cache = ops.depthwise_conv2d_forward(x, w, stride, 1)
+    return lambda: ops.depthwise_conv2d_forward(x, w, stride, 1)[0], lambda: ops.depthwise_conv2d_backward(dout, cache)
+
+
+def run_kernels(x, w, dout, stride):
+    from npmnv2 import kernels
+
+    _, cache = kernels.depthwise_conv2d_forward(x, w, stride, 1)
+    return (
+        lambda: kernels.depthwise_conv2d_forward(x, w, stride, 1)[0],
+        lambda: kernels.depthwise_conv2d_backward(dout, cache),
+    )
+
+
+def run_onnxruntime(x, w, dout, stride):
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+
+    x, w = aligned(x.transpose(0, 3, 1, 2)), aligned(w.transpose(2, 0, 1)[:, None])
+    shape = (dout.shape[0], dout.shape[3], *dout.shape[1:3])
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], group=x.shape[1], pads=[1] * 4, strides=[stride] * 2)
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", x.shape), ("y", shape))]
+    graph = helper.make_graph([conv], "g", ends[:1], ends[1:], [numpy_helper.from_array(w, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    ways = []
+    for level in (ort.GraphOptimizationLevel.ORT_ENABLE_BASIC, ort.GraphOptimizationLevel.ORT_ENABLE_ALL):
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.graph_optimization_level = int(os.environ["OMP_NUM_THREADS"]), level
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        binding, y = session.io_binding(), aligned(np.zeros(shape))
+        binding.bind_cpu_input("x", x)
+        binding.bind_output("y", "cpu", 0, np.float32, shape, y.ctypes.data)
+        ways.append(lambda session=session: session.run(None, {"x": x})[0])
+        ways.append(lambda session=session, binding=binding, y=y: session.run_with_iobinding(binding) or y)
+    best = min(ways, key=lambda way: statistics.median(measure(way, 0.05)))
+    best.result = lambda: best().transpose(0, 2, 3, 1)
+    return best, None
+
+
+def run_torch(x, w, dout, stride, layout):
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    layout = torch.channels_last if layout == "nhwc" else torch.contiguous_format
+    x, dout = (torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=layout) for a in (x, dout))
+    w = torch.from_numpy(w).permute(2, 0, 1)[:, None].contiguous()
+    C = x.shape[1]
+    gradients = torch.ops.aten.convolution_backward
+
+    def forward():
+        with torch.no_grad():
+            return torch.nn.functional.conv2d(x, w, stride=stride, padding=1, groups=C)
+
+    def backward():
+        s, one = [stride] * 2, [1, 1]
+        return gradients(dout, x, w, None, s, one, one, False, [0, 0], C, [True, True, False])
+
+    forward.result = lambda: forward().permute(0, 2, 3, 1).numpy()
+
+    def result():
+        dx, dw, _ = backward()
+        return dx.permute(0, 2, 3, 1).numpy(), dw[:, 0].permute(1, 2, 0).numpy()
+
+    backward.result = result
+    return forward, backward
+
+
+def run_copy(x, w, dout, stride):
+    """The yardstick, in the process of the kernels: half the bytes read, half written, by the same threads."""
+    import numba
+
+    @numba.njit(parallel=True)
+    def copy(a, b):
+        for k in numba.prange(a.shape[0]):
+            for m in range(a.shape[1]):
+                b[k, m] = a[k, m]
+
+    def copier(values):
+        a = aligned(np.zeros((64, values // 128)))
+        b = aligned(a)
+        return lambda: copy(a, b)
+
+    return copier(x.size + dout.size), copier(2 * x.size + dout.size)
+
+
+def measure(call, seconds, at_least=3):
+    """Times of repeated calls for about so long."""
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < at_least or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def worker(name):
+    """One contestant: a line of JSON in, one out. {"case"}: prepare and save results; {"seconds"}: time them."""
+    runners = {"loops": run_loops, "numpy": run_numpy, "kernels": run_kernels, "onnxruntime": run_onnxruntime}
+    calls = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        reply = {}
+        if "case" in request:
+            try:
+                arrays = problem(request["case"])
+                made = run_torch(*arrays, name.split()[1]) if "torch" in name else runners[name](*arrays)
+            except ImportError as missing:
+                print(json.dumps({"missing": str(missing)}), flush=True)
+                continue
+            calls = dict(zip(("forward", "backward"), made, strict=True))
+            calls = {way: call for way, call in calls.items() if call}
+            for way, call in calls.items():
+                for _ in range(3):
+                    call()
+                result = getattr(call, "result", call)()
+                arrays = result if isinstance(result, tuple) else (result,)
+                np.savez(f"{request['save']}-{way}.npz", *arrays)
+            if name == "kernels":
+                arrays = problem(request["case"])
+                for way, call in zip(("copy forward", "copy backward"), run_copy(*arrays), strict=True):
+                    call()
+                    calls[way] = call
+                import numba
+
+                reply["threading layer"] = numba.threading_layer()
+            reply["ways"] = list(calls)
+        else:
+            reply = {way: measure(call, request["seconds"]) for way, call in calls.items()}
+        print(json.dumps(reply), flush=True)
+
+
+class Worker:
+    def __init__(self, name, threads):
+        self.name = name
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | limits | {"OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def ask(self, **request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"error: the process of {self.name} ended; its message is above")
+        time.sleep(PAUSE)
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def reference(case):
+    """Forward and gradients in float64, with the size of the sums that each value is made of."""
+    from npmnv2 import ops
+
+    x, w, dout, stride = problem(case)
+    results = {}
+    for name, arrays in (("exact", (x, w, dout)), ("bound", (abs(x), abs(w), abs(dout)))):
+        x64, w64, d64 = (a.astype(np.float64) for a in arrays)
+        out, cache = ops.depthwise_conv2d_forward(x64, w64, stride, 1)
+        results[name] = {"forward": (out,), "backward": ops.depthwise_conv2d_backward(d64, cache)}
+    return results
+
+
+def check(name, way, path, expected):
+    with np.load(path) as saved:
+        got = [saved[key] for key in saved.files]
+    for array, exact, bound in zip(got, expected["exact"][way], expected["bound"][way], strict=True):
+        if array.shape != exact.shape or not (np.abs(array - exact) <= 1e-5 * bound + 1e-6).all():
+            raise SystemExit(f"error: {name} {way} is not the depthwise convolution of NumPy")
+
+
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
+
+
+def environment():
+    import npmnv2
+
+    info = {"npmnv2": npmnv2.__version__, "python": platform.python_version(), "system": platform.platform()}
+    info["cores"] = os.cpu_count()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        info["cpu"] = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    info["caches"] = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with contextlib.suppress(OSError):
+            level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
+            info["caches"][f"L{level} {kind}"] = size
+    from importlib.metadata import PackageNotFoundError, version
+
+    for package in ("numpy", "numba", "llvmlite", "onnxruntime", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            info[package] = version(package)
+    info["blas"] = np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name")
+    return info
+
+
+def summary(times):
+    """Median and half the interquartile range, in microseconds."""
+    low, middle, high = np.percentile(np.array(times) * 1e6, [25, 50, 75])
+    return {"median_us": float(middle), "spread_us": float((high - low) / 2), "min_us": float(min(times) * 1e6)}
+
+
+def run(args):
+    cores = os.cpu_count() or 1
+    shapes = [SHAPES[0], SHAPES[3], SHAPES[6]] if args.quick else SHAPES
+    batches, rounds, seconds = ((1,), 2, 0.05) if args.quick else ((1, 8), args.rounds, 0.06)
+    info, results, missing = environment(), [], {}
+    for threads in (1, 2) if cores > 1 else (1,):
+        workers = {name: Worker(name, threads) for name in CONTESTANTS if name not in missing}
+        try:
+            for N in batches:
+                for H, C, stride in shapes:
+                    case = (H, C, stride, N)
+                    label = f"{H}x{H}x{C}" + (" /2" if stride == 2 else "")
+                    progress(f"{threads} threads, batch {N}, {label}")
+                    expected, times = reference(case), {}
+                    with tempfile.TemporaryDirectory() as folder:
+                        for name in list(workers):
+                            stem = f"{folder}/{name.replace(' ', '-')}"
+                            reply = workers[name].ask(case=case, save=stem)
+                            if "missing" in reply:
+                                missing[name] = reply["missing"]
+                                workers.pop(name).close()
+                                continue
+                            info["threading layer"] = reply.get("threading layer", info.get("threading layer"))
+                            for way in ("forward", "backward"):
+                                if way in reply["ways"]:
+                                    check(name, way, f"{stem}-{way}.npz", expected)
+                    for _ in range(rounds):
+                        for name, contestant in workers.items():
+                            for way, some in contestant.ask(seconds=seconds).items():
+                                times.setdefault((name, way), []).extend(some)
+                    for way in ("forward", "backward"):
+                        row = {"shape": label, "batch": N, "threads": threads, "direction": way}
+                        row["copy"] = summary(times["kernels", f"copy {way}"])
+                        row["times"] = {name: summary(t) for (name, w), t in times.items() if w == way}
+                        results.append(row)
+        finally:
+            for contestant in workers.values():
+                contestant.close()
+    progress("")
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+    return {"environment": info, "missing": missing, "results": results}
+
+
+def show(report):
+    info = report["environment"]
+    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; float32, 3x3, padding 1; us: time of `kernels`")
+    print("columns x: that contestant's time over ours, above 1 means ours is faster\n")
+    names = [name for name in CONTESTANTS if name != "kernels" and name not in report["missing"]]
+    short = {name: f"{name} x" for name in names} | {
+        "onnxruntime": "ort x",
+        "torch nchw": "tchw x",
+        "torch nhwc": "thwc x",
+    }
+    groups = {}
+    for row in report["results"]:
+        groups.setdefault((row["threads"], row["batch"], row["direction"]), []).append(row)
+    for (threads, N, way), rows in groups.items():
+        title = "forward" if way == "forward" else "dx + dw"
+        print(f"{title}, batch {N}, {threads} thread{'s'[: threads > 1]}")
+        print(f"{'shape':<13}{'us':>8}{'+-':>6}{'copy':>7}" + "".join(f"{short[name]:>9}" for name in names))
+        for row in rows:
+            ours = row["times"]["kernels"]
+            line = f"{row['shape']:<13}{ours['median_us']:>8.0f}{ours['spread_us']:>6.0f}"
+            line += f"{row['copy']['median_us'] / ours['median_us']:>7.0%}"
+            for name in names:
+                theirs = row["times"].get(name)
+                line += f"{theirs['median_us'] / ours['median_us']:>9.2f}" if theirs else f"{'-':>9}"
+            print(line)
+        print()
+    for name, reason in report["missing"].items():
+        print(f"left out: {name} ({reason}); pip install npmnv2[peers]")
+
+
+def draw(report, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = [name for name in CONTESTANTS if name not in ("kernels", "loops") and name not in report["missing"]]
+    groups = {}
+    for row in report["results"]:
+        groups.setdefault((row["direction"], row["threads"], row["batch"]), []).append(row)
+    columns = len(groups) // 2
+    figure, axes = plt.subplots(2, columns, figsize=(5 * columns, 7), squeeze=False, layout="constrained")
+    for axis, ((way, threads, N), rows) in zip(axes.flat, sorted(groups.items(), reverse=True), strict=True):
+        for k, name in enumerate(names):
+            points = [
+                (p, row["times"][name]["median_us"] / row["times"]["kernels"]["median_us"])
+                for p, row in enumerate(rows)
+                if name in row["times"]
+            ]
+            if points:
+                place, ratio = zip(*points, strict=True)
+                axis.bar(np.array(place) + (k - 1.5) / 5, ratio, 0.2, label=name)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_yscale("log", base=2)
+        axis.set_xticks(range(len(rows)), [row["shape"] for row in rows], rotation=40, ha="right")
+        axis.set_title(f"{'forward' if way == 'forward' else 'dx + dw'}, batch {N}, {threads} thread(s)")
+        axis.set_ylabel("time / ours")
+    axes.flat[0].legend()
+    figure.savefig(path, dpi=110)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Depthwise 3x3: loops, NumPy, our kernels, and the engines installed.")
+    parser.add_argument("--quick", action="store_true", help="three shapes, batch 1, fewer rounds: half a minute")
+    parser.add_argument("--rounds", type=int, default=5, help="turns each contestant gets on every case")
+    parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return worker(args.worker)
+    report = run(args)
+    show(report)
+    if args.json:
+        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+    if args.plot:
+        draw(report, args.plot)
+    return None
+
+
+if __name__ == "__main__":
+    main()

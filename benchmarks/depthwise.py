@@ -410,7 +410,7 @@ def draw(report, path):
             ]
             if points:
                 place, ratio = zip(*points, strict=True)
-                axis.bar(np.array(place) + (k - 1.5) / 5, ratio, 0.2, label=name)
+                axis.bar(np.array(place) + (k - 1.5) / 5, ratio, 0.2, label=name, color=f"C{k}")
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_yscale("log", base=2)
         axis.set_xticks(range(len(rows)), [row["shape"] for row in rows], rotation=40, ha="right")

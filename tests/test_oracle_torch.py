@@ -16,12 +16,13 @@ pytestmark = pytest.mark.oracle
 
 @pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch")
+    import torch
+
+    return torch
 
 
 @pytest.fixture(scope="module")
 def theirs(torch):
-    pytest.importorskip("torchvision")
     from golden import make_golden
 
     return make_golden

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
 from golden import recipe
 from golden.recipe import Array, Results
+from golden.torchvision_models import torchvision
 from torchvision.ops import Conv2dNormActivation
 
 FOLDER = Path(__file__).parent

@@ -16,7 +16,7 @@ import numpy as np
 
 from npmnv2.backends import operation
 from npmnv2.shapes import Padding
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_int, check_number
 
 
 class Parameter:
@@ -155,11 +155,17 @@ class Layer:
         ValueError
             Lists all that is missing, unknown (with the nearest name) and misshapen.
         TypeError
-            If a value is not a float array.
+            If `state` is not a mapping, a name not a string or a value not a plain float array.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping of names to arrays; was {type(state).__name__}")
         own = self._state()
         problems = [f"missing: {name}" for name in own if name not in state]
         for name, value in state.items():
+            if not isinstance(name, str):
+                raise TypeError(f"state must have names that are strings; one was {name!r}")
+            if isinstance(value, np.ma.MaskedArray):
+                raise TypeError(f"state[{name!r}] must be a plain array; was a MaskedArray, whose mask would be lost")
             if name not in own:
                 near = difflib.get_close_matches(name, own, n=1)
                 problems.append(f"unknown: {name}" + (f" (did you mean {near[0]}?)" if near else ""))
@@ -411,9 +417,10 @@ class BatchNorm(Layer):
         super().__init__()
         if running_var not in ("unbiased", "biased"):
             raise ValueError(f'running_var must be "unbiased" or "biased"; was {running_var!r}')
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must lie between 0 and 1 (it is the share of the new); was {momentum!r}")
-        self.eps, self.momentum, self.running_var = eps, momentum, running_var
+        check_int(channels, "channels")
+        self.eps = check_number(eps, "eps", 0)
+        self.momentum = check_number(momentum, "momentum", 0, 1, why="the share of the new")
+        self.running_var = running_var
         self.gamma = Parameter(np.ones(channels, dtype), "gamma")  # (C,)
         self.beta = Parameter(np.zeros(channels, dtype), "beta")  # (C,)
         self.mean = Statistic(np.zeros(channels, dtype))  # (C,)
@@ -535,9 +542,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, rng: np.random.Generator) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise ValueError(f"rate must be at least 0 and less than 1 (it is the share dropped); was {rate!r}")
-        self.rate, self.rng = rate, rng
+        self.rate, self.rng = check_number(rate, "rate", 0, 1, "[)", "the share dropped"), rng
 
     def forward(self, x: Array) -> Array:
         """`ops.dropout_forward` while training, x itself in eval."""
@@ -614,6 +619,8 @@ def initial_weight(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any 
     >>> w.dtype, bool(abs(w).max() <= 0.18)
     (dtype('float32'), True)
     """
+    for length in shape:
+        check_int(length, "each length in shape")
     w = rng.normal(0.0, 0.09, shape)
     while (beyond := np.abs(w) > 0.18).any():
         w[beyond] = rng.normal(0.0, 0.09, int(beyond.sum()))

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from npmnv2.layers import Parameter
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_number
 
 # What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers a channel,
 # hardly able to overfit), not batch norm's gamma and beta, not the bias.
 # MobileNets (arXiv:1704.04861), section 3.2: "it was important to put very little or no weight decay (l2
 # regularization) on the depthwise filters since there are so few parameters in them"; slim's mobilenet.py likewise.
 DECAYED = frozenset({"weight"})
+ROLES = frozenset({"weight", "depthwise", "bias", "gamma", "beta"})
 
 
 class Optimizer:
@@ -30,7 +31,14 @@ class Optimizer:
     weight_decay : float
         Adds ``weight_decay * value`` to the gradient of the parameters whose `role` is in `decayed`.
     decayed : set of str
-        Roles to decay, see `layers.Parameter`; `DECAYED` by default, all five roles for PyTorch's behaviour.
+        Roles to decay, see `layers.Parameter`; `DECAYED` by default, all five `ROLES` for PyTorch's behaviour.
+
+    Raises
+    ------
+    ValueError
+        For a number that is negative, infinite or NaN, an unknown role, or no parameters.
+    TypeError
+        For anything but a number, anything but a `Parameter`.
     """
 
     def __init__(
@@ -43,8 +51,22 @@ class Optimizer:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("parameters must hold at least one Parameter; was empty")
-        _at_least_zero(lr=lr, weight_decay=weight_decay)
-        self.lr, self.weight_decay, self.decayed = lr, weight_decay, frozenset(decayed)
+        for p in self.parameters:
+            if not isinstance(p, Parameter):
+                raise TypeError(f"parameters must hold Parameter objects only; one was {type(p).__name__}")
+        if not ROLES.issuperset(decayed):  # a string is a set of letters, to Python
+            raise ValueError(f"decayed must be a set of roles ({', '.join(sorted(ROLES))}); was {decayed!r}")
+        self.lr, self.decayed = lr, frozenset(decayed)
+        self.weight_decay = check_number(weight_decay, "weight_decay", 0)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = check_number(value, "lr", 0)
 
     def _gradient(self, p: Parameter) -> Array:
         """The gradient of the loss plus, for some, of ``weight_decay / 2 * sum(value^2)``."""
@@ -102,8 +124,7 @@ class SGD(Optimizer):
         decayed: frozenset[str] | set[str] = DECAYED,
     ) -> None:
         super().__init__(parameters, lr, weight_decay, decayed)
-        _at_least_zero(momentum=momentum)
-        self.momentum = momentum
+        self.momentum = check_number(momentum, "momentum", 0)
         self.velocity = [np.zeros_like(p.value) for p in self.parameters]
 
     def step(self) -> None:
@@ -174,10 +195,11 @@ class RMSProp(Optimizer):
         form: str = "tensorflow",
     ) -> None:
         super().__init__(parameters, lr, weight_decay, decayed)
-        _at_least_zero(decay=decay, momentum=momentum, eps=eps)
         if form not in ("tensorflow", "pytorch"):
             raise ValueError(f'form must be "tensorflow" or "pytorch"; was {form!r}')
-        self.decay, self.momentum, self.eps, self.form = decay, momentum, eps, form
+        self.form = form
+        self.decay, self.eps = check_number(decay, "decay", 0, 1), check_number(eps, "eps", 0)
+        self.momentum = check_number(momentum, "momentum", 0)
         start = np.ones_like if form == "tensorflow" else np.zeros_like
         self.square = [start(p.value) for p in self.parameters]
         self.velocity = [np.zeros_like(p.value) for p in self.parameters]
@@ -258,9 +280,3 @@ def exponential_schedule(lr: float, epoch: int, rate: float = 0.98) -> float:
 
 def _like(p: Parameter, number: float) -> Any:
     return p.value.dtype.type(number)
-
-
-def _at_least_zero(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must not be negative; was {value!r}")

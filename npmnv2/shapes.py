@@ -200,10 +200,11 @@ def conv_geometry(
             raise TypeError(f"{name} must be an integer; was {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1; was {value}")
+    stride, dilation = int(stride), int(dilation)  # a NumPy uint8 would wrap around below
     pads = resolve_padding(padding, H, W, KH, KW, stride, dilation)
     OH = output_size(H, KH, stride, *pads[0], dilation)
     OW = output_size(W, KW, stride, *pads[1], dilation)
-    return Geometry(H, W, KH, KW, int(stride), int(dilation), pads, OH, OW)
+    return Geometry(H, W, KH, KW, stride, dilation, pads, OH, OW)
 
 
 def taps(geometry: Geometry) -> Iterator[tuple[int, int, tuple[slice, slice, slice]]]:

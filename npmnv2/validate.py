@@ -1,13 +1,16 @@
-"""Clear errors for bad arrays: what the argument is called, what it was, what it must be.
+"""Clear errors for bad arrays and numbers: what the argument is called, what it was, what it must be.
 
 NumPy broadcasts and promotes where it can, and Numba checks nothing at all, so a wrong shape or dtype would give a
 wrong number instead of an error. Every public operation therefore asks these few questions first. Nothing here copies
 or changes data; NaN and infinity are values like any other and pass.
 """
 
+import math
 from typing import Any
 
 import numpy as np
+
+from npmnv2.shapes import is_int
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,3 +105,69 @@ def check_dout(dout: object, shape: tuple[int, ...], like: Array, *, compiled: b
     if dout.dtype != like.dtype and (compiled or dout.dtype != _COMPLEX):
         raise TypeError(f"dout must have the dtype of the forward's input, {like.dtype}; was {dout.dtype}")
     return dout
+
+
+def check_number(
+    value: object, name: str, low: float = -math.inf, high: float = math.inf, ends: str = "[]", why: str = ""
+) -> float:
+    """Return `value` as a float if it is a finite real number from `low` to `high`.
+
+    Parameters
+    ----------
+    value : object
+        What the caller passed; numbers of Python and NumPy pass, a bool or a string is none.
+    name : str
+        The argument's name, for the message.
+    low, high : float
+    ends : "[]", "[)", "(]" or "()"
+        Which of the two are allowed themselves, as intervals are written: a round bracket leaves its end out.
+    why : str
+        Added to the message in brackets.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it lies outside, or is NaN or infinite.
+
+    Examples
+    --------
+    >>> check_number(1, "rate", 0, 1, "[)", "the share dropped")
+    Traceback (most recent call last):
+        ...
+    ValueError: rate must be at least 0 and less than 1 (the share dropped); was 1
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be a number; was {value!r}")
+    if (low < value if ends[0] == "(" else low <= value) and (value < high if ends[1] == ")" else value <= high):
+        if math.isfinite(value):
+            return float(value)
+        raise ValueError(f"{name} must be finite; was {value}")
+    least = f"more than {low:g}" if ends[0] == "(" else f"at least {low:g}"
+    most = f"less than {high:g}" if ends[1] == ")" else f"at most {high:g}"
+    must = f"be {least} and {most}"
+    if math.isinf(high):
+        must = "not be negative" if (low, ends[0]) == (0, "[") else f"be {least}"
+    elif ends == "[]":
+        must = f"lie between {low:g} and {high:g}"
+    raise ValueError(f"{name} must {must}{f' ({why})' if why else ''}; was {value}")
+
+
+def check_int(value: object, name: str, low: int = 1, high: int | None = None) -> int:
+    """Return `value` as an int if it is an integer from `low` to `high`; a bool or a float is none.
+
+    Examples
+    --------
+    >>> check_int(0, "epochs")
+    Traceback (most recent call last):
+        ...
+    ValueError: epochs must be at least 1; was 0
+    """
+    if not is_int(value):
+        raise TypeError(f"{name} must be an integer; was {value!r}")
+    number = int(value)  # type: ignore[call-overload]
+    if number < low or (high is not None and number > high):
+        must = f"be at least {low}" if high is None else f"lie between {low} and {high}"
+        raise ValueError(f"{name} must {must}; was {number}")
+    return number

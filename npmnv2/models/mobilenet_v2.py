@@ -1,6 +1,5 @@
 """MobileNetV2: seven rows of a table, and the builder that reads them."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from npmnv2.blocks import ConvBNReLU6, InvertedResidual
 from npmnv2.layers import Conv2d, Dropout, GlobalAvgPool, Layer, Linear, PointwiseConv2d, Sequential
 from npmnv2.shapes import Padding, is_int, make_divisible
 from npmnv2.threads import one_pool
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_int, check_number
 
 
 class Row(NamedTuple):
@@ -86,8 +85,7 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> 
     >>> stem, len(blocks), head, blocks[1]
     (48, 17, 1792, BlockPlan(name='b1.0', in_channels=24, out_channels=32, stride=2, t=6))
     """
-    if not 0 < width_mult < 100:
-        raise ValueError(f"width_mult must be more than 0 (and less than 100); was {width_mult!r}")
+    width_mult = check_number(width_mult, "width_mult", 0, 100, "()")
     row_strides = resolve_strides(strides)[1:]
     stem = make_divisible(width_mult * STEM)
     blocks, channels = [], stem
@@ -232,6 +230,7 @@ def mobilenet_v2(
             raise ValueError(f"{name} must be an integer of at least 1; was {value!r}")
     if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64; was {np.dtype(dtype)}")
+    check_int(seed, "seed", 0)
     bn = {"eps": eps, "momentum": momentum, "running_var": running_var}
     rng = np.random.default_rng(seed)
     stem, blocks, head = plan(width_mult, strides)
@@ -264,9 +263,9 @@ def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:
             raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers; was {strides!r}")
         return STRIDES[strides]
     try:
-        values = tuple(operator.index(s) for s in strides)
+        values: tuple[Any, ...] = tuple(strides)
     except TypeError:
         values = ()
-    if len(values) != 1 + len(ROWS) or min(values) < 1:
+    if len(values) != 1 + len(ROWS) or not all(is_int(s) and s >= 1 for s in values):
         raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers of at least 1; was {strides!r}")
-    return values
+    return tuple(int(s) for s in values)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from npmnv2.ops.activation import relu6
-from npmnv2.validate import Array, check_array, check_dout, check_length
+from npmnv2.validate import Array, check_array, check_dout, check_length, check_number
 
 
 class BatchNormCache(NamedTuple):
@@ -417,8 +417,7 @@ def _check(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Arra
     beta = check_array(beta, "beta", "C", like=x)
     check_length(gamma, "gamma", 0, x.shape[-1], "the channels of x")
     check_length(beta, "beta", 0, x.shape[-1], "the channels of x")
-    if not eps >= 0:
-        raise ValueError(f"eps must not be negative; was {eps!r}")
+    check_number(eps, "eps", 0)
     return x, gamma, beta
 
 

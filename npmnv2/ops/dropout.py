@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npmnv2.validate import Array, check_array, check_dout
+from npmnv2.validate import Array, check_array, check_dout, check_number
 
 
 class DropoutCache(NamedTuple):
@@ -52,8 +52,7 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
     [[2.0, 0.0, 0.0, 0.0]]
     """
     x = check_array(x, "x", "...")
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate must be at least 0 and less than 1 (it is the share dropped); was {rate!r}")
+    check_number(rate, "rate", 0, 1, "[)", "the share dropped")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator; was {type(rng).__name__}")
     kept = np.asarray(rng.random(x.shape) >= rate)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.validate import Array, check_array
+from npmnv2.validate import Array, check_array, check_number
 
 
 def softmax(logits: Array) -> Array:
@@ -95,8 +95,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
         raise ValueError(f"labels must have shape ({N},), one class for each row of logits; was {labels.shape}")
     if labels.min() < 0 or labels.max() >= K:
         raise ValueError(f"labels must lie between 0 and {K - 1}; they went from {labels.min()} to {labels.max()}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must lie between 0 and 1; was {label_smoothing!r}")
+    check_number(label_smoothing, "label_smoothing", 0, 1)
 
     rows = np.arange(N)
     q = np.full((N, K), label_smoothing / K, logits.dtype)  # (N, K)

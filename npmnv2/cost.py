@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from npmnv2.models.mobilenet_v2 import plan, resolve_strides
 from npmnv2.shapes import Padding, conv_geometry
+from npmnv2.validate import check_int
 
 
 class LayerCost(NamedTuple):
@@ -90,6 +91,8 @@ def convolution(
     ------
     ValueError
         For an unknown kind, a depthwise M other than C, or sizes that do not fit.
+    TypeError
+        If a size is not an integer.
 
     References
     ----------
@@ -104,14 +107,15 @@ def convolution(
     """
     if kind not in ("standard", "depthwise", "pointwise"):
         raise ValueError(f'kind must be "standard", "depthwise" or "pointwise"; was {kind!r}')
+    H, W, C, M = check_int(H, "H"), check_int(W, "W"), check_int(C, "C"), check_int(M, "M")
+    kernel = check_int(kernel, "kernel")
     if kind == "depthwise" and M != C:
         raise ValueError(f"M must be C, {C}, for a depthwise convolution; was {M}")
     if kind == "pointwise":
-        OH, OW, weights, each = H, W, C * M, C * M
-        stride = 1
+        OH, OW, weights, each, stride = H, W, C * M, C * M, 1
     else:
         geometry = conv_geometry(H, W, kernel, kernel, stride, padding)
-        OH, OW = geometry.OH, geometry.OW
+        OH, OW, stride = geometry.OH, geometry.OW, geometry.stride
         weights = each = kernel * kernel * (C if kind == "depthwise" else C * M)
     return LayerCost(name, kind, (H, W, C), (OH, OW, M), stride, OH * OW * each, weights, M if batchnorm else 0, 0)
 
@@ -142,6 +146,8 @@ def mobilenet_v2(
     ------
     ValueError
         For a width, resolution or number of classes that makes no network.
+    TypeError
+        If the width is not a number, or one of the others not an integer.
 
     Examples
     --------
@@ -149,9 +155,8 @@ def mobilenet_v2(
     >>> sum(l.madds for l in layers), sum(l.weights for l in layers), sum(l.parameters for l in layers), len(layers)
     (300774272, 3469760, 3504872, 53)
     """
-    for name, value in (("resolution", resolution), ("num_classes", num_classes), ("in_channels", in_channels)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; was {value}")
+    resolution, num_classes = check_int(resolution, "resolution"), check_int(num_classes, "num_classes")
+    in_channels = check_int(in_channels, "in_channels")
     stem, blocks, head = plan(width_mult, strides)
     stem_stride = resolve_strides(strides)[0]
     layers = [convolution("standard", resolution, resolution, in_channels, stem, 3, stem_stride, padding, name="stem")]

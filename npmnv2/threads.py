@@ -33,9 +33,11 @@ def set_num_threads(n: int) -> None:
 
     Examples
     --------
+    >>> before = get_num_threads()
     >>> set_num_threads(1)
     >>> get_num_threads()
     1
+    >>> set_num_threads(before)
     """
     import numba
 

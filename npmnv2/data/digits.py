@@ -1,11 +1,15 @@
 """The embedded data set: 1,797 real handwritten digits of 8x8 pixels (provenance and licence in data/README.md)."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_int
+
+FILE = Path(__file__).with_name("digits.npz")
+SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # of the pixels, then the labels: `python -m npmnv2.data.make_digits` prints it
 
 
 class Dataset(NamedTuple):
@@ -38,7 +42,9 @@ def load_digits(held_out: int = 360, seed: int = 0) -> Dataset:
     Raises
     ------
     ValueError
-        If `held_out` leaves nothing on either side.
+        If `held_out` leaves nothing on either side, or the file is damaged.
+    TypeError
+        If `held_out` or `seed` is not an integer.
 
     References
     ----------
@@ -50,12 +56,32 @@ def load_digits(held_out: int = 360, seed: int = 0) -> Dataset:
     >>> digits.train_x.shape, digits.test_x.shape, float(digits.train_x.min()), float(digits.train_x.max())
     ((1437, 8, 8, 1), (360, 8, 8, 1), -1.0, 1.0)
     """
-    with np.load(Path(__file__).with_name("digits.npz")) as archive:
-        images, labels = archive["images"], archive["labels"]
-    if not 1 <= held_out < len(images):
-        raise ValueError(f"held_out must lie between 1 and {len(images) - 1}; was {held_out!r}")
-    order = np.random.default_rng(seed).permutation(len(images))
+    images, labels = _read(FILE)
+    held_out = check_int(held_out, "held_out", 1, len(images) - 1)
+    order = np.random.default_rng(check_int(seed, "seed", 0)).permutation(len(images))
     x = images[order].astype(np.float32)[..., None] / 8 - 1  # (1797, 8, 8, 1)
     y = labels[order].astype(np.int64)  # (1797,)
     classes = tuple(str(digit) for digit in range(10))
     return Dataset(x[held_out:], y[held_out:], x[:held_out], y[:held_out], classes)
+
+
+def _read(path: Path) -> tuple[Array, Array]:
+    try:
+        with np.load(path) as archive:
+            images, labels = archive["images"], archive["labels"]
+    except Exception as reason:  # whatever unpacking garbage can raise
+        raise ValueError(f"{path} is missing or damaged: install npmnv2 again ({reason})") from reason
+    if checksum(images, labels) != SHA256:
+        raise ValueError(f"{path} does not hold the digits it should: install npmnv2 again")
+    return images, labels
+
+
+def checksum(images: Array, labels: Array) -> str:
+    """SHA-256 of the pixels, then the labels, a byte each, in the order of the file.
+
+    Examples
+    --------
+    >>> checksum(np.zeros((1, 8, 8), np.uint8), np.zeros(1, np.uint8))[:8]
+    '98ce42de'
+    """
+    return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()

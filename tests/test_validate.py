@@ -83,10 +83,9 @@ def _name(case):
 @pytest.mark.parametrize("case", [*NUMBERS, *INTEGERS])
 def test_what_is_no_number_is_refused_by_name(case):
     call, _, _ = {**NUMBERS, **INTEGERS}[case]
-    for value in NO_NUMBERS if case in NUMBERS else (*NO_NUMBERS, 1.0, np.float64(2), *NOT_FINITE):
-        with pytest.raises(
-            TypeError, match=f"^{_name(case)} must be {'a number' if case in NUMBERS else 'an integer'}"
-        ):
+    values, kind = (NO_NUMBERS, "a number") if case in NUMBERS else ((*NO_NUMBERS, 1.0, *NOT_FINITE), "an integer")
+    for value in values:
+        with pytest.raises(TypeError, match=f"^{_name(case)} must be {kind}; was "):
             call(value)
 
 
@@ -149,10 +148,10 @@ def test_half_open_ranges_say_what_they_want():
     for low, ends, must in ((0, "[]", "not be negative"), (0, "(]", "be more than 0"), (3, "[]", "be at least 3")):
         with pytest.raises(ValueError, match=f"^x must {must}; was -1$"):
             check_number(-1, "x", low, ends=ends)
-    with pytest.raises(ValueError, match="^x must be finite; was inf$"):
+    with pytest.raises(ValueError, match=r"^x must be finite; was inf$"):
         check_number(float("inf"), "x", 0)
     assert check_number(-1e300, "x") == -1e300
-    with pytest.raises(ValueError, match="^n must lie between 2 and 4; was 5$"):
+    with pytest.raises(ValueError, match=r"^n must lie between 2 and 4; was 5$"):
         check_int(5, "n", 2, 4)
     assert [check_int(n, "n", 2, 4) for n in (2, 3, 4)] == [2, 3, 4]
 

@@ -115,7 +115,7 @@ def test_other_digits_are_refused(change, tmp_path, monkeypatch):
     with np.load(FOLDER / "digits.npz") as archive:
         np.savez(tmp_path / "digits.npz", **change(archive))
     monkeypatch.setattr(digits, "FILE", tmp_path / "digits.npz")
-    with pytest.raises(ValueError, match="digits[.]npz .*: install npmnv2 again"):
+    with pytest.raises(ValueError, match=r"digits[.]npz .*: install npmnv2 again"):
         load_digits()
 
 
@@ -123,11 +123,11 @@ def test_a_file_cut_short_or_missing_is_refused(tmp_path, monkeypatch):
     whole = (FOLDER / "digits.npz").read_bytes()
     path = tmp_path / "digits.npz"
     monkeypatch.setattr(digits, "FILE", path)
-    with pytest.raises(ValueError, match="digits[.]npz is missing or damaged: install npmnv2 again"):
+    with pytest.raises(ValueError, match=r"digits[.]npz is missing or damaged: install npmnv2 again"):
         load_digits()
     for part in (b"", whole[:1], whole[:100], whole[: len(whole) // 2], whole[:-1], b"no zip file", whole[100:]):
         path.write_bytes(part)
-        with pytest.raises(ValueError, match="digits[.]npz is missing or damaged: install npmnv2 again"):
+        with pytest.raises(ValueError, match=r"digits[.]npz is missing or damaged: install npmnv2 again"):
             load_digits()
 
 
@@ -136,7 +136,7 @@ def test_a_garbled_byte_is_refused_or_does_no_harm(tmp_path, monkeypatch):
     whole, good = (FOLDER / "digits.npz").read_bytes(), load_digits()
     monkeypatch.setattr(digits, "FILE", tmp_path / "digits.npz")
     refused = 0
-    for position in [*range(0, 120), *range(120, len(whole) - 200, 1999), *range(len(whole) - 200, len(whole))]:
+    for position in [*range(120), *range(120, len(whole) - 200, 1999), *range(len(whole) - 200, len(whole))]:
         digits.FILE.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
         try:
             data = load_digits()

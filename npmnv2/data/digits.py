@@ -9,7 +9,8 @@ import numpy as np
 from npmnv2.validate import Array, check_int
 
 FILE = Path(__file__).with_name("digits.npz")
-SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # of the pixels, then the labels: `python -m npmnv2.data.make_digits` prints it
+# Of the pixels, then the labels; `python -m npmnv2.data.make_digits` prints it.
+SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 
 
 class Dataset(NamedTuple):

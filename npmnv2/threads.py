@@ -6,6 +6,7 @@ So while the backend is ``"numba"``, a model limits BLAS to one thread for as lo
 """
 
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -49,7 +50,7 @@ def set_num_threads(n: int) -> None:
             f"n must lie between 1 and {most} (set NUMBA_NUM_THREADS before Python starts for more); was {n}"
         )
     numba.set_num_threads(n)
-    _controller().limit(limits=int(n), user_api="blas")
+    _blas().limit(limits=int(n), user_api="blas")
 
 
 def get_num_threads() -> int:
@@ -74,13 +75,18 @@ def one_pool() -> Iterator[None]:
     >>> with one_pool():
     ...     pass
     """
-    with _controller().limit(limits=1, user_api="blas") if current_backend() == "numba" else nullcontext():
+    with _blas().limit(limits=1, user_api="blas") if current_backend() == "numba" else nullcontext():
         yield
 
 
+def _blas() -> Any:
+    """The BLAS libraries this process has loaded: NumPy's, and SciPy's own, which Numba loads at its first kernel."""
+    return _find_blas("scipy.linalg" in sys.modules)
+
+
 @functools.cache
-def _controller() -> Any:
-    """The BLAS libraries this process has loaded; finding them takes milliseconds, so it is done once."""
+def _find_blas(with_scipy: bool) -> Any:
+    """Finding them takes milliseconds, so it is done once, and once more when SciPy has come."""
     import numpy as np  # noqa: F401 (its BLAS must be loaded to be found)
     from threadpoolctl import ThreadpoolController
 

@@ -51,12 +51,13 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a MobileNetV2 on real images")
     train.add_argument("--data", choices=["digits"], required=True, help="digits: the embedded handwritten digits")
-    train.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
+    train.add_argument("--epochs", type=int, default=15, help="default: %(default)s")
     train.add_argument("--width", type=float, default=0.35, metavar="A", help="width multiplier (default: %(default)s)")
     train.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
     train.add_argument("--optimizer", choices=["sgd", "rmsprop"], default="sgd", help="default: %(default)s")
     train.add_argument("--lr", type=float, help="highest learning rate (default: 0.02 for sgd, 0.005 for rmsprop)")
-    train.add_argument("--label-smoothing", type=float, default=0.0, metavar="S", help="default: %(default)s")
+    train.add_argument("--label-smoothing", type=float, default=0.1, metavar="S", help="default: %(default)s")
+    train.add_argument("--shift", action="store_true", help="move half of the images by up to a pixel, at random")
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.add_argument("--backend", choices=["numpy", "numba"], default="numba", help="default: %(default)s")
     train.add_argument("--plot", metavar="FILE", help="save curves, filters and predictions as a picture")
@@ -142,7 +143,7 @@ def _train(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         schedule=lambda step, steps: optim.cosine_schedule(lr, step, steps, warmup=steps // 20),
         label_smoothing=arguments.label_smoothing,
-        augment=random_shift,
+        augment=random_shift if arguments.shift else None,
         seed=arguments.seed,
         report=None if arguments.json else lambda epoch: print(epoch_line(epoch), flush=True),
     )

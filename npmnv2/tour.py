@@ -11,9 +11,9 @@ from npmnv2.data import load_digits
 from npmnv2.models import mobilenet_v2
 from npmnv2.optim import SGD, cosine_schedule
 from npmnv2.selfcheck import Check, run
-from npmnv2.train import Epoch, random_shift, train
+from npmnv2.train import Epoch, train
 
-EPOCHS, RATE = 8, 0.02
+EPOCHS, RATE, SMOOTHING = 15, 0.02, 0.1
 
 
 def tour(picture: str, say: Callable[[str], None] = print) -> bool:
@@ -117,7 +117,7 @@ def _training(say: Callable[[str], None]) -> Any:
         data,
         EPOCHS,
         schedule=lambda step, steps: cosine_schedule(RATE, step, steps, warmup=steps // 20),
-        augment=random_shift,
+        label_smoothing=SMOOTHING,
         report=lambda epoch: say("   " + epoch_line(epoch)),
     )
     return history, model, data

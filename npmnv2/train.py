@@ -170,14 +170,16 @@ def evaluate(model: Layer, x: Array, y: Array, batch_size: int = 256) -> float:
     return float((predict(model, x, batch_size).argmax(axis=1) == y).mean())
 
 
-def random_shift(x: Array, rng: np.random.Generator, most: int = 1) -> Array:
-    """Move every image by up to `most` pixels in each direction; what comes in repeats the border.
+def random_shift(x: Array, rng: np.random.Generator, most: int = 1, share: float = 0.5) -> Array:
+    """Move some of the images by up to `most` pixels in each direction; what comes in repeats the border.
 
     Parameters
     ----------
     x : ndarray of shape (N, H, W, C)
     rng : numpy.random.Generator
     most : int
+    share : float
+        The probability that an image is moved.
 
     Returns
     -------
@@ -185,13 +187,16 @@ def random_shift(x: Array, rng: np.random.Generator, most: int = 1) -> Array:
 
     Examples
     --------
-    >>> random_shift(np.arange(4.0).reshape(1, 2, 2, 1), np.random.default_rng(1))[0, :, :, 0].tolist()
-    [[0.0, 0.0], [0.0, 0.0]]
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> random_shift(x, np.random.default_rng(1), share=1.0)[0, :, :, 0].tolist()      # one up, one left
+    [[4.0, 5.0, 5.0], [7.0, 8.0, 8.0], [7.0, 8.0, 8.0]]
     """
     N, H, W, C = x.shape
     padded = np.pad(x, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-    dy, dx = rng.integers(0, 2 * most + 1, size=(2, N))
+    moved = rng.random(N) < share  # (N,)
+    dy, dx = np.where(moved, rng.integers(-most, most + 1, size=(2, N)), 0)
     out = np.empty_like(x)  # (N, H, W, C)
     for n in range(N):
-        out[n] = padded[n, dy[n] : dy[n] + H, dx[n] : dx[n] + W]
+        top, left = most + dy[n], most + dx[n]
+        out[n] = padded[n, top : top + H, left : left + W]
     return out

@@ -57,7 +57,7 @@ def test_more_or_fewer_than_the_machine_has_are_refused(n):
 
 @pytest.mark.parametrize("n", [1.5, 1.0, True, "1", None, [1]])
 def test_what_is_no_integer_is_refused(n):
-    with pytest.raises(TypeError, match="^n must be an integer; was "):
+    with pytest.raises(TypeError, match=r"^n must be an integer; was "):
         set_num_threads(n)
 
 

@@ -177,6 +177,12 @@ def test_links(page):
     assert len(anchors) == len(set(anchors)), "two headings with one anchor"
 
 
+def test_index_leads_to_every_page():
+    index = ROOT / "docs" / "index.md"
+    pages = {p.name for p in index.parent.glob("*.md")} - {index.name}
+    assert {name for name in pages if f"]({name})" not in index.read_text(encoding="utf-8")} == set()
+
+
 def broken_citations(source):
     """Pages, and headings of pages, that the text of a module names and that do not exist."""
     problems = []
@@ -199,7 +205,7 @@ def unknown_names(text):
     problems = []
     for span in code_spans(text):
         match = re.match(r"(?:npmnv2\.)?((?:ops|gradcheck|shapes|layers|blocks|kernels|optim)\.\w+)", span)
-        if match and not span.startswith(match[0] + ".py"):
+        if match and not re.match(r"[\w.]+\.py\b", span):  # a file is not a name
             module, _, name = match[1].partition(".")
             if not hasattr(importlib.import_module(f"npmnv2.{module}"), name):
                 problems.append(match[0])
@@ -256,7 +262,10 @@ def fragile_formulas(text):
     plain = re.sub(r"`[^`\n]+`", "x", prose(text))
     blocks = re.findall(r"^\$\$$(.*?)^\$\$$", plain, flags=re.MULTILINE | re.DOTALL)
     rest = re.sub(r"^\$\$$.*?^\$\$$", "", plain, flags=re.MULTILINE | re.DOTALL)
-    problems = [f"{b.strip()}: a block must be one line" for b in blocks if b.strip().count("\n")]
+    marks = r"^\s*([-+*=#>]|\d+[.)])"
+    problems = [
+        f"{b.strip()}: a line must not begin like a list or a heading" for b in blocks if re.search(marks, b, re.M)
+    ]
     if "$$" in rest:
         problems.append("$$ must stand on a line of its own")
     inline = re.findall(r"\$([^$\n]+)\$", rest)
@@ -304,11 +313,13 @@ def test_checks_notice():
     assert not broken_citations('see docs/derivations.md,\n    "Standard convolution".')
     assert broken_citations('docs/derivations.md, "Standard confusion"')
     assert broken_citations("docs/nowhere.md")
-    assert not unknown_names("`ops.conv2d_forward(x, w)` `kernels/` `ops/conv.py`")
+    assert not unknown_names("`ops.conv2d_forward(x, w)` `kernels/` `ops/conv.py` `shapes.py`")
     assert unknown_names("`ops.conv3d_forward`")
     assert wrong_commands("```sh\npython benchmarks/nowhere.py\n```")
     assert wrong_commands("```sh\npython -m npmnv2 nonsense\n```")
     assert wrong_commands("`python -m npmnv2 --nonsense`")
     assert not fragile_formulas("a $x_i$, then\n\n$$\n\\sum_{i} x[i]\n$$\n")
-    for broken in ("$a\nb$", "$ a$", "a$b$", "$\\hat{x}_i$", "$a \\{ b$", "$a*b$", "$$ a $$", "$$\na\nb\n$$", "$a<b$"):
+    for broken in ("$a\nb$", "$ a$", "a$b$", "$\\hat{x}_i$", "$a \\{ b$", "$a*b$", "$$ a $$", "$a<b$"):
         assert fragile_formulas(broken), broken
+    for broken in ("- b", "= b", "1. b"):
+        assert fragile_formulas(f"$$\na\n{broken}\n$$"), broken

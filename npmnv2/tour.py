@@ -11,9 +11,9 @@ from npmnv2.data import load_digits
 from npmnv2.models import mobilenet_v2
 from npmnv2.optim import SGD, cosine_schedule
 from npmnv2.selfcheck import Check, run
-from npmnv2.train import Epoch, train
+from npmnv2.train import Epoch, random_shift, train
 
-EPOCHS, RATE, SMOOTHING = 15, 0.02, 0.1
+EPOCHS, RATE, SMOOTHING = 20, 0.02, 0.1
 
 
 def tour(picture: str, say: Callable[[str], None] = print) -> bool:
@@ -118,6 +118,7 @@ def _training(say: Callable[[str], None]) -> Any:
         EPOCHS,
         schedule=lambda step, steps: cosine_schedule(RATE, step, steps, warmup=steps // 20),
         label_smoothing=SMOOTHING,
+        augment=random_shift,
         report=lambda epoch: say("   " + epoch_line(epoch)),
     )
     return history, model, data

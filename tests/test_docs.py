@@ -204,7 +204,7 @@ def unknown_names(text):
     """`ops.something` and the like, in code spans, that the package has not."""
     problems = []
     for span in code_spans(text):
-        match = re.match(r"(?:npmnv2\.)?((?:ops|gradcheck|shapes|layers|blocks|kernels|optim)\.\w+)", span)
+        match = re.match(r"(?:npmnv2\.)?((?:ops|gradcheck|shapes|layers|blocks|kernels|optim)\.[A-Za-z_]\w*)", span)
         if match and not re.match(r"[\w.]+\.py\b", span):  # a file is not a name
             module, _, name = match[1].partition(".")
             if not hasattr(importlib.import_module(f"npmnv2.{module}"), name):

@@ -1,0 +1,489 @@
+"""The command line: what goes to stdout and to stderr, exit statuses, bad options, closed pipes, interruptions."""
+
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+
+import numpy as np
+import pytest
+from cases import table
+from PIL import Image
+
+import npmnv2
+from npmnv2 import __main__ as command_line
+from npmnv2 import cost, data, selfcheck
+from npmnv2.__main__ import main
+from npmnv2.tour import EPOCH_HEADER
+
+ROOT = pathlib.Path(npmnv2.__file__).parent.parent
+TRAIN = ["train", "--data", "digits", "--width", "0.1", "--epochs", "1"]
+PARTS = ("madds", "weights", "parameters", "variables")
+
+
+def _start(*arguments, **options):
+    """`python -m npmnv2 ...` as a process of its own."""
+    environment = {**os.environ, "NO_COLOR": "1", **options.pop("env", {})}
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT, "env": environment, **options}
+    return subprocess.Popen([sys.executable, "-m", "npmnv2", *arguments], **piped)
+
+
+def _run(*arguments, **options):
+    process = _start(*arguments, **options)
+    out, err = (stream.decode() if stream is not None else None for stream in process.communicate(timeout=300))
+    return process.returncode, out, err
+
+
+def _strictly(text):
+    """The one JSON document in `text`; NaN and Infinity, which only Python's json knows, are none."""
+
+    def refuse(word):
+        raise ValueError(f"{word} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Training takes a second, not a minute: 40 images to train on, 21 held out."""
+    full = data.load_digits(held_out=1757)
+    few = full._replace(test_x=full.test_x[:21], test_y=full.test_y[:21])
+    monkeypatch.setattr(data, "load_digits", lambda: few)
+    return few
+
+
+# -- summary
+
+
+@pytest.mark.parametrize("width, resolution, classes", [("1.0", 224, 1000), ("0.35", 97, 10), ("1.4", 33, 1001)])
+def test_summary_is_the_table_of_costs(width, resolution, classes, capsys):
+    options = ["--width", width, "--resolution", str(resolution), "--classes", str(classes)]
+    assert main(["summary", *options]) == 0
+    out, err = capsys.readouterr()
+    layers = cost.mobilenet_v2(float(width), resolution, classes)
+    head, *rows, total, states, note = out.splitlines()
+    assert head.split() == ["layer", "kind", "output", "parameters", "multiply-adds", "share"]
+    shares = []
+    for row, layer in zip(rows, layers, strict=True):
+        name, kind, shape, parameters, madds, share, percent = row.split()
+        assert (name, kind, percent) == (layer.name, layer.kind, "%")
+        assert tuple(map(int, shape.split("x"))) == layer.out_shape
+        assert (int(parameters.replace(",", "")), int(madds.replace(",", ""))) == (layer.parameters, layer.madds)
+        shares.append(float(share))
+    sums = {part: sum(getattr(layer, part) for layer in layers) for part in PARTS}
+    assert total.split() == ["total", f"{sums['parameters']:,}", f"{sums['madds']:,}"]
+    assert states == f"weights {sums['weights']:,}; with running statistics {sums['variables']:,}"
+    assert note.startswith("multiply-adds of convolutions and the classifier")
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    assert err == ""
+
+
+def test_summary_json_is_the_published_table(capsys):
+    assert main(["summary", "--json"]) == 0
+    out, err = capsys.readouterr()
+    document = _strictly(out)
+    assert err == ""
+    assert {key: document[key] for key in ("model", "width", "resolution", "classes")} == {
+        "model": "mobilenet_v2",
+        "width": 1.0,
+        "resolution": 224,
+        "classes": 1000,
+    }
+    for layer, row in zip(document["layers"], table("v2_layers_1.0_224.csv"), strict=True):
+        hin, hout, cin, cout = (int(row[key]) for key in ("hin", "hout", "cin", "cout"))
+        assert layer["name"] == row["layer"]
+        assert layer["in_shape"] == [hin, hin, cin] and layer["out_shape"] == [hout, hout, cout]
+        assert (layer["madds"], layer["weights"]) == (int(row["macs"]), int(row["weights"]))
+        assert (layer["stride"], layer["batchnorm"]) == (int(row["stride"]), int(row["bn_channels"]))
+    for part, total in document["total"].items():
+        assert total == sum(getattr(layer, part) for layer in cost.mobilenet_v2()), part
+    assert set(document["total"]) == set(PARTS)
+
+
+@pytest.mark.parametrize("row", table("v2_22_checkpoints.csv"), ids=lambda row: f"{row['width']}_{row['res']}")
+def test_summary_json_gives_every_published_checkpoint(row, capsys):
+    assert main(["summary", "--json", "--width", row["width"], "--resolution", row["res"]]) == 0
+    total = _strictly(capsys.readouterr().out)["total"]
+    assert total == {
+        "madds": int(row["exact_macs_1000"]),
+        "weights": int(row["weights_1000"]),
+        "parameters": int(row["trainable_1000(w+bias+BN gamma/beta)"]),
+        "variables": int(row["all_vars_1000(+BN moving)"]),
+    }
+
+
+def test_summary_as_a_process_is_the_same():
+    status, out, err = _run("summary", "--json")
+    assert (status, err) == (0, "") and out.endswith("}\n")
+    assert _strictly(out)["total"]["madds"] == 300_774_272
+
+
+def test_summary_loads_neither_numba_nor_matplotlib():
+    code = """
+import sys
+from npmnv2.__main__ import main
+main(["summary"])
+print({"numba", "matplotlib"} & {*sys.modules})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+# -- gradcheck
+
+
+def test_gradcheck_prints_a_line_a_gradient(capsys):
+    assert main(["gradcheck"]) == 0
+    out, err = capsys.readouterr()
+    head, *rows = out.splitlines()
+    assert head.split() == ["operation", "gradient", "method", "error", "allowed"]
+    assert len(rows) == len(selfcheck.run()) and all(row.endswith("  ok") for row in rows)
+    assert err == ""
+
+
+def test_gradcheck_json(capsys):
+    assert main(["gradcheck", "--json"]) == 0
+    out, err = capsys.readouterr()
+    document = _strictly(out)
+    assert document["passed"] is True and err == ""
+    assert [check["operation"] for check in document["checks"]] == [check.operation for check in selfcheck.run()]
+    assert all(check["passed"] and check["error"] <= check["tolerance"] for check in document["checks"])
+
+
+@pytest.mark.parametrize("error", [1.0, float("inf"), float("nan")])
+def test_a_gradient_that_is_wrong_is_status_1(error, monkeypatch, capsys):
+    checks = [
+        selfcheck.Check("good", "dx", "differences", 1e-14, 1e-11),
+        selfcheck.Check("bad", "dx", "differences", error, 1e-11),
+    ]
+    monkeypatch.setattr(selfcheck, "run", lambda: checks)
+    assert main(["gradcheck"]) == 1
+    good, bad = capsys.readouterr().out.splitlines()[1:]
+    assert good.endswith("  ok") and bad.endswith("  WRONG")
+    assert main(["gradcheck", "--json"]) == 1
+    document = _strictly(capsys.readouterr().out)
+    assert document["passed"] is False and [check["passed"] for check in document["checks"]] == [True, False]
+    assert document["checks"][1]["error"] == (error if np.isfinite(error) else None)
+
+
+# -- train
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_train_json(backend, few_digits, capsys, tmp_path):
+    path = tmp_path / "picture.png"
+    before = npmnv2.current_backend()
+    options = ["--batch-size", "16", "--backend", backend, "--seed", "3", "--plot", str(path)]
+    assert main([*TRAIN, *options, "--json"]) == 0
+    out, err = capsys.readouterr()
+    document = _strictly(out)
+    assert err == ""
+    (epoch,) = document.pop("history")
+    assert set(epoch) == {"epoch", "lr", "loss", "accuracy", "test_accuracy", "seconds"}
+    assert epoch["epoch"] == 1 and 1 < epoch["loss"] < 5 and epoch["seconds"] > 0
+    assert (epoch["accuracy"] * 40).is_integer() and (epoch["test_accuracy"] * 21) % 1 == pytest.approx(0, abs=1e-9)
+    assert {
+        key: document[key] for key in ("data", "epochs", "width", "batch_size", "optimizer", "seed", "backend")
+    } == {
+        "data": "digits",
+        "epochs": 1,
+        "width": 0.1,
+        "batch_size": 16,
+        "optimizer": "sgd",
+        "seed": 3,
+        "backend": backend,
+    }
+    assert document["lr"] > 0 and document["plot"] == str(path)
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG" and min(picture.size) > 400
+    assert npmnv2.current_backend() == before  # the caller's
+
+
+def test_train_prints_a_line_an_epoch(few_digits, capsys):
+    assert main([*TRAIN[:-1], "2"]) == 0
+    out, err = capsys.readouterr()
+    head, *rows = out.splitlines()
+    assert head.split() == ["epoch", "loss", "training", "held", "out", "seconds"]
+    assert [row.split()[0] for row in rows] == ["1", "2"]
+    assert err == ""  # no terminal, no progress
+
+
+def test_the_same_seed_trains_the_same(few_digits, capsys):
+    documents = []
+    for seed in ("5", "5", "6"):
+        assert main([*TRAIN, "--batch-size", "20", "--seed", seed, "--json"]) == 0
+        history = _strictly(capsys.readouterr().out)["history"]
+        documents.append([{**epoch, "seconds": None} for epoch in history])
+    assert documents[0] == documents[1] != documents[2]
+
+
+@pytest.mark.parametrize(
+    "options, key, value",
+    [
+        (["--optimizer", "rmsprop"], "optimizer", "rmsprop"),
+        (["--optimizer", "rmsprop", "--lr", "0.001"], "lr", 0.001),
+        (["--lr", "0.5"], "lr", 0.5),
+        (["--label-smoothing", "0.3"], "label_smoothing", 0.3),
+    ],
+)
+def test_every_training_option_reaches_the_run(options, key, value, few_digits, capsys):
+    losses = []
+    for given in ([], options):
+        assert main([*TRAIN, "--batch-size", "20", *given, "--json"]) == 0
+        document = _strictly(capsys.readouterr().out)
+        losses.append(document["history"][0]["loss"])
+    assert document[key] == value and losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_a_loss_that_is_nan_is_one_line_and_status_1(json_option, few_digits, capsys):
+    """Not a row of `nan` to be overlooked, and not a document that is no JSON."""
+    assert main([*TRAIN[:-1], "5", "--batch-size", "8", "--lr", "1e30", *json_option]) == 1
+    out, err = capsys.readouterr()
+    assert err == "npmnv2 train: the loss was nan in epoch 1: --lr must be lower; was 1e+30\n"
+    assert "nan" not in out and len(out.splitlines()) == (0 if json_option else 1)  # the heading
+
+
+# -- bad options
+
+ONE_LINE = {  # 1: the input is bad
+    "summary --width 0": "--width must be more than 0 and less than 100; was 0.0",
+    "summary --width -1": "--width must be more than 0 and less than 100; was -1.0",
+    "summary --width nan": "--width must be more than 0 and less than 100; was nan",
+    "summary --width inf": "--width must be more than 0 and less than 100; was inf",
+    "summary --resolution 0": "--resolution must be at least 1; was 0",
+    "summary --resolution -224": "--resolution must be at least 1; was -224",
+    "summary --classes 0": "--classes must be at least 1; was 0",
+    "summary --json --classes -1": "--classes must be at least 1; was -1",
+    "train --data digits --epochs 0": "--epochs must be at least 1; was 0",
+    "train --data digits --epochs -3": "--epochs must be at least 1; was -3",
+    "train --data digits --batch-size 0": "--batch-size must be at least 1; was 0",
+    "train --data digits --lr -0.1": "--lr must not be negative; was -0.1",
+    "train --data digits --lr nan": "--lr must not be negative; was nan",
+    "train --data digits --lr inf": "--lr must be finite; was inf",
+    "train --data digits --seed -1": "--seed must not be negative; was -1",
+    "train --data digits --width 0": "--width must be more than 0 and less than 100; was 0.0",
+    "train --data digits --label-smoothing 1.5": "--label-smoothing must lie between 0 and 1; was 1.5",
+    "train --data digits --label-smoothing nan": "--label-smoothing must lie between 0 and 1; was nan",
+    "train --data digits --plot /no/such/folder/a.png": "--plot must name a file in an existing folder; was /no/such",
+    "train --data digits --plot a.zzz": "--plot must end in .png, .svg, .pdf or as another kind of picture does; was",
+    "train --data digits --plot a": "--plot must end in .png",
+    "train --data digits --plot=": "--plot must end in .png",
+    "tour --plot /no/such/folder/a.png": "--plot must name a file in an existing folder",
+    "tour --plot a.zzz": "--plot must end in .png",
+}
+
+
+@pytest.mark.parametrize("words", ONE_LINE)
+def test_bad_input_is_one_line_that_names_the_option_and_status_1(words, monkeypatch, capsys):
+    monkeypatch.setattr(data, "load_digits", lambda: pytest.fail("the work had begun"))
+    assert main(words.split()) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"npmnv2 {words.split()[0]}: {ONE_LINE[words]}")
+    assert err.count("\n") == 1 and err.endswith("\n")
+
+
+def test_a_picture_must_not_be_a_folder(tmp_path, capsys):
+    folder = tmp_path / "a.png"
+    folder.mkdir()
+    assert main([*TRAIN, "--plot", str(folder)]) == 1
+    assert capsys.readouterr().err == f"npmnv2 train: --plot must name a file that can be written; was {folder}\n"
+
+
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        ("summary --width abc", "--width"),
+        ("summary --resolution 5.5", "--resolution"),
+        ("summary --model mobilenet_v9", "--model"),
+        ("summary --widht 1", "--widht"),
+        ("summary extra", "extra"),
+        ("train", "--data"),
+        ("train --data imagenet", "--data"),
+        ("train --data digits --optimizer adam", "--optimizer"),
+        ("train --data digits --backend torch", "--backend"),
+        ("train --data digits --epochs 2.5", "--epochs"),
+        ("train --data digits --epochs", "--epochs"),
+        ("train --data digits --seed x", "--seed"),
+        ("train --data digits --lr", "--lr"),
+        ("training", "COMMAND"),
+    ],
+)
+def test_a_usage_error_names_the_argument_and_is_status_2(words, named, capsys):
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    usage, *_, error = err.splitlines()
+    assert out == "" and usage.startswith("usage: python -m npmnv2") and "error: " in error and named in error
+
+
+def test_usage_error_and_bad_input_as_processes():
+    status, out, err = _run("summary", "--width", "abc")
+    assert (status, out) == (2, "") and "--width" in err
+    status, out, err = _run("summary", "--width", "0", "--json")
+    assert (status, out, err) == (1, "", "npmnv2 summary: --width must be more than 0 and less than 100; was 0.0\n")
+
+
+@pytest.mark.parametrize(
+    "error, message", [(OSError(28, "No space left"), "[Errno 28] No space left"), (MemoryError(), "out of memory")]
+)
+def test_what_goes_wrong_in_the_work_is_one_line(error, message, monkeypatch, capsys):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(selfcheck, "run", fail)
+    assert main(["gradcheck"]) == 1
+    assert capsys.readouterr().err == f"npmnv2 gradcheck: {message}\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
+    """Only what the input or the machine can cause becomes one line; anything else shows where it came from."""
+    monkeypatch.setattr(selfcheck, "run", lambda: [][0])
+    with pytest.raises(IndexError):
+        main(["gradcheck"])
+
+
+# -- help
+
+
+def test_help(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for word in ("tour", "summary", "gradcheck", "train", "COMMAND --help", "Exit status: 0 success", "2 bad usage"):
+        assert word in text
+    for command in ("tour", "summary", "gradcheck", "train"):
+        assert main([command, "--help"]) == 0
+        out, err = capsys.readouterr()
+        assert f"usage: python -m npmnv2 {command}" in out and err == ""
+        for option in re.findall(r"^ +(--[a-z-]+)", out, re.M):
+            assert re.search(rf"{option}\b[^-]*\S", out.partition("options:")[2]), f"{option} needs a word of help"
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"npmnv2 {npmnv2.__version__}\n"
+
+
+def test_without_a_command_it_is_the_tour(monkeypatch):
+    seen = []
+    monkeypatch.setattr("npmnv2.tour.tour", lambda picture, say: seen.append(picture) or True)
+    assert main([]) == main(["tour"]) == main(["tour", "--plot", "b.png"]) == 0
+    assert seen == ["npmnv2-tour.png", "npmnv2-tour.png", "b.png"]
+
+
+def test_a_tour_that_fails_is_status_1(monkeypatch, capsys):
+    monkeypatch.setattr("npmnv2.tour.tour", lambda picture, say: say("lines") or False)
+    assert main(["tour"]) == 1
+    assert capsys.readouterr().out == "lines\n"
+
+
+# -- pipes, terminals, signals
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["written at the end", "written at once"])
+@pytest.mark.parametrize("words", ["summary", "summary --json", "gradcheck", "--help", "summary --help"])
+def test_a_pipe_that_nobody_reads_is_no_error(words, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    status, _, err = _run(*words.split(), stdout=writer, env={"PYTHONUNBUFFERED": unbuffered})
+    os.close(writer)
+    assert (status, err) == (0, "")
+
+
+def test_a_pipe_closed_after_the_first_line_is_no_error():
+    process = _start("summary", env={"PYTHONUNBUFFERED": "1"})
+    assert process.stdout.readline().startswith(b"layer")
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("words", ["summary", "summary --width 0"])
+def test_no_stdout_at_all(words):
+    """The shell's `>&-`: to Python, sys.stdout is None."""
+    line = f"exec '{sys.executable}' -m npmnv2 {words} >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == (1 if "0" in words else 0)
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == done.returncode
+
+
+class _Full:
+    """Stdout on a full disk: it takes text, and cannot write it out."""
+
+    def __init__(self, file):
+        self.file, self.fileno = file, file.fileno
+
+    def write(self, text):
+        pass
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_and_status_1(monkeypatch, capsys, tmp_path):
+    with open(tmp_path / "out", "wb") as file:
+        monkeypatch.setattr(sys, "stdout", _Full(file))
+        assert main(["summary"]) == 1
+        assert os.path.sameopenfile(file.fileno(), os.open(os.devnull, os.O_WRONLY))  # nothing is tried again at exit
+    assert capsys.readouterr().err == "npmnv2 summary: [Errno 28] No space left on device\n"
+
+
+def test_ctrl_c_is_one_line_and_status_130():
+    process = _start(*TRAIN, "--backend", "numpy")
+    assert process.stdout.readline().startswith(b"epoch")  # it trains
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"stopped\n")
+
+
+def _terminal():
+    """Both ends of a terminal of 24 lines by 80 columns: what a window is, to the process in it."""
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    return terminal, end
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option):
+    terminal, end = _terminal()
+    process = _start(*TRAIN, "--backend", "numpy", *json_option, stderr=end)
+    os.close(end)
+    shown = b""
+    while b"epoch 1/1: " not in shown:
+        part = os.read(terminal, 4096)
+        assert part, "the terminal was closed before there was any progress"
+        shown += part
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    shown += os.read(terminal, 4096)
+    os.close(terminal)
+    assert b"\x1b" not in shown and b"stopped" in shown  # NO_COLOR, and colours were not wanted anyway
+    assert out.splitlines() == ([] if json_option else [EPOCH_HEADER.encode()])
+
+
+def test_text_on_a_terminal_has_no_escape_codes():
+    terminal, end = _terminal()
+    process = _start("summary", stdout=end, stderr=end)
+    os.close(end)
+    shown = b""
+    while b"multiply-adds of convolutions" not in shown:
+        shown += os.read(terminal, 4096)
+    assert process.wait(timeout=60) == 0
+    os.close(terminal)
+    assert b"\x1b" not in shown and shown.startswith(b"layer")
+
+
+def test_every_option_with_limits_exists():
+    names = {action.dest for action in command_line._parser()._subparsers._group_actions for action in _options(action)}
+    assert set(command_line.LIMITS) <= names
+
+
+def _options(commands):
+    return [action for parser in commands.choices.values() for action in parser._actions]

@@ -22,6 +22,7 @@ FLOORS = [
     "gradcheck",
     "backends",
     "threads",
+    "layer",
     "layers",
     "blocks",
     "models",

@@ -180,7 +180,8 @@ def mobilenet_v2(
     """Build a MobileNetV2 with random weights.
 
     The defaults are torchvision's conventions. For Keras: ``padding="same", eps=1e-3, momentum=0.001,
-    running_var="biased", dropout=0``; for TF-slim the same with ``momentum=0.003, dropout=0.2`` and 1001 classes.
+    running_var="biased", dropout=0``; for TF-slim ``padding="same", eps=1e-3, momentum=0.003`` and 1001 classes (its
+    fused batch norm averages the unbiased variance). docs/layouts.md has the whole table.
 
     Parameters
     ----------

@@ -1,0 +1,166 @@
+"""The picture: what it shows is what the run gave, it opens no window, and saves in any format."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from npmnv2 import plots
+from npmnv2.data import load_digits
+from npmnv2.layers import DepthwiseConv2d
+from npmnv2.models import mobilenet_v2
+from npmnv2.ops import softmax
+from npmnv2.train import Epoch, predict
+
+HISTORY = [
+    Epoch(1, 0.1, 2.25, 0.25, 0.2, 1.0),
+    Epoch(2, 0.1, 1.5, 0.5, 0.75, 1.0),
+    Epoch(3, 0.0, 0.75, 0.75, 0.625, 1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return mobilenet_v2(10, 0.1, strides="digits", in_channels=1)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    full = load_digits()
+    return full._replace(test_x=full.test_x[:30], test_y=full.test_y[:30])
+
+
+@pytest.fixture(scope="module")
+def figure(model, digits):
+    return plots.training(HISTORY, model, digits)
+
+
+def _parts(figure):
+    curves, filters, images = figure.subfigs
+    return curves, filters, images
+
+
+def _title(part):
+    return part._suptitle.get_text()
+
+
+def test_the_curves_are_the_history(figure):
+    top, bottom = _parts(figure)[0].axes
+    (loss,) = top.get_lines()
+    trained, tested = bottom.get_lines()
+    for line, values in ((loss, [2.25, 1.5, 0.75]), (trained, [25, 50, 75]), (tested, [20, 75, 62.5])):
+        assert line.get_xdata().tolist() == [1, 2, 3] and line.get_ydata().tolist() == values
+    assert trained.get_label() == "training images" and tested.get_label().startswith("held-out images")
+    assert "62.5 %" in tested.get_label()
+    assert top.get_ylim()[0] == 0 and bottom.get_ylim()[1] == 103
+    assert (top.get_ylabel(), bottom.get_xlabel()) == ("cross-entropy loss", "epoch")
+    assert len({line.get_color() for line in (loss, trained, tested)}) == 3
+
+
+def test_the_filters_are_the_models_each_row_in_its_own_scale(figure, model):
+    layers = [(name, layer.w.value) for name, layer in model.named_layers() if isinstance(layer, DepthwiseConv2d)]
+    rows = _parts(figure)[1].subfigs
+    assert [row._supylabel.get_text() for row in rows] == ["b0.0.dw", "b3.2.dw", "b6.0.dw"]
+    for row, k in zip(rows, (0, len(layers) // 2, -1), strict=True):
+        w = layers[k][1]
+        limit, channels = abs(w).max(), w.transpose(2, 0, 1)
+        strengths = []
+        for axes in row.axes[: len(channels)]:
+            (image,) = axes.get_images()
+            shown = np.asarray(image.get_array())
+            assert any((shown == channel).all() for channel in channels)
+            assert image.get_clim() == pytest.approx((-limit, limit))
+            strengths.append(abs(shown).sum())
+        assert strengths == sorted(strengths, reverse=True)  # the strongest first
+
+
+def test_the_images_are_the_mistakes_first_then_the_least_sure(figure, model, digits):
+    p = softmax(predict(model, digits.test_x).astype(np.float64))
+    said, sure = p.argmax(axis=1), p.max(axis=1)
+    wrong = said != digits.test_y
+    part = _parts(figure)[2]
+    assert _title(part) == f"Held-out images: {wrong.sum()} of 30 wrong"
+    before = (True, 0.0)
+    for axes in part.axes:
+        (image,) = axes.get_images()
+        (k,) = [k for k in range(30) if (digits.test_x[k, :, :, 0] == image.get_array()).all()]
+        first, second = axes.get_title().split("\n")
+        assert first == f"{said[k]} ({100 * sure[k]:.0f} %)"
+        assert second == (f"not {digits.test_y[k]}" if wrong[k] else "")
+        assert (not wrong[k], sure[k]) >= (not before[0], before[1])
+        before = (wrong[k], sure[k])
+    assert len(part.axes) == 20
+
+
+@pytest.mark.parametrize("held_out", [1, 3, 20])
+def test_few_held_out_images_leave_room(model, digits, held_out):
+    few = digits._replace(test_x=digits.test_x[:held_out], test_y=digits.test_y[:held_out])
+    part = _parts(plots.training(HISTORY[:1], model, few))[2]
+    assert sum(bool(axes.get_images()) for axes in part.axes) == held_out
+
+
+def test_all_right_is_said_too(model, digits):
+    said = predict(model, digits.test_x).argmax(axis=1)
+    part = _parts(plots.training(HISTORY, model, digits._replace(test_y=said)))[2]
+    assert _title(part) == "Held-out images: 0 of 30 wrong"
+    assert all(axes.title.get_color() == "black" for axes in part.axes)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(digits, training):
+    model = mobilenet_v2(10, 0.1, strides="digits", in_channels=1).train(training)
+    before = model.state_dict()
+    plots.training(HISTORY, model, digits)
+    assert model.training is training
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_colour_images_are_shown_as_grey(digits):
+    model = mobilenet_v2(10, 0.1, strides="digits")
+    colour = digits._replace(test_x=np.repeat(digits.test_x, 3, axis=3) * np.float32([1, 0.5, 0]))
+    image = _parts(plots.training(HISTORY, model, colour))[2].axes[0].get_images()[0]
+    assert image.get_array().shape == (8, 8)
+
+
+def test_png_is_a_picture(model, digits, tmp_path):
+    path = tmp_path / "picture.png"
+    plots.training(HISTORY, model, digits, path)
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == "PNG" and picture.size == (1560, 624)
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 100  # not a blank page
+    for colour in (plots.BLUE, plots.ORANGE, plots.GREEN, plots.RED):
+        wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
+        assert (abs(pixels.astype(int) - wanted).max(axis=1) < 8).sum() > 20, colour
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending, start", [("svg", b"<?xml"), ("pdf", b"%PDF"), ("jpg", b"\xff\xd8")])
+def test_other_formats(ending, start, model, digits, tmp_path):
+    path = tmp_path / f"picture.{ending}"
+    plots.training(HISTORY, model, digits, str(path))
+    assert path.read_bytes().startswith(start)
+
+
+def test_a_folder_that_is_not_there_is_an_oserror(model, digits, tmp_path):
+    with pytest.raises(OSError, match="no_such_folder"):
+        plots.training(HISTORY, model, digits, tmp_path / "no_such_folder" / "picture.png")
+
+
+def test_no_window_and_no_state_of_pyplot():
+    code = """
+import sys
+from npmnv2 import plots, mobilenet_v2
+from npmnv2.data import load_digits
+from npmnv2.train import Epoch
+first = "matplotlib" in sys.modules
+model = mobilenet_v2(10, 0.1, strides="digits", in_channels=1)
+plots.training([Epoch(1, 0.1, 2.0, 0.3, 0.2, 1.0)], model, load_digits(held_out=5))
+print(first, "matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True False\n"

@@ -185,11 +185,34 @@ def test_batchnorm_backward_agrees_thoroughly(problem):
 def test_source_numpy_and_compiled_agree():
     """The third implementation: the loops as Python runs them."""
     for image, g in depthwise_cases(12, K=3) + depthwise_cases(12, big=7):
-        for kernel, arguments in depthwise_calls(image, g):
-            again = (*arguments[:-1], np.empty_like(arguments[-1]))
+        for kernel, arguments, results in depthwise_calls(image, g):
+            again = (*arguments[:-results], *(np.empty_like(a) for a in arguments[-results:]))
             kernel(*arguments)
             plain(kernel, prange=range)(*again)
-            np.testing.assert_allclose(arguments[-1], again[-1], rtol=1e-12, atol=1e-12)
+            for a, b in zip(arguments[-results:], again[-results:], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_3x3_kernels_equal_the_plain_loops():
+    """Each clever kernel beside the loops it replaces, in float64, however many tasks share an image."""
+    for image, g in depthwise_cases(150, K=3, strides=(1, 2), big=24):
+        calls = {kernel.py_func.__name__: (kernel, arguments) for kernel, arguments, _ in depthwise_calls(image, g)}
+        wanted = {}
+        for name in ("_forward", "_backward_x", "_backward_w"):
+            kernel, (*arguments, result) = calls.pop(name)
+            wanted[name] = np.empty_like(result)
+            kernel(*arguments, wanted[name])
+        for name, (kernel, arguments) in calls.items():
+            forward = name.startswith("_forward")
+            for tasks in (None,) if forward else (1, 2, 3, 7):
+                if forward:
+                    kernel(*arguments)
+                    pairs = [(arguments[-1], wanted["_forward"])]
+                else:
+                    kernel(*arguments[:5], tasks, *arguments[6:])
+                    pairs = [(arguments[-2], wanted["_backward_x"]), (arguments[-1], wanted["_backward_w"])]
+                for got, want in pairs:
+                    np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11, err_msg=f"{name} {image} {g} {tasks}")
 
 
 def test_batchnorm_source_and_compiled_agree():

@@ -13,15 +13,18 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from npmnv2.kernels import batchnorm_loops, depthwise_3x3, depthwise_loops
+from npmnv2.kernels import batchnorm_loops, depthwise_3x3, depthwise_3x3_backward, depthwise_loops
 from npmnv2.shapes import conv_geometry
 
 
 def plain(kernel, **substitutes):
     """The Python source of a compiled kernel, runnable: helpers likewise, and any global replaced by a substitute."""
     loops = getattr(kernel, "py_func", kernel)
-    scope = {name: getattr(value, "py_func", value) for name, value in loops.__globals__.items()}
-    return types.FunctionType(loops.__code__, scope | substitutes, loops.__name__)
+    scope = loops.__globals__ | substitutes
+    for name in loops.__code__.co_names:
+        if hasattr(scope.get(name), "py_func"):
+            scope[name] = plain(scope[name], **substitutes)
+    return types.FunctionType(loops.__code__, scope, loops.__name__)
 
 
 class Log:
@@ -122,23 +125,25 @@ def depthwise_cases(count, K=None, strides=(1, 2, 3), big=10):
 
 
 def depthwise_calls(image, g):
-    """Every kernel that may run on this geometry, with its arguments; the last argument is the result."""
+    """Every kernel that may run on this geometry, its arguments, and how many of them, the last, are results."""
     (top, _), (left, _) = g.pads
     N, H, W, C = image
     x, w, dout = random(*image), random(g.KH, g.KW, C), random(N, g.OH, g.OW, C)
     out, dx, dw = np.full_like(dout, np.nan), np.full_like(x, np.nan), np.full_like(w, np.nan)
-    yield depthwise_loops.forward, (x, w, g.stride, g.dilation, top, left, out)
-    yield depthwise_loops.backward_x, (dout, w, g.stride, g.dilation, top, left, dx)
-    yield depthwise_loops.backward_w, (dout, x, g.stride, g.dilation, top, left, dw)
+    yield depthwise_loops.forward, (x, w, g.stride, g.dilation, top, left, out), 1
+    yield depthwise_loops.backward_x, (dout, w, g.stride, g.dilation, top, left, dx), 1
+    yield depthwise_loops.backward_w, (dout, x, g.stride, g.dilation, top, left, dw), 1
     if (g.KH, g.KW, g.dilation) == (3, 3, 1):
-        if g.stride > 1:
-            yield depthwise_3x3.forward_3x3, (x, w, g.stride, top, left, out)
-        yield depthwise_3x3.backward_w_3x3, (dout, x, g.stride, top, left, 2, dw)
-        if g.stride == 2:
-            yield depthwise_3x3.backward_x_3x3_stride2, (dout, w, top, left, dx)
-        if g.stride == 1:  # the second as `depthwise._run_backward_x` does
-            yield depthwise_3x3.forward_3x3_stride1, (x, w, top, left, out)
-            yield depthwise_3x3.forward_3x3_stride1, (dout, w, 2 - top, 2 - left, dx)
+        for stride, kernel in ((1, depthwise_3x3.forward_3x3_stride1), (2, depthwise_3x3.forward_3x3_stride2)):
+            if g.stride == stride:
+                yield kernel, (x, w, top, left, out), 1
+        tasks = 1 + (H + W) % 4  # more than `depthwise._tasks` takes for so small an image
+        for stride, kernel in (
+            (1, depthwise_3x3_backward.backward_3x3_stride1),
+            (2, depthwise_3x3_backward.backward_3x3_stride2),
+        ):
+            if g.stride == stride:
+                yield kernel, (dout, x, w, top, left, tasks, dx, dw), 2
 
 
 def batchnorm_calls(R, C, size):
@@ -153,13 +158,13 @@ def batchnorm_calls(R, C, size):
 @pytest.mark.parametrize("strides", [(1,), (2,), (3,)])
 def test_3x3_kernels_have_no_races(strides):
     for image, geometry in depthwise_cases(20, K=3, strides=strides):
-        for kernel, arguments in depthwise_calls(image, geometry):
+        for kernel, arguments, _ in depthwise_calls(image, geometry):
             run_logged(kernel, *arguments)
 
 
 def test_general_kernels_have_no_races():
     for image, geometry in depthwise_cases(20):
-        for kernel, arguments in depthwise_calls(image, geometry):
+        for kernel, arguments, _ in depthwise_calls(image, geometry):
             run_logged(kernel, *arguments)
 
 
@@ -244,8 +249,8 @@ def check_frames(kernel, arguments, results, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiled_kernels_stay_inside_their_arrays(dtype):
     for image, geometry in depthwise_cases(150, K=3, big=20) + depthwise_cases(50):
-        for kernel, arguments in depthwise_calls(image, geometry):
-            check_frames(kernel, arguments, 1, dtype)
+        for kernel, arguments, results in depthwise_calls(image, geometry):
+            check_frames(kernel, arguments, results, dtype)
 
 
 def test_compiled_batchnorm_kernels_stay_inside_their_arrays():

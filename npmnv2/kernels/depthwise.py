@@ -3,10 +3,11 @@
 import numpy as np
 
 from npmnv2.kernels import depthwise_loops as loops
-from npmnv2.kernels.depthwise_3x3 import backward_w_3x3, backward_x_3x3_stride2, forward_3x3, forward_3x3_stride1
+from npmnv2.kernels.depthwise_3x3 import forward_3x3_stride1, forward_3x3_stride2
+from npmnv2.kernels.depthwise_3x3_backward import backward_3x3_stride1, backward_3x3_stride2
 from npmnv2.kernels.wrapping import empty, geometry_of, plain
 from npmnv2.ops.depthwise import DepthwiseCache
-from npmnv2.shapes import Padding
+from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
@@ -40,7 +41,11 @@ def depthwise_conv2d_forward(
     geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
     (top, _), (left, _) = geometry.pads
     out = empty((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
-    _run_forward(plain(x), plain(w), geometry.stride, geometry.dilation, top, left, out)
+    forward = forward_3x3_stride1 if geometry.stride == 1 else forward_3x3_stride2
+    if _is_fast(w, geometry):
+        forward(plain(x), plain(w), top, left, out)
+    else:
+        loops.forward(plain(x), plain(w), geometry.stride, geometry.dilation, top, left, out)
     return out, DepthwiseCache(x, w, geometry)
 
 
@@ -52,9 +57,9 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
 
     Notes
     -----
-    Two kernels. dx gathers: each of its pixels adds up what the windows over it send, so no two threads write the same
-    one; it reads dout and writes dx once. dw reads x and dout once, in at least 16 partial sums cut by the shape alone
-    and added in order: the same bits at any number of threads.
+    At 3x3, stride 1 and 2, one kernel for both: dout and x are read once, dx is written once. dx gathers: each of its
+    pixels adds up what the windows over it send, so no two threads write the same one. dw is made of 16 partial sums
+    or more, cut by the shape alone and added in order: the same bits at any number of threads.
 
     Examples
     --------
@@ -67,48 +72,29 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
     x, w, geometry = cache
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C", like=x, compiled=True)
-    N, _, _, C = x.shape
+    N, H, _, C = x.shape
     check_dout(dout, (N, geometry.OH, geometry.OW, C), x, compiled=True)
     (top, _), (left, _) = geometry.pads
     stride, dilation = geometry.stride, geometry.dilation
     x, w, dout = plain(x), plain(w), plain(dout)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
-    dw = empty(w.shape, w.dtype)  # (KH, KW, C)
-    _run_backward_x(dout, w, stride, dilation, top, left, dx)
-    _run_backward_w(dout, x, stride, dilation, top, left, dw)
+    dw = np.empty(w.shape, w.dtype)  # (KH, KW, C)
+    if _is_fast(w, geometry):
+        backward = backward_3x3_stride1 if stride == 1 else backward_3x3_stride2
+        backward(dout, x, w, top, left, _tasks(N, H), dx, dw)
+    else:
+        loops.backward_x(dout, w, stride, dilation, top, left, dx)
+        loops.backward_w(dout, x, stride, dilation, top, left, dw)
     return dx, dw
 
 
-def _run_forward(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:
-    if w.shape[:2] == (3, 3) and dilation == 1 and stride == 1:
-        forward_3x3_stride1(x, w, top, left, out)
-    elif w.shape[:2] == (3, 3) and dilation == 1:
-        forward_3x3(x, w, stride, top, left, out)
-    else:
-        loops.forward(x, w, stride, dilation, top, left, out)
+def _is_fast(w: Array, geometry: Geometry) -> bool:
+    return w.shape[:2] == (3, 3) and geometry.stride <= 2 and geometry.dilation == 1
 
 
-def _run_backward_x(dout: Array, w: Array, stride: int, dilation: int, top: int, left: int, dx: Array) -> None:
-    if w.shape[:2] == (3, 3) and dilation == 1 and stride == 1:
-        turned = np.ascontiguousarray(w[::-1, ::-1])
-        forward_3x3_stride1(dout, turned, 2 - top, 2 - left, dx)  # dx[y] gathers dout[y + top - i]: a correlation again
-    elif w.shape[:2] == (3, 3) and dilation == 1 and stride == 2:
-        backward_x_3x3_stride2(dout, w, top, left, dx)
-    else:
-        loops.backward_x(dout, w, stride, dilation, top, left, dx)
-
-
-def _run_backward_w(dout: Array, x: Array, stride: int, dilation: int, top: int, left: int, dw: Array) -> None:
-    if dw.shape[:2] == (3, 3) and dilation == 1:
-        backward_w_3x3(dout, x, stride, top, left, _band(dout.shape[0], dout.shape[1]), dw)
-    else:
-        loops.backward_w(dout, x, stride, dilation, top, left, dw)
-
-
-def _band(N: int, OH: int) -> int:
-    """Output rows a partial sum of dw: 16 sums for the whole batch at least, but no sum shorter than 4 rows.
+def _tasks(N: int, H: int) -> int:
+    """Into how many shares the backward cuts an image: 16 for the whole batch, but none below three rows.
 
     Depends on the shape alone, never on the number of threads: where the sums are cut decides the last bits of dw.
     """
-    bands = -(-16 // max(N, 1))
-    return max(4, -(-OH // bands))
+    return max(1, min(-(-16 // max(N, 1)), H // 3 // 2 * 2))

@@ -22,7 +22,6 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "kernels",
-    "layer",
     "layers",
     "mobilenet_v2",
     "ops",

@@ -11,27 +11,34 @@ Contestants, each through its own front door and at its best settings:
     torch nchw     torch.nn.functional.conv2d and aten.convolution_backward
     torch nhwc     the same, channels_last
 
-Every result is compared with NumPy in float64 before it is timed. Each contestant lives in a process of its own,
-because thread pools that share cores make each other slow, and they take turns, so that a busy spell of the machine
-hits all. A time is the median over all turns, +- half the interquartile range; `x` columns are that contestant's time
-over ours (above 1: ours is faster). `copy` is the time of copying as many bytes as must move at least (x and out; for
-the gradient x, dout and dx), with the same threads and the same footprint, as a share of our time: at 100 % the kernel
-is as fast as memory, cached or not.
+Every result is compared with NumPy in float64 before it is timed. How they are timed: `measure.py`. A time is the
+median over all turns, +- half the interquartile range; `x` columns are that contestant's time over ours (above 1: ours
+is faster). `copy` is the time of copying as many bytes as must move at least (x and out; for the gradient x, dout and
+dx), with the same threads and the same footprint, as a share of our time: at 100 % the kernel is as fast as memory,
+cached or not.
 """
 
-import argparse
-import contextlib
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from measure import (
+    Patience,
+    Worker,
+    aligned,
+    arguments,
+    copier,
+    environment,
+    measure,
+    progress,
+    serve,
+    summary,
+    take_turns,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -39,15 +46,6 @@ sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
 # H = W, C, stride
 SHAPES = [(112, 32, 1), (112, 96, 2), (56, 144, 1), (28, 192, 1), (14, 384, 1), (14, 576, 1), (7, 960, 1)]
 CONTESTANTS = ["loops", "numpy", "kernels", "onnxruntime", "torch nchw", "torch nhwc"]
-PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
-
-
-def aligned(values, dtype=np.float32):
-    """A copy that begins at a cache line, so that nobody is slowed by where an input happens to lie."""
-    room = np.empty(values.size * np.dtype(dtype).itemsize + 64, np.uint8)
-    out = np.ndarray(values.shape, dtype, room, offset=-room.__array_interface__["data"][0] % 64)
-    out[...] = values
-    return out
 
 
 def problem(case):
@@ -171,94 +169,19 @@ def run_torch(x, w, dout, stride, layout):
     return forward, backward
 
 
-def run_copy(x, w, dout, stride):
-    """The yardstick, in the process of the kernels: half the bytes read, half written, by the same threads."""
-    import numba
-
-    @numba.njit(parallel=True)
-    def copy(a, b):
-        for k in numba.prange(a.shape[0]):
-            for m in range(a.shape[1]):
-                b[k, m] = a[k, m]
-
-    def copier(values):
-        a = aligned(np.zeros((64, values // 128)))
-        b = aligned(a)
-        return lambda: copy(a, b)
-
-    return copier(x.size + dout.size), copier(2 * x.size + dout.size)
-
-
-def measure(call, seconds, at_least=3):
-    """Times of repeated calls for about so long."""
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < at_least or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
-
-
-def worker(name):
-    """One contestant: a line of JSON in, one out. {"case"}: prepare and save results; {"seconds"}: time them."""
-    runners = {"loops": run_loops, "numpy": run_numpy, "kernels": run_kernels, "onnxruntime": run_onnxruntime}
-    calls = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        reply = {}
-        if "case" in request:
-            try:
-                arrays = problem(request["case"])
-                made = run_torch(*arrays, name.split()[1]) if "torch" in name else runners[name](*arrays)
-            except ImportError as missing:
-                print(json.dumps({"missing": str(missing)}), flush=True)
-                continue
-            calls = dict(zip(("forward", "backward"), made, strict=True))
-            calls = {way: call for way, call in calls.items() if call}
-            for way, call in calls.items():
-                for _ in range(3):
-                    call()
-                result = getattr(call, "result", call)()
-                arrays = result if isinstance(result, tuple) else (result,)
-                np.savez(f"{request['save']}-{way}.npz", *arrays)
-            if name == "kernels":
-                arrays = problem(request["case"])
-                for way, call in zip(("copy forward", "copy backward"), run_copy(*arrays), strict=True):
-                    call()
-                    calls[way] = call
-                import numba
-
-                reply["threading layer"] = numba.threading_layer()
-            reply["ways"] = list(calls)
-        else:
-            reply = {way: measure(call, request["seconds"]) for way, call in calls.items()}
-        print(json.dumps(reply), flush=True)
-
-
-class Worker:
-    def __init__(self, name, threads):
-        self.name = name
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | limits | {"OPENBLAS_NUM_THREADS": "1"},
+def prepare(name, case):
+    """The calls of one contestant, for `measure.serve`."""
+    x, w, dout, stride = arrays = problem(case)
+    if name.startswith("torch"):
+        made = run_torch(*arrays, name.split()[1])
+    else:
+        made = {"loops": run_loops, "numpy": run_numpy, "kernels": run_kernels, "onnxruntime": run_onnxruntime}[name](
+            *arrays
         )
-
-    def ask(self, **request):
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"error: the process of {self.name} ended; its message is above")
-        time.sleep(PAUSE)
-        return json.loads(line)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+    calls = {way: call for way, call in zip(("forward", "backward"), made, strict=True) if call}
+    if name == "kernels":
+        calls |= {"copy forward": copier((x.size + dout.size) // 2), "copy backward": copier(x.size + dout.size // 2)}
+    return calls
 
 
 def reference(case):
@@ -282,69 +205,38 @@ def check(name, way, path, expected):
             raise SystemExit(f"error: {name} {way} is not the depthwise convolution of NumPy")
 
 
-def progress(text):
-    if sys.stderr.isatty():
-        print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
-
-
-def environment():
-    import npmnv2
-
-    info = {"npmnv2": npmnv2.__version__, "python": platform.python_version(), "system": platform.platform()}
-    info["cores"] = os.cpu_count()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        info["cpu"] = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    info["caches"] = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        with contextlib.suppress(OSError):
-            level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
-            info["caches"][f"L{level} {kind}"] = size
-    from importlib.metadata import PackageNotFoundError, version
-
-    for package in ("numpy", "numba", "llvmlite", "onnxruntime", "torch"):
-        with contextlib.suppress(PackageNotFoundError):
-            info[package] = version(package)
-    info["blas"] = np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name")
-    return info
-
-
-def summary(times):
-    """Median and half the interquartile range, in microseconds."""
-    low, middle, high = np.percentile(np.array(times) * 1e6, [25, 50, 75])
-    return {"median_us": float(middle), "spread_us": float((high - low) / 2), "min_us": float(min(times) * 1e6)}
+def start(workers, missing, case, info):
+    """Every contestant prepares the case; what it computes is compared with NumPy."""
+    expected = reference(case)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in list(workers):
+            stem = f"{folder}/{name.replace(' ', '-')}"
+            reply = workers[name].ask(case=case, save=stem)
+            if "missing" in reply:
+                missing[name] = reply["missing"]
+                workers.pop(name).close()
+                continue
+            info["threading layer"] = reply.get("threading layer", info.get("threading layer"))
+            for way in ("forward", "backward"):
+                if way in reply["ways"]:
+                    check(name, way, f"{stem}-{way}.npz", expected)
 
 
 def run(args):
     cores = os.cpu_count() or 1
     shapes = [SHAPES[0], SHAPES[3], SHAPES[6]] if args.quick else SHAPES
     batches, rounds, seconds = ((1,), 2, 0.05) if args.quick else ((1, 8), args.rounds, 0.06)
-    info, results, missing = environment(), [], {}
+    info, results, missing = environment(("onnxruntime", "torch")), [], {}
+    patience = Patience(min(args.patience, 10) if args.quick else args.patience)
     for threads in (1, 2) if cores > 1 else (1,):
-        workers = {name: Worker(name, threads) for name in CONTESTANTS if name not in missing}
+        workers = {name: Worker(__file__, name, threads) for name in CONTESTANTS if name not in missing}
         try:
             for N in batches:
                 for H, C, stride in shapes:
-                    case = (H, C, stride, N)
                     label = f"{H}x{H}x{C}" + (" /2" if stride == 2 else "")
                     progress(f"{threads} threads, batch {N}, {label}")
-                    expected, times = reference(case), {}
-                    with tempfile.TemporaryDirectory() as folder:
-                        for name in list(workers):
-                            stem = f"{folder}/{name.replace(' ', '-')}"
-                            reply = workers[name].ask(case=case, save=stem)
-                            if "missing" in reply:
-                                missing[name] = reply["missing"]
-                                workers.pop(name).close()
-                                continue
-                            info["threading layer"] = reply.get("threading layer", info.get("threading layer"))
-                            for way in ("forward", "backward"):
-                                if way in reply["ways"]:
-                                    check(name, way, f"{stem}-{way}.npz", expected)
-                    for _ in range(rounds):
-                        for name, contestant in workers.items():
-                            for way, some in contestant.ask(seconds=seconds).items():
-                                times.setdefault((name, way), []).extend(some)
+                    start(workers, missing, (H, C, stride, N), info)
+                    times = take_turns(workers, rounds, seconds, patience)
                     for way in ("forward", "backward"):
                         row = {"shape": label, "batch": N, "threads": threads, "direction": way}
                         row["copy"] = summary(times["kernels", f"copy {way}"])
@@ -354,9 +246,8 @@ def run(args):
             for contestant in workers.values():
                 contestant.close()
     progress("")
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
-    return {"environment": info, "missing": missing, "results": results}
+    turns = {"taken": patience.turns, "disturbed by other programs": patience.disturbed}
+    return {"environment": info, "missing": missing, "turns": turns, "results": results}
 
 
 def show(report):
@@ -385,6 +276,9 @@ def show(report):
                 line += f"{theirs['median_us'] / ours['median_us']:>9.2f}" if theirs else f"{'-':>9}"
             print(line)
         print()
+    turns, disturbed = report["turns"].values()
+    if disturbed:
+        print(f"{disturbed} of {turns} turns were disturbed by other programs")
     for name, reason in report["missing"].items():
         print(f"left out: {name} ({reason}); pip install npmnv2[peers]")
 
@@ -400,8 +294,13 @@ def draw(report, path):
     for row in report["results"]:
         groups.setdefault((row["direction"], row["threads"], row["batch"]), []).append(row)
     columns = len(groups) // 2
+
+    def by_forward(group):
+        (way, threads, N), _ = group
+        return way != "forward", threads, N
+
     figure, axes = plt.subplots(2, columns, figsize=(5 * columns, 7), squeeze=False, layout="constrained")
-    for axis, ((way, threads, N), rows) in zip(axes.flat, sorted(groups.items(), reverse=True), strict=True):
+    for axis, ((way, threads, N), rows) in zip(axes.flat, sorted(groups.items(), key=by_forward), strict=True):
         for k, name in enumerate(names):
             points = [
                 (p, row["times"][name]["median_us"] / row["times"]["kernels"]["median_us"])
@@ -410,26 +309,26 @@ def draw(report, path):
             ]
             if points:
                 place, ratio = zip(*points, strict=True)
-                axis.bar(np.array(place) + (k - 1.5) / 5, ratio, 0.2, label=name, color=f"C{k}")
+                heights = np.array(ratio) - 1  # bars grow from 1: up where ours is faster
+                axis.bar(np.array(place) + (k - 1.5) / 5, heights, 0.2, bottom=1, label=name, color=f"C{k}")
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_yscale("log", base=2)
         axis.set_xticks(range(len(rows)), [row["shape"] for row in rows], rotation=40, ha="right")
-        axis.set_title(f"{'forward' if way == 'forward' else 'dx + dw'}, batch {N}, {threads} thread(s)")
+        axis.set_title(
+            f"{'forward' if way == 'forward' else 'dx + dw'}, batch {N}, {threads} thread{'s'[: threads > 1]}"
+        )
         axis.set_ylabel("time / ours")
     axes.flat[0].legend()
     figure.savefig(path, dpi=110)
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Depthwise 3x3: loops, NumPy, our kernels, and the engines installed.")
-    parser.add_argument("--quick", action="store_true", help="three shapes, batch 1, fewer rounds: half a minute")
-    parser.add_argument("--rounds", type=int, default=5, help="turns each contestant gets on every case")
-    parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
-    parser.add_argument("--plot", metavar="FILE", help="draw the ratios")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = arguments(
+        "Depthwise 3x3: loops, NumPy, our kernels, and the engines installed.",
+        quick="three shapes, batch 1, fewer rounds: half a minute",
+    )
     if args.worker:
-        return worker(args.worker)
+        return serve(lambda case: prepare(args.worker, case))
     report = run(args)
     show(report)
     if args.json:

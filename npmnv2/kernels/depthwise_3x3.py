@@ -59,14 +59,31 @@ def _four_by_two(x, n, y, xx, c, w0, w1, w2, s):
     )
 
 
-def _forward_3x3_stride1(x, w, top, left, out):
-    """`depthwise_loops._forward` for a 3x3 kernel at stride 1, dilation 1. An iteration owns two rows of `out`, or one.
+@compile_inline
+def _two_rows(x, w, n, y, xx, oy, ox, out):
+    """A block at stride 1: `out` at rows oy, oy + 1 and columns ox ... ox + 3, from four rows by six columns of x."""
+    zero = x.dtype.type(0)
+    for c in range(x.shape[3]):
+        w00, w01, w02 = w[0, 0, c], w[0, 1, c], w[0, 2, c]
+        w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
+        w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
+        s = t = (zero, zero, zero, zero)
+        a = _next_six(x, n, y, xx, c)
+        s = _four(a, w00, w01, w02, s)
+        a = _next_six(x, n, y + 1, xx, c)
+        s, t = _four(a, w10, w11, w12, s), _four(a, w00, w01, w02, t)
+        a = _next_six(x, n, y + 2, xx, c)
+        s, t = _four(a, w20, w21, w22, s), _four(a, w10, w11, w12, t)
+        a = _next_six(x, n, y + 3, xx, c)
+        t = _four(a, w20, w21, w22, t)
+        out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
+        out[n, oy + 1, ox, c], out[n, oy + 1, ox + 1, c], out[n, oy + 1, ox + 2, c], out[n, oy + 1, ox + 3, c] = t
 
-    Blocks are two rows by four columns. Their eight windows cover four rows by six columns of x, each loaded once.
-    """
+
+def _forward_3x3_stride1(x, w, top, left, out):
+    """`depthwise_loops._forward` for a 3x3 kernel at stride 1, dilation 1. Owns two rows of `out`, or one."""
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
-    zero = x.dtype.type(0)
     lo = min(OW, max(0, left))  # rows up <= oy < down and columns lo <= ox < hi have their whole window in the image
     hi = max(lo, min(OW, W - 2 + left))
     up = min(OH, max(0, top))
@@ -113,24 +130,7 @@ def _forward_3x3_stride1(x, w, top, left, out):
             for first in range(lo, hi, 4):
                 ox = min(first, hi - 4) & NATURAL
                 xx = (ox - left) & NATURAL
-                for c in range(C):
-                    w00, w01, w02 = w[0, 0, c], w[0, 1, c], w[0, 2, c]
-                    w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
-                    w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
-                    s = t = (zero, zero, zero, zero)
-                    a = _next_six(x, n, y, xx, c)
-                    s = _four(a, w00, w01, w02, s)
-                    a = _next_six(x, n, y + 1, xx, c)
-                    s = _four(a, w10, w11, w12, s)
-                    t = _four(a, w00, w01, w02, t)
-                    a = _next_six(x, n, y + 2, xx, c)
-                    s = _four(a, w20, w21, w22, s)
-                    t = _four(a, w10, w11, w12, t)
-                    a = _next_six(x, n, y + 3, xx, c)
-                    t = _four(a, w20, w21, w22, t)
-                    out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
-                    out[n, oy + 1, ox, c], out[n, oy + 1, ox + 1, c] = t[0], t[1]
-                    out[n, oy + 1, ox + 2, c], out[n, oy + 1, ox + 3, c] = t[2], t[3]
+                _two_rows(x, w, n, y, xx, oy, ox, out)
 
 
 def _forward_3x3_stride2(x, w, top, left, out):

@@ -1,0 +1,202 @@
+"""What the benchmarks share: contestants in processes of their own that take turns, and a description of the machine.
+
+A benchmark script calls `serve` in the processes and `Worker`, `take_turns` in the one that reports. Each contestant
+lives in a process of its own, because thread pools that share cores make each other slow; they take turns, so that a
+busy spell of the machine hits all. A turn in which other programs used more than a tenth of the machine is taken again,
+as long as patience lasts; how many were kept nevertheless is in the report.
+
+Memory is treated alike for all: every process runs with glibc told to keep what is freed (`MALLOC`). Otherwise whether
+a result of tens of MB lies in fresh pages, at about 0.1 ms a MB for the kernel to clear them, or in used ones, depends
+on what else the process happens to have freed: the same call was measured at 1.2 and at 3 ms.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
+
+
+def aligned(values, dtype=np.float32):
+    """A copy that begins at a cache line, so that nobody is slowed by where an input happens to lie."""
+    room = np.empty(values.size * np.dtype(dtype).itemsize + 64, np.uint8)
+    out = np.ndarray(values.shape, dtype, room, offset=-room.__array_interface__["data"][0] % 64)
+    out[...] = values
+    return out
+
+
+def copier(values):
+    """The yardstick: a call that copies so many float32, with Numba's threads."""
+    import numba
+
+    @numba.njit(parallel=True)
+    def copy(a, b):
+        for k in numba.prange(a.shape[0]):
+            for m in range(a.shape[1]):
+                b[k, m] = a[k, m]
+
+    a = aligned(np.zeros((64, -(-values // 64))))
+    b = aligned(a)
+    return lambda: copy(a, b)
+
+
+def measure(call, seconds, at_least=3):
+    """Times of repeated calls for about so long."""
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < at_least or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def summary(times):
+    """Median and half the interquartile range, in microseconds."""
+    low, middle, high = np.percentile(np.array(times) * 1e6, [25, 50, 75])
+    return {"median_us": float(middle), "spread_us": float((high - low) / 2), "min_us": float(min(times) * 1e6)}
+
+
+def serve(prepare):
+    """Be a contestant: a line of JSON in, one out.
+
+    {"case", "save"}: `prepare(case)` returns calls by name; each is run, and its result saved if it is to be checked
+    (``call.result()``, an array or a tuple of them, where that differs from the call; None where there is nothing).
+    {"seconds"}: time each call for so long.
+    """
+    calls = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "case" in request:
+            try:
+                calls = prepare(request["case"])
+            except ImportError as missing:
+                print(json.dumps({"missing": str(missing)}), flush=True)
+                continue
+            for way, call in calls.items():
+                for _ in range(3):
+                    call()
+                result = getattr(call, "result", call)()
+                if result is not None:
+                    np.savez(f"{request['save']}-{way}.npz", *(result if isinstance(result, tuple) else (result,)))
+            reply = {"ways": list(calls)}
+            if "numba" in sys.modules:
+                with contextlib.suppress(ValueError):  # nothing has run in parallel
+                    reply["threading layer"] = sys.modules["numba"].threading_layer()
+        else:
+            start = time.process_time()
+            times = {way: measure(call, request["seconds"]) for way, call in calls.items()}
+            reply = {"times": times, "cpu": time.process_time() - start}
+        print(json.dumps(reply), flush=True)
+
+
+class Worker:
+    """A contestant, seen from the process that reports: `script` runs `serve` when called with --worker `name`."""
+
+    def __init__(self, script, name, threads):
+        self.name = name
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self.process = subprocess.Popen(
+            [sys.executable, script, "--worker", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | limits | MALLOC | {"OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def ask(self, **request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"error: the process of {self.name} ended; its message is above")
+        time.sleep(PAUSE)
+        return json.loads(line)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def _busy():
+    """Seconds of CPU that all programs together have used, and all that there were; zeros where nobody tells."""
+    with contextlib.suppress(OSError, AttributeError):
+        ticks = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK"), sum(ticks) / os.sysconf("SC_CLK_TCK")
+    return 0.0, 0.0
+
+
+class Patience:
+    """Seconds left for waiting until others are done, and how many turns were kept although they were not."""
+
+    def __init__(self, seconds):
+        self.seconds, self.turns, self.disturbed = seconds, 0, 0
+
+
+def take_turns(workers, rounds, seconds, patience):
+    """Times by (contestant, call), `rounds` turns each."""
+    times = {}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            while True:
+                busy, total = _busy()
+                reply = worker.ask(seconds=seconds)
+                busy, total = (after - before for after, before in zip(_busy(), (busy, total), strict=True))
+                disturbed = busy - reply["cpu"] > 0.1 * total + 0.02  # a tick or two is no information
+                if not disturbed or patience.seconds <= 0:
+                    break
+                time.sleep(0.2)
+                patience.seconds -= 0.2 + total / (os.cpu_count() or 1)
+            patience.turns += 1
+            patience.disturbed += disturbed
+            for way, some in reply["times"].items():
+                times.setdefault((name, way), []).extend(some)
+    return times
+
+
+def environment(packages):
+    """The machine and the versions that figures depend on."""
+    import npmnv2
+
+    info = {"npmnv2": npmnv2.__version__, "python": platform.python_version(), "system": platform.platform()}
+    info["cores"] = os.cpu_count()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        info["cpu"] = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    info["caches"] = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with contextlib.suppress(OSError):
+            level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
+            info["caches"][f"L{level} {kind}"] = size
+    for package in ("numpy", "numba", "llvmlite", *packages):
+        with contextlib.suppress(PackageNotFoundError):
+            info[package] = version(package)
+    info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
+    info["blas"] = np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name")
+    return info
+
+
+def progress(text):
+    """One line on a terminal's stderr, overwritten by the next; an empty text clears it."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<78}" + "\r" * (not text), end="", file=sys.stderr, flush=True)
+
+
+def arguments(description, quick):
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--rounds", type=int, default=5, help="turns each contestant gets on every case")
+    parser.add_argument("--patience", type=float, default=300, metavar="S", help="wait so long for others to finish")
+    parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()

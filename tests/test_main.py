@@ -24,7 +24,7 @@ from npmnv2.__main__ import main
 from npmnv2.tour import EPOCH_HEADER
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
-TRAIN = ["train", "--data", "digits", "--width", "0.1", "--epochs", "1"]
+TRAIN = ["train", "--data", "digits", "--width", "0.1", "--backend", "numpy", "--epochs", "1"]
 PARTS = ("madds", "weights", "parameters", "variables")
 
 
@@ -436,7 +436,7 @@ def test_a_full_disk_is_one_line_and_status_1(monkeypatch, capsys, tmp_path):
 
 
 def test_ctrl_c_is_one_line_and_status_130():
-    process = _start(*TRAIN, "--backend", "numpy")
+    process = _start(*TRAIN)
     assert process.stdout.readline().startswith(b"epoch")  # it trains
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -453,7 +453,7 @@ def _terminal():
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option):
     terminal, end = _terminal()
-    process = _start(*TRAIN, "--backend", "numpy", *json_option, stderr=end)
+    process = _start(*TRAIN, *json_option, stderr=end)
     os.close(end)
     shown = b""
     while b"epoch 1/1: " not in shown:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -407,7 +408,7 @@ def doubled(path, monkeypatch):
 
 
 def test_a_broken_cache_file_is_replaced(tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")  # beside the source, wherever the other kernels are kept
     path = tmp_path / "some_kernel.py"
     path.write_text(KERNEL)
     assert doubled(path, monkeypatch) == []

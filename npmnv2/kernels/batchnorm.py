@@ -101,9 +101,7 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
     return _inference(x, gamma, beta, mean, var, eps, False)
 
 
-def batchnorm_relu6_inference(
-    x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
-) -> Array:
+def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:
     """`batchnorm_inference`, then ReLU6, in the same single pass: twin of `ops.batchnorm_relu6_inference`.
 
     Examples

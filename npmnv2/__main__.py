@@ -20,6 +20,7 @@ LIMITS = {
     "lr": (0, math.inf, "[]"),
     "label_smoothing": (0, 1, "[]"),
     "seed": (0, math.inf, "[]"),
+    "threads": (1, os.cpu_count() or 1, "[]"),
 }
 
 
@@ -89,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--label-smoothing", type=float, default=0.1, metavar="S", help="default: %(default)s")
     train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     train.add_argument("--backend", choices=["numpy", "numba"], default="numba", help="default: %(default)s")
+    train.add_argument(
+        "--threads", type=int, default=1, metavar="T", help="default: %(default)s, the fastest for images this small"
+    )
     train.add_argument("--plot", metavar="FILE", help="save curves, filters and predictions as a picture (.png, ...)")
     train.add_argument("--json", action="store_true", help="one JSON document at the end instead of a line an epoch")
     train.set_defaults(run=_train)
@@ -148,6 +152,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from npmnv2 import backend, optim
     from npmnv2.data import load_digits
     from npmnv2.models import mobilenet_v2
+    from npmnv2.threads import limit_threads
     from npmnv2.tour import EPOCH_HEADER, epoch_line
     from npmnv2.train import Epoch, random_shift, train
 
@@ -168,7 +173,8 @@ def _train(arguments: argparse.Namespace) -> int:
         optimizer = optim.RMSProp(model.parameters(), lr, decay=0.9, momentum=0.9, weight_decay=4e-5)
     if not arguments.json:
         print(EPOCH_HEADER)
-    with backend(arguments.backend), np.errstate(over="ignore", invalid="ignore"):  # report() says it in one line
+    quiet = np.errstate(over="ignore", invalid="ignore")  # report() says it in one line
+    with backend(arguments.backend), limit_threads(arguments.threads), quiet:
         history = train(
             model,
             optimizer,

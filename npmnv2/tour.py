@@ -11,6 +11,7 @@ from npmnv2.data import load_digits
 from npmnv2.models import mobilenet_v2
 from npmnv2.optim import SGD, cosine_schedule
 from npmnv2.selfcheck import Check, run
+from npmnv2.threads import limit_threads
 from npmnv2.train import Epoch, random_shift, train
 
 EPOCHS, RATE, SMOOTHING = 20, 0.02, 0.1
@@ -34,9 +35,10 @@ def tour(picture: str, say: Callable[[str], None] = print) -> bool:
     from npmnv2 import plots
 
     started = time.perf_counter()
-    _one_convolution(say)
-    checks = _gradients(say)
-    history, model, data = _training(say)
+    with limit_threads(1):
+        _one_convolution(say)
+        checks = _gradients(say)
+        history, model, data = _training(say)
     plots.training(history, model, data, picture)
     say("")
     say(f"The picture: {picture} (training curves, depthwise filters, the hardest held-out digits).")
@@ -63,7 +65,7 @@ def _one_convolution(say: Callable[[str], None]) -> None:
     say("       out += tap * w[i, j]                # depthwise: space only, one number a channel")
     say("   out  = x @ w                            # pointwise: channels only")
     say("")
-    say(f"   {H}x{W} pixels, {C} channels in, {M} out; float32; NumPy; best of 5:")
+    say(f"   {H}x{W} pixels, {C} channels in, {M} out; float32; NumPy on one thread; best of 5:")
     say("")
     say("                            parameters  multiply-adds  MAdds/byte     time")
     standard = cost.convolution("standard", H, W, C, M, batchnorm=False)

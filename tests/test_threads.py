@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 import npmnv2
 from npmnv2 import kernels, threads
 from npmnv2.models import mobilenet_v2
-from npmnv2.threads import get_num_threads, one_pool, set_num_threads
+from npmnv2.threads import get_num_threads, limit_threads, one_pool, set_num_threads
 
 MOST = numba.config.NUMBA_NUM_THREADS
 
@@ -59,6 +59,24 @@ def test_more_or_fewer_than_the_machine_has_are_refused(n):
 def test_what_is_no_integer_is_refused(n):
     with pytest.raises(TypeError, match=r"^n must be an integer; was "):
         set_num_threads(n)
+
+
+def test_a_limit_ends_with_its_block():
+    with limit_threads(1):
+        assert get_num_threads() == 1 and _blas() == {1}
+    assert get_num_threads() == MOST and _blas() == {MOST}
+
+
+def test_a_limit_ends_with_an_exception():
+    with pytest.raises(ZeroDivisionError), limit_threads(1):
+        raise ZeroDivisionError
+    assert get_num_threads() == MOST and _blas() == {MOST}
+
+
+def test_a_refused_limit_changes_nothing():
+    with pytest.raises(ValueError, match=r"^n must lie between 1 and"), limit_threads(0):
+        pass
+    assert get_num_threads() == MOST and _blas() == {MOST}
 
 
 def test_the_environment_sets_the_limit():

@@ -1,11 +1,13 @@
 """Where things are: output sizes, padding and the taps of a kernel. All index arithmetic of the package.
 
-A convolution slides a `KH x KW` kernel over an image. Seen from the kernel instead of from the image, it is a
-short loop over *taps*: tap `(i, j)` multiplies one shifted, strided view of the padded image, and that view has
-exactly the shape of the output. Everything in `ops/` is written that way::
+A convolution slides a `KH x KW` kernel over an image. The KH x KW pixels under it, which make one output pixel, are
+that pixel's *window*. Each position `(i, j)` of the kernel is a *tap*. Instead of going from window to window, `ops/`
+goes from tap to tap: over the whole image, tap `(i, j)` sees one shifted, strided view of the padded image, and that
+view has exactly the shape of the output. Everything in `ops/` is written that way::
 
-    for i, j, window in taps(geometry):
-        out += xp[window] @ w[i, j]
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]                  # what tap (i, j) sees
+        out += tap @ w[i, j]
 
 so the arithmetic of sizes, strides, dilation and padding lives here, once, and the operations stay algebra.
 """
@@ -208,12 +210,13 @@ def conv_geometry(
 
 
 def taps(geometry: Geometry) -> Iterator[tuple[int, int, tuple[slice, slice, slice]]]:
-    """Yield every tap of the kernel with the view of the padded image that it multiplies.
+    """Yield every tap of the kernel, and where in the padded image it looks.
 
-    Tap `(i, j)` of the window at output pixel `(y, x)` lies at padded pixel
+    In the window of output pixel `(y, x)`, tap `(i, j)` lies at padded pixel
     ``(stride * y + dilation * i, stride * x + dilation * j)``. For a fixed tap, `y` and `x` running over the whole
-    output make a strided slice of shape `(OH, OW)`. Within one tap no pixel occurs twice, so ``dxp[window] += ...``
-    is exact: windows overlap between taps, never inside one.
+    output make a strided slice of shape `(OH, OW)`. One tap sees no pixel twice, so ``dxp[seen] += ...``
+    is exact (NumPy would add only once to an index that occurs twice). Two taps may see the same pixel: their views
+    overlap, which is why it is ``+=``.
 
     Parameters
     ----------
@@ -223,13 +226,14 @@ def taps(geometry: Geometry) -> Iterator[tuple[int, int, tuple[slice, slice, sli
     ------
     i, j : int
         The tap.
-    window : tuple of slices
-        Indexes a padded image `(N, H + top + bottom, W + left + right, C)` to give `(N, OH, OW, C)`, as a view.
+    seen : tuple of slices
+        What it sees: indexes a padded image `(N, H + top + bottom, W + left + right, C)` to give `(N, OH, OW, C)`, as
+        a view.
 
     Examples
     --------
     >>> g = conv_geometry(5, 5, 2, 1, stride=2)
-    >>> [(i, j, window[1]) for i, j, window in taps(g)]
+    >>> [(i, j, seen[1]) for i, j, seen in taps(g)]
     [(0, 0, slice(0, 3, 2)), (1, 0, slice(1, 4, 2))]
     """
     span_h = geometry.stride * (geometry.OH - 1) + 1

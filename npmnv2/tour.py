@@ -59,8 +59,8 @@ def _one_convolution(say: Callable[[str], None]) -> None:
 
     say("1. One convolution, three ways")
     say("")
-    say("   for i, j, window in taps(geometry):     # the nine taps of a 3x3 kernel")
-    say("       tap = xp[window]                    # a shifted view of the image")
+    say("   for i, j, seen in taps(geometry):     # the nine taps of a 3x3 kernel")
+    say("       tap = xp[seen]                    # a shifted view of the image")
     say("       out += tap @ w[i, j]                # standard:  mixes space and channels")
     say("       out += tap * w[i, j]                # depthwise: space only, one number a channel")
     say("   out  = x @ w                            # pointwise: channels only")

@@ -300,11 +300,11 @@ def test_checks_notice():
     with pytest.raises(AssertionError):
         fences("```python\n")
     assert not wrong_quotations(
-        "```py\n# npmnv2/ops/depthwise.py\ntap = xp[window]\n...\ndxp[window] += dout * w[i, j]\n```"
+        "```py\n# npmnv2/ops/depthwise.py\ntap = xp[seen]\n...\ndxp[seen] += dout * w[i, j]\n```"
     )
     assert wrong_quotations("```py\n# npmnv2/ops/depthwise.py\nout += tap + w[i, j]\n```")
     assert wrong_quotations("```py\n# npmnv2/ops/depthwise.py\nout += tap * w[i\n```")  # part of a line
-    assert wrong_quotations("```py\n# npmnv2/ops/depthwise.py\ntap = xp[window]\ndxp[window] += dout * w[i, j]\n```")
+    assert wrong_quotations("```py\n# npmnv2/ops/depthwise.py\ntap = xp[seen]\ndxp[seen] += dout * w[i, j]\n```")
     assert wrong_quotations("```py\nout += tap * w[i, j]\n```")  # of which file?
     assert not broken_links("# A, b\n[x](#a-b)", page)
     assert broken_links("# A, b\n[x](#a--b)", page)

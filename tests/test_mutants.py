@@ -22,8 +22,8 @@ def depthwise(
     dw_tap=lambda tap, dout: np.einsum("nyxc,nyxc->c", tap, dout),
     dx_tap=lambda dout, w, i, j: dout * w[i, j],
     keep=lambda i, j, g: True,
-    window_dx=lambda i, j, window, g: window,
-    window_dw=lambda i, j, window, g: window,
+    seen_dx=lambda i, j, seen, g: seen,
+    seen_dw=lambda i, j, seen, g: seen,
     add=True,
     crop=lambda dxp, g: dxp[:, g.pads[0][0] :, g.pads[1][0] :][:, : g.H, : g.W],
     pads=lambda g: g.pads,
@@ -36,18 +36,18 @@ def depthwise(
         dout = dout_seen(dout, g)
         xp, _ = pad_forward(x, pads(g))
         dxp, dw = np.zeros(xp.shape), np.zeros(w.shape)
-        for i, j, window in taps(g):
+        for i, j, seen in taps(g):
             if keep(i, j, g):
-                dw[i, j] = dw_tap(xp[window_dw(i, j, window, g)], dout)
-                part, where = dx_tap(dout, w, i, j), window_dx(i, j, window, g)
+                dw[i, j] = dw_tap(xp[seen_dw(i, j, seen, g)], dout)
+                part, where = dx_tap(dout, w, i, j), seen_dx(i, j, seen, g)
                 dxp[where] = dxp[where] + part if add else part
         return np.ascontiguousarray(crop(dxp, g)), dw
 
     return backward
 
 
-def _window(i, j, g, stride=None, dilation=None):
-    """The window of tap (i, j) under another stride or dilation."""
+def _seen(i, j, g, stride=None, dilation=None):
+    """What tap (i, j) would see under another stride or dilation."""
     s, d = stride or g.stride, dilation or g.dilation
     return (
         slice(None),
@@ -89,7 +89,7 @@ def _dw_under_dilation_1(dout, cache):
     x, w, g = cache
     xp, _ = pad_forward(x, g.pads)
     for i, j in np.ndindex(g.KH, g.KW):
-        dw[i, j] = np.einsum("nyxc,nyxc->c", xp[_window(i, j, g, dilation=1)], dout)
+        dw[i, j] = np.einsum("nyxc,nyxc->c", xp[_seen(i, j, g, dilation=1)], dout)
     return dx, dw
 
 
@@ -98,8 +98,8 @@ def _crop(dxp, g, rows, cols):
 
 
 DEPTHWISE = {
-    "stride forgotten in dx": depthwise(window_dx=lambda i, j, window, g: _window(i, j, g, stride=1)),
-    "stride forgotten in dw": depthwise(window_dw=lambda i, j, window, g: _window(i, j, g, stride=1)),
+    "stride forgotten in dx": depthwise(seen_dx=lambda i, j, seen, g: _seen(i, j, g, stride=1)),
+    "stride forgotten in dw": depthwise(seen_dw=lambda i, j, seen, g: _seen(i, j, g, stride=1)),
     "kernel flipped in dx": depthwise(dx_tap=lambda dout, w, i, j: dout * w[::-1, ::-1][i, j]),
     "kernel not moved: tap 0 everywhere": depthwise(dx_tap=lambda dout, w, i, j: dout * w[0, 0]),
     "padding cropped at the other side": depthwise(crop=lambda dxp, g: _crop(dxp, g, g.pads[0][1], g.pads[1][1])),
@@ -119,7 +119,7 @@ DEPTHWISE = {
     "last tap dropped": depthwise(keep=lambda i, j, g: (i, j) != (g.KH - 1, g.KW - 1)),
     "last row of taps dropped": depthwise(keep=lambda i, j, g: i < max(g.KH - 1, 1)),
     "assigned instead of added": depthwise(add=False),
-    "dilation ignored in dx": depthwise(window_dx=lambda i, j, window, g: _window(i, j, g, dilation=1)),
+    "dilation ignored in dx": depthwise(seen_dx=lambda i, j, seen, g: _seen(i, j, g, dilation=1)),
     "dilation ignored in dw": _dw_under_dilation_1,
     "channels reversed": depthwise(dx_tap=lambda dout, w, i, j: dout * w[i, j, ::-1]),
     "one channel's filter for all": depthwise(dx_tap=lambda dout, w, i, j: dout * w[i, j, 0]),

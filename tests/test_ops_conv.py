@@ -196,9 +196,9 @@ def test_one_loop_one_operator():
     assert [pair for pair in pairs if pair not in axes] == [
         ("out += tap @ w[i, j]", "out += tap * w[i, j]"),
         (
-            "dw[i, j] = np.tensordot(tap, dout, axes=([0, 1, 2], [0, 1, 2]))",
+            "dw[i, j] = np.einsum('nyxc,nyxm->cm', tap, dout, optimize=True)",
             "dw[i, j] = np.einsum('nyxc,nyxc->c', tap, dout)",
         ),
-        ("dxp[window] += dout @ w[i, j].T", "dxp[window] += dout * w[i, j]"),
+        ("dxp[seen] += dout @ w[i, j].T", "dxp[seen] += dout * w[i, j]"),
     ]
     assert len(pairs) == 8  # the three above, and five lines that name the axes of w

@@ -90,14 +90,14 @@ def test_taps_land_where_the_formula_says(H, W, KH, KW, stride, dilation, pads):
         assume(False)
     rows, cols = H + sum(pads[0]), W + sum(pads[1])
     xp = np.arange(rows * cols).reshape(1, rows, cols, 1)  # every pixel knows its place
-    seen = []
-    for i, j, window in taps(g):
-        seen.append((i, j))
-        tap = xp[window]
+    order = []
+    for i, j, seen in taps(g):
+        order.append((i, j))
+        tap = xp[seen]
         assert np.shares_memory(tap, xp) and tap.shape == (1, g.OH, g.OW, 1)
         for y, x in np.ndindex(g.OH, g.OW):
             assert divmod(tap[0, y, x, 0], cols) == (stride * y + dilation * i, stride * x + dilation * j)
-    assert seen == list(np.ndindex(KH, KW))
+    assert order == list(np.ndindex(KH, KW))
 
 
 def test_resolve_padding():

@@ -1,6 +1,15 @@
 """Standard convolution: every tap is a matrix, so space and channels are mixed at once.
 
-Read this file beside `depthwise.py`: the same names, the same lines in the same order, one operator different.
+Read this file beside `depthwise.py`: the same names, the same lines in the same order. What differs is what happens
+to the channels, and each time it is one sign or one letter:
+
+    out += tap @ w[i, j]                        out += tap * w[i, j]
+    dxp[seen] += dout @ w[i, j].T               dxp[seen] += dout * w[i, j]
+    dw[i, j] = einsum("nyxc,nyxm->cm", ...)     dw[i, j] = einsum("nyxc,nyxc->c", ...)
+
+(A number is its own transpose, so `.T` has no counterpart.) `np.einsum` multiplies arrays and sums over every letter
+that is missing after the arrow: ``"nyxc,nyxm->cm"`` is ``sum_nyx tap[n, y, x, c] * dout[n, y, x, m]`` for every c and
+m. With ``optimize=True`` it hands that sum to BLAS as a matrix product; without a second letter there is none.
 """
 
 from typing import NamedTuple
@@ -27,7 +36,7 @@ class Conv2dCache(NamedTuple):
 def conv2d_forward(
     x: Array, w: Array, stride: int = 1, padding: Padding = 0, dilation: int = 1
 ) -> tuple[Array, Conv2dCache]:
-    """Slide M filters over the image; each sees every channel under its window.
+    """Slide M filters over the image; each sees every channel of its window.
 
     For every image n, output pixel (y, x) and filter m, with stride s, dilation d and the zero-padded input xp::
 
@@ -85,8 +94,8 @@ def conv2d_forward(
 
     xp, _ = pad_forward(x, geometry.pads)
     out = np.zeros((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    for i, j, window in taps(geometry):
-        tap = xp[window]  # a view: (N, OH, OW, C)
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]  # a view: (N, OH, OW, C)
         out += tap @ w[i, j]
     return out, Conv2dCache(x, w, geometry)
 
@@ -146,9 +155,9 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     xp, pad_cache = pad_forward(x, geometry.pads)
     dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
     dw = np.zeros(w.shape, dout.dtype)  # (KH, KW, C, M)
-    for i, j, window in taps(geometry):
-        tap = xp[window]
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]
         # forward was: out += tap @ w[i, j]
-        dw[i, j] = np.tensordot(tap, dout, axes=([0, 1, 2], [0, 1, 2]))
-        dxp[window] += dout @ w[i, j].T
+        dw[i, j] = np.einsum("nyxc,nyxm->cm", tap, dout, optimize=True)
+        dxp[seen] += dout @ w[i, j].T
     return pad_backward(dxp, pad_cache), dw

@@ -1,6 +1,7 @@
-"""Depthwise convolution: every tap is one number a channel, so space is mixed and channels are not.
+"""Depthwise convolution: every tap is one number per channel, so space is mixed and channels are not.
 
-Read this file beside `conv.py`: the same names, the same lines in the same order, one operator different.
+Read this file beside `conv.py`: the same names, the same lines in the same order. In the forward one operator differs,
+``*`` for ``@``. So it does in dx; in dw one letter does, ``c`` for ``m``. Why, and what `np.einsum` is, stands there.
 """
 
 from typing import NamedTuple
@@ -40,7 +41,7 @@ def depthwise_conv2d_forward(
     x : ndarray of shape (N, H, W, C)
         Images, float32 or float64. N may be 0.
     w : ndarray of shape (KH, KW, C)
-        One filter a channel, in the dtype of `x`.
+        One filter per channel, in the dtype of `x`.
     stride : int
         Pixels from one window to the next.
     padding : int, ((top, bottom), (left, right)) or "same"
@@ -88,8 +89,8 @@ def depthwise_conv2d_forward(
 
     xp, _ = pad_forward(x, geometry.pads)
     out = np.zeros((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
-    for i, j, window in taps(geometry):
-        tap = xp[window]  # a view: (N, OH, OW, C)
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]  # a view: (N, OH, OW, C)
         out += tap * w[i, j]
     return out, DepthwiseCache(x, w, geometry)
 
@@ -149,9 +150,9 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
     xp, pad_cache = pad_forward(x, geometry.pads)
     dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
     dw = np.zeros(w.shape, dout.dtype)  # (KH, KW, C)
-    for i, j, window in taps(geometry):
-        tap = xp[window]
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]
         # forward was: out += tap * w[i, j]
         dw[i, j] = np.einsum("nyxc,nyxc->c", tap, dout)
-        dxp[window] += dout * w[i, j]
+        dxp[seen] += dout * w[i, j]
     return pad_backward(dxp, pad_cache), dw

@@ -1,6 +1,6 @@
 """Grouped convolution: the channels are cut into groups that do not see each other.
 
-It contains the other two: one group is the standard convolution, one group a channel is the depthwise one.
+It contains the other two: one group is the standard convolution, one group per channel is the depthwise one.
 """
 
 from typing import NamedTuple
@@ -82,8 +82,8 @@ def grouped_conv2d_forward(
 
     xp, _ = pad_forward(x, geometry.pads)
     out = np.zeros((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    for i, j, window in taps(geometry):
-        tap = xp[window]  # a view: (N, OH, OW, C)
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]  # a view: (N, OH, OW, C)
         for c, m in _groups(C, M, groups):
             out[..., m] += tap[..., c] @ w[i, j, :, m]
     return out, GroupedConv2dCache(x, w, int(groups), geometry)
@@ -134,12 +134,12 @@ def grouped_conv2d_backward(dout: Array, cache: GroupedConv2dCache) -> tuple[Arr
     xp, pad_cache = pad_forward(x, geometry.pads)
     dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
     dw = np.zeros(w.shape, dout.dtype)  # (KH, KW, C / groups, M)
-    for i, j, window in taps(geometry):
-        tap = xp[window]
+    for i, j, seen in taps(geometry):
+        tap = xp[seen]
         for c, m in _groups(C, M, groups):
             # forward was: out[..., m] += tap[..., c] @ w[i, j, :, m]
-            dw[i, j, :, m] = np.tensordot(tap[..., c], dout[..., m], axes=([0, 1, 2], [0, 1, 2]))
-            dxp[window][..., c] += dout[..., m] @ w[i, j, :, m].T
+            dw[i, j, :, m] = np.einsum("nyxc,nyxm->cm", tap[..., c], dout[..., m], optimize=True)
+            dxp[seen][..., c] += dout[..., m] @ w[i, j, :, m].T
     return pad_backward(dxp, pad_cache), dw
 
 

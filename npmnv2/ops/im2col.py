@@ -5,7 +5,7 @@ columns") makes it one wide product, which BLAS does far better::
 
     cols (N*OH*OW, KH*KW*C) @ w (KH*KW*C, M)
 
-The price is memory: every pixel is stored once for each window that sees it, KH*KW times for stride 1.
+The price is memory: every pixel is stored once for each window it lies in, KH*KW times for stride 1.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
 def im2col(x: Array, geometry: Geometry) -> Array:
-    """Copy the taps of every window into one row.
+    """Copy the pixels of every window into one row.
 
     ::
 
@@ -57,8 +57,8 @@ def im2col(x: Array, geometry: Geometry) -> Array:
     N, C = x.shape[0], x.shape[3]
     KH, KW, OH, OW = geometry.KH, geometry.KW, geometry.OH, geometry.OW
     cols = np.empty((N, OH, OW, KH, KW, C), x.dtype)  # (N, OH, OW, KH, KW, C)
-    for i, j, window in taps(geometry):
-        cols[:, :, :, i, j, :] = xp[window]
+    for i, j, seen in taps(geometry):
+        cols[:, :, :, i, j, :] = xp[seen]
     return cols.reshape(N * OH * OW, KH * KW * C)
 
 
@@ -158,7 +158,7 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
     dcols = dcols.reshape(N, geometry.OH, geometry.OW, KH, KW, C)
     xp, pad_cache = pad_forward(x, geometry.pads)
     dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
-    for i, j, window in taps(geometry):
-        # forward was: cols[:, :, :, i, j, :] = xp[window]
-        dxp[window] += dcols[:, :, :, i, j, :]
+    for i, j, seen in taps(geometry):
+        # forward was: cols[:, :, :, i, j, :] = xp[seen]
+        dxp[seen] += dcols[:, :, :, i, j, :]
     return pad_backward(dxp, pad_cache), dw

@@ -146,8 +146,8 @@ def avg_pool2d_forward(
 
     xp, _ = pad_forward(x, geometry.pads)
     out = np.zeros((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
-    for _i, _j, window in taps(geometry):
-        out += xp[window]
+    for _i, _j, seen in taps(geometry):
+        out += xp[seen]
     out /= _count(geometry, x)
     return out, AvgPool2dCache(x.shape, geometry, x[:0])
 
@@ -187,9 +187,9 @@ def avg_pool2d_backward(dout: Array, cache: AvgPool2dCache) -> Array:
     dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
     # forward was: out /= count
     dsum = dout / _count(geometry, dout)
-    for _i, _j, window in taps(geometry):
-        # forward was: out += xp[window]
-        dxp[window] += dsum
+    for _i, _j, seen in taps(geometry):
+        # forward was: out += xp[seen]
+        dxp[seen] += dsum
     return pad_backward(dxp, pad_cache)
 
 
@@ -197,6 +197,6 @@ def _count(geometry: Geometry, like: Array) -> Array:
     """How many pixels of each window lie inside the image: the pool of an image of ones."""
     ones, _ = pad_forward(np.ones((1, geometry.H, geometry.W, 1), like.dtype), geometry.pads)
     count = np.zeros((1, geometry.OH, geometry.OW, 1), like.dtype)  # (1, OH, OW, 1)
-    for _i, _j, window in taps(geometry):
-        count += ones[window]
+    for _i, _j, seen in taps(geometry):
+        count += ones[seen]
     return count

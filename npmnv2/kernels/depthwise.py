@@ -50,7 +50,7 @@ def depthwise_conv2d_forward(
 
 
 def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array, Array]:
-    """Push a gradient back through one filter a channel: the compiled twin of `ops.depthwise_conv2d_backward`.
+    """Push a gradient back through one filter per channel: compiled twin of `ops.depthwise_conv2d_backward`.
 
     A value of `dout` that is not finite differs in one place: NumPy multiplies it with the zeros of the padding, which
     gives NaN in dw; here the padding is not there.
@@ -58,8 +58,9 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
     Notes
     -----
     At 3x3, stride 1 and 2, one kernel for both: dout and x are read once, dx is written once. dx gathers: each of its
-    pixels adds up what the windows over it send, so no two threads write the same one. dw is made of 16 partial sums
-    or more, cut by the shape alone and added in order: the same bits at any number of threads.
+    pixels adds up what the windows over it send, so no two threads write the same one. dw is made of about 16 partial
+    sums (fewer for a small image, one per image for a batch of more), cut by the shape alone and added in order: the
+    same bits at any number of threads.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def _is_fast(w: Array, geometry: Geometry) -> bool:
 
 
 def _tasks(N: int, H: int) -> int:
-    """Into how many shares the backward cuts an image: 16 for the whole batch, but none below three rows.
+    """Into how many shares the backward cuts an image: about 16 for the whole batch, but no share below three rows.
 
     Depends on the shape alone, never on the number of threads: where the sums are cut decides the last bits of dw.
     """

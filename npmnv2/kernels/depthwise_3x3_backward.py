@@ -112,13 +112,13 @@ def _column_stride1(dout, x, w, j, n, oy, ox, y, xx, task, dx, partial):
 def _pixel(dout, x, w, stride, top, left, n, y, xx, task, dx, partial):
     """dx and dw of one pixel, a tap at a time: for what no block covers."""
     for i in range(3):
-        down = y + top - i
-        if down >= 0 and down % stride == 0 and down // stride < dout.shape[1]:
-            oy = (down // stride) & NATURAL
+        s_oy = y + top - i  # stride * oy, if tap i of a window lies on this row
+        if s_oy >= 0 and s_oy % stride == 0 and s_oy // stride < dout.shape[1]:
+            oy = (s_oy // stride) & NATURAL
             for j in range(3):
-                right = xx + left - j
-                if right >= 0 and right % stride == 0 and right // stride < dout.shape[2]:
-                    ox = (right // stride) & NATURAL
+                s_ox = xx + left - j
+                if s_ox >= 0 and s_ox % stride == 0 and s_ox // stride < dout.shape[2]:
+                    ox = (s_ox // stride) & NATURAL
                     for c in range(x.shape[3]):
                         dx[n, y, xx, c] += dout[n, oy, ox, c] * w[i, j, c]
                         partial[task, i, j, c] += dout[n, oy, ox, c] * x[n, y, xx, c]

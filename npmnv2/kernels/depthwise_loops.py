@@ -1,8 +1,19 @@
 """The loops of the depthwise kernels, for any kernel size, stride, dilation and padding: the ones to read first.
 
 Loops over image, row, column and tap, with the channel innermost: neighbouring channels are neighbours in memory, so
-the compiler turns that loop into vector instructions by itself. Nothing is padded: a tap that falls outside the image
-is skipped. `depthwise_3x3.py` computes the same sums faster for the one size that MobileNetV2 uses.
+the compiler turns that loop into vector instructions by itself. `depthwise_3x3.py` computes the same sums faster for
+the one size that MobileNetV2 uses.
+
+Shapes as in `ops`: x and dx are (N, H, W, C), w and dw (KH, KW, C), out and dout (N, OH, OW, C). A pixel of the image is
+(y, xx), a pixel of the output (oy, ox). Nothing is padded: `top` and `left` say how many zeros there would be above and
+left of the image, and a tap that falls on them is skipped. Tap (i, j) of output pixel (oy, ox) looks at ::
+
+    y  = stride * oy + dilation * i - top
+    xx = stride * ox + dilation * j - left
+
+`prange` is a `range` whose iterations Numba shares out to threads: they run at the same time, in any order. So no
+iteration may write what another one reads or writes. Each function says what an iteration *owns*, that is, what it
+alone writes; with one thread, `prange` is `range`.
 """
 
 import numpy as np
@@ -12,7 +23,7 @@ from npmnv2.kernels.compile import compile_kernel
 
 
 def _forward(x, w, stride, dilation, top, left, out):
-    """out[n, oy, ox, c] = sum_ij x[n, y, xx, c] * w[i, j, c]. An iteration owns a row of `out`."""
+    """out[n, oy, ox, c] = sum_ij x[n, y, xx, c] * w[i, j, c]. An iteration owns a row of `out`: one n, one oy."""
     N, H, W, C = x.shape
     KH, KW, _ = w.shape
     _, OH, OW, _ = out.shape
@@ -32,10 +43,11 @@ def _forward(x, w, stride, dilation, top, left, out):
 
 
 def _backward_x(dout, w, stride, dilation, top, left, dx):
-    """dx[n, y, xx, c] = sum of dout[n, oy, ox, c] * w[i, j, c] over the windows that saw it. Owns a row of `dx`.
+    """dx[n, y, xx, c] = sum_ij dout[n, oy, ox, c] * w[i, j, c], over the taps that have an (oy, ox). Owns a row of `dx`.
 
     The formula in `ops` scatters each dout over the pixels of its window; two windows then write the same pixel, which
-    two threads must not. Read the other way round, from the pixel, it gathers.
+    two threads must not. Read the other way round, from the pixel, it gathers: ``y = stride * oy + dilation * i - top``
+    is solved for oy. See docs/derivations.md, "Going the other way".
     """
     N, H, W, C = dx.shape
     KH, KW, _ = w.shape
@@ -46,19 +58,23 @@ def _backward_x(dout, w, stride, dilation, top, left, dx):
             for c in range(C):
                 dx[n, y, xx, c] = 0
             for i in range(KH):
-                down = y + top - dilation * i  # = stride * oy, if any window puts tap i here
-                if down >= 0 and down % stride == 0 and down // stride < OH:
-                    oy = down // stride
+                s_oy = y + top - dilation * i  # stride * oy, if tap i of a window lies on this row
+                if s_oy >= 0 and s_oy % stride == 0 and s_oy // stride < OH:
+                    oy = s_oy // stride
                     for j in range(KW):
-                        right = xx + left - dilation * j
-                        if right >= 0 and right % stride == 0 and right // stride < OW:
-                            ox = right // stride
+                        s_ox = xx + left - dilation * j
+                        if s_ox >= 0 and s_ox % stride == 0 and s_ox // stride < OW:
+                            ox = s_ox // stride
                             for c in range(C):
                                 dx[n, y, xx, c] += dout[n, oy, ox, c] * w[i, j, c]
 
 
 def _backward_w(dout, x, stride, dilation, top, left, dw):
-    """dw[i, j, c] = sum_nyx x[n, y, xx, c] * dout[n, oy, ox, c]. Owns the partial sum of an output row."""
+    """dw[i, j, c] = sum of x[n, y, xx, c] * dout[n, oy, ox, c] over n, oy and ox. Owns the partial sum of a row of dout.
+
+    Every output pixel adds to every tap, so the threads cannot share dw. Each row has a dw of its own, `partial[row]`;
+    these are added at the end, in order, so that the result does not depend on who was done first.
+    """
     N, H, W, C = x.shape
     KH, KW, _ = dw.shape
     _, OH, OW, _ = dout.shape

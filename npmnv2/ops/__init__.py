@@ -2,6 +2,10 @@
 
 Every ``xxx_forward(x, w, ...)`` returns ``(out, cache)`` and every ``xxx_backward(dout, cache)`` returns the gradients
 in the order of the forward's arguments. Start with `conv.py` and `depthwise.py`, side by side.
+
+What is not such a pair: `softmax_cross_entropy` returns the loss and its gradient at once; `batchnorm_inference` keeps
+no cache, so `batchnorm_inference_backward` takes the forward's arguments; `batchnorm_relu6_inference`, `softmax` and
+`im2col` have no backward; `batchnorm_backward_steps` is a second backward of `batchnorm_forward`, to be read.
 """
 
 from npmnv2.ops.activation import relu6_backward, relu6_forward, relu_backward, relu_forward

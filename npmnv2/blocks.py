@@ -77,7 +77,10 @@ class InvertedResidual(Layer):
         project  1x1, t*C -> M    batch norm             (linear: ReLU would destroy information in few channels)
         out = x + project         only at stride 1 and C = M
 
-    "Inverted" because a ResNet bottleneck is wide at its ends and thin inside; here the shortcut joins the thin ends.
+    *Residual*: the block computes not its output but what to add to its input. The way of x around the convolutions is
+    the *shortcut*. *Bottleneck*: a place with few channels, here the two ends of the block; it is *linear* because
+    `project` has no ReLU6. "Inverted" because a ResNet bottleneck is wide at its ends and thin inside; here the
+    shortcut joins the thin ends.
 
     Parameters
     ----------
@@ -118,6 +121,7 @@ class InvertedResidual(Layer):
         super().__init__()
         wide = t * in_channels
         self.residual = stride == 1 and in_channels == out_channels
+        self.t = t
         if t != 1:
             self.expand = ConvBNReLU6(PointwiseConv2d(in_channels, wide, rng=rng, dtype=dtype), wide, dtype=dtype, **bn)
         dw = DepthwiseConv2d(wide, 3, stride=stride, padding=padding, rng=rng, dtype=dtype)
@@ -127,15 +131,15 @@ class InvertedResidual(Layer):
 
     def forward(self, x: Array) -> Array:
         """Expand, filter, project; add x if it has the shape."""
-        out = x
-        for layer in self.children().values():  # expand (unless t = 1), dw, project
-            out = layer(out)
+        out = self.expand(x) if self.t != 1 else x
+        out = self.dw(out)
+        out = self.project(out)
         return x + out if self.residual else out
 
     def backward(self, dout: Array) -> Array:
         """The same, backwards: x was used twice if it was added, so its gradient is a sum of two."""
-        dx = dout
-        for layer in reversed(self.children().values()):
-            dx = layer.backward(dx)
+        dx = self.project.backward(dout)
+        dx = self.dw.backward(dx)
+        dx = self.expand.backward(dx) if self.t != 1 else dx
         # forward was: x + out
         return dout + dx if self.residual else dx

@@ -10,6 +10,8 @@ import numpy as np
 
 from npmnv2.backends import operation
 from npmnv2.layer import Layer, Parameter, Sequential, Statistic
+from npmnv2.ops.activation import relu6_mask
+from npmnv2.ops.batchnorm import BatchNormCache
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_int, check_number
 
@@ -181,8 +183,6 @@ class BatchNorm(Layer):
     (0.2, 1.1)
     """
 
-    _operation = "batchnorm"
-
     def __init__(
         self,
         channels: int,
@@ -208,13 +208,33 @@ class BatchNorm(Layer):
         """Normalise by the batch and update the running statistics; in eval, normalise by the running ones."""
         gamma, beta = self.gamma.value, self.beta.value
         if not self.training:
-            mean, var = self.mean.value, self.var.value
-            out: Array = operation(f"{self._operation}_inference")(x, gamma, beta, mean, var, self.eps)
-            # copies of the statistics: a training forward before the backward would change them in place
-            self._cache = ("eval", x, out, mean.copy(), var.copy())
+            mean, var = self._statistics()
+            out: Array = operation("batchnorm_inference")(x, gamma, beta, mean, var, self.eps)
+            self._cache = ("eval", (x, mean, var))
             return out
-        out, cache = operation(f"{self._operation}_forward")(x, gamma, beta, self.eps)
-        m = x.size // x.shape[-1]  # values a channel
+        out, cache = operation("batchnorm_forward")(x, gamma, beta, self.eps)
+        self._update_statistics(x, cache)
+        self._cache = ("train", cache)
+        return out
+
+    def backward(self, dout: Array) -> Array:
+        """Set the gradients of gamma and beta, return dx; in eval the statistics are constants."""
+        mode, cache = self._take_cache()
+        if mode == "train":
+            dx, self.gamma.grad, self.beta.grad = operation("batchnorm_backward")(dout, cache)
+            return dx
+        x, mean, var = cache
+        backward = operation("batchnorm_inference_backward")
+        dx, self.gamma.grad, self.beta.grad = backward(dout, x, self.gamma.value, mean, var, self.eps)
+        return dx
+
+    def _statistics(self) -> tuple[Array, Array]:
+        """The running statistics, as copies: a training forward before the backward would change them in place."""
+        return self.mean.value.copy(), self.var.value.copy()
+
+    def _update_statistics(self, x: Array, cache: BatchNormCache) -> None:
+        """Move the running statistics a step towards those of this batch."""
+        m = x.size // x.shape[-1]  # values per channel
         correction = 1.0
         if self.running_var == "unbiased":
             if m < 2:
@@ -224,27 +244,12 @@ class BatchNorm(Layer):
             correction = m / (m - 1)
         self.mean.value += self.momentum * (cache.mean - self.mean.value)
         self.var.value += self.momentum * (correction * cache.var - self.var.value)
-        self._cache = ("train", cache)
-        return out
-
-    def backward(self, dout: Array) -> Array:
-        """Set the gradients of gamma and beta, return dx; in eval the statistics are constants."""
-        mode, *cache = self._take_cache()
-        if mode == "train":
-            dx, self.gamma.grad, self.beta.grad = operation(f"{self._operation}_backward")(dout, *cache)
-            return dx
-        x, out, mean, var = cache
-        dx, self.gamma.grad, self.beta.grad = operation("batchnorm_inference_backward")(
-            self._backward_activation(dout, out), x, self.gamma.value, mean, var, self.eps
-        )
-        return dx
-
-    def _backward_activation(self, dout: Array, out: Array) -> Array:
-        return dout
 
 
 class BatchNormReLU6(BatchNorm):
     """Batch norm with ReLU6 after it, as one operation (one pass over memory in `kernels/`).
+
+    `BatchNorm` line for line, with ReLU6 after its forward and before its backward.
 
     Parameters
     ----------
@@ -257,11 +262,30 @@ class BatchNormReLU6(BatchNorm):
     [[0.0], [1.0]]
     """
 
-    _operation = "batchnorm_relu6"
+    def forward(self, x: Array) -> Array:
+        """Normalise as `BatchNorm` does, then clip to [0, 6]."""
+        gamma, beta = self.gamma.value, self.beta.value
+        if not self.training:
+            mean, var = self._statistics()
+            out: Array = operation("batchnorm_relu6_inference")(x, gamma, beta, mean, var, self.eps)
+            self._cache = ("eval", (x, out, mean, var))
+            return out
+        out, cache = operation("batchnorm_relu6_forward")(x, gamma, beta, self.eps)
+        self._update_statistics(x, cache)
+        self._cache = ("train", cache)
+        return out
 
-    def _backward_activation(self, dout: Array, out: Array) -> Array:
-        blocked = (out <= 0) | (out >= 6)  # see ops.relu6_backward
-        return np.where(blocked, dout.dtype.type(0), dout)
+    def backward(self, dout: Array) -> Array:
+        """Push the gradient back through ReLU6, then as `BatchNorm` does."""
+        mode, cache = self._take_cache()
+        if mode == "train":
+            dx, self.gamma.grad, self.beta.grad = operation("batchnorm_relu6_backward")(dout, cache)
+            return dx
+        x, out, mean, var = cache
+        dy = np.where(relu6_mask(out), dout, dout.dtype.type(0))
+        backward = operation("batchnorm_inference_backward")
+        dx, self.gamma.grad, self.beta.grad = backward(dy, x, self.gamma.value, mean, var, self.eps)
+        return dx
 
 
 class ReLU6(Layer):

@@ -31,7 +31,7 @@ def check_array(value: object, name: str, axes: str, *, like: Array | None = Non
         The axes it must have, as they are written in docstrings: ``"N H W C"``; ``"... C"`` takes any number before C,
         ``"..."`` any number at all.
     like : ndarray, optional
-        Another argument whose dtype this one must have: results are never silently promoted.
+        Another argument whose dtype this one must have: results are never silently promoted. Only its dtype is read.
     compiled : bool
         For a compiled kernel, which takes float32 and float64 only. The NumPy operations also let complex128 pass,
         because the complex-step method of `gradcheck` differentiates them that way.
@@ -88,6 +88,8 @@ def check_length(value: Array, name: str, axis: int, length: int, why: str) -> N
 
 def check_dout(dout: object, shape: tuple[int, ...], like: Array, *, compiled: bool = False) -> Array:
     """Return the upstream gradient `dout` if it has the shape and dtype that the forward returned.
+
+    `shape` is that shape; of `like`, which is the forward's input or an empty stand-in for it, only the dtype is read.
 
     Examples
     --------

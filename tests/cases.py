@@ -150,11 +150,11 @@ def masks(layer: Layer) -> Iterator[np.ndarray]:
     """Which values of the last forward every ReLU6 clipped, from the caches: a kink was crossed if one changes."""
     for _, part in layer.named_layers():
         if isinstance(part, BatchNormReLU6):
-            mode, *cache = part._cache
+            mode, c = part._cache
             if mode == "train":
-                (c,) = cache
                 y = (c.x - c.mean) * c.inv_std * c.gamma + c.beta
                 y = np.clip(y.real, 0, 6)
             else:
-                y = cache[1].real
+                x, out, mean, var = c
+                y = out.real
             yield np.concatenate([(y <= 0).ravel(), (y >= 6).ravel()])

@@ -4,9 +4,9 @@ Loops over image, row, column and tap, with the channel innermost: neighbouring 
 the compiler turns that loop into vector instructions by itself. `depthwise_3x3.py` computes the same sums faster for
 the one size that MobileNetV2 uses.
 
-Shapes as in `ops`: x and dx are (N, H, W, C), w and dw (KH, KW, C), out and dout (N, OH, OW, C). A pixel of the image is
-(y, xx), a pixel of the output (oy, ox). Nothing is padded: `top` and `left` say how many zeros there would be above and
-left of the image, and a tap that falls on them is skipped. Tap (i, j) of output pixel (oy, ox) looks at ::
+Shapes as in `ops`: x and dx are (N, H, W, C), w and dw (KH, KW, C), out and dout (N, OH, OW, C). A pixel of the image
+is (y, xx), a pixel of the output (oy, ox). Nothing is padded: `top` and `left` say how many zeros there would be above
+and left of the image, and a tap that falls on them is skipped. Tap (i, j) of output pixel (oy, ox) looks at ::
 
     y  = stride * oy + dilation * i - top
     xx = stride * ox + dilation * j - left
@@ -43,7 +43,7 @@ def _forward(x, w, stride, dilation, top, left, out):
 
 
 def _backward_x(dout, w, stride, dilation, top, left, dx):
-    """dx[n, y, xx, c] = sum_ij dout[n, oy, ox, c] * w[i, j, c], over the taps that have an (oy, ox). Owns a row of `dx`.
+    """dx[n, y, xx, c] = sum_ij dout[n, oy, ox, c] * w[i, j, c], for taps that have an (oy, ox). Owns a row of `dx`.
 
     The formula in `ops` scatters each dout over the pixels of its window; two windows then write the same pixel, which
     two threads must not. Read the other way round, from the pixel, it gathers: ``y = stride * oy + dilation * i - top``
@@ -70,7 +70,7 @@ def _backward_x(dout, w, stride, dilation, top, left, dx):
 
 
 def _backward_w(dout, x, stride, dilation, top, left, dw):
-    """dw[i, j, c] = sum of x[n, y, xx, c] * dout[n, oy, ox, c] over n, oy and ox. Owns the partial sum of a row of dout.
+    """dw[i, j, c] = sum of x[n, y, xx, c] * dout[n, oy, ox, c] over n, oy, ox. Owns the partial sum of a row of dout.
 
     Every output pixel adds to every tap, so the threads cannot share dw. Each row has a dw of its own, `partial[row]`;
     these are added at the end, in order, so that the result does not depend on who was done first.

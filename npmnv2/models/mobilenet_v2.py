@@ -37,7 +37,7 @@ STEM, HEAD = 32, 1280  # channels of the first and the last convolution
 # The stride of the stem and of the seven rows. A small image cannot be halved five times, so a variant for small
 # images is another line here; nothing else changes.
 STRIDES = {
-    "imagenet": (2, 1, 2, 2, 2, 1, 2, 1),  # 224x224 -> 7x7, as published
+    "imagenet": (2, *(row.s for row in ROWS)),  # 224x224 -> 7x7, as published: the rows' own
     "cifar": (1, 1, 1, 2, 2, 1, 2, 1),  # 32x32 -> 4x4
     "digits": (1, 1, 1, 2, 1, 1, 2, 1),  # 8x8 -> 2x2
 }

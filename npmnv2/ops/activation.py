@@ -18,7 +18,7 @@ class ActivationCache(NamedTuple):
 
 
 def relu6(x: Array) -> Array:
-    """Clip to [0, 6], NaN stays NaN; of a complex number, by its real part (for the complex step).
+    """Clip to [0, 6], NaN stays NaN; a complex number by its real part (for the complex step of `gradcheck`).
 
     Examples
     --------
@@ -28,6 +28,20 @@ def relu6(x: Array) -> Array:
     if np.iscomplexobj(x):
         return np.where((x.real <= 0) | (x.real >= 6), np.clip(x.real, 0, 6), x)
     return np.clip(x, 0, 6)
+
+
+def relu6_mask(value: Array) -> Array:
+    """Where ReLU6 lets a gradient through: strictly between 0 and 6. Its input and its output give the same mask.
+
+    A NaN is neither at most 0 nor at least 6, and so it passes. ``.real`` changes nothing for real numbers; complex
+    ones, which `gradcheck` uses, cannot be compared, and their real part is the value.
+
+    Examples
+    --------
+    >>> relu6_mask(np.array([-1.0, 0.0, 3.0, 6.0, 7.0])).tolist()
+    [False, False, True, False, False]
+    """
+    return ~((value.real <= 0) | (value.real >= 6))
 
 
 def relu_forward(x: Array) -> tuple[Array, ActivationCache]:
@@ -164,5 +178,4 @@ def relu6_backward(dout: Array, cache: ActivationCache) -> Array:
     out = cache.out
     dout = check_dout(dout, out.shape, out)
     # forward was: out = min(max(x, 0), 6)
-    blocked = (out.real <= 0) | (out.real >= 6)
-    return np.where(blocked, dout.dtype.type(0), dout)
+    return np.where(relu6_mask(out), dout, dout.dtype.type(0))

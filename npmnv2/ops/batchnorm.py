@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npmnv2.ops.activation import relu6
+from npmnv2.ops.activation import relu6, relu6_mask
 from npmnv2.validate import Array, check_array, check_dout, check_length, check_number
 
 
@@ -31,12 +31,13 @@ class BatchNormCache(NamedTuple):
 def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
     """Normalise each channel by the statistics of this batch, then scale and shift it.
 
-    With m = N*H*W values a channel::
+    With m = N*H*W values per channel::
 
-        mean = sum(x) / m
-        var  = sum((x - mean)^2) / m
-        xhat = (x - mean) / sqrt(var + eps)
-        out  = gamma * xhat + beta
+        mean    = sum(x) / m
+        var     = sum((x - mean)^2) / m
+        inv_std = 1 / sqrt(var + eps)
+        xhat    = (x - mean) * inv_std
+        out     = xhat * gamma + beta
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
     """
     x, gamma, beta = _check(x, gamma, beta, eps)
     axes = tuple(range(x.ndim - 1))  # all but the channels
-    wide = np.promote_types(x.dtype, np.float64)
+    wide = np.promote_types(x.dtype, np.float64)  # sums are taken in float64, or complex128 if x is complex
     if x.size == 0:
         raise ValueError(f"x must hold at least one value a channel to average; its shape was {x.shape}")
 
@@ -130,7 +131,7 @@ def batchnorm_backward_steps(dout: Array, cache: BatchNormCache) -> tuple[Array,
     x, gamma = cache.x, cache.gamma
     dout = check_dout(dout, x.shape, x)
     axes = tuple(range(x.ndim - 1))
-    m = x.size // x.shape[-1]  # values a channel
+    m = x.size // x.shape[-1]  # values per channel
 
     # the forward, one operation a line
     mean = x.sum(axis=axes) / m  # (C,)
@@ -213,8 +214,8 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
     x, gamma = cache.x, cache.gamma
     dout = check_dout(dout, x.shape, x)
     axes = tuple(range(x.ndim - 1))
-    wide = np.promote_types(dout.dtype, np.float64)
-    m = x.size // x.shape[-1]
+    wide = np.promote_types(dout.dtype, np.float64)  # as in the forward
+    m = x.size // x.shape[-1]  # values per channel
 
     xhat = (x - cache.mean) * cache.inv_std
     dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)
@@ -228,7 +229,8 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
 
     ::
 
-        out = gamma * (x - mean) / sqrt(var + eps) + beta
+        inv_std = 1 / sqrt(var + eps)
+        out     = (x - mean) * inv_std * gamma + beta
 
     Parameters
     ----------
@@ -263,7 +265,7 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
     """
     x, gamma, beta = _check(x, gamma, beta, eps)
     mean, var = _check_statistics(x, mean, var)
-    scale = gamma / np.sqrt(var + eps).astype(x.dtype)  # (C,)
+    scale = gamma / np.sqrt(var + eps).astype(x.dtype)  # (C,), inv_std * gamma: one product per value instead of two
     return (x - mean) * scale + beta
 
 
@@ -275,8 +277,8 @@ def batchnorm_inference_backward(
     ::
 
         dbeta  = sum(dout)
-        dgamma = sum(dout * (x - mean) / sqrt(var + eps))
-        dx     = dout * gamma / sqrt(var + eps)
+        dgamma = sum(dout * (x - mean) * inv_std)
+        dx     = dout * gamma * inv_std
 
     This is what frozen batch norm uses in fine-tuning. Nothing is removed from `dout`, unlike in training: here the
     statistics do not depend on x.
@@ -380,8 +382,7 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
     dout = check_dout(dout, cache.x.shape, cache.x)
     y = (cache.x - cache.mean) * cache.inv_std * cache.gamma + cache.beta
     # forward was: out = relu6(y)
-    blocked = (y.real <= 0) | (y.real >= 6)
-    dy = np.where(blocked, dout.dtype.type(0), dout)
+    dy = np.where(relu6_mask(y), dout, dout.dtype.type(0))
     return batchnorm_backward(dy, cache)
 
 
@@ -426,6 +427,6 @@ def _check_statistics(x: Array, mean: Array, var: Array) -> tuple[Array, Array]:
     var = check_array(var, "var", "C", like=x)
     check_length(mean, "mean", 0, x.shape[-1], "the channels of x")
     check_length(var, "var", 0, x.shape[-1], "the channels of x")
-    if (var.real < 0).any():
+    if (var.real < 0).any():  # .real: complex numbers, which the complex step brings, have no order
         raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")
     return mean, var

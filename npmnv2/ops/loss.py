@@ -44,8 +44,10 @@ def softmax(logits: Array) -> Array:
 def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float = 0.0) -> tuple[np.floating[Any], Array]:
     """The mean cross-entropy between softmax(logits) and the labels, and its gradient.
 
-    With K classes and smoothing s, the target of image n is ``q[k] = (1 - s) * [k = label] + s / K``::
+    K is the number of classes, p the softmax of the logits, q the target, sigma the `label_smoothing`, and [...] is 1
+    where what stands in it is true, else 0::
 
+        q[n, k]       = (1 - sigma) * [k = labels[n]] + sigma / K
         loss          = -1/N sum_nk q[n, k] * log p[n, k]
         dlogits[n, k] = (p[n, k] - q[n, k]) / N
 
@@ -58,7 +60,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     labels : ndarray of shape (N,), integer
         The class of each image, 0 to K - 1.
     label_smoothing : float
-        0 <= s <= 1; MobileNetV2's authors train with 0.1.
+        The share of the target that all classes get alike, 0 to 1; MobileNetV2's authors train with 0.1.
 
     Returns
     -------
@@ -101,7 +103,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     q = np.full((N, K), label_smoothing / K, logits.dtype)  # (N, K)
     q[rows, labels] += 1 - label_smoothing
 
-    shifted = logits - logits.real.max(axis=1, keepdims=True)
+    shifted = logits - logits.real.max(axis=1, keepdims=True)  # .real: complex numbers have no largest
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     loss = -(q * log_p).sum() / N
     dlogits = (np.exp(log_p) - q) / N

@@ -13,7 +13,7 @@ class PadCache(NamedTuple):
 
     x_shape: tuple[int, ...]
     pads: Pads
-    like: Array  # an empty array that remembers the dtype
+    like: Array  # holds no value, only the dtype that the gradient must have
 
 
 def pad_forward(x: Array, padding: Padding) -> tuple[Array, PadCache]:
@@ -56,7 +56,7 @@ def pad_forward(x: Array, padding: Padding) -> tuple[Array, PadCache]:
         raise ValueError(f"padding must be an int or ((top, bottom), (left, right)) here; was {padding!r}")
     pads = resolve_padding(padding, H, W, 1, 1)
     (top, bottom), (left, right) = pads
-    cache = PadCache(x.shape, pads, x[:0])
+    cache = PadCache(x.shape, pads, np.empty(0, x.dtype))  # not x[:0], a view, which would keep x in memory
     if pads == ((0, 0), (0, 0)):
         return x, cache
     xp = np.zeros((N, top + H + bottom, left + W + right, C), x.dtype)  # (N, H + top + bottom, W + left + right, C)

@@ -13,7 +13,7 @@ class GlobalAvgPoolCache(NamedTuple):
     """What `global_avg_pool_backward` needs: a shape. No pixel is kept, because an average is linear."""
 
     x_shape: tuple[int, ...]
-    like: Array  # an empty array that remembers the dtype
+    like: Array  # holds no value, only the dtype that the gradient must have
 
 
 class AvgPool2dCache(NamedTuple):
@@ -21,7 +21,7 @@ class AvgPool2dCache(NamedTuple):
 
     x_shape: tuple[int, ...]
     geometry: Geometry
-    like: Array  # an empty array that remembers the dtype
+    like: Array  # holds no value, only the dtype that the gradient must have
 
 
 def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
@@ -59,7 +59,7 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
     [[1.5]]
     """
     x = check_array(x, "x", "N H W C")
-    return x.mean(axis=(1, 2)), GlobalAvgPoolCache(x.shape, x[:0])
+    return x.mean(axis=(1, 2)), GlobalAvgPoolCache(x.shape, np.empty(0, x.dtype))
 
 
 def global_avg_pool_backward(dout: Array, cache: GlobalAvgPoolCache) -> Array:
@@ -149,7 +149,7 @@ def avg_pool2d_forward(
     for _i, _j, seen in taps(geometry):
         out += xp[seen]
     out /= _count(geometry, x)
-    return out, AvgPool2dCache(x.shape, geometry, x[:0])
+    return out, AvgPool2dCache(x.shape, geometry, np.empty(0, x.dtype))
 
 
 def avg_pool2d_backward(dout: Array, cache: AvgPool2dCache) -> Array:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 _NAMES = ("numpy", "numba")
+# A context variable, not a global: each thread, and each async task, has its own value of it.
 _current: contextvars.ContextVar[str] = contextvars.ContextVar("npmnv2_backend", default="numba")
 
 
@@ -41,7 +42,7 @@ class backend:
 
     def __init__(self, name: str) -> None:
         self.name = _check(name)
-        self._tokens: list[contextvars.Token[str]] = []
+        self._tokens: list[contextvars.Token[str]] = []  # what to go back to; a list, since blocks may be nested
 
     def __enter__(self) -> "backend":
         self._tokens.append(_current.set(self.name))
@@ -108,7 +109,7 @@ def operation(name: str) -> Any:
     'npmnv2.ops.depthwise'
     """
     if _current.get() == "numba":
-        kernels = importlib.import_module("npmnv2.kernels")
+        kernels = importlib.import_module("npmnv2.kernels")  # here, not above: it imports Numba, which takes a while
         if name in kernels.__all__:
             return getattr(kernels, name)
     ops = importlib.import_module("npmnv2.ops")

@@ -4,7 +4,7 @@ Three lines check an operation written in the style of this package (``forward(.
 ``backward(dout, cache) -> gradients``)::
 
     from npmnv2 import gradcheck
-    errors = gradcheck.check(my_forward, my_backward, x, w)
+    errors = gradcheck.check(my_forward, my_backward, x, w, names="xw")
     print(errors)               # (('dx', 3e-14), ('dw', 8e-14)), or an AssertionError that says which is wrong
 
 1. *Finite differences*: nudge every input up and down and watch the output. Exact for a linear function but for
@@ -49,7 +49,7 @@ def relative_error(a: Array, b: Array) -> float:
 
     Examples
     --------
-    >>> relative_error(np.array([1.0, 100.0]), np.array([1.0, 101.0])).__round__(4)
+    >>> round(relative_error(np.array([1.0, 100.0]), np.array([1.0, 101.0])), 4)         # 1 / 101
     0.0099
     """
     a, b = np.asarray(a), np.asarray(b)
@@ -76,7 +76,7 @@ def numerical_gradient(f: Function, x: Array, dout: Array, step: float = 1e-2) -
     f : callable
         From an array to an array of the shape of `dout`.
     x : ndarray of float64
-        Restored when done, to the bit.
+        Not modified: a copy is nudged, one element at a time.
     dout : ndarray
         Upstream gradient; random, not ones.
     step : float
@@ -92,15 +92,16 @@ def numerical_gradient(f: Function, x: Array, dout: Array, step: float = 1e-2) -
 
     Examples
     --------
-    >>> numerical_gradient(lambda x: 3 * x, np.array([5.0]), np.array([2.0])).round(9).item()
+    >>> dx = numerical_gradient(lambda x: 3 * x, np.array([5.0]), np.array([2.0]))
+    >>> dx.round(9).item()                        # 3 * 2, up to the rounding of the two values of f, hence round
     6.0
     """
-    x = x.astype(np.float64)  # a copy, nudged in place
+    x = x.astype(np.float64)  # a copy, which the loop may change
     dx = np.empty_like(x)
     for k in np.ndindex(x.shape):
         original = x[k]
         x[k] = original + step
-        up = np.array(f(x))
+        up = np.array(f(x))  # np.array copies: f may return x itself, which changes on the next line
         x[k] = original - step
         down = np.array(f(x))
         x[k] = original
@@ -121,6 +122,7 @@ def complex_step_gradient(f: Function, x: Array, dout: Array, step: float = 1e-3
         Must accept complex128 and be analytic where it is evaluated: sums, products, powers, exp, sqrt. No ``abs``, no
         ``max`` of the complex values themselves.
     x : ndarray of float64
+        Not modified.
     dout : ndarray
         Upstream gradient; random, not ones.
     step : float
@@ -139,7 +141,7 @@ def complex_step_gradient(f: Function, x: Array, dout: Array, step: float = 1e-3
     >>> complex_step_gradient(np.exp, np.array([0.0]), np.array([1.0])).item()
     1.0
     """
-    z = x.astype(np.complex128)
+    z = x.astype(np.complex128)  # a copy
     dx = np.empty(x.shape, np.float64)
     for k in np.ndindex(x.shape):
         original = z[k]
@@ -168,8 +170,11 @@ def adjoint_error(dout: Array, Jv: Array, JT_dout: Sequence[Array], v: Sequence[
     Returns
     -------
     float
-        ``|a - b| / (sum|dout * Jv| + sum|JT_dout * v|) * sqrt(dout.size)``: rounding in sums of n terms grows about as
-        sqrt(n), cancellation between them does not count.
+        ``|a - b| / (sum|dout * Jv| + sum|JT_dout * v|) * sqrt(dout.size)``, where a and b are the two sides. Divided by
+        the sums of the absolute values, not by a or b: terms that cancel leave a small a, and rounding is as large as
+        the terms are. Times sqrt(n): n roundings go up and down at random and grow to about sqrt(n) of them, while
+        the sums grow with n. Without the factor, more terms would make any error look smaller; with it, one tolerance
+        serves every size.
 
     Examples
     --------

@@ -122,14 +122,27 @@ class Layer:
     # -- modes
 
     def train(self, training: bool = True) -> "Layer":
-        """Use batch statistics (and update the running ones) and dropout from now on. Returns the layer."""
+        """Enter training mode, for this layer and all inside it: batch statistics, running averages, dropout.
+
+        Nothing is trained by this call. ``train(False)`` is `eval`.
+
+        Parameters
+        ----------
+        training : bool
+            True for training mode, False for eval mode.
+
+        Returns
+        -------
+        Layer
+            The layer itself, so that ``logits = model.train()(x)`` can be written.
+        """
         self.training = training
         for child in self.children().values():
             child.train(training)
         return self
 
     def eval(self) -> "Layer":
-        """Use running statistics and no dropout from now on. Returns the layer."""
+        """Leave training mode: running statistics, no dropout, from now on. Returns the layer."""
         return self.train(False)
 
     # -- state

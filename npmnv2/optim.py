@@ -1,7 +1,8 @@
 """Optimisers: SGD with momentum, and RMSProp as MobileNetV2 was trained with it.
 
-An optimiser reads ``p.grad`` and changes ``p.value`` in place; its own arrays (momentum, mean square) start at the
-first step. `step()` is short enough to be compared line by line with the formula in its docstring.
+An optimiser reads ``p.grad`` and changes ``p.value`` in place. Its own arrays (velocity, mean square), one for each
+parameter, are made when it is. `step()` is short enough to be compared line by line with the formula in the docstring
+of its class: ``velocity = momentum * velocity + grad`` is two lines there, which change the array in place.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from npmnv2.layers import Parameter
 from npmnv2.validate import Array, check_number
 
-# What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers a channel,
+# What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers per channel,
 # hardly able to overfit), not batch norm's gamma and beta, not the bias.
 # MobileNets (arXiv:1704.04861), section 3.2: "it was important to put very little or no weight decay (l2
 # regularization) on the depthwise filters since there are so few parameters in them"; slim's mobilenet.py likewise.
@@ -133,7 +134,7 @@ class SGD(Optimizer):
             grad = self._gradient(p)
             velocity *= self.momentum
             velocity += grad
-            p.value -= _like(p, self.lr) * velocity
+            p.value -= _cast(p, self.lr) * velocity
 
 
 class RMSProp(Optimizer):
@@ -212,11 +213,11 @@ class RMSProp(Optimizer):
             square += (1 - self.decay) * grad * grad
             velocity *= self.momentum
             if self.form == "tensorflow":
-                velocity += _like(p, self.lr) * grad / np.sqrt(square + _like(p, self.eps))
+                velocity += _cast(p, self.lr) * grad / np.sqrt(square + _cast(p, self.eps))
                 p.value -= velocity
             else:
-                velocity += grad / (np.sqrt(square) + _like(p, self.eps))
-                p.value -= _like(p, self.lr) * velocity
+                velocity += grad / (np.sqrt(square) + _cast(p, self.eps))
+                p.value -= _cast(p, self.lr) * velocity
 
 
 def cosine_schedule(lr: float, step: int, steps: int, warmup: int = 0) -> float:
@@ -266,6 +267,11 @@ def exponential_schedule(lr: float, epoch: int, rate: float = 0.98) -> float:
     -------
     float
 
+    Notes
+    -----
+    `train.train` asks ``schedule(step, steps)``, so this one, which counts epochs, needs a line in between; with
+    `per_epoch` steps in an epoch: ``lambda step, steps: exponential_schedule(0.045, step // per_epoch)``.
+
     References
     ----------
     .. [1] Sandler et al., arXiv:1801.04381, section 6.1.
@@ -278,5 +284,6 @@ def exponential_schedule(lr: float, epoch: int, rate: float = 0.98) -> float:
     return lr * rate**epoch
 
 
-def _like(p: Parameter, number: float) -> Any:
+def _cast(p: Parameter, number: float) -> Any:
+    """`number` in the dtype of the parameter, so that no rule of promotion can make float64 of float32."""
     return p.value.dtype.type(number)

@@ -51,7 +51,8 @@ def train(
     batch_size : int
         The last batch of an epoch may be smaller.
     schedule : callable, optional
-        ``schedule(step, steps) -> lr``; without it the optimiser keeps its own.
+        ``schedule(step, steps) -> lr``, asked before every step, for example a `optim.cosine_schedule` with its
+        other arguments filled in; without it the optimiser keeps its own.
     label_smoothing : float
     augment : callable, optional
         ``augment(images, rng) -> images``, for example `random_shift`.
@@ -195,9 +196,9 @@ def random_shift(x: Array, rng: np.random.Generator, most: int = 1, share: float
     N, H, W, C = x.shape
     padded = np.pad(x, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
     moved = rng.random(N) < share  # (N,)
-    dy, dx = np.where(moved, rng.integers(-most, most + 1, size=(2, N)), 0)
+    down, right = np.where(moved, rng.integers(-most, most + 1, size=(2, N)), 0)  # (N,) each; pixels the view moves
     out = np.empty_like(x)  # (N, H, W, C)
     for n in range(N):
-        top, left = most + dy[n], most + dx[n]
+        top, left = most + down[n], most + right[n]
         out[n] = padded[n, top : top + H, left : left + W]
     return out

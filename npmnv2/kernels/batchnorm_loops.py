@@ -1,7 +1,8 @@
-"""The loops of the batch norm kernels, on x as a matrix: (rows, C), a row a pixel.
+"""The loops of the batch norm kernels, on x as a matrix: (rows, C), one row per pixel.
 
 Rows are cut into chunks of about 64 KB, by the shape alone. A chunk's values are summed in the dtype of x, which is
-fast, and accurate since the chunk is short; the sums of chunks are merged in float64, in order.
+fast, and accurate since the chunk is short; the sums of chunks are merged in float64, in order. The formula of the
+merging is derived in docs/derivations.md, "Statistics in pieces".
 
 Sums are taken four rows at a time: one row at a time, a core spends most of them loading and storing the running sum.
 """
@@ -13,7 +14,7 @@ from npmnv2.kernels.compile import compile_inline, compile_kernel
 
 
 def chunk_rows(rows):
-    """Rows a chunk: about 16,384 values, so that the second look at a chunk finds it in the second-level cache."""
+    """Rows per chunk: about 16,384 values, so that the second look at a chunk finds it in the second-level cache."""
     return max(1, 16384 // rows.shape[1])
 
 
@@ -50,9 +51,9 @@ def _statistics(x, size, mean, var):
         mean[c] = 0
         var[c] = 0
     for k in range(chunks):  # in order: the result does not depend on who computed which chunk
-        before, now = k * size, min(R, k * size + size) - k * size
+        before, now = k * size, min(R, k * size + size) - k * size  # rows in the chunks before, rows in this one
         for c in range(C):
-            shift = np.float64(drift[k, c]) / now
+            shift = np.float64(drift[k, c]) / now  # how far `center` is from the chunk's mean
             delta = center[k, c] + shift - mean[c]
             var[c] += square[k, c] - shift * shift * now + delta * delta * before * now / (before + now)
             mean[c] += delta * now / (before + now)

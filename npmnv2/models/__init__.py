@@ -1,4 +1,10 @@
-"""Architectures, as tables and the builders that read them."""
+"""Architectures, as tables and the builders that read them.
+
+One name, two things: the *module* ``npmnv2.models.mobilenet_v2`` holds the table, and the *function* of the same name
+in it builds the network. ``from npmnv2.models import mobilenet_v2`` is the function (as is ``npmnv2.mobilenet_v2``);
+``from npmnv2.models.mobilenet_v2 import ROWS`` reads from the module. ``cost.mobilenet_v2`` is a third: what the
+network costs, layer by layer.
+"""
 
 from npmnv2.models.mobilenet_v2 import MobileNetV2, mobilenet_v2
 

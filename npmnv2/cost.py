@@ -45,7 +45,7 @@ class LayerCost(NamedTuple):
 
     @property
     def intensity(self) -> float:
-        """Multiply-adds a byte. Few mean that memory, not arithmetic, sets the time."""
+        """Multiply-adds per byte. Few mean that memory, not arithmetic, sets the time."""
         return self.madds / self.bytes
 
 
@@ -81,7 +81,7 @@ def convolution(
         Not used by a pointwise convolution.
     name : str
     batchnorm : bool
-        Whether a batch norm follows, which adds two parameters and two statistics a channel.
+        Whether a batch norm follows, which adds two parameters and two statistics per channel.
 
     Returns
     -------
@@ -117,7 +117,17 @@ def convolution(
         geometry = conv_geometry(H, W, kernel, kernel, stride, padding)
         OH, OW, stride = geometry.OH, geometry.OW, geometry.stride
         weights = each = kernel * kernel * (C if kind == "depthwise" else C * M)
-    return LayerCost(name, kind, (H, W, C), (OH, OW, M), stride, OH * OW * each, weights, M if batchnorm else 0, 0)
+    return LayerCost(
+        name=name,
+        kind=kind,
+        in_shape=(H, W, C),
+        out_shape=(OH, OW, M),
+        stride=stride,
+        madds=OH * OW * each,
+        weights=weights,
+        batchnorm=M if batchnorm else 0,
+        bias=0,
+    )
 
 
 def mobilenet_v2(
@@ -171,5 +181,17 @@ def mobilenet_v2(
     size = layers[-1].out_shape[0]
     layers.append(convolution("pointwise", size, size, blocks[-1].out_channels, head, name="head"))
     fc = head * num_classes
-    layers.append(LayerCost("fc", "linear", (1, 1, head), (1, 1, num_classes), 1, fc, fc, 0, num_classes))
+    layers.append(
+        LayerCost(
+            name="fc",
+            kind="linear",
+            in_shape=(1, 1, head),
+            out_shape=(1, 1, num_classes),
+            stride=1,
+            madds=fc,
+            weights=fc,
+            batchnorm=0,
+            bias=num_classes,
+        )
+    )
     return layers

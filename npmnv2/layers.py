@@ -173,7 +173,7 @@ class BatchNorm(Layer):
     Raises
     ------
     ValueError
-        For an unknown `running_var`; in training, for a single value a channel under "unbiased".
+        For an unknown `running_var`; in training, for a single value per channel under "unbiased".
 
     Examples
     --------

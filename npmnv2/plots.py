@@ -87,7 +87,7 @@ def _curves(figure: Any, history: Sequence[Epoch]) -> None:
 
 
 def _depthwise_filters(figure: Any, model: MobileNetV2) -> None:
-    """A few 3x3 filters of the first, a middle and the last depthwise layer: one filter a channel, no more."""
+    """A few 3x3 filters of the first, a middle and the last depthwise layer: one filter per channel, no more."""
     figure.suptitle("Learned depthwise filters", fontweight="bold")
     named = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, DepthwiseConv2d)]
     chosen = [named[0], named[len(named) // 2], named[-1]]

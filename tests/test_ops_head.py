@@ -1,6 +1,7 @@
 """What stands behind the last convolution: pooling, dropout, the linear layer, the loss."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +11,20 @@ from npmnv2 import gradcheck, ops
 RNG = np.random.default_rng(0)
 
 # -- pooling
+
+
+def test_pools_and_padding_do_not_keep_the_image_in_memory():
+    for forward in (
+        ops.global_avg_pool_forward,
+        lambda x: ops.avg_pool2d_forward(x, 2),
+        lambda x: ops.pad_forward(x, 1),
+    ):
+        x = np.ones((2, 4, 4, 3))
+        gone = weakref.ref(x)
+        out, cache = forward(x)
+        del x
+        assert gone() is None  # not even a view of it, in the cache or elsewhere
+        assert cache.like.size == 0 and cache.like.dtype == out.dtype
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 3), (1, 7, 2, 2), (2, 1, 1, 4)])

@@ -20,7 +20,7 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
 
     Notes
     -----
-    Reads x twice, writes out once: 12 bytes a value in float32. Statistics are taken a piece of rows at a time, each
+    Reads x twice, writes out once: 12 bytes per value in float32. Statistics are taken a piece of rows at a time, each
     about its own mean while it is in cache, and merged in float64 in a fixed order [1]_.
 
     References
@@ -42,7 +42,7 @@ def batchnorm_relu6_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e
 
     Notes
     -----
-    The same 12 bytes a value as `batchnorm_forward`: the clipping is free. Two separate passes would move 20.
+    The same 12 bytes per value as `batchnorm_forward`: the clipping is free. Two separate passes would move 20.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
 
     Notes
     -----
-    Reads x and dout twice (two sums, then dx), writes dx once: 20 bytes a value in float32. `xhat` is worked out again
+    Reads x and dout twice (two sums, then dx), writes dx once: 20 bytes per value in float32. `xhat` is worked out
     from x each time, two operations instead of a third array.
 
     Examples
@@ -77,7 +77,7 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
 
     Notes
     -----
-    The same 20 bytes a value as `batchnorm_backward`: the mask is worked out again from x, never stored.
+    The same 20 bytes per value as `batchnorm_backward`: the mask is worked out again from x, never stored.
 
     Examples
     --------

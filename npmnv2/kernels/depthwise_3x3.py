@@ -2,8 +2,22 @@
 
 Read `depthwise_loops.py` first; these compute the same sums. A tap of one pixel costs two loads (x and w) for one
 multiply-add, and a core loads only as fast as it multiplies, so the plain loops wait for loads, and for `out`, which
-they load and store once a tap. Here neighbouring pixels are computed at once, because their windows overlap and share
-w: at stride 1 a block of two rows by four columns takes 24 + 9 loads and 8 stores for 72 multiply-adds.
+they load and store once per tap. Here neighbouring pixels are computed at once, because their windows overlap and share
+w: at stride 1 a block of two rows by four columns takes 24 + 9 loads and 8 stores for 72 multiply-adds::
+
+    x: four rows by six columns                           out: two rows by four columns
+
+    y       . . . . . .    kernel row 0 of s
+    y + 1   . . . . . .    kernel row 1 of s, 0 of t      oy       s0 s1 s2 s3
+    y + 2   . . . . . .    kernel row 2 of s, 1 of t      oy + 1   t0 t1 t2 t3
+    y + 3   . . . . . .    kernel row         2 of t
+
+`a` holds the six pixels of one row of x, `s` and `t` the running sums of the two rows of out; `w12` is w[1, 2, c].
+
+Where blocks may stand follows from ``y = stride * oy + i - top`` in `depthwise_loops.py`. The whole window lies in the
+image if its first row does, ``stride * oy - top >= 0``, and its last, ``stride * oy + 2 - top <= H - 1``. At stride 1
+that is ``top <= oy < H - 2 + top``: the rows from `up` to `down`. Columns likewise, from `lo` to `hi`. At stride 2
+there is a division by 2, rounded up for the first and down for the last.
 
 Three habits keep the compiler's vector loop clean:
 
@@ -13,7 +27,7 @@ Three habits keep the compiler's vector loop clean:
   between the streams of one array (k columns apart, k rows apart) are plain sums, and LLVM's tests that the streams do
   not overlap leave the loop over blocks (9 % at 112x112x96 stride 2).
 * No views: ``r = x[n, y]`` followed by ``r[xx, c]`` would be nicer to read, but Numba then no longer promises LLVM that
-  the arrays are distinct: 250 cycles of tests a channel loop, three times the work itself at C = 32.
+  the arrays are distinct: 250 cycles of tests per channel loop, three times the work itself at C = 32.
 
 `contract` (fused multiply-add: one rounding, one instruction) is on: half the arithmetic, measured 0 to 10 %. The bits
 do not depend on the thread count, since which pixels form a block depends on the shape alone.

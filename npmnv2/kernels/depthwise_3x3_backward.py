@@ -7,6 +7,33 @@ in blocks like the forward's, one for dw, four pixels at a time) on the shapes o
 times as fast at stride 1, 1.1 to 1.2 at stride 2. `& NATURAL` is what keeps nine running sums in one array cheap:
 with it, LLVM's tests for overlap leave the loop over blocks (28x28x192: 64 us; nine arrays instead: 75).
 
+Pixel row y lies in the windows ``oy = y + top - i``, so at stride 1 a block of pixel rows y and y + 1 needs four rows
+of dout, from ``oy = y + top - 2`` on. All nine windows exist if ``0 <= y + top - 2`` and ``y + top <= OH - 1``: the
+rows from `up` to `down`; columns likewise, from `lo` to `hi`::
+
+    dout: four rows by six columns                             x, dx: two rows by four columns
+
+    oy       . . . . . .    kernel row 2 of s
+    oy + 1   . . . . . .    kernel row 1 of s, 2 of t          y       b0 b1 b2 b3   sums s0 s1 s2 s3
+    oy + 2   . . . . . .    kernel row 0 of s, 1 of t          y + 1   e0 e1 e2 e3   sums t0 t1 t2 t3
+    oy + 3   . . . . . .    kernel row         0 of t
+
+`a` holds one row of dout, `b` and `e` the pixels of the two rows of x, `s` and `t` the sums for dx, and `g0`, `g1`,
+`g2` the sums for rows 0, 1 and 2 of dw. From top to bottom the kernel rows come backwards, and so do the columns (taps
+2, 1, 0 from left to right): the flipped kernel of docs/derivations.md, "Going the other way".
+
+At stride 2, ``y + top = 2 * oy + i``. If y + top is even, i is 0 or 2, and row y lies in two windows; the row after it
+only has i = 1, and lies in one. So two rows by six columns of pixels meet two rows by four columns of dout, always in
+the same pattern, if the block begins where y + top and xx + left are even. Along a row, the taps that meet::
+
+    pixel                  xx   xx + 1   xx + 2   xx + 3   xx + 4   xx + 5
+    window ox              2
+    window ox + 1          0    1        2
+    window ox + 2                        0        1        2
+    window ox + 3                                          0        1
+
+with ``ox = (xx + left) / 2 - 1``. The next block begins six pixels on, which is three windows on.
+
 The first three helpers are copies: Numba's on-disk cache of a kernel does not notice a change in another file.
 """
 
@@ -110,7 +137,7 @@ def _column_stride1(dout, x, w, j, n, oy, ox, y, xx, task, dx, partial):
 
 @compile_inline
 def _pixel(dout, x, w, stride, top, left, n, y, xx, task, dx, partial):
-    """dx and dw of one pixel, a tap at a time: for what no block covers."""
+    """dx and dw of one pixel, a tap at a time, as in `depthwise_loops`: for what no block covers."""
     for i in range(3):
         s_oy = y + top - i  # stride * oy, if tap i of a window lies on this row
         if s_oy >= 0 and s_oy % stride == 0 and s_oy // stride < dout.shape[1]:
@@ -203,6 +230,7 @@ def _two_rows_stride2(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
     """dx and dw of a block, pixels y, y + 1 by xx ... xx + 5 where y + top and xx + left are even.
 
     Kernel rows 0 and 2 reach pixel row y, row 1 reaches y + 1, and columns likewise, so the pattern is always the same.
+    `a` and `b` are the two rows of dout, `p` and `q` the two rows of x.
     """
     for c in range(x.shape[3]):
         a0, a1, a2, a3 = _next_four(dout, n, oy, ox, c)
@@ -239,8 +267,8 @@ def _backward_3x3_stride2(dout, x, w, top, left, tasks, dx, dw):
     """
     N, H, W, C = x.shape
     _, OH, OW, _ = dout.shape
-    lo = min(W, 2 - left if left < 2 else left % 2)  # the first even xx + left with a window on its left
-    blocks = max(0, min((W - lo) // 6, (OW - (lo + left) // 2) // 3))
+    lo = min(W, 2 - left if left < 2 else left % 2)  # the first xx with xx + left even, (xx + left) / 2 - 1 >= 0
+    blocks = max(0, min((W - lo) // 6, (OW - (lo + left) // 2) // 3))  # of six pixels; their last window is ox + 3 < OW
     up = min(H, 2 - top if top < 2 else top % 2)
     pairs = max(0, min((H - up) // 2, OH - (up + top) // 2)) if blocks > 0 else 0
     down = up + 2 * pairs

@@ -71,7 +71,7 @@ def conv2d_forward(
 
     Notes
     -----
-    N*OH*OW * KH*KW * C*M multiply-adds. The tap loop reads x and writes out once a tap; `conv2d_im2col_forward`
+    N*OH*OW * KH*KW * C*M multiply-adds. The tap loop reads x and writes out once per tap; `conv2d_im2col_forward`
     is the fast twin.
 
     References

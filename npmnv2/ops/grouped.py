@@ -39,7 +39,7 @@ def grouped_conv2d_forward(
     w : ndarray of shape (KH, KW, C / groups, M)
         Filter m belongs to group ``floor(m / (M / groups))``, so it has only that group's C / groups input channels.
     groups : int
-        Divides both C and M. 1 is the standard convolution; C the depthwise one (with M / C filters a channel).
+        Divides both C and M. 1 is the standard convolution; C the depthwise one (with M / C filters per channel).
     stride, padding, dilation
         As in `conv2d_forward`.
 

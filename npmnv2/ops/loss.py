@@ -14,7 +14,8 @@ def softmax(logits: Array) -> Array:
 
         p[n, k] = exp(z[n, k]) / sum_j exp(z[n, j])
 
-    The largest logit of the row is subtracted first: it changes nothing, and no exponential can overflow.
+    k is one class, j runs over all of them. The largest logit of the row is subtracted first: it changes nothing, and
+    no exponential can overflow.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from npmnv2 import cost, gradcheck, kernels, layers, ops, optim
     from npmnv2.backends import backend, current_backend, set_backend
-    from npmnv2.models import mobilenet_v2
+    from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
     from npmnv2.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -23,6 +23,8 @@ __all__ = [
     "gradcheck",
     "kernels",
     "layers",
+    "mobilenet_v1",
+    "mobilenet_v1_conv",
     "mobilenet_v2",
     "ops",
     "optim",
@@ -35,6 +37,8 @@ _HOME = {
     "current_backend": "npmnv2.backends",
     "set_backend": "npmnv2.backends",
     "get_num_threads": "npmnv2.threads",
+    "mobilenet_v1": "npmnv2.models",
+    "mobilenet_v1_conv": "npmnv2.models",
     "mobilenet_v2": "npmnv2.models",
     "set_num_threads": "npmnv2.threads",
 }

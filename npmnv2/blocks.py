@@ -1,4 +1,4 @@
-"""Blocks: convolution + batch norm + ReLU6, and the inverted residual with its linear bottleneck.
+"""Blocks: convolution + batch norm + ReLU6, V1's separable pair, V2's inverted residual with its linear bottleneck.
 
 Batch norm's settings (`eps`, `momentum`, `running_var`, see `layers.BatchNorm`) are passed through as `**bn`.
 """
@@ -65,6 +65,67 @@ class ConvBNReLU6(ConvBN):
     """
 
     _norm = BatchNormReLU6
+
+
+class SeparableConv(Layer):
+    """The block of MobileNetV1: what a standard convolution does at once, in two steps.
+
+    ::
+
+        dw   3x3 depthwise    batch norm, ReLU6      (space alone; carries the stride)
+        pw   1x1, C -> M      batch norm, ReLU6      (channels alone)
+
+    The paper's figure 3 says ReLU. The authors' code, which trained the published checkpoints, says ReLU6, and so does
+    this block.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    stride : int
+    rng : numpy.random.Generator
+    padding : int or "same"
+        Of the depthwise convolution: 1 as PyTorch, "same" as TensorFlow.
+    dtype : float32 or float64
+    **bn
+        `eps`, `momentum`, `running_var` of `layers.BatchNorm`.
+
+    References
+    ----------
+    .. [1] Howard et al., "MobileNets", arXiv:1704.04861, section 3.1 and figure 3.
+    .. [2] tensorflow/models, research/slim/nets/mobilenet_v1.py, `mobilenet_v1_arg_scope(activation_fn=tf.nn.relu6)`.
+
+    Examples
+    --------
+    >>> block = SeparableConv(8, 16, stride=2, rng=np.random.default_rng(0))
+    >>> list(block.children()), block(np.ones((2, 5, 7, 8), np.float32)).shape
+    (['dw', 'pw'], (2, 3, 4, 16))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        rng: np.random.Generator,
+        padding: Padding = 1,
+        dtype: Any = np.float32,
+        **bn: Any,
+    ) -> None:
+        super().__init__()
+        dw = DepthwiseConv2d(in_channels, 3, stride=stride, padding=padding, rng=rng, dtype=dtype)
+        self.dw = ConvBNReLU6(dw, in_channels, dtype=dtype, **bn)
+        pw = PointwiseConv2d(in_channels, out_channels, rng=rng, dtype=dtype)
+        self.pw = ConvBNReLU6(pw, out_channels, dtype=dtype, **bn)
+
+    def forward(self, x: Array) -> Array:
+        """Filter each channel, then mix the channels."""
+        return self.pw(self.dw(x))
+
+    def backward(self, dout: Array) -> Array:
+        """The same, backwards."""
+        # forward was: pw(dw(x))
+        return self.dw.backward(self.pw.backward(dout))
 
 
 class InvertedResidual(Layer):

@@ -16,7 +16,7 @@ from npmnv2 import gradcheck, kernels, ops
 from npmnv2.layers import BatchNormReLU6, Layer, Parameter
 from npmnv2.shapes import Padding
 
-DATA = pathlib.Path(__file__).parent / "data"
+TABLES = pathlib.Path(__file__).parent.parent / "docs" / "tables"
 
 
 class Conv(NamedTuple):
@@ -118,8 +118,8 @@ def implementations(name: str) -> list[Any]:
 
 
 def table(name: str) -> list[dict[str, str]]:
-    """The rows of a published table in tests/data; its first line names the source."""
-    with open(DATA / name, newline="") as file:
+    """The rows of a published table in docs/tables; its first line names the source."""
+    with open(TABLES / name, newline="") as file:
         source = next(file)
         assert source.startswith("# "), f"{name} must name its source in the first line"
         return list(csv.DictReader(file))

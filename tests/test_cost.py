@@ -196,7 +196,7 @@ def test_any_resolution(resolution, width):
 @pytest.mark.parametrize(
     "call, match",
     [
-        (lambda: cost.convolution("dense", 5, 5, 2, 2), 'kind must be "standard", "depthwise" or "pointwise"; was'),
+        (lambda: cost.convolution("dense", 5, 5, 2, 2), 'kind must be "standard", "grouped", "depthwise" or "pointwise"; was'),
         (lambda: cost.convolution("depthwise", 5, 5, 2, 4), "M must be C, 2, for a depthwise convolution; was 4"),
         (lambda: cost.convolution("standard", 5, 5, 2, 4, 7, padding=0), "kernel must fit the padded image"),
         (lambda: cost.convolution("standard", 5, 5, 2, 4, padding=-1), "padding must not be negative"),

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.blocks import ConvBNReLU6, InvertedResidual
-from npmnv2.layers import Conv2d, Dropout, GlobalAvgPool, Layer, Linear, PointwiseConv2d, Sequential
-from npmnv2.shapes import Padding, is_int, make_divisible
-from npmnv2.threads import one_pool
-from npmnv2.validate import Array, check_int, check_number
+from npmnv2.layer import Layer
+from npmnv2.layers import Conv2d, PointwiseConv2d
+from npmnv2.models.network import Network, check_arguments, choose_strides, classifier
+from npmnv2.shapes import Padding, make_divisible
+from npmnv2.validate import check_number
 
 
 class Row(NamedTuple):
@@ -97,7 +98,7 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> 
     return stem, blocks, make_divisible(max(width_mult, 1.0) * HEAD)
 
 
-class MobileNetV2(Sequential):
+class MobileNetV2(Network):
     """The network as a sequence of named layers; made by `mobilenet_v2`, which says what the arguments mean.
 
     The layers are called as the paper's table counts them: ``stem``, ``b0.0`` to ``b6.0`` (row, repeat) with
@@ -108,59 +109,6 @@ class MobileNetV2(Sequential):
     config : dict
         The arguments it was built with.
     """
-
-    def __init__(self, layers: dict[str, Layer], config: dict[str, Any]) -> None:
-        super().__init__(layers)
-        self.config = config
-
-    def forward(self, x: Array) -> Array:
-        """Classify images.
-
-        Parameters
-        ----------
-        x : ndarray of shape (N, H, W, in_channels)
-            In the model's dtype, about zero mean and unit scale; any H and W.
-
-        Returns
-        -------
-        logits : ndarray of shape (N, num_classes)
-
-        Raises
-        ------
-        ValueError, TypeError
-            If `x` has another rank, number of channels or dtype.
-        """
-        channels, dtype = self.config["in_channels"], np.dtype(self.config["dtype"])
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"x must be a NumPy array; was {type(x).__name__}")
-        if x.ndim != 4 or x.shape[3] != channels:
-            raise ValueError(f"x must have shape (N, H, W, {channels}); was {x.shape}")
-        if x.dtype != dtype:
-            raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
-        with one_pool():
-            return super().forward(x)
-
-    def backward(self, dout: Array) -> Array:
-        """Push the gradient of the logits back through every layer.
-
-        Parameters
-        ----------
-        dout : ndarray of shape (N, num_classes)
-
-        Returns
-        -------
-        dx : ndarray, the shape of x
-            ``p.grad`` of every parameter is set besides.
-
-        Raises
-        ------
-        RuntimeError
-            Without a forward before it.
-        ValueError, TypeError
-            If `dout` has not the shape and dtype of the logits.
-        """
-        with one_pool():
-            return super().backward(dout)
 
 
 def mobilenet_v2(
@@ -226,12 +174,7 @@ def mobilenet_v2(
     (3504872, 3538984)
     """
     config = dict(locals(), dtype=np.dtype(dtype).name)  # the arguments, as given
-    for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if not is_int(value) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1; was {value!r}")
-    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype must be float32 or float64; was {np.dtype(dtype)}")
-    check_int(seed, "seed", 0)
+    check_arguments(num_classes, in_channels, dtype, seed)
     bn = {"eps": eps, "momentum": momentum, "running_var": running_var}
     rng = np.random.default_rng(seed)
     stem, blocks, head = plan(width_mult, strides)
@@ -245,9 +188,7 @@ def mobilenet_v2(
         )
     last = PointwiseConv2d(blocks[-1].out_channels, head, rng=rng, dtype=dtype)
     layers["head"] = ConvBNReLU6(last, head, dtype=dtype, **bn)
-    layers["pool"] = GlobalAvgPool()
-    layers["dropout"] = Dropout(dropout, np.random.default_rng([seed, 1]))
-    layers["fc"] = Linear(head, num_classes, rng=rng, dtype=dtype)
+    layers |= classifier(head, num_classes, dropout, seed, rng, dtype)
     return MobileNetV2(layers, config)
 
 
@@ -259,14 +200,4 @@ def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:
     >>> resolve_strides("digits")
     (1, 1, 1, 2, 1, 1, 2, 1)
     """
-    if isinstance(strides, str):
-        if strides not in STRIDES:
-            raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers; was {strides!r}")
-        return STRIDES[strides]
-    try:
-        values: tuple[Any, ...] = tuple(strides)
-    except TypeError:
-        values = ()
-    if len(values) != 1 + len(ROWS) or not all(is_int(s) and s >= 1 for s in values):
-        raise ValueError(f"strides must be one of {', '.join(STRIDES)} or 8 integers of at least 1; was {strides!r}")
-    return tuple(int(s) for s in values)
+    return choose_strides(strides, STRIDES, 1 + len(ROWS))

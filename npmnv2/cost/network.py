@@ -1,0 +1,231 @@
+"""What a network costs: its layers one by one, read from the table of its architecture, and their sums."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from npmnv2.cost.layer import LayerCost, convolution, linear, separable
+from npmnv2.models.mobilenet_v1 import plan as plan_v1
+from npmnv2.models.mobilenet_v1 import resolve_strides as strides_v1
+from npmnv2.models.mobilenet_v2 import plan as plan_v2
+from npmnv2.models.mobilenet_v2 import resolve_strides as strides_v2
+from npmnv2.shapes import Padding
+from npmnv2.validate import check_int
+
+
+def mobilenet_v2(
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+    *,
+    strides: str | Sequence[int] = "imagenet",
+    in_channels: int = 3,
+    padding: Padding = 1,
+) -> list[LayerCost]:
+    """The cost of every layer of a MobileNetV2 with weights, in order, named as in the model.
+
+    Parameters
+    ----------
+    width_mult, num_classes, strides, in_channels, padding
+        As in `npmnv2.mobilenet_v2`.
+    resolution : int
+        Height and width of the image, in pixels.
+
+    Returns
+    -------
+    list of LayerCost
+
+    Raises
+    ------
+    ValueError
+        For a width, resolution or number of classes that makes no network.
+    TypeError
+        If the width is not a number, or one of the others not an integer.
+
+    Examples
+    --------
+    >>> layers = mobilenet_v2()
+    >>> sum(l.madds for l in layers), sum(l.weights for l in layers), sum(l.parameters for l in layers), len(layers)
+    (300774272, 3469760, 3504872, 53)
+    """
+    stem, blocks, head = plan_v2(width_mult, strides)
+    layers = _stem(stem, resolution, strides_v2(strides)[0], in_channels, padding)
+    for b in blocks:
+        wide = b.t * b.in_channels
+        size = layers[-1].out_shape[0]
+        if b.t != 1:
+            layers.append(convolution("pointwise", size, size, b.in_channels, wide, name=f"{b.name}.expand"))
+        layers.append(convolution("depthwise", size, size, wide, wide, 3, b.stride, padding, name=f"{b.name}.dw"))
+        residual = b.stride == 1 and b.in_channels == b.out_channels
+        shortcut = f"{b.name}.{'dw' if b.t == 1 else 'expand'}" if residual else ""
+        size = layers[-1].out_shape[0]
+        project = convolution(
+            "pointwise", size, size, wide, b.out_channels, name=f"{b.name}.project", relu6=False, shortcut=shortcut
+        )
+        layers.append(project)
+    size = layers[-1].out_shape[0]
+    layers.append(convolution("pointwise", size, size, blocks[-1].out_channels, head, name="head"))
+    return [*layers, linear(head, check_int(num_classes, "num_classes"), name="fc")]
+
+
+def mobilenet_v1(
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+    *,
+    strides: str | Sequence[int] = "imagenet",
+    in_channels: int = 3,
+    padding: Padding = 1,
+) -> list[LayerCost]:
+    """The cost of every layer of a MobileNetV1 with weights, in order, named as in the model.
+
+    Parameters, result and errors are those of `mobilenet_v2`.
+
+    Examples
+    --------
+    >>> total(mobilenet_v1()).madds, total(mobilenet_v1()).weights
+    (568740352, 4209088)
+    """
+    stem, blocks = plan_v1(width_mult, strides)
+    layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, padding)
+    for b in blocks:
+        size = layers[-1].out_shape[0]
+        layers += separable(size, size, b.in_channels, b.out_channels, 3, b.stride, padding, name=b.name)
+    return [*layers, linear(blocks[-1].out_channels, check_int(num_classes, "num_classes"), name="fc")]
+
+
+def mobilenet_v1_conv(
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+    *,
+    strides: str | Sequence[int] = "imagenet",
+    in_channels: int = 3,
+    padding: Padding = 1,
+) -> list[LayerCost]:
+    """The cost of every layer of the convolutional twin of MobileNetV1, in order, named as in the model.
+
+    Parameters, result and errors are those of `mobilenet_v2`.
+
+    Examples
+    --------
+    >>> total(mobilenet_v1_conv()).madds, total(mobilenet_v1_conv()).weights
+    (4867293184, 29281120)
+    """
+    stem, blocks = plan_v1(width_mult, strides)
+    layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, padding)
+    for b in blocks:
+        size, C, M = layers[-1].out_shape[0], b.in_channels, b.out_channels
+        layers.append(convolution("standard", size, size, C, M, 3, b.stride, padding, name=b.name))
+    return [*layers, linear(blocks[-1].out_channels, check_int(num_classes, "num_classes"), name="fc")]
+
+
+def _stem(channels: int, resolution: int, stride: int, in_channels: int, padding: Padding) -> list[LayerCost]:
+    R, C = check_int(resolution, "resolution"), check_int(in_channels, "in_channels")
+    return [convolution("standard", R, R, C, channels, 3, stride, padding, name="stem")]
+
+
+NETWORKS: dict[str, Callable[..., list[LayerCost]]] = {
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v1_conv": mobilenet_v1_conv,
+    "mobilenet_v2": mobilenet_v2,
+}
+
+
+class Total(NamedTuple):
+    """The costs of several layers together, as `LayerCost` names them."""
+
+    madds: int
+    backward_madds: int
+    weights: int
+    parameters: int
+    variables: int
+    weight_bytes: int
+    activation_bytes: int
+    bytes: int
+    backward_bytes: int
+
+    @property
+    def intensity(self) -> float:
+        """Multiply-adds a byte, forward."""
+        return self.madds / self.bytes
+
+    @property
+    def backward_intensity(self) -> float:
+        """Multiply-adds a byte, backward."""
+        return self.backward_madds / self.backward_bytes
+
+
+def total(layers: Iterable[LayerCost]) -> Total:
+    """Add up the costs of layers: of a network, a block, or all layers of a kind.
+
+    Bytes are those of layers run one after the other: what one writes and the next reads is counted twice.
+
+    Parameters
+    ----------
+    layers : iterable of LayerCost
+
+    Returns
+    -------
+    Total
+
+    Examples
+    --------
+    >>> depthwise = total(layer for layer in mobilenet_v2() if layer.kind == "depthwise")
+    >>> depthwise.madds, depthwise.weights, round(depthwise.intensity, 2)
+    (20716416, 64224, 0.85)
+    """
+    layers = list(layers)
+    return Total(*(sum(getattr(layer, what) for layer in layers) for what in Total._fields))
+
+
+class Field(NamedTuple):
+    """What one output pixel of a layer sees of the image."""
+
+    name: str
+    size: int  # side of the receptive field, in pixels of the image
+    stride: int  # how far apart, in pixels of the image, the fields of neighbouring outputs are
+    start: tuple[int, int]  # first row and column seen by output (0, 0); negative lies in the padding
+
+
+def receptive_fields(layers: Sequence[LayerCost]) -> list[Field]:
+    """How much of the image each convolution sees, and in which steps.
+
+    ::
+
+        size   = size before   + (K - 1) * stride before
+        stride = stride before * stride of the layer
+        start  = start before  - padding * stride before
+
+    A shortcut sees less than the branch it goes round, so it changes nothing. A linear layer behind a global pool sees
+    all of the image, and is left out.
+
+    Parameters
+    ----------
+    layers : sequence of LayerCost
+        In the order they run.
+
+    Returns
+    -------
+    list of Field
+        One a convolution.
+
+    References
+    ----------
+    .. [1] Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks", Distill, 2019.
+
+    Examples
+    --------
+    >>> receptive_fields(mobilenet_v1())[-1][:3]                   # the authors of [1] find the same 315
+    ('b13.pw', 315, 32)
+    """
+    size, stride, row, column = 1, 1, 0, 0
+    fields = []
+    for layer in layers:
+        if layer.kind == "linear":
+            continue
+        (top, _), (left, _) = layer.pads
+        size += (layer.kernel - 1) * stride
+        row, column = row - top * stride, column - left * stride
+        stride *= layer.stride
+        fields.append(Field(layer.name, size, stride, (row, column)))
+    return fields

@@ -1,0 +1,159 @@
+"""What the networks share: the checks of their arguments and inputs, one pool of threads, the classifier at their end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from npmnv2.layer import Layer
+from npmnv2.layers import Dropout, GlobalAvgPool, Linear, Sequential
+from npmnv2.shapes import is_int
+from npmnv2.threads import one_pool
+from npmnv2.validate import Array, check_int
+
+
+class Network(Sequential):
+    """A classifier of images as a sequence of named layers; made by the builders of `models`, never by hand.
+
+    Parameters
+    ----------
+    layers : dict of str -> Layer
+        In the order they run.
+    config : dict
+        The builder's arguments; `in_channels` and `dtype` are what an input is checked against.
+
+    Attributes
+    ----------
+    config : dict
+        The arguments it was built with.
+    """
+
+    def __init__(self, layers: dict[str, Layer], config: dict[str, Any]) -> None:
+        super().__init__(layers)
+        self.config = config
+
+    def forward(self, x: Array) -> Array:
+        """Classify images.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, H, W, in_channels)
+            In the model's dtype, about zero mean and unit scale; any H and W.
+
+        Returns
+        -------
+        logits : ndarray of shape (N, num_classes)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` has another rank, number of channels or dtype.
+        """
+        channels, dtype = self.config["in_channels"], np.dtype(self.config["dtype"])
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be a NumPy array; was {type(x).__name__}")
+        if x.ndim != 4 or x.shape[3] != channels:
+            raise ValueError(f"x must have shape (N, H, W, {channels}); was {x.shape}")
+        if x.dtype != dtype:
+            raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
+        with one_pool():
+            return super().forward(x)
+
+    def backward(self, dout: Array) -> Array:
+        """Push the gradient of the logits back through every layer.
+
+        Parameters
+        ----------
+        dout : ndarray of shape (N, num_classes)
+
+        Returns
+        -------
+        dx : ndarray, the shape of x
+            ``p.grad`` of every parameter is set besides.
+
+        Raises
+        ------
+        RuntimeError
+            Without a forward before it.
+        ValueError, TypeError
+            If `dout` has not the shape and dtype of the logits.
+        """
+        with one_pool():
+            return super().backward(dout)
+
+
+def check_arguments(num_classes: object, in_channels: object, dtype: Any, seed: object) -> None:
+    """Raise the error that names the argument, if one of these makes no network.
+
+    Examples
+    --------
+    >>> check_arguments(0, 3, np.float32, 0)
+    Traceback (most recent call last):
+        ...
+    ValueError: num_classes must be an integer of at least 1; was 0
+    """
+    for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
+        if not is_int(value) or value < 1:  # type: ignore[operator]
+            raise ValueError(f"{name} must be an integer of at least 1; was {value!r}")
+    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype must be float32 or float64; was {np.dtype(dtype)}")
+    check_int(seed, "seed", 0)
+
+
+def choose_strides(
+    strides: str | Sequence[int], named: Mapping[str, tuple[int, ...]], number: int
+) -> tuple[int, ...]:
+    """The stride of the stem and of every row of a table, from a name or from the caller.
+
+    Parameters
+    ----------
+    strides : str or sequence of int
+        A key of `named`, or the strides themselves.
+    named : mapping of str -> tuple of int
+        The sets of strides that have a name.
+    number : int
+        How many there must be: the stem and the rows.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If it is none of the names, or not `number` integers of at least 1.
+
+    Examples
+    --------
+    >>> choose_strides([2, 1, 2], {"small": (1, 1, 1)}, 3), choose_strides("small", {"small": (1, 1, 1)}, 3)
+    ((2, 1, 2), (1, 1, 1))
+    """
+    must = f"strides must be one of {', '.join(named)} or {number} integers"
+    if isinstance(strides, str):
+        if strides not in named:
+            raise ValueError(f"{must}; was {strides!r}")
+        return named[strides]
+    try:
+        values: tuple[Any, ...] = tuple(strides)
+    except TypeError:
+        values = ()
+    if len(values) != number or not all(is_int(s) and s >= 1 for s in values):
+        raise ValueError(f"{must} of at least 1; was {strides!r}")
+    return tuple(int(s) for s in values)
+
+
+def classifier(
+    channels: int, num_classes: int, dropout: float, seed: int, rng: np.random.Generator, dtype: Any
+) -> dict[str, Layer]:
+    """The end of a network: average over the image, dropout (masks from a stream of their own), linear layer.
+
+    Examples
+    --------
+    >>> list(classifier(4, 2, 0.2, 0, np.random.default_rng(0), np.float32))
+    ['pool', 'dropout', 'fc']
+    """
+    return {
+        "pool": GlobalAvgPool(),
+        "dropout": Dropout(dropout, np.random.default_rng([seed, 1])),
+        "fc": Linear(channels, num_classes, rng=rng, dtype=dtype),
+    }

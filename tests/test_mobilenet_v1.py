@@ -272,7 +272,7 @@ def test_a_state_of_another_network_is_one_clear_error():
         ({"width_mult": "1"}, TypeError, "width_mult must be a number; was '1'"),
         ({"num_classes": 0}, ValueError, "num_classes must be an integer of at least 1; was 0"),
         ({"in_channels": 1.5}, ValueError, "in_channels must be an integer of at least 1; was 1.5"),
-        ({"strides": "mnist"}, ValueError, "strides must be one of imagenet, cifar, digits or 14 integers; was 'mnist'"),
+        ({"strides": "mnist"}, ValueError, "strides must be one of imagenet, cifar, digits or 14 integers; was"),
         ({"strides": (2, 1, 2)}, ValueError, "strides must be one of .* or 14 integers of at least 1; was"),
         ({"dtype": np.int8}, TypeError, "dtype must be float32 or float64; was int8"),
         ({"seed": -1}, ValueError, "seed must be at least 0; was -1"),

@@ -43,9 +43,7 @@ _ALL = (
     Convention("ptflops-aten", "ptflops 0.7, aten: and the classifier's bias", bias=1),
     Convention("torchinfo", "torchinfo 1.8: each parameter of batch norm and bias once", bias=1, batchnorm_parameter=1),
     Convention("fvcore", "fvcore 0.1: two an element of batch norm, one of the pool", batchnorm=2, pool=1),
-    Convention(
-        "ptflops", "ptflops 0.7: as fvcore, and each ReLU6 and bias", batchnorm=2, relu6=1, pool=1, bias=1
-    ),
+    Convention("ptflops", "ptflops 0.7: as fvcore, and each ReLU6 and bias", batchnorm=2, relu6=1, pool=1, bias=1),
     Convention("thop", "thop 0.1: four an element of batch norm, gamma and beta apart", batchnorm=4),
     Convention("flopcounter", "torch's FlopCounterMode: two operations a multiply-add", madd=2),
     Convention("calflops", "calflops 0.3, FLOPs: two a MAdd, the rest as fvcore", madd=2, batchnorm=2, pool=1),

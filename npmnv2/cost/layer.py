@@ -267,7 +267,7 @@ def separable(
 
 
 def separable_gain(M: int, kernel: int = 3) -> float:
-    """How many times the multiply-adds of a separable pair a standard convolution needs, and how many times its weights.
+    """How many times the multiply-adds of a separable pair a standard convolution needs; its weights likewise.
 
     ::
 

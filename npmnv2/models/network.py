@@ -1,4 +1,4 @@
-"""What the networks share: the checks of their arguments and inputs, one pool of threads, the classifier at their end."""
+"""What the networks share: checks of arguments and inputs, one pool of threads, the classifier at the end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -100,9 +100,7 @@ def check_arguments(num_classes: object, in_channels: object, dtype: Any, seed: 
     check_int(seed, "seed", 0)
 
 
-def choose_strides(
-    strides: str | Sequence[int], named: Mapping[str, tuple[int, ...]], number: int
-) -> tuple[int, ...]:
+def choose_strides(strides: str | Sequence[int], named: Mapping[str, tuple[int, ...]], number: int) -> tuple[int, ...]:
     """The stride of the stem and of every row of a table, from a name or from the caller.
 
     Parameters

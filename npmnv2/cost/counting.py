@@ -82,7 +82,8 @@ def quantities(layers: Sequence[LayerCost]) -> Quantities:
     -------
     Quantities
     """
-    return Quantities(*(sum(column) for column in zip(*(q for _, q in _by_layer(layers)), strict=True)))
+    each = [quantity for _, quantity in _by_layer(layers)]
+    return Quantities(*(sum(getattr(quantity, what) for quantity in each) for what in Quantities._fields))
 
 
 def count(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> int:
@@ -185,7 +186,7 @@ def _by_layer(layers: Sequence[LayerCost]) -> list[tuple[str, Quantities]]:
         )
         rows.append((layer.name, quantity))
         before = layer
-    return rows or [("", Quantities(0, 0, 0, 0, 0, 0))]
+    return rows
 
 
 def _weigh(quantity: Quantities, convention: Convention) -> int:

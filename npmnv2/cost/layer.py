@@ -109,6 +109,7 @@ def convolution(
     groups: int = 1,
     name: str = "",
     batchnorm: bool = True,
+    bias: bool = False,
     relu6: bool = True,
     shortcut: str = "",
 ) -> LayerCost:
@@ -138,6 +139,8 @@ def convolution(
     name : str
     batchnorm : bool
         Whether a batch norm follows, which adds two parameters and two statistics a channel.
+    bias : bool
+        Whether there is a bias, one number a channel. In front of a batch norm it would do nothing.
     relu6 : bool
         Whether a ReLU6 follows.
     shortcut : str
@@ -192,7 +195,7 @@ def convolution(
         OH * OW * weights,
         weights,
         M if batchnorm else 0,
-        0,
+        M if bias else 0,
         kernel,
         geometry.pads,
         groups,

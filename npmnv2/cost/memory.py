@@ -181,11 +181,18 @@ def inverted_residual(block: Sequence[LayerCost], splits: int = 1, element_size:
 def peak(steps: Sequence[Step]) -> Step:
     """The step that holds most; the first of several.
 
+    Raises
+    ------
+    ValueError
+        If there is no step.
+
     Examples
     --------
     >>> peak([Step("a", 4, 4, 0, 0), Step("b", 4, 8, 4, 0)]).bytes
     16
     """
+    if not steps:
+        raise ValueError("steps must not be empty")
     return max(steps, key=lambda step: step.bytes)
 
 

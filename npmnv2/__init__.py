@@ -57,6 +57,7 @@ _SUBMODULES = {
     "plots",
     "selfcheck",
     "shapes",
+    "summary",
     "threads",
     "train",
 }

@@ -66,11 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--plot", metavar="FILE", default="npmnv2-tour.png", help="the picture (default: %(default)s)")
     tour.set_defaults(run=_tour)
 
-    summary = commands.add_parser("summary", help="every layer: shape, parameters, multiply-adds (runs no model)")
-    summary.add_argument("--model", choices=["mobilenet_v2"], default="mobilenet_v2")
+    summary = commands.add_parser(
+        "summary", help="every layer: output, parameters, multiply-adds, bytes; runs no model"
+    )
+    models = ["mobilenet_v1", "mobilenet_v1_conv", "mobilenet_v2"]
+    summary.add_argument("--model", choices=models, default="mobilenet_v2", help="default: %(default)s")
     summary.add_argument("--width", type=float, default=1.0, metavar="A", help="width multiplier (default: 1.0)")
     summary.add_argument("--resolution", type=int, default=224, metavar="R", help="image side in pixels (default: 224)")
     summary.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
+    summary.add_argument(
+        "--convention", metavar="NAME", default="paper", help="what counts: paper, fvcore, thop, ... (docs/costs.md)"
+    )
+    summary.add_argument("--plot", metavar="FILE", help="save where the costs sit along the network as a picture")
     summary.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     summary.set_defaults(run=_summary)
 
@@ -106,30 +113,20 @@ def _tour(arguments: argparse.Namespace) -> int:
 
 
 def _summary(arguments: argparse.Namespace) -> int:
-    from npmnv2 import cost
+    from npmnv2 import summary
 
-    layers = cost.mobilenet_v2(arguments.width, arguments.resolution, arguments.classes)
-    total = {
-        "madds": sum(layer.madds for layer in layers),
-        "weights": sum(layer.weights for layer in layers),
-        "parameters": sum(layer.parameters for layer in layers),
-        "variables": sum(layer.variables for layer in layers),
-    }
+    layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes)
+    document = summary.document(layers, arguments.convention)
+    title = f"{arguments.model}, width {arguments.width:g}, {arguments.resolution}x{arguments.resolution} pixels"
+    if arguments.plot:
+        from npmnv2 import plots
+
+        plots.costs(layers, f"{title}, {arguments.classes} classes", arguments.plot)
     if arguments.json:
-        rows = [{**layer._asdict(), "parameters": layer.parameters, "bytes": layer.bytes} for layer in layers]
-        head = {"model": arguments.model, "width": arguments.width, "resolution": arguments.resolution}
-        _print_json({**head, "classes": arguments.classes, "total": total, "layers": rows})
-        return 0
-    print(f"{'layer':<14} {'kind':<10} {'output':>13} {'parameters':>11} {'multiply-adds':>14} {'share':>7}")
-    for layer in layers:
-        shape = "x".join(map(str, layer.out_shape))
-        share = 100 * layer.madds / total["madds"]
-        print(
-            f"{layer.name:<14} {layer.kind:<10} {shape:>13} {layer.parameters:>11,} {layer.madds:>14,} {share:>5.2f} %"
-        )
-    print(f"{'total':<14} {'':<10} {'':>13} {total['parameters']:>11,} {total['madds']:>14,}")
-    print(f"weights {total['weights']:,}; with running statistics {total['variables']:,}")
-    print("multiply-adds of convolutions and the classifier, for one image; parameters with batch norm and bias")
+        given = {name: getattr(arguments, name) for name in ("model", "width", "resolution", "classes")}
+        _print_json({**given, **document})
+    else:
+        print(f"{title}, {arguments.classes} classes", "", *summary.text(layers, arguments.convention), sep="\n")
     return 0
 
 

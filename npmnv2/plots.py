@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npmnv2.cost import LayerCost
 from npmnv2.data import Dataset
 from npmnv2.layers import DepthwiseConv2d
 from npmnv2.models import MobileNetV2
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people who see colours differently can tell apart.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+
+
+# Each kind of layer by a colour and a hatch, so that neither is needed alone.
+KINDS = {
+    "standard": (ORANGE, "//"),
+    "grouped": (PINK, "--"),
+    "depthwise": (GREEN, ".."),
+    "pointwise": (BLUE, ""),
+    "linear": (RED, "xx"),
+}
 
 
 def training(
@@ -124,3 +135,84 @@ def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
     for axes in figure.axes:
         axes.set_xticks([])
         axes.set_yticks([])
+
+
+def costs(layers: Sequence[LayerCost], title: str, path: str | PathLike[str] | None = None) -> "Figure":
+    """Draw where a network's parameters, multiply-adds and bytes sit along its depth.
+
+    Three rows of bars, one bar a layer, first to last from left to right; the colour and the hatch are the kind of
+    layer. Each legend says what share the kind has of the row. The background changes where the image gets smaller.
+
+    Parameters
+    ----------
+    layers : sequence of LayerCost
+        A network, as the functions of `cost` give it.
+    title : str
+    path : path, optional
+        Where to save the picture; the ending decides the format.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    OSError
+        If `path` cannot be written.
+
+    Examples
+    --------
+    >>> from npmnv2.cost import mobilenet_v1
+    >>> [axes.get_ylabel() for axes in costs(mobilenet_v1(), "V1").axes]
+    ['parameters, thousands', 'multiply-adds, millions', 'bytes moved, millions']
+    """
+    from matplotlib.figure import Figure
+
+    figure: Any = Figure(figsize=(11, 8.5), layout="constrained")
+    figure.suptitle(title, fontweight="bold")
+    rows = figure.subplots(3, 1, sharex=True)
+    heights = (
+        ("parameters, thousands", [layer.parameters / 1e3 for layer in layers]),
+        ("multiply-adds, millions", [layer.madds / 1e6 for layer in layers]),
+        ("bytes moved, millions", [layer.bytes / 1e6 for layer in layers]),
+    )
+    for axes, (label, values) in zip(rows, heights, strict=True):
+        _bars(axes, layers, values)
+        axes.set_ylabel(label)
+    _stages(rows, layers)
+    rows[-1].set_xlabel("layer, in the order they run; the bands are the sizes of the output, in pixels")
+    rows[-1].set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=90, fontsize=7)
+    rows[-1].set_xlim(-0.7, len(layers) - 0.3)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def _bars(axes: Any, layers: Sequence[LayerCost], values: Sequence[float]) -> None:
+    """One bar a layer, a legend a kind."""
+    for kind, (color, hatch) in KINDS.items():
+        which = [k for k, layer in enumerate(layers) if layer.kind == kind]
+        if which:
+            share = 100 * sum(values[k] for k in which) / sum(values)
+            label = f"{kind}, {share:.1f} %"
+            axes.bar(which, [values[k] for k in which], color=color, hatch=hatch, edgecolor="white", lw=0, label=label)
+    axes.set_ylim(0, 1.12 * max(values))  # room for the sizes of the image
+    axes.legend(loc="lower right", fontsize=8, ncols=5, frameon=False, bbox_to_anchor=(1, 0.99), borderaxespad=0)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _stages(rows: Sequence[Any], layers: Sequence[LayerCost]) -> None:
+    """A band behind the layers that write images of one size, and the size above it in the first row."""
+    sizes = [layer.out_shape[:2] for layer in layers]
+    starts = [k for k in range(len(sizes)) if k == 0 or sizes[k] != sizes[k - 1]]
+    for number, (first, end) in enumerate(zip(starts, [*starts[1:], len(sizes)], strict=True)):
+        for axes in rows:
+            if number % 2 == 0:
+                axes.axvspan(first - 0.5, end - 0.5, color="0.93", zorder=0, lw=0)
+        H, W = sizes[first]
+        label = f"{H}x{W}"
+        rows[0].annotate(
+            label, ((first + end - 1) / 2, 0.985), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8
+        )

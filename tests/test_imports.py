@@ -27,6 +27,7 @@ FLOORS = [
     "blocks",
     "models",
     "cost",
+    "summary",
     "optim",
     "data",
     "weights",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npmnv2 import plots
+from npmnv2 import cost, plots
 from npmnv2.data import load_digits
 from npmnv2.layers import DepthwiseConv2d
 from npmnv2.models import mobilenet_v2
@@ -149,6 +149,64 @@ def test_other_formats(ending, start, model, digits, tmp_path):
 def test_a_folder_that_is_not_there_is_an_oserror(model, digits, tmp_path):
     with pytest.raises(OSError, match="no_such_folder"):
         plots.training(HISTORY, model, digits, tmp_path / "no_such_folder" / "picture.png")
+
+
+# -- where the costs sit
+
+
+@pytest.mark.parametrize("name, bands", [("mobilenet_v1", 6), ("mobilenet_v1_conv", 6), ("mobilenet_v2", 6)])
+def test_every_layer_is_a_bar_of_its_height(name, bands, tmp_path):
+    layers = cost.NETWORKS[name]()
+    path = tmp_path / "costs.png"
+    figure = plots.costs(layers, "a network", path)
+    assert figure._suptitle.get_text() == "a network"
+    rows = zip(figure.axes, ("parameters", "madds", "bytes"), (1e3, 1e6, 1e6), strict=True)
+    for axes, what, unit in rows:
+        values = [getattr(layer, what) for layer in layers]
+        drawn = {}
+        for bars in axes.containers:
+            kind, _, share = bars.get_label().partition(", ")
+            for bar in bars:
+                k = round(bar.get_x() + bar.get_width() / 2)
+                assert layers[k].kind == kind and k not in drawn
+                drawn[k] = bar.get_height()
+            of_kind = sum(value for value, layer in zip(values, layers, strict=True) if layer.kind == kind)
+            assert share == f"{100 * of_kind / sum(values):.1f} %"
+        assert [drawn[k] for k in range(len(layers))] == pytest.approx([value / unit for value in values])
+        low, high = axes.get_ylim()
+        assert low == 0 and high > max(values) / unit
+        assert axes.get_ylabel().startswith(
+            {"madds": "multiply-adds, millions", "bytes": "bytes moved"}.get(what, what)
+        )
+        looks = [(bars[0].get_facecolor(), bars[0].get_hatch()) for bars in axes.containers]
+        assert len({color for color, _ in looks}) == len({hatch for _, hatch in looks}) == len(looks)
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == [layer.name for layer in layers]
+    sizes = [text.get_text() for text in figure.axes[0].texts]
+    assert sizes == ["112x112", "56x56", "28x28", "14x14", "7x7", "1x1"] and len(sizes) == bands
+    with Image.open(path) as picture:
+        assert picture.size == (1320, 1020)
+
+
+def test_nothing_is_clipped_or_covered():
+    """Every text lies inside the picture, and no legend on a bar."""
+    for name, build in cost.NETWORKS.items():
+        figure = plots.costs(build(0.5, 96), name)
+        figure.draw_without_rendering()
+        page = figure.bbox
+        for axes in figure.axes:
+            texts = [axes.yaxis.label, axes.xaxis.label, *axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels()]
+            for text in [figure._suptitle, *texts, axes.get_legend()]:
+                box = text.get_window_extent()
+                assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+            legend = axes.get_legend().get_window_extent()
+            assert not any(bar.get_window_extent().overlaps(legend) for bars in axes.containers for bar in bars)
+
+
+def test_groups_have_a_look_too():
+    grouped = cost.convolution("grouped", 8, 8, 4, 4, groups=2, name="g")
+    figure = plots.costs([grouped, cost.linear(4, 2, name="fc")], "two layers")
+    assert [bars.get_label().partition(",")[0] for bars in figure.axes[0].containers] == ["grouped", "linear"]
+    assert set(plots.KINDS) == set(cost.KINDS)
 
 
 def test_no_window_and_no_state_of_pyplot():

@@ -1,0 +1,229 @@
+"""A network as a tree of layers with what each of them costs: the text and the document of ``npmnv2 summary``."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from npmnv2.cost import NETWORKS, LayerCost, total
+from npmnv2.cost.counting import Convention, count, count_each, find
+from npmnv2.cost.memory import peak, schedule
+
+
+class Row(NamedTuple):
+    """One line of the tree: a layer, or a block with its layers in `parts`."""
+
+    name: str
+    output: tuple[int, int, int]  # (OH, OW, M)
+    parameters: int
+    operations: int  # as the convention counts them, before it rounds
+    bytes: int
+    parts: tuple["Row", ...] = ()
+
+
+def network(model: str, width: float = 1.0, resolution: int = 224, num_classes: int = 1000) -> list[LayerCost]:
+    """The layers of a network that has an image left to look at everywhere.
+
+    Padding lets a network run on a single pixel. But then its strides skip nothing, and its kernels see padding: its
+    costs would be those of no sensible network.
+
+    Parameters
+    ----------
+    model : str
+        A key of `cost.NETWORKS`.
+    width, resolution, num_classes
+        As in `cost.mobilenet_v2`.
+
+    Returns
+    -------
+    list of LayerCost
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or a layer's stride is larger than the image it gets.
+
+    Examples
+    --------
+    >>> len(network("mobilenet_v1", resolution=17))
+    28
+    >>> network("mobilenet_v1", resolution=16)
+    Traceback (most recent call last):
+        ...
+    ValueError: resolution must be larger: at 16 only 1x1 pixels are left for b12.dw, which has stride 2
+    """
+    if model not in NETWORKS:
+        raise ValueError(f"model must be one of {', '.join(NETWORKS)}; was {model!r}")
+    layers = NETWORKS[model](width, resolution, num_classes)
+    for layer in layers:
+        H, W, _ = layer.in_shape
+        if layer.stride > min(H, W):
+            raise ValueError(
+                f"resolution must be larger: at {resolution} only {H}x{W} pixels are left for {layer.name}, "
+                f"which has stride {layer.stride}"
+            )
+    return layers
+
+
+def tree(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> list[Row]:
+    """The layers and the global pool in the order they run, those of a block together.
+
+    Parameters
+    ----------
+    layers : sequence of LayerCost
+        A block's layers share the part of their name before the last dot.
+    convention : str or Convention
+        How operations are counted.
+
+    Returns
+    -------
+    list of Row
+
+    Raises
+    ------
+    ValueError
+        If there is no convention of that name.
+
+    Examples
+    --------
+    >>> from npmnv2.cost import mobilenet_v2
+    >>> rows = tree(mobilenet_v2())
+    >>> rows[1].name, rows[1].operations, [part.name for part in rows[1].parts]
+    ('b0.0', 10035200, ['b0.0.dw', 'b0.0.project'])
+    """
+    named = {layer.name: layer for layer in layers}
+    rows: list[Row] = []
+    for (name, operations), step in zip(count_each(layers, convention), schedule(layers), strict=True):
+        if name in named:
+            layer = named[name]
+            row = Row(name, layer.out_shape, layer.parameters, operations, layer.bytes)
+        else:  # the pool: what it writes is what the linear layer behind it reads
+            row = Row(name, (1, 1, layers[-1].in_shape[2]), 0, operations, step.input + step.output)
+        block = name.rpartition(".")[0]
+        if not block:
+            rows.append(row)
+        elif rows and rows[-1].name == block:
+            rows[-1] = _block(block, (*rows[-1].parts, row))
+        else:
+            rows.append(_block(block, (row,)))
+    return rows
+
+
+def _block(name: str, parts: tuple[Row, ...]) -> Row:
+    parameters, operations, moved = (
+        sum(getattr(part, what) for part in parts) for what in ("parameters", "operations", "bytes")
+    )
+    return Row(name, parts[-1].output, parameters, operations, moved, parts)
+
+
+def text(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> list[str]:
+    """The tree and its totals, at 80 columns for every published width and resolution.
+
+    Parameters
+    ----------
+    layers, convention
+        As in `tree`.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If there is no convention of that name.
+
+    Examples
+    --------
+    >>> from npmnv2.cost import mobilenet_v1
+    >>> for line in text(mobilenet_v1())[:5]:
+    ...     print(line)
+    layer      output  parameters  multiply-adds       bytes   share
+    stem   112x112x32         928     10,838,016   2,211,200  1.91 %
+    b1     112x112x64       2,528     29,302,784   8,037,504  5.15 %
+      dw   112x112x32         352      3,612,672   3,212,416  0.64 %
+      pw   112x112x64       2,176     25,690,112   4,825,088  4.52 %
+    """
+    convention = find(convention)
+    rows = tree(layers, convention)
+    whole = _block("total", tuple(rows))
+    madds_alone = convention._replace(unit=1, rounded=False) == Convention(convention.name, convention.why)
+    cells = [["layer", "output", "parameters", "multiply-adds" if madds_alone else "operations", "bytes", "share"]]
+    for row in _flat(rows):
+        child = row.name.rpartition(".")[0] in {block.name for block in rows if block.parts}
+        label = f"  {row.name.rpartition('.')[2]}" if child else row.name
+        share = f"{100 * row.operations / whole.operations:.2f} %"
+        cells.append([label, "x".join(map(str, row.output)), *_thousands(row), share])
+    cells.append(["total", "", *_thousands(whole), ""])
+    widths = [max(len(line[k]) for line in cells) for k in range(6)]
+    lines = [
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(line[1:], widths[1:], strict=True))])
+        for line in cells
+    ]
+    sums, most = total(layers), peak(schedule(layers))
+    return [line.rstrip() for line in lines] + [
+        "",
+        f"parameters: {sums.weights:,} of them weights; {sums.variables:,} with running statistics",
+        f"{convention.name}: {count(layers, convention):,}",
+        f"  {convention.why}",
+        f"activations: at most {most.bytes:,} bytes at once, in {most.name}",
+        "bytes: float32, each layer's input, weights and output once; for one image",
+    ]
+
+
+def _flat(rows: Iterable[Row]) -> list[Row]:
+    """Every block, followed by its layers."""
+    return [line for row in rows for line in (row, *row.parts)]
+
+
+def _thousands(row: Row) -> list[str]:
+    return [f"{number:,}" for number in (row.parameters, row.operations, row.bytes)]
+
+
+def document(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> dict[str, Any]:
+    """The same for a program: the convention, totals, the largest moment, and every layer with all its figures.
+
+    Parameters
+    ----------
+    layers, convention
+        As in `tree`.
+
+    Returns
+    -------
+    dict
+        Of what JSON knows. A layer's share is that of the operations, from 0 to 1. Blocks are left out: they are the
+        part of a name before its last dot.
+
+    Raises
+    ------
+    ValueError
+        If there is no convention of that name.
+
+    Examples
+    --------
+    >>> from npmnv2.cost import mobilenet_v1
+    >>> d = document(mobilenet_v1(), "thop")
+    >>> d["convention"]["counted"], d["total"]["madds"], d["layers"][1]["name"], round(d["layers"][1]["share"], 4)
+    (588911104, 568740352, 'b1.dw', 0.0089)
+    """
+    convention = find(convention)
+    leaves = [leaf for row in tree(layers, convention) for leaf in (row.parts or (row,))]
+    operations = sum(leaf.operations for leaf in leaves)
+    named = {layer.name: layer for layer in layers}
+    sums = total(layers)
+    most = peak(schedule(layers))
+    rows = []
+    for leaf in leaves:
+        row: dict[str, Any] = {"name": leaf.name, "kind": "pool", "out_shape": leaf.output}
+        if leaf.name in named:
+            layer = named[leaf.name]
+            row = {**layer._asdict(), "parameters": layer.parameters, "backward_madds": layer.backward_madds}
+        rows.append({**row, "bytes": leaf.bytes, "operations": leaf.operations, "share": leaf.operations / operations})
+    return {
+        "convention": {"name": convention.name, "why": convention.why, "counted": count(layers, convention)},
+        "total": {
+            **{what: getattr(sums, what) for what in ("madds", "weights", "parameters", "variables")},
+            "bytes": sum(leaf.bytes for leaf in leaves),
+            "operations": operations,
+        },
+        "peak": {"name": most.name, "bytes": most.bytes},
+        "layers": rows,
+    }

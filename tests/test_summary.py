@@ -1,0 +1,221 @@
+"""The summary: the tree is the table of costs, its sums add up, bytes never change, it is quick and fits 80 columns."""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import pytest
+from cases import table
+from PIL import Image
+
+import npmnv2
+from npmnv2 import cost, summary
+from npmnv2.__main__ import _parser, main
+from npmnv2.cost import counting, memory
+
+ROOT = pathlib.Path(npmnv2.__file__).parent.parent
+NETWORKS = pytest.mark.parametrize("model", cost.NETWORKS)
+PUBLISHED = [(row["width"], row["res"]) for row in table("v2_22_checkpoints.csv")]
+
+
+def _number(text):
+    return int(text.replace(",", ""))
+
+
+def _process(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, cwd=ROOT, check=True, env={**os.environ, **environment}
+    )
+    assert done.stderr == b""
+    return done.stdout
+
+
+# -- the text
+
+
+@NETWORKS
+@pytest.mark.parametrize("width, resolution, classes", [("1.0", 224, 1000), ("0.35", 97, 10), ("1.4", 33, 1001)])
+@pytest.mark.parametrize("convention", ["paper", "fvcore", "readme"])
+def test_the_tree_is_the_table_of_costs(model, width, resolution, classes, convention, capsys):
+    options = ["--model", model, "--width", width, "--resolution", str(resolution), "--classes", str(classes)]
+    assert main(["summary", *options, "--convention", convention]) == 0
+    out, err = capsys.readouterr()
+    layers = cost.NETWORKS[model](float(width), resolution, classes)
+    counted = dict(counting.count_each(layers, convention))
+    title, _, head, *lines = out.splitlines()
+    total, _, weights, figure, why, activations, note = lines[-7:]
+    assert title == f"{model}, width {float(width):g}, {resolution}x{resolution} pixels, {classes} classes"
+    operations = "operations" if convention == "fvcore" else "multiply-adds"
+    assert head.split() == ["layer", "output", "parameters", operations, "bytes", "share"]
+
+    leaves, blocks, block = {}, {}, ""
+    for line in lines[:-7]:
+        name, shape, *numbers, share, percent = line.split()
+        assert percent == "%"
+        values = (shape, *map(_number, numbers), float(share))
+        if line.startswith("  "):
+            leaves[f"{block}.{name}"] = values
+            blocks.setdefault(block, []).append(values)
+        else:
+            block = name
+            leaves[name] = values
+    assert list(leaves) == [
+        line for layer in layers for line in _lines_of(layer, layers)
+    ]  # blocks before their layers, the pool before the classifier
+    for layer in layers:
+        size = "x".join(map(str, layer.out_shape))
+        share = 100 * counted[layer.name] / sum(counted.values())
+        assert leaves[layer.name][:4] == (size, layer.parameters, counted[layer.name], layer.bytes)
+        assert leaves[layer.name][4] == pytest.approx(share, abs=0.0051)
+    for name, parts in blocks.items():  # a block is the sum of its layers
+        assert leaves[name][0] == parts[-1][0]
+        assert leaves[name][1:4] == tuple(map(sum, list(zip(*parts, strict=True))[1:4]))
+
+    sums = cost.total(layers)
+    pool = 4 * (layers[-2].outputs + layers[-1].inputs)
+    assert total.split() == ["total", f"{sums.parameters:,}", f"{sum(counted.values()):,}", f"{sums.bytes + pool:,}"]
+    assert weights == f"parameters: {sums.weights:,} of them weights; {sums.variables:,} with running statistics"
+    assert figure == f"{convention}: {counting.count(layers, convention):,}"
+    assert why.strip() == counting.find(convention).why
+    most = memory.peak(memory.schedule(layers))
+    assert activations == f"activations: at most {most.bytes:,} bytes at once, in {most.name}"
+    assert note.startswith("bytes: float32") and err == ""
+
+
+def _lines_of(layer, layers):
+    block = layer.name.rpartition(".")[0]
+    if layer.kind == "linear":
+        return ["pool", layer.name]
+    first = next(other.name for other in layers if other.name.rpartition(".")[0] == block)
+    return [block, layer.name] if block and layer.name == first else [layer.name]
+
+
+@NETWORKS
+def test_80_columns_at_every_published_size(model, capsys):
+    for width, resolution in PUBLISHED:
+        for convention in ("paper", "calflops"):
+            options = ["--width", width, "--resolution", resolution, "--convention", convention]
+            assert main(["summary", "--model", model, *options]) == 0
+            assert all(len(line) <= 80 and line == line.rstrip() for line in capsys.readouterr().out.splitlines())
+
+
+def test_every_convention_is_a_total(capsys):
+    for name in counting.CONVENTIONS:
+        assert main(["summary", "--convention", name]) == 0
+        assert f"\n{name}: {counting.count(cost.mobilenet_v2(), name):,}\n" in capsys.readouterr().out
+
+
+# -- JSON
+
+
+def _document(capsys, *options):
+    assert main(["summary", "--json", *options]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "NaN" not in out and "Infinity" not in out
+    return json.loads(out)
+
+
+def test_json_is_the_published_table(capsys):
+    document = _document(capsys)
+    given = {"model": "mobilenet_v2", "width": 1.0, "resolution": 224, "classes": 1000}
+    assert {key: document[key] for key in given} == given
+    layers = [layer for layer in document["layers"] if layer["kind"] != "pool"]
+    for layer, row in zip(layers, table("v2_layers_1.0_224.csv"), strict=True):
+        hin, hout, cin, cout = (int(row[key]) for key in ("hin", "hout", "cin", "cout"))
+        assert layer["name"] == row["layer"]
+        assert layer["in_shape"] == [hin, hin, cin] and layer["out_shape"] == [hout, hout, cout]
+        assert (layer["madds"], layer["weights"]) == (int(row["macs"]), int(row["weights"]))
+        assert (layer["stride"], layer["batchnorm"]) == (int(row["stride"]), int(row["bn_channels"]))
+    assert document["convention"]["counted"] == document["total"]["madds"] == document["total"]["operations"]
+    assert document["peak"] == {"name": "b1.0.dw", "bytes": 6_021_120}
+
+
+@NETWORKS
+@pytest.mark.parametrize("convention", ["paper", "ptflops", "readme"])
+def test_json_adds_up(model, convention, capsys):
+    document = _document(capsys, "--model", model, "--convention", convention, "--width", "0.5")
+    layers, total = document["layers"], document["total"]
+    for what in ("bytes", "operations"):
+        assert total[what] == sum(layer[what] for layer in layers)
+    for what in ("madds", "weights", "parameters"):
+        assert total[what] == sum(layer.get(what, 0) for layer in layers)
+    assert sum(layer["share"] for layer in layers) == pytest.approx(1, abs=1e-12)
+    counted = counting.count(cost.NETWORKS[model](0.5), convention)
+    assert document["convention"] == {
+        "name": convention, "why": counting.find(convention).why, "counted": counted
+    }  # fmt: skip
+    (pool,) = [layer for layer in layers if layer["kind"] == "pool"]
+    assert pool["operations"] == (layers[-3]["out_shape"][2] * 49 if convention == "ptflops" else 0)
+
+
+@pytest.mark.parametrize("row", table("v2_22_checkpoints.csv"), ids=lambda row: f"{row['width']}_{row['res']}")
+def test_json_gives_every_published_checkpoint(row, capsys):
+    total = _document(capsys, "--width", row["width"], "--resolution", row["res"])["total"]
+    assert {what: total[what] for what in ("madds", "weights", "parameters", "variables")} == {
+        "madds": int(row["exact_macs_1000"]),
+        "weights": int(row["weights_1000"]),
+        "parameters": int(row["trainable_1000(w+bias+BN gamma/beta)"]),
+        "variables": int(row["all_vars_1000(+BN moving)"]),
+    }
+
+
+# -- the picture, the models, the sizes that fit
+
+
+def test_the_picture_comes_with_the_table(tmp_path, capsys):
+    path = tmp_path / "costs.png"
+    assert main(["summary"]) == 0
+    alone = capsys.readouterr().out
+    assert main(["summary", "--plot", str(path)]) == 0
+    assert capsys.readouterr().out == alone
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+    (tmp_path / "folder.png").mkdir()
+    assert main(["summary", "--plot", str(tmp_path / "folder.png")]) == 1
+    assert "can be written" in capsys.readouterr().err
+
+
+def test_the_models_to_choose_from_are_those_there_are(capsys):
+    summary_parser = _parser()._subparsers._group_actions[0].choices["summary"]
+    (option,) = [action for action in summary_parser._actions if action.dest == "model"]
+    assert set(option.choices) == set(cost.NETWORKS)
+    with pytest.raises(ValueError, match=r"model must be one of mobilenet_v1, .*; was 'mobilenet_v9'"):
+        summary.network("mobilenet_v9")
+
+
+@NETWORKS
+def test_the_smallest_size_that_fits_is_17(model):
+    """At 16 the fifth halving would meet a single pixel."""
+    assert len(summary.network(model, 0.5, 17)) == len(cost.NETWORKS[model]())
+    for resolution in range(1, 17):
+        with pytest.raises(
+            ValueError, match=f"resolution must be larger: at {resolution} only 1x1 pixels are left for"
+        ):
+            summary.network(model, 0.5, resolution)
+
+
+# -- as a process
+
+
+def test_the_bytes_are_always_the_same():
+    for options in ([], ["--json"], ["--model", "mobilenet_v1", "--convention", "thop"]):
+        first = _process("-m", "npmnv2", "summary", *options, PYTHONHASHSEED="1", COLUMNS="40", LC_ALL="C")
+        second = _process("-m", "npmnv2", "summary", *options, PYTHONHASHSEED="2", COLUMNS="200", LC_ALL="C.UTF-8")
+        assert first == second and first.endswith(b"\n") and b"\r" not in first
+
+
+def test_it_takes_less_than_0_3_seconds_and_loads_neither_numba_nor_matplotlib():
+    """Of processor time, from the interpreter's start: on a busy machine wall time would measure the others."""
+    code = """
+import sys, time
+from npmnv2.__main__ import main
+main(["summary", "--width", "1.4"])
+print({"numba", "matplotlib"} & {*sys.modules})
+print(time.process_time())
+"""
+    ends = [_process("-c", code).decode().splitlines()[-2:] for _ in range(5)]
+    assert {loaded for loaded, _ in ends} == {"set()"}
+    assert statistics.median(float(seconds) for _, seconds in ends) < 0.3

@@ -252,13 +252,15 @@ def mistakes():
         ["V1, Table 1", "stride 2 in the last depthwise layer", f"stride 1; with 2 it would be {misprint.madds:,}"],
         ["V1, Table 2", "1.19 % in the 3x3 convolution", f"{100 * 10838016 / v1.madds:.2f} %: two digits are swapped"],
         ["V1, Table 4", "4866 M for Conv MobileNet, 569 M for MobileNet", f"4866 leaves the classifier out, 569 does "
-         f"not; with it {millions(twin.madds)} and {millions(v1.madds)}"],
-        ["V1, Table 7", "290 M at 160x160", f"{millions(290675200)}: cut off; the checkpoint's page rounds it to 291"],
-        ["V1, Table 9", "1700 M for SqueezeNet", f"{millions(total(squeezenet(227)).madds, 1)} multiply-adds, about "
+         f"not; with it they are {millions(twin.madds)} M and {millions(v1.madds)} M"],
+        ["V1, Table 7", "290 M at 160x160", f"{millions(total(cost.mobilenet_v1(1.0, 160)).madds)} M: cut off; the "
+         "checkpoints' page rounds to 291"],
+        ["V1, Table 9", "1700 M for SqueezeNet", f"{millions(total(squeezenet(227)).madds, 1)} M multiply-adds, "
          "half as many"],
         ["V1, checkpoints", "317, 233, 162, 104 M at width 0.75", "the stem is left out, there alone"],
-        ["V1, checkpoints", "34 M at 0.25, 192", f"{millions(total(cost.mobilenet_v1(0.25, 192)).madds)}"],
-        ["V1, checkpoints", "150 M at 0.5, 224", f"{millions(total(cost.mobilenet_v1(0.5)).madds)}, 149 in the paper"],
+        ["V1, checkpoints", "34 M at 0.25, 192", f"{millions(total(cost.mobilenet_v1(0.25, 192)).madds)} M"],
+        ["V1, checkpoints", "150 M at 0.5, 224", f"{millions(total(cost.mobilenet_v1(0.5)).madds, 3)} M; 149 in the "
+         "paper"],
         ["V2, section 4", "19 residual bottleneck layers", f"Table 2 adds up to {len(plan()[1])}"],
         ["V2, section 4", "from 7 multiply-adds to 585 M", f"from {millions(smallest)} M to {millions(wide.madds)} M"],
         ["V2, Tables 1 and 2", "an expansion in every block", f"none at t = 1; with one it would be {literal:,}"],

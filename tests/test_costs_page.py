@@ -88,18 +88,24 @@ def parts():
 
 
 def counters():
-    layers, words = cost.mobilenet_v2(), {"madd": "multiply-adds", "relu6": "elements of ReLU6", "pool": "of the pool"}
-    words |= {
-        "bias": "biases",
+    layers = cost.mobilenet_v2()
+    words = {
+        "madd": "multiply-adds",
         "batchnorm": "elements of batch norm",
         "batchnorm_parameter": "parameters of batch norm",
+        "relu6": "elements of ReLU6",
+        "pool": "elements of the pool",
+        "bias": "biases",
     }
+    quantities = counting.quantities(layers)
     rows = [["tool", "prints", "convention", "which is"]]
     for tool, name in TOOLS.items():
-        convention = counting.find(name)
-        factors = [(getattr(convention, what), word) for what, word in words.items() if getattr(convention, what)]
-        order = sorted(factors, key=lambda pair: list(words.values()).index(pair[1]))
-        said = " + ".join(word if factor == 1 else f"{factor} x {word}" for factor, word in order)
+        convention, terms = counting.find(name), []
+        for what, word in words.items():
+            factor, number = getattr(convention, what), getattr(quantities, what)
+            if factor:
+                terms.append(f"{'' if factor == 1 else f'{factor} x '}{number:,} {word}")
+        said = " + ".join(terms)
         if convention.unit > 1:
             said += ", " + ("rounded" if convention.rounded else "cut off") + " to millions"
         rows.append([tool, f"{counting.count(layers, name):,}", f"`{name}`", said])

@@ -18,6 +18,7 @@ The upstream gradient `dout` is random, never ones: through batch norm the true 
 returned zeros would pass.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ def relative_error(a: Array, b: Array) -> float:
         max |a - b| / max(max |a|, max |b|)
 
     Relative to the largest value, not elementwise: an element that is 0 up to rounding has no relative error worth the
-    name. NaN anywhere, or different shapes, give infinity, so that no comparison passes by accident.
+    name. NaN anywhere, or different shapes, give infinity, so that no comparison passes by accident. Taken in float64:
+    in uint8, 0 - 255 would be 1.
 
     Parameters
     ----------
@@ -52,9 +54,10 @@ def relative_error(a: Array, b: Array) -> float:
     >>> round(relative_error(np.array([1.0, 100.0]), np.array([1.0, 101.0])), 4)         # 1 / 101
     0.0099
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = (np.asarray(value) for value in (a, b))
     if a.shape != b.shape:
         return float("inf")
+    a, b = (value.astype(np.promote_types(value.dtype, np.float64)) for value in (a, b))
     if a.size == 0:
         return 0.0
     difference = float(np.abs(a - b).max())
@@ -174,7 +177,8 @@ def adjoint_error(dout: Array, Jv: Array, JT_dout: Sequence[Array], v: Sequence[
         the sums of the absolute values, not by a or b: terms that cancel leave a small a, and rounding is as large as
         the terms are. Times sqrt(n): n roundings go up and down at random and grow to about sqrt(n) of them, while
         the sums grow with n. Without the factor, more terms would make any error look smaller; with it, one tolerance
-        serves every size.
+        serves every size. Infinity if a value is not finite, or a shape not its
+        partner's.
 
     Examples
     --------
@@ -182,6 +186,9 @@ def adjoint_error(dout: Array, Jv: Array, JT_dout: Sequence[Array], v: Sequence[
     >>> adjoint_error(np.ones((1, 1)), x @ w, [np.ones((1, 1)) @ w.T], [x])
     0.0
     """
+    pairs = [(dout, Jv), *zip(JT_dout, v, strict=True)]
+    if any(np.shape(a) != np.shape(b) for a, b in pairs):
+        return float("inf")
     left = float(np.sum(dout * Jv, dtype=np.float64))
     right = sum(float(np.sum(g * d, dtype=np.float64)) for g, d in zip(JT_dout, v, strict=True))
     size = float(np.abs(dout * Jv).sum(dtype=np.float64))
@@ -207,11 +214,24 @@ def away_from_kinks(x: Array, kinks: Sequence[float] = (0.0, 6.0), margin: float
     ndarray
         A copy of x in which no value is nearer than `margin` to a kink.
 
+    Raises
+    ------
+    TypeError
+        If `x` is not a float array: an integer cannot move by less than 1.
+    ValueError
+        If `margin` is not positive, or two kinks are so close that leaving one is entering the other.
+
     Examples
     --------
     >>> away_from_kinks(np.array([-1.0, 0.01, 3.0, 5.99])).tolist()
     [-1.0, 0.05, 3.0, 5.95]
     """
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        raise TypeError(f"x must be an array of floats; was {_kind(x)}")
+    if not margin > 0:
+        raise ValueError(f"margin must be positive; was {margin!r}")
+    if any(not abs(a - b) >= 2 * margin for a, b in itertools.combinations(kinks, 2)):
+        raise ValueError(f"kinks must lie at least 2 * margin, {2 * margin:g}, apart; was {kinks!r}")
     x = x.copy()
     for kink in kinks:
         near = np.abs(x - kink) < margin
@@ -260,8 +280,10 @@ def check(
     ------
     AssertionError
         If a gradient has the wrong shape or is off by more than `tolerance`; the message says which and by how much.
+        Also if every gradient is None, or if `forward` or `backward` writes to its arguments: what was compared would
+        not be what was asked for.
     ValueError, TypeError
-        For an unknown method or inputs that are not float64 arrays.
+        For an unknown method, or inputs that are not float64 arrays with something in them.
 
     Examples
     --------
@@ -280,15 +302,25 @@ def check(
     names = [f"input{k}" for k in range(len(inputs))] if names is None else list(names)
     if len(names) != len(inputs):
         raise ValueError(f"names must name all {len(inputs)} inputs; was {names!r}")
+    if not inputs:
+        raise ValueError("inputs must hold at least one array to check; there was none")
     for name, value in zip(names, inputs, strict=True):
         if not isinstance(value, np.ndarray) or value.dtype != np.float64:
             raise TypeError(f"{name} must be a float64 array, for differences to mean something; was {_kind(value)}")
+        if value.size == 0:
+            raise ValueError(f"{name} must not be empty: nothing would be checked; its shape was {value.shape}")
 
+    kept = [value.copy() for value in inputs]
     out, *cache = _as_tuple(forward(*inputs))
+    _check_unchanged("forward", names, inputs, kept)
     dout = np.random.default_rng(seed).normal(size=np.shape(out))
+    kept_dout = np.copy(dout)
     gradients = _as_tuple(backward(dout, *cache))
+    _check_unchanged("backward", [*names, "dout"], [*inputs, dout], [*kept, kept_dout])
     if len(gradients) != len(inputs):
         raise AssertionError(f"backward returned {len(gradients)} gradients for {len(inputs)} inputs")
+    if all(gradient is None for gradient in gradients):
+        raise AssertionError("backward must return at least one gradient; all were None")
 
     # the complex step changes one input, but the operations ask for one dtype throughout
     arguments = [value.astype(np.complex128) for value in inputs] if method == "complex" else inputs
@@ -307,6 +339,12 @@ def check(
             raise AssertionError(f"d{name} is wrong: relative error {error:.1e}, allowed {tolerance:.0e} ({method})")
         errors.append((f"d{name}", error))
     return tuple(errors)
+
+
+def _check_unchanged(who: str, names: Sequence[str], values: Sequence[Array], kept: Sequence[Array]) -> None:
+    for name, value, before in zip(names, values, kept, strict=True):
+        if not np.array_equal(value, before, equal_nan=True):
+            raise AssertionError(f"{who} must not write to its arguments; it changed {name}")
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

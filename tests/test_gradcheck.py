@@ -128,9 +128,70 @@ def test_check_draws_its_own_dout_and_it_is_not_ones():
         ({"names": "ab"}, ValueError, "names must name all 1 inputs"),
         ({"x": X.astype(np.float32)}, TypeError, "input0 must be a float64 array.*was float32 array"),
         ({"x": X.tolist()}, TypeError, "input0 must be a float64 array.*was list"),
+        ({"x": X[:0]}, ValueError, r"input0 must not be empty: nothing would be checked; its shape was \(0, 4\)"),
     ],
 )
 def test_check_bad_arguments(change, error, match):
     options = {"x": X, **change}
     with pytest.raises(error, match=match):
         gradcheck.check(lambda x: 3 * x, lambda dout: 3 * dout, options.pop("x"), **options)
+
+
+def test_check_needs_something_to_check():
+    with pytest.raises(ValueError, match="inputs must hold at least one array"):
+        gradcheck.check(lambda: np.ones(3), lambda dout: ())
+    with pytest.raises(AssertionError, match="backward must return at least one gradient; all were None"):
+        gradcheck.check(lambda x: 3 * x, lambda dout: None, X)
+
+
+def _doubles_dout(dout, x):
+    dout *= 2
+    return 3 * dout  # wrong by a factor of 2, and so is the dout it would be compared with
+
+
+def _zeroes_x(dout, x):
+    x[...] = 0
+    return dout * 0  # wrong, but right at 0, where the differences would then be taken
+
+
+def test_check_refuses_a_backward_that_writes_to_its_arguments():
+    with pytest.raises(AssertionError, match="^backward must not write to its arguments; it changed dout$"):
+        gradcheck.check(lambda x: (3 * x, x), _doubles_dout, X.copy())
+    with pytest.raises(AssertionError, match="^backward must not write to its arguments; it changed x$"):
+        gradcheck.check(lambda x: (x**2, x), _zeroes_x, X.copy(), step=1e-5, names="x")
+
+
+def test_check_refuses_a_forward_that_writes_to_its_arguments():
+    def forward(x):
+        x *= 2
+        return x, None
+
+    with pytest.raises(AssertionError, match="^forward must not write to its arguments; it changed input0$"):
+        gradcheck.check(forward, lambda dout, cache: 2 * dout, X.copy())
+
+
+def test_relative_error_of_integers_does_not_wrap_around():
+    for dtype, a, b, error in ((np.uint8, 0, 255, 1.0), (np.int8, -128, 127, 255 / 128), (bool, True, False, 1.0)):
+        assert gradcheck.relative_error(np.array([a], dtype), np.array([b], dtype)) == error
+
+
+def test_adjoint_error_broadcasts_nothing():
+    dout, v = np.ones((2, 3)), np.ones((2, 3))
+    assert gradcheck.adjoint_error(dout, v, [dout], [v]) == 0
+    assert gradcheck.adjoint_error(dout, v, [np.ones(3)], [v]) == np.inf  # a gradient of another shape
+    assert gradcheck.adjoint_error(dout, np.ones(3), [dout], [v]) == np.inf
+
+
+@pytest.mark.parametrize(
+    "x, options, error, match",
+    [
+        (np.array([0, 6, 3]), {}, TypeError, "x must be an array of floats; was int64 array"),
+        ([0.0], {}, TypeError, "x must be an array of floats; was list"),
+        (X, {"margin": float("nan")}, ValueError, "margin must be positive; was nan"),
+        (X, {"margin": 0.0}, ValueError, "margin must be positive"),
+        (X, {"kinks": (0, 0.06)}, ValueError, r"kinks must lie at least 2 \* margin, 0.1, apart; was \(0, 0.06\)"),
+    ],
+)
+def test_away_from_kinks_bad_arguments(x, options, error, match):
+    with pytest.raises(error, match=match):
+        gradcheck.away_from_kinks(x, **options)

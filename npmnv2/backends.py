@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Any
 
 _NAMES = ("numpy", "numba")
-# A context variable, not a global: each thread, and each async task, has its own value of it.
-_current: contextvars.ContextVar[str] = contextvars.ContextVar("npmnv2_backend", default="numba")
+# The choices of the `with` blocks around the caller, innermost last. A context variable, not a global: each thread, and
+# each async task, has its own value of it.
+_chosen: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("npmnv2_backend", default=("numba",))
 
 
 class backend:
@@ -42,16 +43,15 @@ class backend:
 
     def __init__(self, name: str) -> None:
         self.name = _check(name)
-        self._tokens: list[contextvars.Token[str]] = []  # what to go back to; a list, since blocks may be nested
 
     def __enter__(self) -> "backend":
-        self._tokens.append(_current.set(self.name))
+        _chosen.set((*_chosen.get(), self.name))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current.reset(self._tokens.pop())
+        _chosen.set(_chosen.get()[:-1])
 
 
 def set_backend(name: str) -> None:
@@ -70,7 +70,7 @@ def set_backend(name: str) -> None:
     --------
     >>> set_backend("numba")
     """
-    _current.set(_check(name))
+    _chosen.set((*_chosen.get()[:-1], _check(name)))
 
 
 def current_backend() -> str:
@@ -81,7 +81,7 @@ def current_backend() -> str:
     >>> current_backend()
     'numba'
     """
-    return _current.get()
+    return _chosen.get()[-1]
 
 
 def operation(name: str) -> Any:
@@ -108,7 +108,7 @@ def operation(name: str) -> Any:
     ...     operation("depthwise_conv2d_forward").__module__
     'npmnv2.ops.depthwise'
     """
-    if _current.get() == "numba":
+    if current_backend() == "numba":
         kernels = importlib.import_module("npmnv2.kernels")  # here, not above: it imports Numba, which takes a while
         if name in kernels.__all__:
             return getattr(kernels, name)

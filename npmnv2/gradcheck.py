@@ -177,8 +177,7 @@ def adjoint_error(dout: Array, Jv: Array, JT_dout: Sequence[Array], v: Sequence[
         the sums of the absolute values, not by a or b: terms that cancel leave a small a, and rounding is as large as
         the terms are. Times sqrt(n): n roundings go up and down at random and grow to about sqrt(n) of them, while
         the sums grow with n. Without the factor, more terms would make any error look smaller; with it, one tolerance
-        serves every size. Infinity if a value is not finite, or a shape not its
-        partner's.
+        serves every size. Infinity if a value is not finite, or a shape not its partner's.
 
     Examples
     --------

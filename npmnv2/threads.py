@@ -7,8 +7,9 @@ So while the backend is ``"numba"``, a model limits BLAS to one thread for as lo
 
 import functools
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from npmnv2.backends import current_backend
@@ -19,6 +20,9 @@ def set_num_threads(n: int) -> None:
     """Let compiled kernels, and BLAS under the ``"numpy"`` backend, use `n` threads from here on.
 
     The number never changes a result of a kernel, not in the last bit. (BLAS makes no such promise.)
+
+    BLAS's number is the whole process's. The kernels' is this Python thread's: Numba starts every other one with the
+    most there are, so a thread of your own that should use fewer calls this itself.
 
     Parameters
     ----------
@@ -42,15 +46,9 @@ def set_num_threads(n: int) -> None:
     """
     import numba
 
-    most = numba.config.NUMBA_NUM_THREADS
-    if not is_int(n):
-        raise TypeError(f"n must be an integer; was {n!r}")
-    if not 1 <= n <= most:
-        raise ValueError(
-            f"n must lie between 1 and {most} (set NUMBA_NUM_THREADS before Python starts for more); was {n}"
-        )
+    n = _check(n)
     numba.set_num_threads(n)
-    _blas().limit(limits=int(n), user_api="blas")
+    _blas().limit(limits=n, user_api="blas")
 
 
 def get_num_threads() -> int:
@@ -82,9 +80,9 @@ def limit_threads(n: int) -> Iterator[None]:
     """
     import numba
 
-    before = get_num_threads()
-    with _blas().limit(limits=None, user_api="blas"):  # restores what BLAS had
-        set_num_threads(n)
+    n, before = _check(n), get_num_threads()
+    with _limit_blas(n):
+        numba.set_num_threads(n)
         try:
             yield
         finally:
@@ -100,8 +98,53 @@ def one_pool() -> Iterator[None]:
     >>> with one_pool():
     ...     pass
     """
-    with _blas().limit(limits=1, user_api="blas") if current_backend() == "numba" else nullcontext():
+    if current_backend() != "numba":
         yield
+        return
+    with _limit_blas(1):
+        yield
+
+
+def _check(n: int) -> int:
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    if not is_int(n):
+        raise TypeError(f"n must be an integer; was {n!r}")
+    if not 1 <= n <= most:
+        raise ValueError(
+            f"n must lie between 1 and {most} (set NUMBA_NUM_THREADS before Python starts for more); was {n}"
+        )
+    return int(n)
+
+
+_lock = threading.Lock()
+_inside: dict[object, int] = {}  # the limit of every block that is running now, in any Python thread, oldest first
+_before: dict[Any, Any] = {}  # for each set of libraries, its first limit, which remembers what there was before
+
+
+@contextmanager
+def _limit_blas(n: int) -> Iterator[None]:
+    """BLAS on `n` threads inside.
+
+    The number is the process's, while blocks nest, and overlap where models run in several Python threads. So no block
+    restores what it found, which may be another block's limit: the last to leave restores what the first one found.
+    """
+    block = object()
+    with _lock:
+        blas = _blas()
+        limit = blas.limit(limits=n, user_api="blas")
+        _before.setdefault(blas, limit)
+        _inside[block] = n
+    try:
+        yield
+    finally:
+        with _lock:
+            del _inside[block]
+            if _inside:
+                blas.limit(limits=list(_inside.values())[-1], user_api="blas")
+            while not _inside and _before:
+                _before.popitem()[1].restore_original_limits()  # the newest first
 
 
 def _blas() -> Any:

@@ -54,6 +54,37 @@ def test_a_thread_of_its_own_has_the_default():
     assert seen == ["numba"]
 
 
+def test_one_object_may_be_used_in_two_threads_at_once():
+    block, entered, leave, seen = npmnv2.backend("numpy"), threading.Event(), threading.Event(), []
+
+    def other():
+        with block:
+            seen.append(npmnv2.current_backend())
+            entered.set()
+            leave.wait(10)
+        seen.append(npmnv2.current_backend())
+
+    before, thread = npmnv2.current_backend(), threading.Thread(target=other)
+    with block:
+        thread.start()
+        entered.wait(10)
+    assert npmnv2.current_backend() == before
+    leave.set()
+    thread.join()
+    assert seen == ["numpy", "numba"]
+
+
+def test_set_backend_inside_a_block_ends_with_it():
+    before = npmnv2.current_backend()
+    with npmnv2.backend("numpy"):
+        npmnv2.set_backend("numba")
+        assert npmnv2.current_backend() == "numba"
+        with npmnv2.backend("numpy"):
+            pass
+        assert npmnv2.current_backend() == "numba"
+    assert npmnv2.current_backend() == before
+
+
 def test_a_layer_asks_at_every_call():
     layer = DepthwiseConv2d(2, 3, padding=1, rng=np.random.default_rng(0), dtype=np.float64)
     x = np.random.default_rng(1).normal(size=(1, 4, 5, 2))

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 
 import numba
 import numpy as np
@@ -127,6 +129,43 @@ def test_pools_nest():
             assert _blas() == {1}
         assert _blas() == {1}
     assert _blas() == {MOST}
+
+
+@pytest.mark.parametrize("block", [one_pool, lambda: limit_threads(1)])
+def test_pools_that_overlap_restore_what_the_first_found(block):
+    """As models in two Python threads do: the first in is the first out, and the second found the first's limit."""
+    first, second = ExitStack(), ExitStack()
+    with npmnv2.backend("numba"):
+        first.enter_context(one_pool())
+        second.enter_context(block())
+        first.close()
+        assert _blas() == {1}, "the second block is still running"
+        second.close()
+    assert _blas() == {MOST}
+
+
+def test_a_pool_inside_a_limit_gives_the_limit_back():
+    with limit_threads(MOST), npmnv2.backend("numba"):
+        with one_pool():
+            assert _blas() == {1}
+        assert _blas() == {MOST}
+
+
+def test_models_in_several_python_threads_leave_blas_as_it_was():
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    models = [mobilenet_v2(3, 0.1, strides="digits", in_channels=1).eval() for _ in range(3)]
+    expected, seen = models[0](x), []
+
+    def run(model):
+        for _ in range(10):
+            seen.append(np.array_equal(model(x), expected))
+
+    pool = [threading.Thread(target=run, args=(model,)) for model in models]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join()
+    assert seen == [True] * 30 and _blas() == {MOST}
 
 
 @pytest.mark.parametrize("backend, inside", [("numba", {1}), ("numpy", {MOST})])

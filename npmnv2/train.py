@@ -11,7 +11,7 @@ from npmnv2.data import Dataset
 from npmnv2.layers import Layer
 from npmnv2.ops import softmax_cross_entropy
 from npmnv2.optim import Optimizer
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_array, check_int, check_labels, check_number
 
 
 class Epoch(NamedTuple):
@@ -43,8 +43,9 @@ def train(
     Parameters
     ----------
     model : Layer
+        Put into training mode if it is not. If it is, single layers in eval mode (frozen batch norms) stay there.
     optimizer : Optimizer
-        Of the model's parameters.
+        Of the model's parameters, or some of them.
     data : Dataset
     epochs : int
         Passes over the training images.
@@ -68,7 +69,10 @@ def train(
     Raises
     ------
     ValueError
-        If `epochs` or `batch_size` is less than 1.
+        If `epochs` or `batch_size` is less than 1, `seed` negative, `data` without images or with another number of
+        labels, or `optimizer` of another model.
+    TypeError
+        If one of the numbers is no integer, or labels are none.
 
     Examples
     --------
@@ -79,16 +83,20 @@ def train(
     >>> [e.epoch for e in train(model, optimizer, load_digits(held_out=1733), epochs=2)]    # 64 images to train on
     [1, 2]
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; was {value!r}")
-    rng = np.random.default_rng(seed)
+    epochs, batch_size = check_int(epochs, "epochs"), check_int(batch_size, "batch_size")
+    check_labels(data.train_y, "data.train_y", _count(data.train_x, "data.train_x"))
+    check_labels(data.test_y, "data.test_y", _count(data.test_x, "data.test_x"))
+    own = set(map(id, model.parameters()))
+    if not all(id(p) in own for p in optimizer.parameters):
+        raise ValueError("optimizer must hold parameters of this model; it holds others, and the model would not learn")
+    rng = np.random.default_rng(check_int(seed, "seed", 0))
     images = len(data.train_x)
     per_epoch = -(-images // batch_size)
     history = []
     for epoch in range(epochs):
         started = time.perf_counter()
-        model.train()
+        if not model.training:
+            model.train()
         loss_sum, right = 0.0, 0
         bar = tqdm(total=per_epoch, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False, disable=None)
         for k, chosen in enumerate(batches(images, batch_size, rng)):
@@ -124,13 +132,14 @@ def batches(count: int, batch_size: int, rng: np.random.Generator) -> Iterator[A
     >>> [len(b) for b in batches(10, 4, np.random.default_rng(0))]
     [4, 4, 2]
     """
+    batch_size = check_int(batch_size, "batch_size")
     order = rng.permutation(count)
     for start in range(0, count, batch_size):
         yield order[start : start + batch_size]
 
 
 def predict(model: Layer, x: Array, batch_size: int = 256) -> Array:
-    """Logits of many images in eval mode, a batch at a time; the model's mode is restored.
+    """Logits of many images in eval mode, a batch at a time; the mode of every layer is restored.
 
     Parameters
     ----------
@@ -150,16 +159,31 @@ def predict(model: Layer, x: Array, batch_size: int = 256) -> Array:
     >>> predict(model, np.zeros((3, 8, 8, 1), np.float32)).shape
     (3, 10)
     """
-    was_training = model.training
+    images, batch_size = _count(x, "x"), check_int(batch_size, "batch_size")
+    modes = [(layer, layer.training) for _, layer in [("", model), *model.named_layers()]]
     model.eval()
     try:
-        return np.concatenate([model(x[k : k + batch_size]) for k in range(0, len(x), batch_size)])
+        return np.concatenate([model(x[k : k + batch_size]) for k in range(0, images, batch_size)])
     finally:
-        model.train(was_training)
+        for layer, training in modes:
+            layer.training = training
 
 
 def evaluate(model: Layer, x: Array, y: Array, batch_size: int = 256) -> float:
     """The share of images that the model, in eval mode, classifies right.
+
+    Parameters
+    ----------
+    model : Layer
+    x : ndarray of shape (N, H, W, C)
+        N at least 1.
+    y : ndarray of shape (N,), integer
+    batch_size : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `y` is not one integer an image.
 
     Examples
     --------
@@ -168,6 +192,7 @@ def evaluate(model: Layer, x: Array, y: Array, batch_size: int = 256) -> float:
     >>> evaluate(model, np.zeros((3, 8, 8, 1), np.float32), np.zeros(3, int))       # one class: always right
     1.0
     """
+    y = check_labels(y, "y", _count(x, "x"))
     return float((predict(model, x, batch_size).argmax(axis=1) == y).mean())
 
 
@@ -193,7 +218,8 @@ def random_shift(x: Array, rng: np.random.Generator, most: int = 1, share: float
     >>> random_shift(x, np.random.default_rng(1), share=1.0)[0, :, :, 0].tolist()      # one up, one left
     [[4.0, 5.0, 5.0], [7.0, 8.0, 8.0], [7.0, 8.0, 8.0]]
     """
-    N, H, W, C = x.shape
+    N, H, W, C = check_array(x, "x", "N H W C").shape
+    most, share = check_int(most, "most", 0), check_number(share, "share", 0, 1)
     padded = np.pad(x, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
     moved = rng.random(N) < share  # (N,)
     down, right = np.where(moved, rng.integers(-most, most + 1, size=(2, N)), 0)  # (N,) each; pixels the view moves
@@ -202,3 +228,9 @@ def random_shift(x: Array, rng: np.random.Generator, most: int = 1, share: float
         top, left = most + down[n], most + right[n]
         out[n] = padded[n, top : top + H, left : left + W]
     return out
+
+
+def _count(x: Array, name: str) -> int:
+    if len(x) == 0:
+        raise ValueError(f"{name} must hold at least one image; it was empty")
+    return len(x)

@@ -16,6 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
 _COMPLEX = np.dtype(np.complex128)
+_OTHER_RULES = (np.matrix, np.ma.MaskedArray)  # `*` is another operation, a reduction keeps its axis; a mask is ignored
 
 
 def check_array(value: object, name: str, axes: str, *, like: Array | None = None, compiled: bool = False) -> Array:
@@ -50,10 +51,7 @@ def check_array(value: object, name: str, axes: str, *, like: Array | None = Non
         ...
     TypeError: x must be float32 or float64; was int8
     """
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array; was {type(value).__name__}")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain NumPy array; was a MaskedArray, whose mask would be ignored")
+    value = check_plain(value, name)
     if value.dtype not in _REAL and (compiled or value.dtype != _COMPLEX):
         raise TypeError(f"{name} must be float32 or float64; was {value.dtype}")
     names = axes.split()
@@ -69,6 +67,73 @@ def check_array(value: object, name: str, axes: str, *, like: Array | None = Non
                 raise ValueError(f"{name} must not be empty along {axis}; its shape was {value.shape}")
     if like is not None and value.dtype != like.dtype:
         raise TypeError(f"{name} must have the dtype of the input, {like.dtype}; was {value.dtype}")
+    return value
+
+
+def check_plain(value: object, name: str) -> Array:
+    """Return `value` if it is an array that computes as arrays do, elementwise: no list, no matrix, no masked array.
+
+    Examples
+    --------
+    >>> check_plain([1.0], "x")
+    Traceback (most recent call last):
+        ...
+    TypeError: x must be a NumPy array; was list
+    """
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array; was {type(value).__name__}")
+    if isinstance(value, _OTHER_RULES):
+        raise TypeError(f"{name} must be a plain NumPy array; was a {type(value).__name__}, which has rules of its own")
+    return value
+
+
+def check_labels(value: object, name: str, images: int) -> Array:
+    """Return `value` if it is a plain array of integers, one for each of so many images; nothing is broadcast.
+
+    Examples
+    --------
+    >>> check_labels(np.array([[0], [1]]), "y", 2)
+    Traceback (most recent call last):
+        ...
+    ValueError: y must have shape (2,), one class for each image; was (2, 1)
+    """
+    if not isinstance(value, np.ndarray) or isinstance(value, _OTHER_RULES) or value.dtype.kind not in "iu":
+        was = value.dtype if type(value) is np.ndarray else type(value).__name__
+        raise TypeError(f"{name} must be a plain NumPy array of integers; was {was}")
+    if value.shape != (images,):
+        raise ValueError(f"{name} must have shape ({images},), one class for each image; was {value.shape}")
+    return value
+
+
+def check_dtype(value: object) -> np.dtype[Any]:
+    """Return the dtype that `value` names if parameters may have it: float32 or float64. None names none.
+
+    Examples
+    --------
+    >>> check_dtype("float64"), check_dtype(np.float32)
+    (dtype('float64'), dtype('float32'))
+    """
+    try:
+        dtype = np.dtype(value) if value is not None else None  # type: ignore[call-overload]
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype not in _REAL:  # to NumPy, None equals float64
+        raise TypeError(f"dtype must be float32 or float64; was {repr(value) if dtype is None else dtype}")
+    return dtype
+
+
+def check_generator(value: object) -> np.random.Generator:
+    """Return `value` if random numbers can be drawn from it; a seed, or None, is not turned into one.
+
+    Examples
+    --------
+    >>> check_generator(0)
+    Traceback (most recent call last):
+        ...
+    TypeError: rng must be a numpy.random.Generator; was int
+    """
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator; was {type(value).__name__}")
     return value
 
 
@@ -98,10 +163,7 @@ def check_dout(dout: object, shape: tuple[int, ...], like: Array, *, compiled: b
         ...
     ValueError: dout must have the shape of the forward's output, (1, 3); was (1, 2)
     """
-    if not isinstance(dout, np.ndarray):
-        raise TypeError(f"dout must be a NumPy array; was {type(dout).__name__}")
-    if isinstance(dout, np.ma.MaskedArray):
-        raise TypeError("dout must be a plain NumPy array; was a MaskedArray, whose mask would be ignored")
+    dout = check_plain(dout, "dout")
     if dout.shape != shape:
         raise ValueError(f"dout must have the shape of the forward's output, {shape}; was {dout.shape}")
     if dout.dtype != like.dtype and (compiled or dout.dtype != _COMPLEX):
@@ -142,9 +204,13 @@ def check_number(
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number; was {value!r}")
-    if (low < value if ends[0] == "(" else low <= value) and (value < high if ends[1] == ")" else value <= high):
-        if math.isfinite(value):
-            return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite; was an integer beyond the largest float") from None
+    if (low < number if ends[0] == "(" else low <= number) and (number < high if ends[1] == ")" else number <= high):
+        if math.isfinite(number):
+            return number
         raise ValueError(f"{name} must be finite; was {value}")
     least = f"more than {low:g}" if ends[0] == "(" else f"at least {low:g}"
     most = f"less than {high:g}" if ends[1] == ")" else f"at most {high:g}"

@@ -295,6 +295,111 @@ def test_the_mode_is_restored(call, training):
         np.testing.assert_array_equal(value, before[name])
 
 
+@pytest.mark.parametrize("call", [predict, lambda model, x: evaluate(model, x, np.zeros(len(x), int))])
+def test_a_layer_that_was_frozen_stays_frozen(call):
+    model = _small()
+    model.layers["stem"].bn.eval()
+    before = [layer.training for _, layer in model.named_layers()]
+    call(model, np.zeros((2, 8, 8, 1), np.float32))
+    assert [layer.training for _, layer in model.named_layers()] == before and before.count(False) == 1
+
+
+def test_training_leaves_frozen_layers_frozen():
+    model = _small()
+    model.layers["stem"].bn.eval()
+    before = model.state_dict()
+    with npmnv2.backend("numpy"):
+        train(model, SGD(model.parameters(), lr=0.01), _few(8, 2), 2)
+    assert model.training and not model.layers["stem"].bn.training and model.layers["b0.0"].training
+    np.testing.assert_array_equal(model.layers["stem"].bn.mean.value, before["stem.bn.mean"])
+    assert (model.layers["b0.0"].dw.bn.mean.value != before["b0.0.dw.bn.mean"]).any()
+
+
+def test_training_begins_in_training_mode():
+    data, model = _table()
+    train(model.eval(), _frozen(model), data, 1, batch_size=7)
+    assert [training for training, _ in model.seen] == [True, False] and model.training
+
+
+@pytest.mark.parametrize(
+    "y, error, match",
+    [
+        (np.zeros((6, 1), int), ValueError, r"^y must have shape \(6,\), one class for each image; was \(6, 1\)$"),
+        (np.zeros(1, int), ValueError, r"^y must have shape \(6,\)"),
+        (np.zeros(5, int), ValueError, r"^y must have shape \(6,\)"),
+        (np.zeros(6), TypeError, "^y must be a plain NumPy array of integers; was float64"),
+        ([0] * 6, TypeError, "^y must be a plain NumPy array of integers; was list"),
+    ],
+)
+def test_labels_are_not_broadcast(y, error, match):
+    model = Table(6)
+    with pytest.raises(error, match=match):
+        evaluate(model, np.arange(6.0).reshape(6, 1, 1, 1), y)
+    assert not model.seen
+
+
+@pytest.mark.parametrize(
+    "name, error, match",
+    [
+        ("train_y", ValueError, r"data.train_y must have shape \(7,\), .*; was \(6,\)"),
+        ("train_x", ValueError, r"data.train_y must have shape \(6,\), .*; was \(7,\)"),
+        ("test_y", ValueError, r"data.test_y must have shape \(4,\), .*; was \(3,\)"),
+    ],
+)
+def test_images_and_labels_must_be_as_many(name, error, match):
+    data, model = _table()
+    with pytest.raises(error, match=match):
+        train(model, _frozen(model), data._replace(**{name: getattr(data, name)[1:]}), 1)
+    with pytest.raises(ValueError, match=rf"data.{name[:-1]}x must hold at least one image|{match[:12]}"):
+        train(model, _frozen(model), data._replace(**{name: getattr(data, name)[:0]}), 1)
+    assert not model.seen
+
+
+@pytest.mark.parametrize(
+    "options, error, match",
+    [
+        ({"epochs": 1.5}, TypeError, "epochs must be an integer; was 1.5"),
+        ({"epochs": "1"}, TypeError, "epochs must be an integer; was '1'"),
+        ({"epochs": True}, TypeError, "epochs must be an integer; was True"),
+        ({"batch_size": 32.0}, TypeError, "batch_size must be an integer; was 32.0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0; was -1"),
+        ({"seed": None}, TypeError, "seed must be an integer; was None"),
+    ],
+)
+def test_numbers_of_the_wrong_kind_are_refused_before_anything_is_done(options, error, match):
+    data, model = _table()
+    with pytest.raises(error, match=match):
+        train(model, _frozen(model), data, **{"epochs": 1, **options})
+    assert not model.seen
+
+
+def test_an_optimizer_of_another_model_is_refused():
+    data, model = _table()
+    _, other = _table()
+    with pytest.raises(ValueError, match="optimizer must hold parameters of this model"):
+        train(model, _frozen(other), data, 1)
+    assert not model.seen
+    small = _small()  # fine-tuning: some of the model's are enough
+    with npmnv2.backend("numpy"):
+        train(small, SGD(small.layers["fc"].parameters(), lr=0.01), _few(8, 2), 1)
+
+
+def test_predict_and_the_helpers_name_what_is_bad():
+    model, x, rng = Table(6), np.zeros((2, 4, 4, 1)), np.random.default_rng(0)
+    for call, error, match in (
+        (lambda: predict(model, x[:0]), ValueError, "x must hold at least one image"),
+        (lambda: evaluate(model, x[:0], np.zeros(0, int)), ValueError, "x must hold at least one image"),
+        (lambda: predict(model, x, 0), ValueError, "batch_size must be at least 1; was 0"),
+        (lambda: list(batches(5, -1, rng)), ValueError, "batch_size must be at least 1; was -1"),
+        (lambda: random_shift(x, rng, most=-1), ValueError, "most must be at least 0; was -1"),
+        (lambda: random_shift(x, rng, most=0.5), TypeError, "most must be an integer; was 0.5"),
+        (lambda: random_shift(x, rng, share=2), ValueError, "share must lie between 0 and 1; was 2"),
+        (lambda: random_shift(x[0], rng), ValueError, "x must have 4 axes"),
+    ):
+        with pytest.raises(error, match=match):
+            call()
+
+
 def test_evaluate_is_the_share_right():
     model, right = Table(6), np.random.default_rng(0).normal(size=(6, 3)).argmax(axis=1)
     x = np.arange(6.0).reshape(6, 1, 1, 1)

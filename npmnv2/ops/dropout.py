@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npmnv2.validate import Array, check_array, check_dout, check_number
+from npmnv2.validate import Array, check_array, check_dout, check_generator, check_number
 
 
 class DropoutCache(NamedTuple):
@@ -53,8 +53,7 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
     """
     x = check_array(x, "x", "...")
     check_number(rate, "rate", 0, 1, "[)", "the share dropped")
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator; was {type(rng).__name__}")
+    rng = check_generator(rng)
     kept = np.asarray(rng.random(x.shape) >= rate)
     scale = kept.astype(x.dtype) / x.dtype.type(1 - rate)
     return x * scale, DropoutCache(scale)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.validate import Array, check_array, check_number
+from npmnv2.validate import Array, check_array, check_labels, check_number
 
 
 def softmax(logits: Array) -> Array:
@@ -91,11 +91,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     N, K = logits.shape
     if N == 0:
         raise ValueError(f"logits must hold at least one image: the loss is a mean; its shape was {logits.shape}")
-    if not isinstance(labels, np.ndarray) or isinstance(labels, np.ma.MaskedArray) or labels.dtype.kind not in "iu":
-        was = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise TypeError(f"labels must be a plain NumPy array of integers; was {was}")
-    if labels.shape != (N,):
-        raise ValueError(f"labels must have shape ({N},), one class for each row of logits; was {labels.shape}")
+    labels = check_labels(labels, "labels", N)
     if labels.min() < 0 or labels.max() >= K:
         raise ValueError(f"labels must lie between 0 and {K - 1}; they went from {labels.min()} to {labels.max()}")
     check_number(label_smoothing, "label_smoothing", 0, 1)
@@ -106,6 +102,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
 
     shifted = logits - logits.real.max(axis=1, keepdims=True)  # .real: complex numbers have no largest
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -(q * log_p).sum() / N
+    # a class that the target leaves out adds nothing, even if log p is -inf
+    loss = -(q * np.where(q == 0, 0, log_p)).sum() / N
     dlogits = (np.exp(log_p) - q) / N
     return loss, dlogits

@@ -156,6 +156,11 @@ class InvertedResidual(Layer):
     **bn
         `eps`, `momentum`, `running_var` of `layers.BatchNorm`.
 
+    Raises
+    ------
+    ValueError
+        By the forward, if `padding` changes the size of an image that is to be added.
+
     References
     ----------
     .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 3.4 and table 1.
@@ -195,6 +200,8 @@ class InvertedResidual(Layer):
         out = self.expand(x) if self.t != 1 else x
         out = self.dw(out)
         out = self.project(out)
+        if self.residual and out.shape != x.shape:  # a single pixel would be broadcast
+            raise ValueError(f"padding must keep the image's size, to add x; x was {x.shape}, the rest {out.shape}")
         return x + out if self.residual else out
 
     def backward(self, dout: Array) -> Array:

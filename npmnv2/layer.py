@@ -9,12 +9,15 @@ The layers themselves are in `layers.py`. The rules that all of them keep:
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_plain
+
+ROLES = frozenset({"weight", "depthwise", "bias", "gamma", "beta"})
 
 
 class Parameter:
@@ -26,6 +29,11 @@ class Parameter:
     role : "weight", "depthwise", "bias", "gamma" or "beta"
         Optimisers decide by it what to decay: the published recipe leaves out depthwise kernels and batch norm.
 
+    Raises
+    ------
+    ValueError
+        For any other role.
+
     Examples
     --------
     >>> p = Parameter(np.zeros((3, 3, 8)), "depthwise")
@@ -34,6 +42,8 @@ class Parameter:
     """
 
     def __init__(self, value: Array, role: str) -> None:
+        if role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(sorted(ROLES))}; was {role!r}")
         self.value = value
         self.grad: Array | None = None  # the shape of value, after a backward
         self.role = role
@@ -42,14 +52,20 @@ class Parameter:
 class Statistic:
     """An array that belongs to the state but has no gradient: a running mean or variance.
 
+    Parameters
+    ----------
+    value : ndarray
+    least : float
+        The least that a value may be: 0 for a variance.
+
     Examples
     --------
     >>> Statistic(np.ones(4)).value.tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
 
-    def __init__(self, value: Array) -> None:
-        self.value = value
+    def __init__(self, value: Array, least: float = -math.inf) -> None:
+        self.value, self.least = value, least
 
 
 class Layer:
@@ -77,20 +93,28 @@ class Layer:
         raise NotImplementedError
 
     def __call__(self, x: Array) -> Array:
-        """Run `forward`; the output is also kept for `activations` if it was asked for."""
-        out = self.forward(x)
+        """Run `forward`; a copy of the output is kept for `activations` if it was asked for."""
+        try:
+            out = self.forward(x)
+        except BaseException:
+            self._forget()  # else a backward would use what an earlier forward left in layers that this one missed
+            raise
         if self._record is not None:
-            self._record.append(out)
+            self._record.append(out.copy())
         return out
 
-    def _take_cache(self) -> Any:
-        """The cache of the last forward, used up."""
-        cache, self._cache = self._cache, None
-        if cache is None:
+    def _forget(self) -> None:
+        self._cache = None
+        for child in self.children().values():
+            child._forget()
+
+    def _last_cache(self) -> Any:
+        """The cache of the last forward. A backward sets it to None at its end, not before: dout may be refused."""
+        if self._cache is None:
             raise RuntimeError(
                 f"{type(self).__name__}.backward needs a forward before it: one backward uses up the forward's cache"
             )
-        return cache
+        return self._cache
 
     # -- the tree of parts
 
@@ -155,7 +179,7 @@ class Layer:
         return {**dict(self._named(Parameter)), **dict(self._named(Statistic))}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Copy every array in. All or nothing: a name or shape that does not fit changes nothing and is one error.
+        """Copy every array in. All or nothing: an array that does not fit changes nothing and is one error.
 
         Parameters
         ----------
@@ -165,7 +189,8 @@ class Layer:
         Raises
         ------
         ValueError
-            Lists all that is missing, unknown (with the nearest name) and misshapen.
+            Lists all that is missing, unknown (with the nearest name), misshapen, too large for the layer's dtype or
+            negative where it is a variance, and the layer's own arrays that are read-only.
         TypeError
             If `state` is not a mapping, a name not a string or a value not a plain float array.
         """
@@ -173,11 +198,12 @@ class Layer:
             raise TypeError(f"state must be a mapping of names to arrays; was {type(state).__name__}")
         own = self._state()
         problems = [f"missing: {name}" for name in own if name not in state]
+        new = {}
         for name, value in state.items():
             if not isinstance(name, str):
                 raise TypeError(f"state must have names that are strings; one was {name!r}")
-            if isinstance(value, np.ma.MaskedArray):
-                raise TypeError(f"state[{name!r}] must be a plain array; was a MaskedArray, whose mask would be lost")
+            if isinstance(value, np.ndarray):
+                check_plain(value, f"state[{name!r}]")
             if name not in own:
                 near = difflib.get_close_matches(name, own, n=1)
                 problems.append(f"unknown: {name}" + (f" (did you mean {near[0]}?)" if near else ""))
@@ -186,34 +212,38 @@ class Layer:
                 raise TypeError(f"state[{name!r}] must be an array of floats; was {was}")
             elif value.shape != own[name].value.shape:
                 problems.append(f"misshapen: {name} must be {own[name].value.shape}, was {value.shape}")
+            else:
+                new[name], problem = _converted(value, own[name])
+                problems += [f"{problem}: {name}"] if problem else []
         if problems:
             shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
             raise ValueError(f"state does not fit this {type(self).__name__}:\n  " + "\n  ".join(shown))
-        for name, value in state.items():
+        for name, value in new.items():
             own[name].value[...] = value
 
     # -- looking inside
 
-    def activations(self, x: Array, names: Sequence[str]) -> dict[str, Array]:
+    def activations(self, x: Array, names: Iterable[str]) -> dict[str, Array]:
         """Run a forward and return the outputs of the layers asked for.
 
         Parameters
         ----------
         x : ndarray
             As for the layer itself; the forward runs in the current mode.
-        names : sequence of str
+        names : iterable of str
             Dotted names from `named_layers`, for example ``["b1.0.dw", "b1.0"]``.
 
         Returns
         -------
         dict of name -> ndarray
+            Copies: what is done to them changes no gradient.
 
         Raises
         ------
         ValueError
             If there is no layer of that name (with the nearest one).
         """
-        layers = dict(self.named_layers())
+        layers, names = dict(self.named_layers()), list(names)
         for name in names:
             if name not in layers:
                 near = difflib.get_close_matches(str(name), layers, n=1)
@@ -227,6 +257,17 @@ class Layer:
         finally:
             for name in names:
                 layers[name]._record = None
+
+
+def _converted(value: Array, part: Parameter | Statistic) -> tuple[Array, str]:
+    """A copy of `value` in the dtype of `part`, and why it cannot be loaded there, if it cannot."""
+    with np.errstate(over="ignore"):  # it is reported below
+        new = value.astype(part.value.dtype)
+    if (np.isfinite(value) & ~np.isfinite(new)).any():
+        return new, f"too large for {new.dtype}"
+    if isinstance(part, Statistic) and (new < part.least).any():
+        return new, f"less than {part.least:g}"
+    return new, "" if part.value.flags.writeable else "read-only here"
 
 
 class Sequential(Layer):

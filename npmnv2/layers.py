@@ -12,8 +12,8 @@ from npmnv2.backends import operation
 from npmnv2.layer import Layer, Parameter, Sequential, Statistic
 from npmnv2.ops.activation import relu6_mask
 from npmnv2.ops.batchnorm import BatchNormCache
-from npmnv2.shapes import Padding
-from npmnv2.validate import Array, check_int, check_number
+from npmnv2.shapes import Padding, conv_geometry
+from npmnv2.validate import Array, check_dout, check_dtype, check_generator, check_int, check_number
 
 __all__ = [
     "BatchNorm",
@@ -66,6 +66,7 @@ class Conv2d(Layer):
         super().__init__()
         self.stride, self.padding = stride, padding
         self.w = Parameter(initial_weight((kernel, kernel, in_channels, out_channels), rng, dtype), "weight")
+        conv_geometry(kernel, kernel, kernel, kernel, stride, padding)  # a bad stride or padding is an error at once
 
     def forward(self, x: Array) -> Array:
         """`ops.conv2d_forward`, in its im2col form."""
@@ -74,7 +75,8 @@ class Conv2d(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.conv2d_backward`, in its im2col form."""
-        dx, self.w.grad = operation("conv2d_im2col_backward")(dout, self._take_cache())
+        dx, self.w.grad = operation("conv2d_im2col_backward")(dout, self._last_cache())
+        self._cache = None
         return dx
 
 
@@ -109,6 +111,7 @@ class DepthwiseConv2d(Layer):
         super().__init__()
         self.stride, self.padding = stride, padding
         self.w = Parameter(initial_weight((kernel, kernel, channels), rng, dtype), "depthwise")
+        conv_geometry(kernel, kernel, kernel, kernel, stride, padding)  # a bad stride or padding is an error at once
 
     def forward(self, x: Array) -> Array:
         """`ops.depthwise_conv2d_forward`."""
@@ -117,7 +120,8 @@ class DepthwiseConv2d(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.depthwise_conv2d_backward`."""
-        dx, self.w.grad = operation("depthwise_conv2d_backward")(dout, self._take_cache())
+        dx, self.w.grad = operation("depthwise_conv2d_backward")(dout, self._last_cache())
+        self._cache = None
         return dx
 
 
@@ -150,7 +154,8 @@ class PointwiseConv2d(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.pointwise_conv2d_backward`."""
-        dx, self.w.grad = operation("pointwise_conv2d_backward")(dout, self._take_cache())
+        dx, self.w.grad = operation("pointwise_conv2d_backward")(dout, self._last_cache())
+        self._cache = None
         return dx
 
 
@@ -196,13 +201,14 @@ class BatchNorm(Layer):
         if running_var not in ("unbiased", "biased"):
             raise ValueError(f'running_var must be "unbiased" or "biased"; was {running_var!r}')
         check_int(channels, "channels")
+        dtype = check_dtype(dtype)
         self.eps = check_number(eps, "eps", 0)
         self.momentum = check_number(momentum, "momentum", 0, 1, why="the share of the new")
         self.running_var = running_var
         self.gamma = Parameter(np.ones(channels, dtype), "gamma")  # (C,)
         self.beta = Parameter(np.zeros(channels, dtype), "beta")  # (C,)
         self.mean = Statistic(np.zeros(channels, dtype))  # (C,)
-        self.var = Statistic(np.ones(channels, dtype))  # (C,)
+        self.var = Statistic(np.ones(channels, dtype), least=0)  # (C,)
 
     def forward(self, x: Array) -> Array:
         """Normalise by the batch and update the running statistics; in eval, normalise by the running ones."""
@@ -219,13 +225,14 @@ class BatchNorm(Layer):
 
     def backward(self, dout: Array) -> Array:
         """Set the gradients of gamma and beta, return dx; in eval the statistics are constants."""
-        mode, cache = self._take_cache()
+        mode, cache = self._last_cache()
         if mode == "train":
             dx, self.gamma.grad, self.beta.grad = operation("batchnorm_backward")(dout, cache)
-            return dx
-        x, mean, var = cache
-        backward = operation("batchnorm_inference_backward")
-        dx, self.gamma.grad, self.beta.grad = backward(dout, x, self.gamma.value, mean, var, self.eps)
+        else:
+            x, mean, var = cache
+            backward = operation("batchnorm_inference_backward")
+            dx, self.gamma.grad, self.beta.grad = backward(dout, x, self.gamma.value, mean, var, self.eps)
+        self._cache = None
         return dx
 
     def _statistics(self) -> tuple[Array, Array]:
@@ -277,14 +284,16 @@ class BatchNormReLU6(BatchNorm):
 
     def backward(self, dout: Array) -> Array:
         """Push the gradient back through ReLU6, then as `BatchNorm` does."""
-        mode, cache = self._take_cache()
+        mode, cache = self._last_cache()
         if mode == "train":
             dx, self.gamma.grad, self.beta.grad = operation("batchnorm_relu6_backward")(dout, cache)
-            return dx
-        x, out, mean, var = cache
-        dy = np.where(relu6_mask(out), dout, dout.dtype.type(0))
-        backward = operation("batchnorm_inference_backward")
-        dx, self.gamma.grad, self.beta.grad = backward(dy, x, self.gamma.value, mean, var, self.eps)
+        else:
+            x, out, mean, var = cache
+            dout = check_dout(dout, out.shape, out)  # np.where would broadcast it
+            dy = np.where(relu6_mask(out), dout, dout.dtype.type(0))
+            backward = operation("batchnorm_inference_backward")
+            dx, self.gamma.grad, self.beta.grad = backward(dy, x, self.gamma.value, mean, var, self.eps)
+        self._cache = None
         return dx
 
 
@@ -304,7 +313,9 @@ class ReLU6(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.relu6_backward`."""
-        return operation("relu6_backward")(dout, self._take_cache())  # type: ignore[no-any-return]
+        dx: Array = operation("relu6_backward")(dout, self._last_cache())
+        self._cache = None
+        return dx
 
 
 class GlobalAvgPool(Layer):
@@ -323,7 +334,9 @@ class GlobalAvgPool(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.global_avg_pool_backward`."""
-        return operation("global_avg_pool_backward")(dout, self._take_cache())  # type: ignore[no-any-return]
+        dx: Array = operation("global_avg_pool_backward")(dout, self._last_cache())
+        self._cache = None
+        return dx
 
 
 class Dropout(Layer):
@@ -344,7 +357,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, rng: np.random.Generator) -> None:
         super().__init__()
-        self.rate, self.rng = check_number(rate, "rate", 0, 1, "[)", "the share dropped"), rng
+        self.rate, self.rng = check_number(rate, "rate", 0, 1, "[)", "the share dropped"), check_generator(rng)
 
     def forward(self, x: Array) -> Array:
         """`ops.dropout_forward` while training, x itself in eval."""
@@ -357,8 +370,10 @@ class Dropout(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.dropout_backward`, or dout itself if nothing was dropped."""
-        mode, cache = self._take_cache()
-        return dout if mode == "off" else operation("dropout_backward")(dout, cache)  # type: ignore[no-any-return]
+        mode, cache = self._last_cache()
+        dx: Array = dout if mode == "off" else operation("dropout_backward")(dout, cache)
+        self._cache = None
+        return dx
 
 
 class Linear(Layer):
@@ -390,7 +405,8 @@ class Linear(Layer):
 
     def backward(self, dout: Array) -> Array:
         """`ops.linear_backward`."""
-        dx, self.w.grad, self.b.grad = operation("linear_backward")(dout, self._take_cache())
+        dx, self.w.grad, self.b.grad = operation("linear_backward")(dout, self._last_cache())
+        self._cache = None
         return dx
 
 
@@ -423,6 +439,7 @@ def initial_weight(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any 
     """
     for length in shape:
         check_int(length, "each length in shape")
+    rng, dtype = check_generator(rng), check_dtype(dtype)
     w = rng.normal(0.0, 0.09, shape)
     while (beyond := np.abs(w) > 0.18).any():
         w[beyond] = rng.normal(0.0, 0.09, int(beyond.sum()))

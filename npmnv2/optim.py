@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.layers import Parameter
+from npmnv2.layer import ROLES, Parameter
 from npmnv2.validate import Array, check_number
 
 # What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers per channel,
@@ -18,7 +18,6 @@ from npmnv2.validate import Array, check_number
 # MobileNets (arXiv:1704.04861), section 3.2: "it was important to put very little or no weight decay (l2
 # regularization) on the depthwise filters since there are so few parameters in them"; slim's mobilenet.py likewise.
 DECAYED = frozenset({"weight"})
-ROLES = frozenset({"weight", "depthwise", "bias", "gamma", "beta"})
 
 
 class Optimizer:
@@ -37,7 +36,7 @@ class Optimizer:
     Raises
     ------
     ValueError
-        For a number that is negative, infinite or NaN, an unknown role, or no parameters.
+        For a number that is negative, infinite or NaN, an unknown role, no parameters, or one that is there twice.
     TypeError
         For anything but a number, anything but a `Parameter`.
     """
@@ -55,6 +54,8 @@ class Optimizer:
         for p in self.parameters:
             if not isinstance(p, Parameter):
                 raise TypeError(f"parameters must hold Parameter objects only; one was {type(p).__name__}")
+        if len(set(map(id, self.parameters))) < len(self.parameters):
+            raise ValueError("parameters must hold each Parameter once; one was there twice, and would step twice")
         if not ROLES.issuperset(decayed):  # a string is a set of letters, to Python
             raise ValueError(f"decayed must be a set of roles ({', '.join(sorted(ROLES))}); was {decayed!r}")
         self.lr, self.decayed = lr, frozenset(decayed)
@@ -69,16 +70,27 @@ class Optimizer:
     def lr(self, value: float) -> None:
         self._lr = check_number(value, "lr", 0)
 
+    def _check(self) -> None:
+        """Before the first parameter is changed: that all of them can be."""
+        for k, p in enumerate(self.parameters):
+            if p.grad is None:
+                raise RuntimeError("step needs the gradient of every parameter: run a forward and a backward first")
+            if p.grad.shape != p.value.shape:
+                raise ValueError(
+                    f"parameters[{k}].grad must have the shape of its value, {p.value.shape}; was {p.grad.shape}"
+                )
+            if not p.value.flags.writeable:
+                raise ValueError(f"parameters[{k}].value must be writable, for a step changes it; was read-only")
+
     def _gradient(self, p: Parameter) -> Array:
         """The gradient of the loss plus, for some, of ``weight_decay / 2 * sum(value^2)``."""
-        if p.grad is None:
-            raise RuntimeError("step needs the gradient of every parameter: run a forward and a backward first")
+        assert p.grad is not None  # `_check` has looked
         if self.weight_decay and p.role in self.decayed:
             return p.grad + p.value.dtype.type(self.weight_decay) * p.value
         return p.grad
 
     def step(self) -> None:
-        """Change every parameter by its gradient."""
+        """Change every parameter by its gradient: all of them, or none and an error."""
         raise NotImplementedError
 
 
@@ -129,7 +141,8 @@ class SGD(Optimizer):
         self.velocity = [np.zeros_like(p.value) for p in self.parameters]
 
     def step(self) -> None:
-        """Change every parameter by its gradient."""
+        """Change every parameter by its gradient: all of them, or none and an error."""
+        self._check()
         for p, velocity in zip(self.parameters, self.velocity, strict=True):
             grad = self._gradient(p)
             velocity *= self.momentum
@@ -206,7 +219,8 @@ class RMSProp(Optimizer):
         self.velocity = [np.zeros_like(p.value) for p in self.parameters]
 
     def step(self) -> None:
-        """Change every parameter by its gradient."""
+        """Change every parameter by its gradient: all of them, or none and an error."""
+        self._check()
         for p, square, velocity in zip(self.parameters, self.square, self.velocity, strict=True):
             grad = self._gradient(p)
             square *= self.decay

@@ -70,6 +70,7 @@ ARRAYS = [
     depthwise("None", TypeError, r"x must be a NumPy array; was NoneType", x=None),
     depthwise("number", TypeError, r"w must be a NumPy array; was float", w=1.0),
     depthwise("masked", TypeError, r"x must be a plain NumPy array; was a MaskedArray", x=masked),
+    batchnorm("matrix", TypeError, r"x must be a plain NumPy array; was a matrix", x=F(4, 3).view(np.matrix)),
     depthwise("masked w", TypeError, r"w must be a plain NumPy array", w=np.ma.masked_array(W)),
     *(
         depthwise(str(dtype), TypeError, rf"x must be float32 or float64; was {dtype}", x=np.ones((2, 5, 6, 3), dtype))
@@ -233,6 +234,7 @@ def test_bad_dout(module, name):
             (out.tolist(), TypeError, "dout must be a NumPy array; was list"),
             (None, TypeError, "dout must be a NumPy array; was NoneType"),
             (np.ma.masked_array(out), TypeError, "dout must be a plain NumPy array"),
+            (np.ones((2, 2)).view(np.matrix), TypeError, "dout must be a plain NumPy array; was a matrix"),
         ):
             with pytest.raises(error, match=match):
                 backward(dout, cache)
@@ -368,6 +370,15 @@ def test_inference_backward(change, error, match):
         ({"strides": (1, 1, 1, 2, 1, 1, 2, 0)}, ValueError, "strides must be one of"),
         ({"strides": (1, 1, 1, 2.5, 1, 1, 2, 1)}, ValueError, "strides must be one of"),
         ({"strides": 2}, ValueError, "strides must be one of"),
+        ({"strides": {1, 2, 3, 4, 5, 6, 7, 8}}, ValueError, "strides must be one of"),
+        ({"padding": -1}, ValueError, 'padding must be 1 or "same", .*; was -1'),
+        ({"padding": 0}, ValueError, 'padding must be 1 or "same"'),
+        ({"padding": 2}, ValueError, 'padding must be 1 or "same"'),
+        ({"padding": True}, ValueError, 'padding must be 1 or "same"'),
+        ({"padding": "foo"}, ValueError, "padding must be 1 or \"same\", .*; was 'foo'"),
+        ({"padding": ((1, 1), (0, 0))}, ValueError, 'padding must be 1 or "same"'),
+        ({"dtype": None}, TypeError, "dtype must be float32 or float64; was None"),
+        ({"dtype": "foo"}, TypeError, "dtype must be float32 or float64; was 'foo'"),
         ({"dtype": np.float16}, TypeError, "dtype must be float32 or float64; was float16"),
         ({"dtype": int}, TypeError, "dtype must be float32 or float64; was int64"),
         ({"dropout": 1.0}, ValueError, "rate must be at least 0 and less than 1"),

@@ -124,6 +124,16 @@ def test_the_shortcut_adds_x_when_it_fits(stride, M, adds, t, training):
     np.testing.assert_array_equal(dx, dout + through if adds else through)
 
 
+@pytest.mark.parametrize("padding, size", [(0, (3, 3)), (0, (5, 5)), (2, (1, 1)), (((1, 1), (0, 0)), (4, 3))])
+def test_the_shortcut_is_not_broadcast(padding, size):
+    """A 3x3 image without padding leaves 1x1, which NumPy would add to every pixel of x."""
+    options = {"padding": padding, "rng": np.random.default_rng(0), "dtype": np.float64}
+    block = InvertedResidual(4, 4, stride=1, t=1, **options)
+    with pytest.raises(ValueError, match=r"^padding must keep the image's size, to add x; x was \(2, "):
+        block(np.ones((2, *size, 4)))
+    assert InvertedResidual(4, 6, stride=1, t=1, **options)(np.ones((2, *size, 4))).shape[3] == 6  # nothing to add
+
+
 def test_a_dead_branch_leaves_the_identity():
     """gamma = beta = 0 at the end of the branch: out is x, dx is dout, to the bit."""
     block = randomise(InvertedResidual(4, 4, stride=1, t=6, rng=np.random.default_rng(0), dtype=np.float64))

@@ -155,9 +155,9 @@ def _zeroes_x(dout, x):
 
 
 def test_check_refuses_a_backward_that_writes_to_its_arguments():
-    with pytest.raises(AssertionError, match="^backward must not write to its arguments; it changed dout$"):
+    with pytest.raises(AssertionError, match=r"^backward must not write to its arguments; it changed dout$"):
         gradcheck.check(lambda x: (3 * x, x), _doubles_dout, X.copy())
-    with pytest.raises(AssertionError, match="^backward must not write to its arguments; it changed x$"):
+    with pytest.raises(AssertionError, match=r"^backward must not write to its arguments; it changed x$"):
         gradcheck.check(lambda x: (x**2, x), _zeroes_x, X.copy(), step=1e-5, names="x")
 
 
@@ -166,7 +166,7 @@ def test_check_refuses_a_forward_that_writes_to_its_arguments():
         x *= 2
         return x, None
 
-    with pytest.raises(AssertionError, match="^forward must not write to its arguments; it changed input0$"):
+    with pytest.raises(AssertionError, match=r"^forward must not write to its arguments; it changed input0$"):
         gradcheck.check(forward, lambda dout, cache: 2 * dout, X.copy())
 
 

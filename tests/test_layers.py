@@ -92,6 +92,36 @@ def test_one_backward_a_forward(name):
         layer.backward(dout)
 
 
+@pytest.mark.parametrize("name", [*LAYERS, "batchnorm in eval", "batchnorm_relu6 in eval"])
+@BACKENDS
+def test_a_refused_dout_uses_nothing_up(name, backend):
+    make, shape = LAYERS[name.removesuffix(" in eval")] if name not in LAYERS else LAYERS[name]
+    layer, x = make().train("eval" not in name), np.random.default_rng(1).normal(size=shape)
+    with npmnv2.backend(backend):
+        out = layer(x)
+        dout = np.random.default_rng(2).normal(size=out.shape)
+        if name != "dropout in eval":  # that one hands on what it gets
+            for bad in (dout[:1, ...], dout[..., :1], dout.astype(np.float32)):
+                with pytest.raises((ValueError, TypeError), match=r"^dout must have the"):
+                    layer.backward(bad)
+        dx = layer.backward(dout)
+        layer(x)
+        np.testing.assert_array_equal(dx, layer.backward(dout))
+
+
+def test_a_forward_that_fails_leaves_nothing_for_a_backward():
+    net, x = _net().eval(), np.random.default_rng(1).normal(size=(2, 4, 5, 2)).astype(np.float32)
+    out = net(x)
+    for bad in (x.astype(np.float64), x[..., :1]):
+        net(x)
+        with pytest.raises((ValueError, TypeError)):
+            net(bad)
+        with pytest.raises(RuntimeError, match="needs a forward before it"):
+            net.backward(np.ones_like(out))
+    net(x)
+    net.backward(np.ones_like(out))
+
+
 def test_backward_sets_and_does_not_accumulate():
     layer = Linear(4, 3, rng=_rng(), dtype=np.float64)
     x, dout = np.random.default_rng(1).normal(size=(2, 4)), np.random.default_rng(2).normal(size=(2, 3))
@@ -235,6 +265,20 @@ def test_activations():
     assert all(layer._record is None for _, layer in net.named_layers())
 
 
+def test_activations_are_copies():
+    net, x = _net().eval(), np.random.default_rng(1).normal(size=(2, 4, 5, 2)).astype(np.float32)
+    dout = np.ones_like(net(x))
+    expected = net.backward(dout)
+    for value in net.activations(x, ["conv", "bn", "inner"]).values():
+        value[...] = 0
+    np.testing.assert_array_equal(net.backward(dout), expected)
+
+
+def test_activations_take_names_from_any_iterable():
+    net, x = _net().eval(), np.ones((2, 4, 5, 2), np.float32)
+    assert list(net.activations(x, (name for name in ("conv", "pool")))) == ["conv", "pool"]
+
+
 def test_a_layer_must_be_written():
     with pytest.raises(NotImplementedError):
         Layer()(np.zeros(1))
@@ -285,6 +329,13 @@ def _drop(name):
         (lambda s: {**s, "bn.beta": np.array(["a"] * 3)}, TypeError, r"state\['bn\.beta'\].*<U1"),
         (lambda s: {**s, "bn.beta": None}, TypeError, r"state\['bn\.beta'\].*NoneType"),
         (lambda s: {}, ValueError, r"missing: conv\.w"),
+        (lambda s: {**s, "inner.fc.b": np.array([0, 1e300])}, ValueError, r"too large for float32: inner\.fc\.b"),
+        (lambda s: {**s, "bn.var": np.array([1.0, 1.0, -1.0])}, ValueError, r"less than 0: bn\.var"),
+        (
+            lambda s: {**s, "conv.w": np.ones((3, 3)).view(np.matrix)},
+            TypeError,
+            r"state\['conv\.w'\] must be a plain .*matrix",
+        ),
     ],
 )
 def test_load_is_all_or_nothing(spoil, error, match):
@@ -294,6 +345,30 @@ def test_load_is_all_or_nothing(spoil, error, match):
         net.load_state_dict(spoil(randomise(_net(), 1).state_dict()))
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_load_writes_nothing_if_one_array_is_read_only():
+    net = _net()
+    net.layers["inner"].layers["fc"].b.value.flags.writeable = False  # the last of them
+    before = net.state_dict()
+    with pytest.raises(ValueError, match=r"read-only here: inner\.fc\.b"):
+        net.load_state_dict(randomise(_net(), 1).state_dict())
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_load_takes_the_layers_own_arrays_exchanged():
+    layer = BatchNorm(2)
+    state = {"gamma": layer.beta.value, "beta": layer.gamma.value, "mean": layer.var.value, "var": layer.mean.value}
+    layer.load_state_dict(state)
+    assert [value.tolist() for value in layer.state_dict().values()] == [[0, 0], [1, 1], [1, 1], [0, 0]]
+
+
+def test_load_takes_what_is_not_finite():
+    """NaN and infinity are values like any other; only what becomes infinite on the way is refused."""
+    layer = BatchNorm(2)
+    layer.load_state_dict({**layer.state_dict(), "beta": np.array([np.nan, np.inf]), "var": np.array([np.nan, 1.0])})
+    np.testing.assert_array_equal(layer.beta.value, [np.nan, np.inf])
 
 
 def test_load_lists_all_that_is_wrong_at_once():
@@ -320,3 +395,24 @@ def test_initial_weight():
 def test_parameter():
     p = Parameter(np.ones(3), "gamma")
     assert p.grad is None and p.role == "gamma"
+    with pytest.raises(ValueError, match=r"^role must be one of beta, bias, depthwise, gamma, weight; was 'wieght'$"):
+        Parameter(np.ones(3), "wieght")
+
+
+@pytest.mark.parametrize(
+    "make, error, match",
+    [
+        (lambda: Linear(2, 3, rng=None), TypeError, r"rng must be a numpy.random.Generator; was NoneType"),
+        (lambda: Dropout(0.5, 0), TypeError, r"rng must be a numpy.random.Generator; was int"),
+        (lambda: Conv2d(2, 3, 3, stride=0, rng=_rng()), ValueError, "stride must be at least 1; was 0"),
+        (lambda: DepthwiseConv2d(2, 3, stride=1.5, rng=_rng()), TypeError, "stride must be an integer; was 1.5"),
+        (lambda: Conv2d(2, 3, 3, padding=-1, rng=_rng()), ValueError, "padding must not be negative"),
+        (lambda: DepthwiseConv2d(2, 3, padding="foo", rng=_rng()), ValueError, "padding must be .* was 'foo'"),
+        (lambda: Conv2d(2, 3, 3, rng=_rng(), dtype=int), TypeError, "dtype must be float32 or float64; was int64"),
+        (lambda: BatchNorm(3, dtype=None), TypeError, "dtype must be float32 or float64; was None"),
+        (lambda: Linear(2, 3, rng=_rng(), dtype="foo"), TypeError, "dtype must be float32 or float64; was 'foo'"),
+    ],
+)
+def test_a_layer_that_cannot_work_is_refused_when_it_is_made(make, error, match):
+    with pytest.raises(error, match=match):
+        make()

@@ -360,3 +360,25 @@ def test_a_network_learns():
             optimizer.step()
             losses.append(float(loss))
     assert losses[0] > 0.8 and max(losses[-3:]) < 0.1 * losses[0], losses
+
+
+def test_a_forward_without_variance_is_refused_before_any_statistic_has_moved():
+    """One image that shrinks to one pixel: every batch norm up to the last small map could still be computed."""
+    model = mobilenet_v2(5, 0.1)
+    before, x = model.state_dict(), np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"^x must hold at least 2 values a channel .*\(1, 32, 32, 3\) shrinks to 1x1"):
+        model(x)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert model(np.repeat(x, 2, axis=0)).shape == (2, 5) and model(x.repeat(2, axis=2)).shape == (1, 5)
+    assert model.eval()(x).shape == (1, 5)
+    assert mobilenet_v2(5, 0.1, running_var="biased")(x).shape == (1, 5)
+
+
+def test_a_refused_dout_uses_up_no_cache():
+    model = mobilenet_v2(5, 0.1, strides="digits")
+    out = model(np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32))
+    for bad in (np.ones((2, 4), np.float32), np.ones((2, 5)), None):
+        with pytest.raises((ValueError, TypeError), match="dout must"):
+            model.backward(bad)
+    assert model.backward(out).shape == (2, 8, 8, 3)

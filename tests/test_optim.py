@@ -151,3 +151,35 @@ def test_cosine_schedule():
 def test_exponential_schedule():
     assert [exponential_schedule(0.045, epoch) for epoch in (0, 1, 2)] == pytest.approx([0.045, 0.0441, 0.043218])
     assert exponential_schedule(1.0, 3, rate=0.5) == 0.125
+
+
+@pytest.mark.parametrize("make", [SGD, RMSProp])
+def test_a_parameter_steps_once(make):
+    p = _parameter()
+    with pytest.raises(ValueError, match="parameters must hold each Parameter once"):
+        make([p, _parameter(), p], lr=0.1)
+
+
+@pytest.mark.parametrize("make", [SGD, RMSProp])
+def test_a_step_changes_all_parameters_or_none(make):
+    def no_gradient(p):
+        p.grad = None
+
+    def broadcast(p):
+        p.grad = np.ones(2)
+
+    def read_only(p):
+        p.value.flags.writeable = False
+
+    for spoil, error, match in (
+        (no_gradient, RuntimeError, "step needs the gradient of every parameter"),
+        (broadcast, ValueError, r"parameters\[1\].grad must have the shape of its value, \(2, 2\); was \(2,\)"),
+        (read_only, ValueError, r"parameters\[1\].value must be writable"),
+    ):
+        first, last = Parameter(np.ones((2, 2)), "weight"), Parameter(np.ones((2, 2)), "weight")
+        optimizer = make([first, last], lr=0.1)
+        first.grad, last.grad = np.ones((2, 2)), np.ones((2, 2))
+        spoil(last)
+        with pytest.raises(error, match=match):
+            optimizer.step()
+        assert (first.value == 1).all() and not optimizer.velocity[0].any()

@@ -194,7 +194,11 @@ def test_a_stride_is_no_bool():
         (lambda s: "state.npz", TypeError, "state must be a mapping of names to arrays; was str"),
         (lambda s: {**s, 3: s["b"]}, TypeError, "state must have names that are strings; one was 3"),
         (lambda s: {**s, b"b": s["b"]}, TypeError, "state must have names that are strings; one was b'b'"),
-        (lambda s: {**s, "b": np.ma.masked_array(s["b"], [1, 0])}, TypeError, r"state\['b'\] must be a plain array"),
+        (
+            lambda s: {**s, "b": np.ma.masked_array(s["b"], [1, 0])},
+            TypeError,
+            r"state\['b'\] must be a plain",
+        ),
         (
             lambda s: {**s, "b": s["b"].astype(object)},
             TypeError,

@@ -14,7 +14,7 @@ from npmnv2.layer import Layer
 from npmnv2.layers import Conv2d
 from npmnv2.models.network import Network, check_arguments, choose_strides, classifier
 from npmnv2.shapes import Padding
-from npmnv2.validate import check_number
+from npmnv2.validate import check_dtype, check_number
 
 
 class Row(NamedTuple):
@@ -261,9 +261,9 @@ def _standard(
 
 def _build(arguments: dict[str, Any], block: Callable[..., Layer]) -> tuple[dict[str, Layer], dict[str, Any]]:
     """The layers, with `block` for every row, and the configuration."""
-    config = dict(arguments, dtype=np.dtype(arguments["dtype"]).name)  # the arguments, as given
+    config = dict(arguments, dtype=check_dtype(arguments["dtype"]).name)  # the arguments, as given
     num_classes, in_channels, seed = (arguments[name] for name in ("num_classes", "in_channels", "seed"))
-    check_arguments(num_classes, in_channels, arguments["dtype"], seed)
+    check_arguments(num_classes, in_channels, arguments["padding"], seed)
     options = {name: arguments[name] for name in ("padding", "dtype", "eps", "momentum", "running_var")}
     options["rng"] = np.random.default_rng(seed)
     stem, blocks = plan(arguments["width_mult"], arguments["strides"])

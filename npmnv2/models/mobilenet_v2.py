@@ -10,7 +10,7 @@ from npmnv2.layer import Layer
 from npmnv2.layers import Conv2d, PointwiseConv2d
 from npmnv2.models.network import Network, check_arguments, choose_strides, classifier
 from npmnv2.shapes import Padding, make_divisible
-from npmnv2.validate import check_number
+from npmnv2.validate import check_dtype, check_number
 
 
 class Row(NamedTuple):
@@ -173,8 +173,8 @@ def mobilenet_v2(
     >>> sum(p.value.size for p in model.parameters()), sum(v.size for v in model.state_dict().values())
     (3504872, 3538984)
     """
-    config = dict(locals(), dtype=np.dtype(dtype).name)  # the arguments, as given
-    check_arguments(num_classes, in_channels, dtype, seed)
+    config = dict(locals(), dtype=check_dtype(dtype).name)  # the arguments, as given
+    check_arguments(num_classes, in_channels, padding, seed)
     bn = {"eps": eps, "momentum": momentum, "running_var": running_var}
     rng = np.random.default_rng(seed)
     stem, blocks, head = plan(width_mult, strides)

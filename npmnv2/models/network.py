@@ -1,15 +1,16 @@
 """What the networks share: checks of arguments and inputs, one pool of threads, the classifier at the end."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from npmnv2.layer import Layer
-from npmnv2.layers import Dropout, GlobalAvgPool, Linear, Sequential
+from npmnv2.layers import BatchNorm, Conv2d, DepthwiseConv2d, Dropout, GlobalAvgPool, Linear, Sequential
 from npmnv2.shapes import is_int
 from npmnv2.threads import one_pool
-from npmnv2.validate import Array, check_int
+from npmnv2.validate import Array, check_int, check_plain
 
 
 class Network(Sequential):
@@ -47,17 +48,31 @@ class Network(Sequential):
         Raises
         ------
         ValueError, TypeError
-            If `x` has another rank, number of channels or dtype.
+            If `x` has another rank, number of channels or dtype; in training, if the last batch norm would see a
+            single value per channel, which has no variance.
         """
         channels, dtype = self.config["in_channels"], np.dtype(self.config["dtype"])
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"x must be a NumPy array; was {type(x).__name__}")
+        x = check_plain(x, "x")
         if x.ndim != 4 or x.shape[3] != channels:
             raise ValueError(f"x must have shape (N, H, W, {channels}); was {x.shape}")
         if x.dtype != dtype:
             raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
+        if x.shape[0] == 1:
+            self._check_variance(x)
         with one_pool():
             return super().forward(x)
+
+    def _check_variance(self, x: Array) -> None:
+        """Before the first layer, so that no running statistic has moved when the last batch norm would refuse."""
+        layers = [layer for _, layer in self.named_layers()]
+        shrink = math.prod(layer.stride for layer in layers if isinstance(layer, Conv2d | DepthwiseConv2d))
+        pixels = -(-x.shape[1] // shrink) * -(-x.shape[2] // shrink)
+        last = [layer for layer in layers if isinstance(layer, BatchNorm)][-1]
+        if pixels == 1 and last.training and last.running_var == "unbiased":
+            raise ValueError(
+                "x must hold at least 2 values a channel for an unbiased variance, up to the last batch norm: "
+                f"{x.shape} shrinks to 1x1 there; train on more images at a time (an epoch's last batch too) or larger"
+            )
 
     def backward(self, dout: Array) -> Array:
         """Push the gradient of the logits back through every layer.
@@ -82,12 +97,12 @@ class Network(Sequential):
             return super().backward(dout)
 
 
-def check_arguments(num_classes: object, in_channels: object, dtype: Any, seed: object) -> None:
+def check_arguments(num_classes: object, in_channels: object, padding: object, seed: object) -> None:
     """Raise the error that names the argument, if one of these makes no network.
 
     Examples
     --------
-    >>> check_arguments(0, 3, np.float32, 0)
+    >>> check_arguments(0, 3, 1, 0)
     Traceback (most recent call last):
         ...
     ValueError: num_classes must be an integer of at least 1; was 0
@@ -95,8 +110,8 @@ def check_arguments(num_classes: object, in_channels: object, dtype: Any, seed: 
     for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
         if not is_int(value) or value < 1:  # type: ignore[operator]
             raise ValueError(f"{name} must be an integer of at least 1; was {value!r}")
-    if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype must be float32 or float64; was {np.dtype(dtype)}")
+    if not (is_int(padding) and padding == 1) and not (isinstance(padding, str) and padding == "same"):
+        raise ValueError(f'padding must be 1 or "same", which keep the size at stride 1; was {padding!r}')
     check_int(seed, "seed", 0)
 
 
@@ -132,7 +147,7 @@ def choose_strides(strides: str | Sequence[int], named: Mapping[str, tuple[int, 
             raise ValueError(f"{must}; was {strides!r}")
         return named[strides]
     try:
-        values: tuple[Any, ...] = tuple(strides)
+        values: tuple[Any, ...] = () if isinstance(strides, set | frozenset) else tuple(strides)  # a set has no order
     except TypeError:
         values = ()
     if len(values) != number or not all(is_int(s) and s >= 1 for s in values):

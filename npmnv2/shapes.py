@@ -20,6 +20,9 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
 
+LARGEST = 2**31 - 1  # pixels: far beyond any image, and what compiled loops can count
+
+
 class Geometry(NamedTuple):
     """Every size a convolution needs, worked out once by `conv_geometry` and kept in the caches."""
 
@@ -58,7 +61,9 @@ def output_size(size: int, kernel: int, stride: int = 1, before: int = 0, after:
     Raises
     ------
     ValueError
-        If the kernel's reach is larger than the padded axis.
+        If the kernel's reach is larger than the padded axis, or a size is less than 1.
+    TypeError
+        If a size is not an integer.
 
     References
     ----------
@@ -72,6 +77,7 @@ def output_size(size: int, kernel: int, stride: int = 1, before: int = 0, after:
     >>> output_size(5, kernel=3, dilation=2)      # taps at 0, 2, 4: one window
     1
     """
+    _check_sizes(size=size, kernel=kernel, stride=stride, dilation=dilation)
     reach = dilation * (kernel - 1) + 1
     padded = before + size + after
     if reach > padded:
@@ -115,6 +121,7 @@ def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> 
     >>> same_padding(7, kernel=1, stride=2)       # never negative
     (0, 0)
     """
+    _check_sizes(size=size, kernel=kernel, stride=stride, dilation=dilation)
     reach = dilation * (kernel - 1) + 1
     out = -(-size // stride)
     total = max((out - 1) * stride + reach - size, 0)
@@ -187,7 +194,8 @@ def conv_geometry(
     Raises
     ------
     ValueError
-        If `stride` or `dilation` is less than 1, `padding` is malformed, or the kernel is larger than the padded image.
+        If a size, `stride` or `dilation` is less than 1 or beyond `LARGEST`, `padding` is malformed, or the kernel is
+        larger than the padded image.
     TypeError
         If one of them is not an integer.
 
@@ -197,11 +205,7 @@ def conv_geometry(
     >>> g.OH, g.OW, g.pads
     (112, 112, ((1, 1), (1, 1)))
     """
-    for name, value in (("stride", stride), ("dilation", dilation)):
-        if not is_int(value):
-            raise TypeError(f"{name} must be an integer; was {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1; was {value}")
+    _check_sizes(H=H, W=W, KH=KH, KW=KW, stride=stride, dilation=dilation)
     stride, dilation = int(stride), int(dilation)  # a NumPy uint8 would wrap around below
     pads = resolve_padding(padding, H, W, KH, KW, stride, dilation)
     OH = output_size(H, KH, stride, *pads[0], dilation)
@@ -280,12 +284,25 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
     >>> [make_divisible(1.4 * c) for c in (32, 16, 24)], make_divisible(11.2)
     ([48, 24, 32], 16)
     """
+    _check_sizes(divisor=divisor)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"value must be more than 0 and finite; was {value}")
     if minimum is None:
         minimum = divisor
     rounded = max(minimum, int(value + divisor / 2) // divisor * divisor)
     if rounded < 0.9 * value:
         rounded += divisor
     return rounded
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if not is_int(value):
+            raise TypeError(f"{name} must be an integer; was {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1; was {value}")
+        if value > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST}; was {value}")
 
 
 def is_int(value: object) -> bool:

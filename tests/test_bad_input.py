@@ -94,6 +94,8 @@ GEOMETRY = [
     depthwise("dilation too large", ValueError, r"kernel must fit.*dilation 3", dilation=3),
     depthwise("stride 0", ValueError, r"stride must be at least 1; was 0", stride=0),
     depthwise("stride negative", ValueError, r"stride must be at least 1; was -1", stride=-1),
+    depthwise("stride huge", ValueError, r"stride must be at most 2147483647; was 11805", stride=2**70),
+    depthwise("dilation huge", ValueError, r"dilation must be at most 2147483647; was", w=W[:1, :1], dilation=2**63),
     depthwise("stride float", TypeError, r"stride must be an integer; was 2.0", stride=2.0),
     depthwise("stride bool", TypeError, r"stride must be an integer; was True", stride=True),
     depthwise("stride pair", TypeError, r"stride must be an integer; was \(1, 1\)", stride=(1, 1)),
@@ -133,6 +135,12 @@ BATCHNORM = [
     batchnorm("no pixels", ValueError, r"x must not be empty along axis", x=F(2, 0, 6, 3)),
     batchnorm("eps negative", ValueError, r"eps must not be negative; was -1e-05", eps=-1e-5),
     batchnorm("eps NaN", ValueError, r"eps must not be negative; was nan", eps=float("nan")),
+    *(
+        batchnorm(f"eps {eps!r}", TypeError, r"eps must be a number; was", eps=eps)
+        for eps in (True, "x", None, 1j, np.array([1e-3]), np.array([1.0, 2.0]))
+    ),
+    batchnorm("eps infinite", ValueError, r"eps must be finite; was inf", eps=float("inf")),
+    batchnorm("eps huge", ValueError, r"eps must be finite; was an integer beyond the largest float", eps=10**400),
     batchnorm("fused: gamma", ValueError, r"gamma must have length 3", gamma=F(2), name="batchnorm_relu6_forward"),
     batchnorm("fused: empty", ValueError, r"x must hold", x=F(0, 5, 6, 3), name="batchnorm_relu6_forward"),
 ]

@@ -163,3 +163,27 @@ def test_published_channels():
 def test_is_int():
     assert all(is_int(value) for value in (0, -3, np.int8(1), np.uint64(1)))
     assert not any(is_int(value) for value in (True, np.True_, 1.0, np.float64(1), "1", None, 1j))
+
+
+HUGE = 2**70
+
+
+@pytest.mark.parametrize(
+    "call, error, match",
+    [
+        (lambda: output_size(5, 3, stride=0), ValueError, "stride must be at least 1; was 0"),
+        (lambda: output_size(-5, -3), ValueError, "size must be at least 1; was -5"),
+        (lambda: same_padding(5, 3, stride=0), ValueError, "stride must be at least 1; was 0"),
+        (lambda: conv_geometry(5, 5, 0, 3), ValueError, "KH must be at least 1; was 0"),
+        (lambda: conv_geometry(5.5, 5, 3, 3), TypeError, "H must be an integer; was 5.5"),
+        (lambda: conv_geometry(5, 5, 1, 1, stride=HUGE), ValueError, f"stride must be at most .*; was {HUGE}"),
+        (lambda: conv_geometry(5, 5, 1, 1, dilation=HUGE), ValueError, f"dilation must be at most .*; was {HUGE}"),
+        (lambda: make_divisible(8, 0), ValueError, "divisor must be at least 1; was 0"),
+        (lambda: make_divisible(8, 1.5), TypeError, "divisor must be an integer; was 1.5"),
+        (lambda: make_divisible(-100), ValueError, "value must be more than 0 and finite; was -100"),
+        (lambda: make_divisible(float("nan")), ValueError, "value must be more than 0 and finite; was nan"),
+    ],
+)
+def test_sizes_that_are_none(call, error, match):
+    with pytest.raises(error, match=match):
+        call()

@@ -9,7 +9,7 @@ import numpy as np
 from npmnv2.kernels import batchnorm_loops as loops
 from npmnv2.kernels.wrapping import empty, plain
 from npmnv2.ops.batchnorm import BatchNormCache
-from npmnv2.validate import Array, check_array, check_dout, check_length
+from npmnv2.validate import Array, check_array, check_dout, check_length, check_number
 
 
 def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
@@ -21,7 +21,8 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
     Notes
     -----
     Reads x twice, writes out once: 12 bytes per value in float32. Statistics are taken a piece of rows at a time, each
-    about its own mean while it is in cache, and merged in float64 in a fixed order [1]_.
+    about its own mean while it is in cache, and merged in float64 in a fixed order [1]_. The sum over a piece is taken
+    in the dtype of x: in float32 values beyond 1e34 may overflow it, where `ops.batchnorm_forward` does not.
 
     References
     ----------
@@ -158,8 +159,7 @@ def _check(x: Array, gamma: Array, beta: Array, eps: float) -> None:
         raise ValueError(f"x must have at least 2 axes (... C); its shape was {x.shape}")
     _check_vector(gamma, "gamma", x)
     _check_vector(beta, "beta", x)
-    if not eps >= 0:
-        raise ValueError(f"eps must not be negative; was {eps!r}")
+    check_number(eps, "eps", 0)
 
 
 def _check_vector(value: Array, name: str, x: Array) -> Array:

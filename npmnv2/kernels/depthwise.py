@@ -20,6 +20,9 @@ def depthwise_conv2d_forward(
     accepted, a contiguous one is not copied. Its cache serves `ops.depthwise_conv2d_backward` too, and the other way
     round.
 
+    A value of `w` that is not finite differs in one place: NumPy multiplies it with the zeros of the padding, which
+    gives NaN at the border of the image; here the padding is not there.
+
     Notes
     -----
     Moves the least there is: x read once, out written once, ``(N*H*W + N*OH*OW) * C`` values, where NumPy's tap loop

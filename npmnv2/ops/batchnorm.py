@@ -310,10 +310,11 @@ def batchnorm_inference_backward(
     mean, var = _check_statistics(x, mean, var)
     dout = check_dout(dout, x.shape, x)
     axes = tuple(range(x.ndim - 1))
+    wide = np.promote_types(dout.dtype, np.float64)
     inv_std = 1 / np.sqrt(var + eps).astype(x.dtype)  # (C,)
     # forward was: out = (x - mean) * inv_std * gamma + beta
-    dbeta = dout.sum(axis=axes)
-    dgamma = (dout * (x - mean) * inv_std).sum(axis=axes)
+    dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)
+    dgamma = (dout * (x - mean) * inv_std).sum(axis=axes, dtype=wide).astype(dout.dtype)
     dx = dout * (gamma * inv_std)
     return dx, dgamma, dbeta
 

@@ -47,7 +47,7 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
 
     Notes
     -----
-    N*H*W*C additions; no multiply-adds by the papers' convention.
+    N*H*W*C additions, in float64 as batch norm's; no multiply-adds by the papers' convention.
 
     References
     ----------
@@ -59,7 +59,8 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
     [[1.5]]
     """
     x = check_array(x, "x", "N H W C")
-    return x.mean(axis=(1, 2)), GlobalAvgPoolCache(x.shape, np.empty(0, x.dtype))
+    wide = np.promote_types(x.dtype, np.float64)
+    return x.mean(axis=(1, 2), dtype=wide).astype(x.dtype), GlobalAvgPoolCache(x.shape, np.empty(0, x.dtype))
 
 
 def global_avg_pool_backward(dout: Array, cache: GlobalAvgPoolCache) -> Array:

@@ -20,8 +20,9 @@ LIMITS = {
     "lr": (0, math.inf, "[]"),
     "label_smoothing": (0, 1, "[]"),
     "seed": (0, math.inf, "[]"),
-    "threads": (1, os.cpu_count() or 1, "[]"),
+    "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see _train
 }
+PICTURES = (".png", ".svg", ".pdf", ".jpg")  # what Matplotlib writes without the help of other programs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has what it wanted, as in `... | head`
         status = 0
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _complain("stopped")
         status = 130
     except (ValueError, TypeError, OSError, MemoryError) as error:
-        print(f"{command}: {str(error) or 'out of memory'}", file=sys.stderr)
+        _complain(f"{command}: {str(error) or 'out of memory'}")
         status = 1
     return _flush(command, status)
 
@@ -144,6 +145,7 @@ def _gradcheck(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    import numba
     import numpy as np
 
     from npmnv2 import backend, optim
@@ -159,6 +161,8 @@ def _train(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print(epoch_line(epoch), flush=True)
 
+    most = numba.config.NUMBA_NUM_THREADS
+    check_number(arguments.threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")
     data = load_digits()
     model = mobilenet_v2(len(data.classes), arguments.width, strides="digits", in_channels=1, seed=arguments.seed)
     optimizer: optim.Optimizer
@@ -194,6 +198,11 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _complain(line: str) -> None:
+    if sys.stderr is not None:  # the shell closed it, as in `... 2>&-`; print would take stdout instead
+        print(line, file=sys.stderr)
+
+
 def _print_json(document: dict[str, Any]) -> None:
     print(json.dumps(_strict(document), indent=2))
 
@@ -216,15 +225,18 @@ def _check_options(arguments: argparse.Namespace) -> None:
     path = getattr(arguments, "plot", None)
     if path is None:
         return
-    from matplotlib.figure import Figure
-
     folder, ending = os.path.dirname(path) or ".", os.path.splitext(path)[1].lower()
-    if ending[1:] not in Figure().canvas.get_supported_filetypes():
-        raise ValueError(f"--plot must end in .png, .svg, .pdf or as another kind of picture does; was {path}")
+    if ending not in PICTURES:
+        raise ValueError(f"--plot must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}; was {path}")
     if not os.path.isdir(folder):
         raise ValueError(f"--plot must name a file in an existing folder; was {path}")
-    if os.path.isdir(path) or not os.access(path if os.path.exists(path) else folder, os.W_OK):
-        raise ValueError(f"--plot must name a file that can be written; was {path}")
+    is_new = not os.path.exists(path)
+    try:
+        open(path, "ab").close()  # the surest way to know, and it changes nothing
+        if is_new:
+            os.remove(path)
+    except OSError as error:  # a folder, a name that is too long, no permission, ...
+        raise ValueError(f"--plot must name a file that can be written ({error.strerror}); was {path}") from None
 
 
 def _flush(command: str, status: int) -> int:
@@ -238,7 +250,7 @@ def _flush(command: str, status: int) -> int:
         pass
     except OSError as error:  # a full disk; if it was full before, that has been said
         if status == 0:
-            print(f"{command}: {error}", file=sys.stderr)
+            _complain(f"{command}: {error}")
         status = 1
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status

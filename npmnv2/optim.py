@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2.layer import ROLES, Parameter
-from npmnv2.validate import Array, check_number
+from npmnv2.validate import Array, check_int, check_number
 
 # What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers per channel,
 # hardly able to overfit), not batch norm's gamma and beta, not the bias.
@@ -253,6 +253,11 @@ def cosine_schedule(lr: float, step: int, steps: int, warmup: int = 0) -> float:
     -------
     float
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a number that is none, a step before the first or a warm-up longer than the run.
+
     References
     ----------
     .. [1] Loshchilov and Hutter, "SGDR", arXiv:1608.03983, equation (5), without restarts.
@@ -262,6 +267,8 @@ def cosine_schedule(lr: float, step: int, steps: int, warmup: int = 0) -> float:
     >>> [round(cosine_schedule(1.0, step, steps=6, warmup=2), 3) for step in range(6)]
     [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
     """
+    lr, steps = check_number(lr, "lr", 0), check_int(steps, "steps")
+    step, warmup = check_int(step, "step", 0, steps), check_int(warmup, "warmup", 0, steps)
     if step < warmup:
         return lr * (step + 1) / warmup
     return lr * 0.5 * (1 + float(np.cos(np.pi * (step - warmup) / max(steps - warmup, 1))))
@@ -295,7 +302,7 @@ def exponential_schedule(lr: float, epoch: int, rate: float = 0.98) -> float:
     >>> round(exponential_schedule(0.045, 1), 6)
     0.0441
     """
-    return lr * rate**epoch
+    return check_number(lr, "lr", 0) * check_number(rate, "rate", 0) ** check_int(epoch, "epoch", 0)
 
 
 def _cast(p: Parameter, number: float) -> Any:

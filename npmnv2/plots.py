@@ -55,6 +55,8 @@ def training(
     ------
     OSError
         If `path` cannot be written.
+    ValueError
+        If there is nothing to draw: an empty `history`, no depthwise layer in `model`, a class without a name.
 
     Examples
     --------
@@ -67,6 +69,8 @@ def training(
     """
     from matplotlib.figure import Figure
 
+    if not history:
+        raise ValueError("history must hold at least one Epoch; was empty")
     figure: Any = Figure(figsize=(13, 5.2), layout="constrained")
     curves, filters, images = figure.subfigures(1, 3, width_ratios=[1.25, 1, 1.1])
     _curves(curves, history)
@@ -101,6 +105,8 @@ def _depthwise_filters(figure: Any, model: MobileNetV2) -> None:
     """A few 3x3 filters of the first, a middle and the last depthwise layer: one filter per channel, no more."""
     figure.suptitle("Learned depthwise filters", fontweight="bold")
     named = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, DepthwiseConv2d)]
+    if not named:
+        raise ValueError("model must have depthwise layers, whose filters are drawn; there were none")
     chosen = [named[0], named[len(named) // 2], named[-1]]
     rows = figure.subfigures(len(chosen), 1)
     for row, (name, layer) in zip(rows, chosen, strict=True):
@@ -119,6 +125,8 @@ def _depthwise_filters(figure: Any, model: MobileNetV2) -> None:
 def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
     logits = predict(model, data.test_x)
     p = softmax(logits.astype(np.float64))
+    if p.shape[1] > len(data.classes):
+        raise ValueError(f"data.classes must name all {p.shape[1]} classes of the model; was {len(data.classes)} names")
     said = p.argmax(axis=1)
     wrong = said != data.test_y
     figure.suptitle(f"Held-out images: {int(wrong.sum())} of {len(wrong)} wrong", fontweight="bold")
@@ -131,6 +139,7 @@ def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
             f"{data.classes[said[k]]} ({100 * p[k, said[k]]:.0f} %)\n{mark}",
             fontsize=8,
             color=RED if wrong[k] else "black",
+            parse_math=False,  # a name may hold a $
         )
     for axes in figure.axes:
         axes.set_xticks([])

@@ -201,7 +201,14 @@ ONE_LINE = {  # 1: the input is bad
     "train --data digits --label-smoothing 1.5": "--label-smoothing must lie between 0 and 1; was 1.5",
     "train --data digits --label-smoothing nan": "--label-smoothing must lie between 0 and 1; was nan",
     "train --data digits --plot /no/such/folder/a.png": "--plot must name a file in an existing folder; was /no/such",
-    "train --data digits --plot a.zzz": "--plot must end in .png, .svg, .pdf or as another kind of picture does; was",
+    "train --data digits --plot a.zzz": "--plot must end in .png, .svg, .pdf or .jpg; was a.zzz",
+    "train --data digits --plot a.pgf": "--plot must end in .png",  # Matplotlib would call LaTeX, after the training
+    f"train --data digits --plot {'a' * 300}.png": "--plot must name a file that can be written (File name too long)",
+    f"train --data digits --epochs 1{'0' * 400}": "--epochs must be finite; was an integer beyond the largest float",
+    f"train --data digits --seed 1{'0' * 400}": "--seed must be finite",
+    f"summary --resolution 1{'0' * 400}": "--resolution must be finite",
+    "train --data digits --threads 0": "--threads must be at least 1; was 0",
+    "train --data digits --threads 99999": "--threads must lie between 1 and ",
     "train --data digits --plot a": "--plot must end in .png",
     "train --data digits --plot=": "--plot must end in .png",
     "tour --plot /no/such/folder/a.png": "--plot must name a file in an existing folder",
@@ -223,7 +230,8 @@ def test_a_picture_must_not_be_a_folder(tmp_path, capsys):
     folder = tmp_path / "a.png"
     folder.mkdir()
     assert main([*TRAIN, "--plot", str(folder)]) == 1
-    assert capsys.readouterr().err == f"npmnv2 train: --plot must name a file that can be written; was {folder}\n"
+    error = f"npmnv2 train: --plot must name a file that can be written (Is a directory); was {folder}\n"
+    assert capsys.readouterr().err == error
 
 
 @pytest.mark.parametrize(

@@ -183,3 +183,21 @@ def test_a_step_changes_all_parameters_or_none(make):
         with pytest.raises(error, match=match):
             optimizer.step()
         assert (first.value == 1).all() and not optimizer.velocity[0].any()
+
+
+@pytest.mark.parametrize(
+    "call, error, match",
+    [
+        (lambda: cosine_schedule(float("nan"), 0, 10), ValueError, "lr must not be negative; was nan"),
+        (lambda: cosine_schedule(1.0, -5, 10), ValueError, "step must lie between 0 and 10; was -5"),
+        (lambda: cosine_schedule(1.0, 15, 10), ValueError, "step must lie between 0 and 10; was 15"),
+        (lambda: cosine_schedule(1.0, 0, 0), ValueError, "steps must be at least 1; was 0"),
+        (lambda: cosine_schedule(1.0, 0, 10, warmup=-5), ValueError, "warmup must lie between 0 and 10; was -5"),
+        (lambda: cosine_schedule(1.0, 0, 10, warmup=1.5), TypeError, "warmup must be an integer; was 1.5"),
+        (lambda: exponential_schedule(1.0, -3), ValueError, "epoch must be at least 0; was -3"),
+        (lambda: exponential_schedule("1", 0), TypeError, "lr must be a number; was '1'"),
+    ],
+)
+def test_schedules_name_what_is_bad(call, error, match):
+    with pytest.raises(error, match=match):
+        call()

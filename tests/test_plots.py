@@ -9,7 +9,7 @@ from PIL import Image
 
 from npmnv2 import cost, plots
 from npmnv2.data import load_digits
-from npmnv2.layers import DepthwiseConv2d
+from npmnv2.layers import DepthwiseConv2d, Sequential
 from npmnv2.models import mobilenet_v2
 from npmnv2.ops import softmax
 from npmnv2.train import Epoch, predict
@@ -222,3 +222,24 @@ print(first, "matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False True False\n"
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (lambda h, m, d: ([], m, d), "history must hold at least one Epoch; was empty"),
+        (lambda h, m, d: (h, Sequential({"conv": m.layers["stem"]}), d), "model must have depthwise layers"),
+        (
+            lambda h, m, d: (h, m, d._replace(classes=("a",))),
+            "data.classes must name all 10 classes of the model; was 1",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(change, match, model, digits):
+    with pytest.raises(ValueError, match=match):
+        plots.training(*change(HISTORY, model, digits))
+
+
+def test_a_class_may_be_called_anything(model, digits, tmp_path):
+    names = tuple(f"$x_{{${k}" for k in range(10))  # to Matplotlib, a formula that does not end
+    plots.training(HISTORY, model, digits._replace(classes=names), tmp_path / "a.png")

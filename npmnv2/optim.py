@@ -54,9 +54,11 @@ class Optimizer:
         for p in self.parameters:
             if not isinstance(p, Parameter):
                 raise TypeError(f"parameters must hold Parameter objects only; one was {type(p).__name__}")
+            if not isinstance(p.value, np.ndarray) or p.value.dtype.kind != "f":
+                raise TypeError(f"parameters must have values that are arrays of floats; one was {p.value!r:.60}")
         if len(set(map(id, self.parameters))) < len(self.parameters):
             raise ValueError("parameters must hold each Parameter once; one was there twice, and would step twice")
-        if not ROLES.issuperset(decayed):  # a string is a set of letters, to Python
+        if not isinstance(decayed, set | frozenset) or not ROLES.issuperset(decayed):
             raise ValueError(f"decayed must be a set of roles ({', '.join(sorted(ROLES))}); was {decayed!r}")
         self.lr, self.decayed = lr, frozenset(decayed)
         self.weight_decay = check_number(weight_decay, "weight_decay", 0)

@@ -20,7 +20,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 Padding = int | str | tuple[tuple[int, int], tuple[int, int]]
 
 
-LARGEST = 2**31 - 1  # pixels: far beyond any image, and what compiled loops can count
+LARGEST = 2**31 - 1  # of a stride or a dilation: far beyond any image, and what compiled loops can count
 
 
 class Geometry(NamedTuple):
@@ -194,8 +194,8 @@ def conv_geometry(
     Raises
     ------
     ValueError
-        If a size, `stride` or `dilation` is less than 1 or beyond `LARGEST`, `padding` is malformed, or the kernel is
-        larger than the padded image.
+        If a size, `stride` or `dilation` is less than 1, one of the last two beyond `LARGEST`, `padding` malformed, or
+        the kernel larger than the padded image.
     TypeError
         If one of them is not an integer.
 
@@ -206,6 +206,9 @@ def conv_geometry(
     (112, 112, ((1, 1), (1, 1)))
     """
     _check_sizes(H=H, W=W, KH=KH, KW=KW, stride=stride, dilation=dilation)
+    for name, value in (("stride", stride), ("dilation", dilation)):
+        if value > LARGEST:
+            raise ValueError(f"{name} must be at most {LARGEST}; was {value}")
     stride, dilation = int(stride), int(dilation)  # a NumPy uint8 would wrap around below
     pads = resolve_padding(padding, H, W, KH, KW, stride, dilation)
     OH = output_size(H, KH, stride, *pads[0], dilation)
@@ -301,8 +304,6 @@ def _check_sizes(**sizes: int) -> None:
             raise TypeError(f"{name} must be an integer; was {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be at least 1; was {value}")
-        if value > LARGEST:
-            raise ValueError(f"{name} must be at most {LARGEST}; was {value}")
 
 
 def is_int(value: object) -> bool:

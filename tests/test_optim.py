@@ -201,3 +201,14 @@ def test_a_step_changes_all_parameters_or_none(make):
 def test_schedules_name_what_is_bad(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2]), [1.0, 2.0], None])
+def test_only_arrays_of_floats_are_trained(value):
+    with pytest.raises(TypeError, match="parameters must have values that are arrays of floats; one was"):
+        SGD([Parameter(value, "weight")], lr=0.1)
+
+
+def test_what_decays_is_a_set():
+    with pytest.raises(ValueError, match=r"decayed must be a set of roles .*; was None"):
+        SGD([_parameter()], lr=0.1, decayed=None)

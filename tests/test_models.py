@@ -11,7 +11,7 @@ from npmnv2 import ops
 from npmnv2.blocks import InvertedResidual
 from npmnv2.gradcheck import relative_error
 from npmnv2.layers import BatchNorm, Conv2d, DepthwiseConv2d, PointwiseConv2d
-from npmnv2.models import mobilenet_v2
+from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
 from npmnv2.models.mobilenet_v2 import ROWS, STRIDES, plan
 from npmnv2.optim import SGD
 
@@ -362,9 +362,10 @@ def test_a_network_learns():
     assert losses[0] > 0.8 and max(losses[-3:]) < 0.1 * losses[0], losses
 
 
-def test_a_forward_without_variance_is_refused_before_any_statistic_has_moved():
+@pytest.mark.parametrize("build", [mobilenet_v2, mobilenet_v1, mobilenet_v1_conv])
+def test_a_forward_without_variance_is_refused_before_any_statistic_has_moved(build):
     """One image that shrinks to one pixel: every batch norm up to the last small map could still be computed."""
-    model = mobilenet_v2(5, 0.1)
+    model = build(5, 0.1)
     before, x = model.state_dict(), np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
     with pytest.raises(ValueError, match=r"^x must hold at least 2 values a channel .*\(1, 32, 32, 3\) shrinks to 1x1"):
         model(x)
@@ -372,7 +373,20 @@ def test_a_forward_without_variance_is_refused_before_any_statistic_has_moved():
         np.testing.assert_array_equal(value, before[name])
     assert model(np.repeat(x, 2, axis=0)).shape == (2, 5) and model(x.repeat(2, axis=2)).shape == (1, 5)
     assert model.eval()(x).shape == (1, 5)
-    assert mobilenet_v2(5, 0.1, running_var="biased")(x).shape == (1, 5)
+    assert build(5, 0.1, running_var="biased")(x).shape == (1, 5)
+    model.train()
+    [layer for _, layer in model.named_layers() if isinstance(layer, BatchNorm)][-1].eval()
+    with pytest.raises(ValueError, match=r"^x must hold at least 2 values a channel"):
+        model(x)  # the one before it has no variance either, and says so itself
+
+
+@pytest.mark.parametrize("build", [mobilenet_v1, mobilenet_v1_conv])
+def test_every_builder_refuses_a_padding_that_changes_the_size(build):
+    for padding in (0, 2, True, "foo"):
+        with pytest.raises(ValueError, match='padding must be 1 or "same"'):
+            build(5, 0.1, padding=padding)
+    with pytest.raises(TypeError, match="dtype must be float32 or float64; was None"):
+        build(5, 0.1, dtype=None)
 
 
 def test_a_refused_dout_uses_up_no_cache():

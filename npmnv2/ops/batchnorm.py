@@ -310,7 +310,7 @@ def batchnorm_inference_backward(
     mean, var = _check_statistics(x, mean, var)
     dout = check_dout(dout, x.shape, x)
     axes = tuple(range(x.ndim - 1))
-    wide = np.promote_types(dout.dtype, np.float64)
+    wide = np.promote_types(dout.dtype, np.float64)  # as in `batchnorm_forward`
     inv_std = 1 / np.sqrt(var + eps).astype(x.dtype)  # (C,)
     # forward was: out = (x - mean) * inv_std * gamma + beta
     dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)

@@ -93,6 +93,6 @@ def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Arra
     """
     x, w = cache
     dout = check_dout(dout, (x.shape[0], w.shape[1]), x)
-    wide = np.promote_types(dout.dtype, np.float64)
+    wide = np.promote_types(dout.dtype, np.float64)  # a batch may be long: the sum is taken in float64
     # forward was: out = x @ w + b
     return dout @ w.T, x.T @ dout, dout.sum(axis=0, dtype=wide).astype(dout.dtype)

@@ -59,7 +59,7 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
     [[1.5]]
     """
     x = check_array(x, "x", "N H W C")
-    wide = np.promote_types(x.dtype, np.float64)
+    wide = np.promote_types(x.dtype, np.float64)  # an image may be large: the sum is taken in float64
     return x.mean(axis=(1, 2), dtype=wide).astype(x.dtype), GlobalAvgPoolCache(x.shape, np.empty(0, x.dtype))
 
 

@@ -1,0 +1,108 @@
+"""The loops of the standard convolution: the tap loop of `ops/conv.py` on a few pixels at a time, so that they stay warm.
+
+A standard convolution is bound by arithmetic, and the arithmetic is a matrix product, which nobody should write in
+Python: `np.dot` is the BLAS library's. What is left to arrange is what it is given. Measured with OpenBLAS on one
+AVX-512 core, in Gflop/s: a product of all pixels at once, ``(pixels, KH*KW*C) @ (KH*KW*C, M)``, 90 to 170; a product of
+up to `SMALL` multiply-adds, which OpenBLAS does without packing its operands first, 130 to 220, and its pixels need
+not be copied into one huge array before (im2col), or pass through memory once a tap (the tap loop).
+
+So the output is cut into tiles of some pixels, by the shape alone, and the tiles into bands, one for a thread. A band
+takes a tap (or a piece of its channels) after the other; the weights stay in cache while all its tiles see them::
+
+    tile += np.dot(tap, w[i, j])
+
+Who computes a tile makes no difference to it, so the bits do not depend on the number of bands.
+`np.dot` in compiled code calls SciPy's BLAS on one thread; the threads are those of `prange`.
+"""
+
+import numpy as np
+from numba import prange
+
+from npmnv2.kernels.compile import compile_kernel
+
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
+SMALL = 1_000_000  # multiply-adds; OpenBLAS's own limit (interface/gemm.c, gemm_small_matrix_permit)
+
+
+def _forward_rows(x, w, dilation, top, left, pixels, bands, out):
+    """Stride 1: what a tap sees in a row of the image is a matrix as it lies there, (pixels, C). A band owns rows."""
+    N, H, W, C = x.shape
+    KH, KW, _, M = w.shape
+    _, OH, OW, _ = out.shape
+    rows = N * OH
+    for band in prange(bands):
+        begin, end = band * rows // bands, (band + 1) * rows // bands
+        tile = np.empty((pixels, M), x.dtype)
+        for row in range(begin, end):
+            n, oy = row // OH, row % OH
+            for ox in range(OW):
+                for m in range(M):
+                    out[n, oy, ox, m] = 0
+        for i in range(KH):
+            for j in range(KW):
+                shift = dilation * j - left
+                lo, hi = max(0, -shift), min(OW, W - shift)  # the columns whose tap lies in the image
+                for row in range(begin, end):
+                    n, oy = row // OH, row % OH
+                    y = oy + dilation * i - top
+                    if 0 <= y < H:
+                        for first in range(lo, hi, pixels):
+                            last = min(first + pixels, hi)
+                            tap = x[n, y, first + shift : last + shift]
+                            np.dot(tap, w[i, j], tile[: last - first])
+                            for r in range(last - first):
+                                for m in range(M):
+                                    out[n, oy, first + r, m] += tile[r, m]
+
+
+def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out):
+    """Any stride: what `depth` of the KH*KW*C weights of a filter see is copied beside each other first (im2col).
+
+    A tile is a run of `pixels` pixels of `out`, across its rows and images. A band owns some of them.
+    """
+    N, H, W, C = x.shape
+    KH, KW, _, M = w.shape
+    _, OH, OW, _ = out.shape
+    K = KH * KW * C
+    tiles = (N * OH * OW + pixels - 1) // pixels
+    run = C if dilation > 1 else KW * C  # values that lie beside each other, in a row of the image as in w
+    rows, flat, weights = x.reshape(N * H, W * C), out.reshape(N * OH * OW, M), w.reshape(K, M)
+    zero = x.dtype.type(0)
+    for band in prange(bands):
+        begin, end = band * tiles // bands * pixels, min((band + 1) * tiles // bands * pixels, N * OH * OW)
+        tile = np.empty((pixels, M), x.dtype)
+        for k0 in range(0, K, depth):
+            k1 = min(k0 + depth, K)
+            patch = np.empty((pixels, k1 - k0), x.dtype)
+            for first in range(begin, end, pixels):
+                count = min(pixels, end - first)
+                for r in range(count):
+                    n, pixel = (first + r) // (OH * OW), (first + r) % (OH * OW)
+                    y, xx = stride * (pixel // OW) - top, stride * (pixel % OW) - left
+                    for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
+                        i, j = t * run // C // KW, t * run // C % KW
+                        lo, hi = max(k0, t * run), min(k1, t * run + run)
+                        row = n * H + y + dilation * i
+                        at = (xx + dilation * j) * C + lo - t * run
+                        to = (lo - k0) & NATURAL
+                        inside = 0 <= y + dilation * i < H
+                        if inside and at >= 0 and at + hi - lo <= W * C:
+                            row, at = row & NATURAL, at & NATURAL
+                            for k in range(hi - lo):
+                                patch[r, to + k] = rows[row, at + k]
+                        else:
+                            for k in range(hi - lo):
+                                patch[r, to + k] = rows[row, at + k] if inside and 0 <= at + k < W * C else zero
+                np.dot(patch[:count], weights[k0:k1], tile[:count])
+                if k0 == 0:
+                    for r in range(count):
+                        for m in range(M):
+                            flat[first + r, m] = tile[r, m]
+                else:
+                    for r in range(count):
+                        for m in range(M):
+                            flat[first + r, m] += tile[r, m]
+
+
+forward_rows = compile_kernel(_forward_rows)
+forward_tiles = compile_kernel(_forward_tiles)

@@ -1,10 +1,16 @@
-"""Standard convolution, compiled: the signature of `ops.conv2d_forward`; the opponent of the separable convolution."""
+"""Standard and pointwise convolution, compiled: the signatures of `ops`, the matrix products cut to fit the cache.
+
+No layer calls these yet. They are the two sides of `benchmarks/separable.py`: a separable convolution is compared with
+a standard one that is as fast as we can write it, and its pointwise half with the same care. They need SciPy (the extra
+``fast``), whose BLAS compiled code can call.
+"""
 
 import numba
 
 from npmnv2.kernels import conv_loops as loops
 from npmnv2.kernels.wrapping import empty, geometry_of, plain
 from npmnv2.ops.conv import Conv2dCache
+from npmnv2.ops.pointwise import PointwiseCache
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_array, check_length
 
@@ -14,19 +20,18 @@ def conv2d_forward(
 ) -> tuple[Array, Conv2dCache]:
     """Slide M filters over the image: the compiled twin of `ops.conv2d_forward`.
 
-    The formula, the parameters and the errors are there. This one takes float32 and float64 only. Its cache serves
-    `ops.conv2d_backward` and `ops.conv2d_im2col_backward`. No layer of MobileNet needs it; it is here so that the
-    separable convolution is compared with a standard one that is as fast as we can write it.
+    The formula, the parameters and the other errors are there. This one takes float32 and float64 only. Its cache
+    serves `ops.conv2d_backward` and `ops.conv2d_im2col_backward`.
 
     Raises
     ------
     ImportError
-        Without SciPy (the extra ``fast``), whose BLAS compiled code calls.
+        Without SciPy.
 
     Notes
     -----
-    N*OH*OW * KH*KW * C*M multiply-adds, N*OH*OW * KH*KW*C values copied (at stride 1 none, unless the image is narrow).
-    `conv_loops` says how they are arranged, and what that is worth.
+    N*OH*OW * KH*KW * C*M multiply-adds. At stride 1 with many channels nothing is copied, else N*OH*OW * KH*KW*C
+    values, a cacheful at a time. `conv_loops` says how the products are cut, and what that is worth.
 
     Examples
     --------
@@ -36,10 +41,7 @@ def conv2d_forward(
     >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
     [[8.0, 12.0], [20.0, 24.0]]
     """
-    try:
-        import scipy.linalg.cython_blas  # noqa: F401 (Numba looks for it when it compiles np.dot)
-    except ImportError as missing:
-        raise ImportError("kernels.conv2d_forward needs SciPy: pip install 'npmnv2[fast]'") from missing
+    _need_scipy("conv2d_forward")
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C M", like=x, compiled=True)
     N, H, W, C = x.shape
@@ -49,18 +51,69 @@ def conv2d_forward(
     OH, OW, stride, dilation = geometry.OH, geometry.OW, geometry.stride, geometry.dilation
     (top, _), (left, _) = geometry.pads
     out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)
-    if out.size == 0 or C == 0:
+    if out.size == 0 or w.size == 0:
         out[...] = 0
         return out, Conv2dCache(x, w, geometry)
 
+    # One band a thread keeps the weights in cache; more keep a band of the image there, if all the weights fit as well.
     threads = numba.get_num_threads()
+    bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
     pixels = min(OW, loops.SMALL // (C * M))
     if stride == 1 and C >= 96 and pixels >= 12:
-        loops.forward_rows(plain(x), plain(w), dilation, top, left, pixels, threads, out)
+        loops.forward_rows(plain(x), plain(w), dilation, top, left, pixels, bands, out)
     else:
-        K = KH * KW * C
-        tiles = -(-N * OH * OW // min(112, max(32, loops.SMALL // (K * M))))
-        pixels = -(-N * OH * OW // tiles)
-        depth = -(-K // -(-K * pixels * M // loops.SMALL))  # K in equal pieces, none above SMALL multiply-adds
-        loops.forward_tiles(plain(x), plain(w), stride, dilation, top, left, pixels, depth, threads, out)
+        _in_tiles(plain(x), plain(w), stride, dilation, top, left, bands, out)
     return out, Conv2dCache(x, w, geometry)
+
+
+def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]:
+    """Mix the channels of each pixel: the compiled twin of `ops.pointwise_conv2d_forward`.
+
+    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(4.0).reshape(1, 1, 2, 2), np.array([[1.0, 10.0, 0.0], [0.0, 1.0, 1.0]])
+    >>> pointwise_conv2d_forward(x, w)[0].tolist()
+    [[[[0.0, 1.0, 1.0], [2.0, 23.0, 3.0]]]]
+    """
+    _need_scipy("pointwise_conv2d_forward")
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "C M", like=x, compiled=True)
+    check_length(w, "w", 0, x.shape[3], "the channels of x")
+    N, H, W, C = x.shape
+    M = w.shape[1]
+    out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
+    if out.size == 0 or C == 0:
+        out[...] = 0
+        return out, PointwiseCache(x, w)
+    pixels = loops.SMALL // (C * M)
+    if pixels >= 16:
+        loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
+    else:
+        bands = numba.get_num_threads()
+        _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
+    return out, PointwiseCache(x, w)
+
+
+def _in_tiles(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, bands: int, out: Array) -> None:
+    """Cut pixels and weights so that no product has more than `SMALL` multiply-adds, in pieces of equal length."""
+    KH, KW, C, M = w.shape
+    P, K = out.size // M, KH * KW * C
+    tiles = -(-P // min(112, max(32, loops.SMALL // (K * M))))
+    pixels = -(-P // tiles)
+    pieces = min(K, -(-K * pixels * M // loops.SMALL))
+    loops.forward_tiles(x, w, stride, dilation, top, left, pixels, -(-K // pieces), bands, out)
+
+
+def _need_scipy(name: str) -> None:
+    try:
+        import scipy.linalg.cython_blas  # noqa: F401 (Numba looks for it when it compiles np.dot)
+    except ImportError as missing:
+        raise ImportError(f"kernels.conv.{name} needs SciPy: pip install 'npmnv2[fast]'") from missing

@@ -76,23 +76,27 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
             patch = np.empty((pixels, k1 - k0), x.dtype)
             for first in range(begin, end, pixels):
                 count = min(pixels, end - first)
-                for r in range(count):
-                    n, pixel = (first + r) // (OH * OW), (first + r) % (OH * OW)
-                    y, xx = stride * (pixel // OW) - top, stride * (pixel % OW) - left
-                    for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
-                        i, j = t * run // C // KW, t * run // C % KW
-                        lo, hi = max(k0, t * run), min(k1, t * run + run)
-                        row = n * H + y + dilation * i
-                        at = (xx + dilation * j) * C + lo - t * run
-                        to = (lo - k0) & NATURAL
-                        inside = 0 <= y + dilation * i < H
-                        if inside and at >= 0 and at + hi - lo <= W * C:
-                            row, at = row & NATURAL, at & NATURAL
-                            for k in range(hi - lo):
-                                patch[r, to + k] = rows[row, at + k]
-                        else:
-                            for k in range(hi - lo):
-                                patch[r, to + k] = rows[row, at + k] if inside and 0 <= at + k < W * C else zero
+                for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
+                    i, j = t * run // C // KW, t * run // C % KW
+                    lo, hi = max(k0, t * run), min(k1, t * run + run)
+                    to = (lo - k0) & NATURAL
+                    r = 0
+                    while r < count:  # the pixels of the tile that lie in one row of out
+                        row, ox = (first + r) // OW, (first + r) % OW
+                        n, y = row // OH, row % OH * stride + dilation * i - top
+                        stop = min(count, r + OW - ox)
+                        at = (ox * stride + dilation * j - left) * C + lo - t * run
+                        for p in range(r, stop):
+                            if 0 <= y < H and at >= 0 and at + hi - lo <= W * C:
+                                source, start = (n * H + y) & NATURAL, at & NATURAL
+                                for k in range(hi - lo):
+                                    patch[p, to + k] = rows[source, start + k]
+                            else:
+                                for k in range(hi - lo):
+                                    inside = 0 <= y < H and 0 <= at + k < W * C
+                                    patch[p, to + k] = rows[n * H + y, at + k] if inside else zero
+                            at += stride * C
+                        r = stop
                 np.dot(patch[:count], weights[k0:k1], tile[:count])
                 if k0 == 0:
                     for r in range(count):
@@ -104,5 +108,14 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
                             flat[first + r, m] += tile[r, m]
 
 
+def _forward_pointwise(x, w, pixels, out):
+    """A 1x1 convolution is one product, cut into tiles of so many pixels. x: (P, C), out: (P, M). Owns a tile."""
+    P = x.shape[0]
+    for tile in prange((P + pixels - 1) // pixels):
+        first, last = tile * pixels, min(tile * pixels + pixels, P)
+        np.dot(x[first:last], w, out[first:last])
+
+
 forward_rows = compile_kernel(_forward_rows)
 forward_tiles = compile_kernel(_forward_tiles)
+forward_pointwise = compile_kernel(_forward_pointwise)

@@ -43,7 +43,12 @@ from separable_contestants import NAIVE_UP_TO, compared, prepare, problem  # noq
 from npmnv2 import cost, ops  # noqa: E402
 
 CONTESTANTS = ["npmnv2", "onnxruntime", "torch nchw", "torch nhwc", "naive"]
-SIDES = {"npmnv2": ["npmnv2"], "onnxruntime": ["onnxruntime"], "torch": ["torch nchw", "torch nhwc"], "naive": ["naive"]}
+SIDES = {
+    "npmnv2": ["npmnv2"],
+    "onnxruntime": ["onnxruntime"],
+    "torch": ["torch nchw", "torch nhwc"],
+    "naive": ["naive"],
+}
 SWEEP = [8, 16, 32, 64, 128, 256, 512, 1024]
 SWEEP_TITLE = "14x14, C to C channels"
 WAYS = ("standard", "separable", "standard step", "separable step")
@@ -276,7 +281,9 @@ def show(report, exhibits):
     show_costs(exhibits)
     for limit in report["limits"]:
         speeds = [f"{int(size) >> 10} KB {speed / 1e9:.0f}" for size, speed in limit["bytes_per_s"].items()]
-        print(f"{limit['threads']} thread{'s'[: limit['threads'] > 1]}: {limit['flop_per_s'] / 1e9:.0f} Gflop/s;", end="")
+        print(
+            f"{limit['threads']} thread{'s'[: limit['threads'] > 1]}: {limit['flop_per_s'] / 1e9:.0f} Gflop/s;", end=""
+        )
         print(f" copying, GB/s read and written: {', '.join(speeds)}")
     print()
     for (title, _, _), rows in in_exhibits(report, exhibits).items():

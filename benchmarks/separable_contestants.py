@@ -37,38 +37,39 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
     from npmnv2 import kernels, ops
 
     depthwise, depthwise_backward = kernels.depthwise_conv2d_forward, kernels.depthwise_conv2d_backward
-    pointwises = {"blas": ops.pointwise_conv2d_forward}
-    standards = {"im2col": ops.conv2d_im2col_forward}
+    pointwises = {"blas": (ops.pointwise_conv2d_forward, ops.pointwise_conv2d_backward)}
+    standards = {"im2col": (ops.conv2d_im2col_forward, ops.conv2d_im2col_backward)}
     if conv := compiled():
-        pointwises["tiles"], standards["tiles"] = conv.pointwise_conv2d_forward, conv.conv2d_forward
+        pointwises["tiles"] = conv.pointwise_conv2d_forward, conv.pointwise_conv2d_backward
+        standards["tiles"] = conv.conv2d_forward, conv.conv2d_backward
 
     calls = {}
-    for name, standard in standards.items():
+    for name, (standard, backward) in standards.items():
 
         def forward(standard=standard):
             return (standard(x, w, stride, 1)[0],)
 
-        def step(standard=standard):
+        def step(standard=standard, backward=backward):
             out, cache = standard(x, w, stride, 1)
-            return out, *ops.conv2d_im2col_backward(dout, cache)
+            return out, *backward(dout, cache)
 
         calls |= {f"standard ({name})": forward, f"standard step ({name})": step}
-    for name, pointwise in pointwises.items():
+    for name, (pointwise, backward) in pointwises.items():
 
         def forward(pointwise=pointwise):
             return (pointwise(depthwise(x, wd, stride, 1)[0], wp)[0],)
 
-        def step(pointwise=pointwise):
+        def step(pointwise=pointwise, backward=backward):
             hidden, depthwise_cache = depthwise(x, wd, stride, 1)
             out, pointwise_cache = pointwise(hidden, wp)
-            dhidden, dwp = ops.pointwise_conv2d_backward(dout, pointwise_cache)
+            dhidden, dwp = backward(dout, pointwise_cache)
             dx, dwd = depthwise_backward(dhidden, depthwise_cache)
             return out, dx, dwd, dwp
 
         calls |= {f"separable ({name})": forward, f"separable step ({name})": step}
     hidden = depthwise(x, wd, stride, 1)[0]
     calls["depthwise"] = silent(lambda: depthwise(x, wd, stride, 1))
-    for name, pointwise in pointwises.items():
+    for name, (pointwise, _) in pointwises.items():
         calls[f"pointwise ({name})"] = silent(lambda pointwise=pointwise: pointwise(hidden, wp))
     calls["copy depthwise"] = copier((x.size + hidden.size) // 2)
     calls["copy pointwise"] = copier((hidden.size + dout.size + wp.size) // 2)

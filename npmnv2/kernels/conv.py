@@ -12,7 +12,7 @@ from npmnv2.kernels.wrapping import empty, geometry_of, plain
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
 from npmnv2.shapes import Padding
-from npmnv2.validate import Array, check_array, check_length
+from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
 def conv2d_forward(
@@ -48,21 +48,14 @@ def conv2d_forward(
     KH, KW, _, M = w.shape
     check_length(w, "w", 2, C, "the channels of x")
     geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
-    OH, OW, stride, dilation = geometry.OH, geometry.OW, geometry.stride, geometry.dilation
+    stride, dilation = geometry.stride, geometry.dilation
     (top, _), (left, _) = geometry.pads
-    out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)
+    out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
     if out.size == 0 or w.size == 0:
         out[...] = 0
         return out, Conv2dCache(x, w, geometry)
 
-    # One band a thread keeps the weights in cache; more keep a band of the image there, if all the weights fit as well.
-    threads = numba.get_num_threads()
-    bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
-    pixels = min(OW, loops.SMALL // (C * M))
-    if stride == 1 and C >= 96 and pixels >= 12:
-        loops.forward_rows(plain(x), plain(w), dilation, top, left, pixels, bands, out)
-    else:
-        _in_tiles(plain(x), plain(w), stride, dilation, top, left, bands, out)
+    _convolve(plain(x), plain(w), stride, dilation, top, left, out)
     return out, Conv2dCache(x, w, geometry)
 
 
@@ -90,8 +83,7 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    if out.size == 0 or C == 0:
-        out[...] = 0
+    if N == 0:
         return out, PointwiseCache(x, w)
     pixels = loops.SMALL // (C * M)
     if pixels >= 16:
@@ -100,6 +92,128 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
         bands = numba.get_num_threads()
         _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
     return out, PointwiseCache(x, w)
+
+
+def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
+    """Push a gradient back through the filters: the compiled twin of `ops.conv2d_backward`.
+
+    dx is a convolution again. A pixel of x was seen through tap i by the windows at ``oy = (y + top - i) / s``, if that
+    is whole. So for each of the s*s remainders of (y + top) and (x + left), every s-th tap takes part, the last one
+    first, with its matrix transposed, at stride 1; the s*s small images lie interleaved in dx.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+    ValueError
+        If the dilation is not 1.
+
+    Notes
+    -----
+    2 * N*OH*OW * KH*KW * C*M multiply-adds. dw is summed over pixels in one fixed order: the same bits at any number of
+    threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> out, cache = conv2d_forward(x, w)
+    >>> dx, dw = conv2d_backward(np.ones_like(out), cache)
+    >>> dx[0, :, :, 0].astype(int).tolist()       # how many windows saw each pixel
+    [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    """
+    _need_scipy("conv2d_backward")
+    x, w, geometry = cache
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "KH KW C M", like=x, compiled=True)
+    N, H, W, C = x.shape
+    KH, KW, _, M = w.shape
+    check_dout(dout, (N, geometry.OH, geometry.OW, M), x, compiled=True)
+    if geometry.dilation != 1:
+        raise ValueError(f"dilation must be 1 in kernels.conv.conv2d_backward; was {geometry.dilation}")
+    (top, _), (left, _) = geometry.pads
+    s, dout = geometry.stride, plain(dout)
+    dx = empty(x.shape, x.dtype)  # (N, H, W, C)
+    dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
+    if N == 0:
+        dw[...] = 0
+        return dx, dw
+    for first_y in range(min(s, H)):
+        i = _last_tap(KH, first_y + top, s)
+        for first_x in range(min(s, W)):
+            j = _last_tap(KW, first_x + left, s)
+            part = dx if s == 1 else empty(dx[:, first_y::s, first_x::s].shape, dx.dtype)
+            if i < 0 or j < 0:
+                part[...] = 0
+            else:
+                taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1].swapaxes(
+                    2, 3
+                )  # (i // s + 1, j // s + 1, M, C)
+                _convolve(dout, plain(taps), 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
+            if s > 1:
+                dx[:, first_y::s, first_x::s] = part
+
+    _weights(dout, plain(x), KW, s, top, left, dw.reshape(-1, M))
+    return dx, dw
+
+
+def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array, Array]:
+    """Push a gradient back through a matrix product: the compiled twin of `ops.pointwise_conv2d_backward`.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(4.0).reshape(1, 1, 2, 2), np.array([[1.0, 10.0, 0.0], [0.0, 1.0, 1.0]])
+    >>> out, cache = pointwise_conv2d_forward(x, w)
+    >>> dx, dw = pointwise_conv2d_backward(np.ones_like(out), cache)
+    >>> dx.tolist(), dw.tolist()
+    ([[[[11.0, 2.0], [11.0, 2.0]]]], [[2.0, 2.0, 2.0], [4.0, 4.0, 4.0]])
+    """
+    _need_scipy("pointwise_conv2d_backward")
+    x, w = cache
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "C M", like=x, compiled=True)
+    check_dout(dout, (*x.shape[:3], w.shape[1]), x, compiled=True)
+    dout = plain(dout)
+    dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
+    dw = empty(w.shape, x.dtype)  # (C, M)
+    dw[...] = 0
+    if len(x) > 0:
+        _weights(dout, plain(x), 1, 1, 0, 0, dw)
+    return dx, dw
+
+
+def _weights(dout: Array, x: Array, KW: int, stride: int, top: int, left: int, dw: Array) -> None:
+    """dw as a matrix (KH*KW*C, M). The tiles are cut by the shape alone."""
+    K, M = dw.shape
+    P = dout.size // M
+    pixels = min(P, max(112, loops.SMALL // (K * M)))
+    depth = max(1, min(K, loops.SMALL // (pixels * M)))
+    loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, dw)
+
+
+def _last_tap(taps: int, position: int, stride: int) -> int:
+    """The last of the taps through which the pixel at this padded position is seen; -1 if there is none."""
+    last = taps - 1 - (taps - 1 - position) % stride
+    return last if last >= 0 else -1
+
+
+def _convolve(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:
+    """Fill `out`, by the kernel that suits the shape; `top` and `left` may be negative, which cuts x off there."""
+    C, M = w.shape[2:]
+    # One band a thread keeps the weights in cache; more keep a band of the image there, if all the weights fit as well.
+    threads = numba.get_num_threads()
+    bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
+    pixels = min(out.shape[2], loops.SMALL // (C * M))
+    if stride == 1 and C >= 96 and pixels >= 12:
+        loops.forward_rows(x, w, dilation, top, left, pixels, bands, out)
+    else:
+        _in_tiles(x, w, stride, dilation, top, left, bands, out)
 
 
 def _in_tiles(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, bands: int, out: Array) -> None:

@@ -18,7 +18,7 @@ Who computes a tile makes no difference to it, so the bits do not depend on the 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_kernel
+from npmnv2.kernels.compile import compile_inline, compile_kernel
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 SMALL = 1_000_000  # multiply-adds; OpenBLAS's own limit (interface/gemm.c, gemm_small_matrix_permit)
@@ -55,6 +55,37 @@ def _forward_rows(x, w, dilation, top, left, pixels, bands, out):
                                     out[n, oy, first + r, m] += tile[r, m]
 
 
+@compile_inline
+def _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch):
+    """patch[p, k - k0] = what weight k of a filter sees at pixel first + p of `out`: k0 <= k < k1 of KH*KW*C.
+
+    rows: x as (N*H, W*C). A kernel row lies there as one run of KW*C values, unless dilated: then a tap, C values.
+    """
+    run = C if dilation > 1 else KW * C
+    zero = rows.dtype.type(0)
+    for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
+        i, j = t * run // C // KW, t * run // C % KW
+        lo, hi = max(k0, t * run), min(k1, t * run + run)
+        to = (lo - k0) & NATURAL
+        r = 0
+        while r < count:  # the pixels of the tile that lie in one row of out
+            row, ox = (first + r) // OW, (first + r) % OW
+            n, y = row // OH, row % OH * stride + dilation * i - top
+            stop = min(count, r + OW - ox)
+            at = (ox * stride + dilation * j - left) * C + lo - t * run
+            for p in range(r, stop):
+                if 0 <= y < H and at >= 0 and at + hi - lo <= W * C:
+                    source, start = (n * H + y) & NATURAL, at & NATURAL
+                    for k in range(hi - lo):
+                        patch[p, to + k] = rows[source, start + k]
+                else:
+                    for k in range(hi - lo):
+                        inside = 0 <= y < H and 0 <= at + k < W * C
+                        patch[p, to + k] = rows[n * H + y, at + k] if inside else zero
+                at += stride * C
+            r = stop
+
+
 def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out):
     """Any stride: what `depth` of the KH*KW*C weights of a filter see is copied beside each other first (im2col).
 
@@ -65,9 +96,7 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
     _, OH, OW, _ = out.shape
     K = KH * KW * C
     tiles = (N * OH * OW + pixels - 1) // pixels
-    run = C if dilation > 1 else KW * C  # values that lie beside each other, in a row of the image as in w
     rows, flat, weights = x.reshape(N * H, W * C), out.reshape(N * OH * OW, M), w.reshape(K, M)
-    zero = x.dtype.type(0)
     for band in prange(bands):
         begin, end = band * tiles // bands * pixels, min((band + 1) * tiles // bands * pixels, N * OH * OW)
         tile = np.empty((pixels, M), x.dtype)
@@ -76,27 +105,7 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
             patch = np.empty((pixels, k1 - k0), x.dtype)
             for first in range(begin, end, pixels):
                 count = min(pixels, end - first)
-                for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
-                    i, j = t * run // C // KW, t * run // C % KW
-                    lo, hi = max(k0, t * run), min(k1, t * run + run)
-                    to = (lo - k0) & NATURAL
-                    r = 0
-                    while r < count:  # the pixels of the tile that lie in one row of out
-                        row, ox = (first + r) // OW, (first + r) % OW
-                        n, y = row // OH, row % OH * stride + dilation * i - top
-                        stop = min(count, r + OW - ox)
-                        at = (ox * stride + dilation * j - left) * C + lo - t * run
-                        for p in range(r, stop):
-                            if 0 <= y < H and at >= 0 and at + hi - lo <= W * C:
-                                source, start = (n * H + y) & NATURAL, at & NATURAL
-                                for k in range(hi - lo):
-                                    patch[p, to + k] = rows[source, start + k]
-                            else:
-                                for k in range(hi - lo):
-                                    inside = 0 <= y < H and 0 <= at + k < W * C
-                                    patch[p, to + k] = rows[n * H + y, at + k] if inside else zero
-                            at += stride * C
-                        r = stop
+                _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
                 np.dot(patch[:count], weights[k0:k1], tile[:count])
                 if k0 == 0:
                     for r in range(count):
@@ -106,6 +115,28 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
                     for r in range(count):
                         for m in range(M):
                             flat[first + r, m] += tile[r, m]
+
+
+def _backward_w(dout, x, KW, stride, dilation, top, left, pixels, depth, dw):
+    """dw[k, m] = sum_p patch[p, k] * dout[p, m], a tile of pixels p at a time. Owns `depth` rows of dw: (KH*KW*C, M)."""
+    N, H, W, C = x.shape
+    _, OH, OW, M = dout.shape
+    P, K = N * OH * OW, dw.shape[0]
+    rows, flat = x.reshape(N * H, W * C), dout.reshape(P, M)
+    for piece in prange((K + depth - 1) // depth):
+        k0, k1 = piece * depth, min(piece * depth + depth, K)
+        patch = np.empty((pixels, k1 - k0), x.dtype)
+        part = np.empty((k1 - k0, M), x.dtype)
+        for k in range(k0, k1):
+            for m in range(M):
+                dw[k, m] = 0
+        for first in range(0, P, pixels):
+            count = min(pixels, P - first)
+            _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
+            np.dot(patch[:count].T, flat[first : first + count], part)
+            for k in range(k1 - k0):
+                for m in range(M):
+                    dw[k0 + k, m] += part[k, m]
 
 
 def _forward_pointwise(x, w, pixels, out):
@@ -119,3 +150,4 @@ def _forward_pointwise(x, w, pixels, out):
 forward_rows = compile_kernel(_forward_rows)
 forward_tiles = compile_kernel(_forward_tiles)
 forward_pointwise = compile_kernel(_forward_pointwise)
+backward_w = compile_kernel(_backward_w)

@@ -1,0 +1,217 @@
+"""The compiled standard and pointwise convolutions agree with NumPy, whatever tiles and bands they are cut into."""
+
+import itertools
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from test_races import plain
+
+from npmnv2 import ops
+from npmnv2.kernels import conv, conv_loops
+from npmnv2.shapes import conv_geometry
+from npmnv2.threads import limit_threads
+
+quick = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+MOST = numba.config.NUMBA_NUM_THREADS
+
+
+@st.composite
+def convolutions(draw):
+    """x, w, options, dout; channels up to 130, since from 96 on rows of the image are used as they lie."""
+    size = st.integers(1, 24)
+    N, H, W = draw(st.integers(0, 3)), draw(size), draw(size)
+    C, M = draw(st.one_of(st.integers(1, 20), st.integers(90, 130))), draw(st.integers(1, 20))
+    KH, KW = draw(st.one_of(st.just((3, 3)), st.tuples(st.integers(1, 5), st.integers(1, 5))))
+    pad = st.integers(0, 4)
+    padding = draw(st.one_of(pad, st.just("same"), st.tuples(st.tuples(pad, pad), st.tuples(pad, pad))))
+    stride, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    try:
+        g = conv_geometry(H, W, KH, KW, stride, padding, dilation)
+    except ValueError:
+        assume(False)
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shapes = ((N, H, W, C), (KH, KW, C, M), (N, g.OH, g.OW, M))
+    x, w, dout = (rng.standard_normal(s).astype(dtype) for s in shapes)
+    return x, w, {"stride": stride, "padding": padding, "dilation": dilation}, dout
+
+
+def close(got, exact, bound, dtype, terms):
+    """Rounding of a sum of `terms` products adds like a random walk; `bound` is the sum of their sizes."""
+    assert got.dtype == dtype and got.shape == exact.shape
+    assert (np.abs(got - exact) <= 4 * np.sqrt(terms) * np.finfo(dtype).eps * bound).all()
+
+
+def check_conv(problem):
+    x, w, options, dout = problem
+    wide = [a.astype(np.float64) for a in (x, w, dout)]
+    out, cache = conv.conv2d_forward(x, w, **options)
+    results = []
+    for x64, w64, d64 in (wide, [np.abs(a) for a in wide]):
+        exact, exact_cache = ops.conv2d_forward(x64, w64, **options)
+        results.append((exact, *ops.conv2d_backward(d64, exact_cache)))
+    close(out, results[0][0], results[1][0], x.dtype, w[..., 0].size)
+    assert cache.x is x and cache.w is w
+    if options["dilation"] == 1:
+        dx, dw = conv.conv2d_backward(dout, cache)
+        close(dx, results[0][1], results[1][1], x.dtype, w.size // w.shape[2])
+        close(dw, results[0][2], results[1][2], x.dtype, max(1, dout[..., 0].size))
+
+
+@given(convolutions())
+@quick
+def test_standard_agrees(problem):
+    check_conv(problem)
+
+
+@pytest.mark.slow
+@given(convolutions())
+@thorough
+def test_standard_agrees_thoroughly(problem):
+    check_conv(problem)
+
+
+@pytest.mark.parametrize("C, M", [(1, 1), (3, 70), (60, 5), (1100, 100), (70, 1000)])
+@pytest.mark.parametrize("pixels", [(0, 3, 4), (2, 1, 1), (1, 1, 1), (2, 13, 11)])
+def test_pointwise_agrees(pixels, C, M):
+    rng = np.random.default_rng(C)
+    x, w, dout = (rng.standard_normal(s) for s in ((*pixels, C), (C, M), (*pixels, M)))
+    out, cache = conv.pointwise_conv2d_forward(x, w)
+    exact, exact_cache = ops.pointwise_conv2d_forward(x, w)
+    np.testing.assert_allclose(out, exact, rtol=1e-11, atol=1e-11)
+    for got, want in zip(
+        conv.pointwise_conv2d_backward(dout, cache), ops.pointwise_conv2d_backward(dout, exact_cache), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+def kernel_calls():
+    """Every kernel, small, its arguments with the result last, and what it must give; `bands` and tiles do not divide."""
+    rng = np.random.default_rng(3)
+    x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
+    for stride, dilation, padding in ((1, 1, ((2, 0), (0, 1))), (1, 2, 1), (2, 1, 1), (3, 2, ((1, 3), (2, 2)))):
+        exact, cache = ops.conv2d_forward(x, w, stride, padding, dilation)
+        (top, _), (left, _) = cache.geometry.pads
+        out = np.full_like(exact, np.nan)
+        for bands, pixels in itertools.product((1, 3, 5), (1, 4, 100)):
+            if stride == 1:
+                yield conv_loops.forward_rows, (x, w, dilation, top, left, pixels, bands, out), exact
+            for depth in (2, 7, 18):
+                tiles = (x, w, stride, dilation, top, left, pixels, depth, bands, out)
+                yield conv_loops.forward_tiles, tiles, exact
+        dout = rng.standard_normal(exact.shape)
+        _, dw = ops.conv2d_backward(dout, cache)
+        for pixels, depth in itertools.product((1, 5, 100), (1, 4, 18)):
+            arguments = (dout, x, 2, stride, dilation, top, left, pixels, depth, np.full((18, 4), np.nan))
+            yield conv_loops.backward_w, arguments, dw.reshape(18, 4)
+    flat, matrix = rng.standard_normal((13, 3)), rng.standard_normal((3, 5))
+    for pixels in (1, 4, 13, 50):
+        yield conv_loops.forward_pointwise, (flat, matrix, pixels, np.full((13, 5), np.nan)), flat @ matrix
+
+
+def test_source_and_compiled_agree_and_no_element_has_two_owners():
+    """Each iteration alone, as plain Python, on a result full of NaN: what it writes, no other writes, and all is right."""
+    for kernel, (*arguments, result), exact in kernel_calls():
+        kernel(*arguments, result)
+        np.testing.assert_allclose(result, exact, rtol=1e-11, atol=1e-11)
+        iterations = []
+        plain(kernel, prange=lambda n, seen=iterations: seen.append(n) or [])(*arguments, np.empty_like(result))
+        writers = np.zeros(result.shape, int)
+        for k in range(iterations[0]):
+            alone = np.full_like(result, np.nan)
+            plain(kernel, prange=lambda n, k=k: [k])(*arguments, alone)
+            mine = ~np.isnan(alone)
+            np.testing.assert_allclose(alone[mine], exact[mine], rtol=1e-11, atol=1e-11)
+            writers += mine
+        assert (writers == 1).all()
+
+
+def framed(values):
+    """`values` contiguous in the middle of a longer array of NaN, which must stay as it is."""
+    room = np.full(values.size + 400, np.nan)
+    inner = room[200:-200].reshape(values.shape)
+    inner[...] = values
+    return room, inner
+
+
+def test_nothing_outside_is_read_or_written():
+    for kernel, (*arguments, result), exact in kernel_calls():
+        frames = [framed(a) if isinstance(a, np.ndarray) else (None, a) for a in (*arguments, result)]
+        kernel(*(inner for _, inner in frames))
+        np.testing.assert_allclose(frames[-1][1], exact, rtol=1e-11, atol=1e-11)
+        for room, _ in frames:
+            assert room is None or (np.isnan(room[:200]).all() and np.isnan(room[-200:]).all())
+
+
+@pytest.mark.parametrize("C, M, H, stride", [(5, 8, 20, 1), (100, 24, 21, 1), (30, 40, 15, 2)])
+def test_same_bits_at_any_number_of_threads(C, M, H, stride):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((2, H, H, C), (3, 3, C, M)))
+    seen = set()
+    for n in range(1, MOST + 1):
+        with limit_threads(n):
+            out, cache = conv.conv2d_forward(x, w, stride, 1)
+            gradients = conv.conv2d_backward(np.ones_like(out) + out, cache)
+            mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
+            seen.add(
+                b"".join(a.tobytes() for a in (out, *gradients, mixed, *conv.pointwise_conv2d_backward(mixed, rows)))
+            )
+    assert len(seen) == 1
+
+
+def test_any_layout_is_accepted():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 2, 8, 9)).transpose(0, 2, 3, 1)[:, ::-1]  # as from PyTorch, and upside down
+    w = rng.standard_normal((5, 2, 3, 3)).T[..., ::-1]
+    x.flags.writeable = False
+    out, cache = conv.conv2d_forward(x, w, 1, 1)
+    exact, exact_cache = ops.conv2d_forward(x, w, 1, 1)
+    np.testing.assert_allclose(out, exact, rtol=1e-11, atol=1e-11)
+    dout = rng.standard_normal(out.shape).swapaxes(1, 2).copy().swapaxes(1, 2)
+    for got, want in zip(conv.conv2d_backward(dout, cache), ops.conv2d_backward(dout, exact_cache), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    x, w = np.ones((1, 5, 5, 3)), np.ones((3, 3, 3, 2))
+    out, cache = conv.conv2d_forward(x, w)
+    for error, message, call in (
+        (
+            ValueError,
+            r"^w must have length 3 along axis 2 \(the channels of x\)",
+            lambda: conv.conv2d_forward(x, w[:, :, :2]),
+        ),
+        (TypeError, "^x must", lambda: conv.conv2d_forward(x.astype(complex), w)),
+        (TypeError, "^w must", lambda: conv.conv2d_forward(x, w.astype(np.float32))),
+        (ValueError, "^stride must", lambda: conv.conv2d_forward(x, w, stride=0)),
+        (ValueError, "^dout must", lambda: conv.conv2d_backward(out[:, 1:], cache)),
+        (
+            ValueError,
+            "^dilation must be 1",
+            lambda: conv.conv2d_backward(out[:, :1, :1], conv.conv2d_forward(x, w, dilation=2)[1]),
+        ),
+        (ValueError, "^w must", lambda: conv.pointwise_conv2d_forward(x, w[0, 0, :2])),
+        (
+            ValueError,
+            "^dout must",
+            lambda: conv.pointwise_conv2d_backward(x, conv.pointwise_conv2d_forward(x, w[0, 0])[1]),
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_without_scipy_the_error_says_what_to_install():
+    code = "import sys; sys.modules['scipy'] = None; import numpy as np; from npmnv2.kernels import conv\n"
+    code += "conv.conv2d_forward(np.ones((1, 2, 2, 1)), np.ones((1, 1, 1, 1)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (
+        done.stderr.splitlines()[-1]
+        == "ImportError: kernels.conv.conv2d_forward needs SciPy: pip install 'npmnv2[fast]'"
+    )

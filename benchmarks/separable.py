@@ -30,6 +30,7 @@ import json
 import os
 import sys
 import tempfile
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ WAYS = ("standard", "separable", "standard step", "separable step")
 def shapes_of(layers):
     """(H, C, M, stride) of every depthwise layer and the pointwise layer behind it, and how often each occurs."""
     found = {}
-    for depthwise, pointwise in zip(layers, layers[1:], strict=False):
+    for depthwise, pointwise in pairwise(layers):
         if depthwise.kind == "depthwise":
             H, _, C = depthwise.in_shape
             shape = (H, C, pointwise.out_shape[2], depthwise.stride)
@@ -161,12 +162,12 @@ def measured(times, shape, N, threads, peak):
 
 
 def machine_limits(worker, threads, patience):
-    """Multiply-adds of large matrix products (one BLAS thread, times the threads) and copies of several sizes."""
+    """Speed of large matrix products (of one BLAS thread, times the threads) and of copies of several sizes."""
     worker.ask(case="limits", save="")
     times = take_turns({"npmnv2": worker}, 5, 0.05, patience)
     us = {way: summary(t)["min_us"] for (_, way), t in times.items()}
-    peak = 2 * 1536**3 / us.pop("product") * 1e6 * threads
-    copies = {int(way.split()[1]): int(way.split()[1]) / t * 1e6 for way, t in us.items()}
+    peak = max(2e6 * int(way.split()[1]) ** 3 / t for way, t in us.items() if way.startswith("product")) * threads
+    copies = {int(way.split()[1]): 1e6 * int(way.split()[1]) / t for way, t in us.items() if way.startswith("copy")}
     return {"threads": threads, "flop_per_s": peak, "bytes_per_s": copies}
 
 
@@ -176,13 +177,13 @@ def run(args):
     batches, rounds, seconds = ((1,), 2, 0.005) if args.quick else ((1, 8), args.rounds, 0.02)
     info = environment(("scipy", "onnxruntime", "torch"))
     report = {"environment": info, "missing": {}, "limits": [], "results": [], "layers": []}
-    patience = Patience(min(args.patience, 5) if args.quick else args.patience)
+    patience = Patience(min(args.patience, 2) if args.quick else args.patience)
     for threads in (1, 2) if cores > 1 and not args.quick else (1,):
         workers = {name: Worker(__file__, name, threads) for name in CONTESTANTS if name not in report["missing"]}
         try:
             report["limits"].append(machine_limits(workers["npmnv2"], threads, patience))
             for N in batches:
-                for shape in dict.fromkeys(sum(exhibits.values(), [])):
+                for shape in dict.fromkeys(chain(*exhibits.values())):
                     if N > 1 and shape in exhibits[SWEEP_TITLE]:
                         continue
                     progress(f"{threads} threads, batch {N}, {label(shape)}")

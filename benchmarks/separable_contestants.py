@@ -238,9 +238,10 @@ def run_layer(kind, H, C, M, stride, N):
 
 def limits():
     """The machine's limits, measured with the threads at hand: large matrix products, copies of several sizes."""
-    a, b = (aligned(np.ones((1536, 1536))) for _ in range(2))
-    out = aligned(a)
-    calls = {"product": lambda: np.matmul(a, b, out=out)}
+    calls = {}
+    for n in (384, 768, 1536):
+        a, b, out = (aligned(np.ones((n, n))) for _ in range(3))
+        calls[f"product {n}"] = lambda a=a, b=b, out=out: np.matmul(a, b, out=out)
     calls |= {f"copy {1 << k}": copier((1 << k) // 8) for k in range(14, 28, 2)}  # bytes read and written
     return {name: silent(call) for name, call in calls.items()}
 

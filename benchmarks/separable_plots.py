@@ -1,5 +1,7 @@
 """The pictures of `separable.py`: formula against measurement, the roofline, and where the time of a network goes."""
 
+from itertools import chain
+
 import numpy as np
 
 COLOURS = {"npmnv2": "#0072b2", "onnxruntime": "#d55e00", "torch": "#009e73", "naive": "#999999"}
@@ -98,7 +100,7 @@ def roofline(axis, report, networks):
     kinds = {"standard": ("s", "#999999"), "depthwise": ("o", "#e69f00"), "pointwise": ("^", "#0072b2")}
     for kind, (marker, colour) in kinds.items():
         points = []
-        for row in sum(networks.values(), []):
+        for row in chain(*networks.values()):
             if kind == "standard":
                 work, us = row["standard"], row["times"]["npmnv2"]["standard"]["median_us"]
             else:

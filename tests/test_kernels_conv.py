@@ -92,7 +92,7 @@ def test_pointwise_agrees(pixels, C, M):
 
 
 def kernel_calls():
-    """Every kernel, small, its arguments with the result last, and what it must give; `bands` and tiles do not divide."""
+    """Every kernel on small arrays, its arguments with the result last, and what it must give; cut unevenly."""
     rng = np.random.default_rng(3)
     x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
     for stride, dilation, padding in ((1, 1, ((2, 0), (0, 1))), (1, 2, 1), (2, 1, 1), (3, 2, ((1, 3), (2, 2)))):
@@ -116,7 +116,7 @@ def kernel_calls():
 
 
 def test_source_and_compiled_agree_and_no_element_has_two_owners():
-    """Each iteration alone, as plain Python, on a result full of NaN: what it writes, no other writes, and all is right."""
+    """Each iteration alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
     for kernel, (*arguments, result), exact in kernel_calls():
         kernel(*arguments, result)
         np.testing.assert_allclose(result, exact, rtol=1e-11, atol=1e-11)
@@ -181,27 +181,17 @@ def test_any_layout_is_accepted():
 def test_what_does_not_fit_is_refused_by_name():
     x, w = np.ones((1, 5, 5, 3)), np.ones((3, 3, 3, 2))
     out, cache = conv.conv2d_forward(x, w)
+    dilated, dilated_cache = conv.conv2d_forward(x, w, dilation=2)
+    _, mixed_cache = conv.pointwise_conv2d_forward(x, w[0, 0])
     for error, message, call in (
-        (
-            ValueError,
-            r"^w must have length 3 along axis 2 \(the channels of x\)",
-            lambda: conv.conv2d_forward(x, w[:, :, :2]),
-        ),
+        (ValueError, "^w must have .* channels of x", lambda: conv.conv2d_forward(x, w[:, :, :2])),
         (TypeError, "^x must", lambda: conv.conv2d_forward(x.astype(complex), w)),
         (TypeError, "^w must", lambda: conv.conv2d_forward(x, w.astype(np.float32))),
         (ValueError, "^stride must", lambda: conv.conv2d_forward(x, w, stride=0)),
         (ValueError, "^dout must", lambda: conv.conv2d_backward(out[:, 1:], cache)),
-        (
-            ValueError,
-            "^dilation must be 1",
-            lambda: conv.conv2d_backward(out[:, :1, :1], conv.conv2d_forward(x, w, dilation=2)[1]),
-        ),
+        (ValueError, "^dilation must be 1", lambda: conv.conv2d_backward(dilated, dilated_cache)),
         (ValueError, "^w must", lambda: conv.pointwise_conv2d_forward(x, w[0, 0, :2])),
-        (
-            ValueError,
-            "^dout must",
-            lambda: conv.pointwise_conv2d_backward(x, conv.pointwise_conv2d_forward(x, w[0, 0])[1]),
-        ),
+        (ValueError, "^dout must", lambda: conv.pointwise_conv2d_backward(x, mixed_cache)),
     ):
         with pytest.raises(error, match=message):
             call()
@@ -211,7 +201,5 @@ def test_without_scipy_the_error_says_what_to_install():
     code = "import sys; sys.modules['scipy'] = None; import numpy as np; from npmnv2.kernels import conv\n"
     code += "conv.conv2d_forward(np.ones((1, 2, 2, 1)), np.ones((1, 1, 1, 1)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (
-        done.stderr.splitlines()[-1]
-        == "ImportError: kernels.conv.conv2d_forward needs SciPy: pip install 'npmnv2[fast]'"
-    )
+    said = "ImportError: kernels.conv.conv2d_forward needs SciPy: pip install 'npmnv2[fast]'"
+    assert done.stderr.splitlines()[-1] == said

@@ -146,10 +146,9 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
             if i < 0 or j < 0:
                 part[...] = 0
             else:
-                taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1].swapaxes(
-                    2, 3
-                )  # (i // s + 1, j // s + 1, M, C)
-                _convolve(dout, plain(taps), 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
+                taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1]  # (i // s + 1, j // s + 1, C, M)
+                taps = plain(taps.swapaxes(2, 3))  # (..., M, C)
+                _convolve(dout, taps, 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part
 

@@ -1,4 +1,4 @@
-"""The loops of the standard convolution: the tap loop of `ops/conv.py` on a few pixels at a time, so that they stay warm.
+"""The loops of the standard convolution: the tap loop of `ops/conv.py` on a few pixels at a time, which stay in cache.
 
 A standard convolution is bound by arithmetic, and the arithmetic is a matrix product, which nobody should write in
 Python: `np.dot` is the BLAS library's. What is left to arrange is what it is given. Measured with OpenBLAS on one
@@ -118,7 +118,7 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
 
 
 def _backward_w(dout, x, KW, stride, dilation, top, left, pixels, depth, dw):
-    """dw[k, m] = sum_p patch[p, k] * dout[p, m], a tile of pixels p at a time. Owns `depth` rows of dw: (KH*KW*C, M)."""
+    """dw[k, m] = sum_p patch[p, k] * dout[p, m], a tile of pixels at a time. Owns `depth` rows of dw."""
     N, H, W, C = x.shape
     _, OH, OW, M = dout.shape
     P, K = N * OH * OW, dw.shape[0]

@@ -1,0 +1,117 @@
+"""The figures of README.md: run the exhibits, keep what they measured in results/, and write its tables anew.
+
+    python benchmarks/results.py          about a quarter of an hour: run everything, then write the tables
+    python benchmarks/results.py --only tables
+
+README.md holds its tables between marks, ``<!-- name -->`` and ``<!-- end -->``; a test compares them with results/.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+EXHIBITS = ("depthwise", "separable", "width_resolution")
+
+
+def load(name):
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def machine():
+    info = load("separable")["environment"]
+    caches = ", ".join(f"{size} {level}" for level, size in info["caches"].items())
+    versions = ", ".join(f"{p} {info[p]}" for p in ("python", "numpy", "numba", "scipy", "onnxruntime", "torch") if p in info)
+    yield f"{info.get('cpu', info['system'])}, {info['cores']} cores; caches: {caches}; {versions}."
+
+
+def depthwise():
+    yield "| shape | forward, us | onnxruntime | torch | copy | dx + dw, us | torch | copy |"
+    yield "|---|---|---|---|---|---|---|---|"
+    rows = [r for r in load("depthwise")["results"] if (r["batch"], r["threads"]) == (1, 1)]
+    for forward, backward in ((r, b) for r in rows for b in rows if r["shape"] == b["shape"]):
+        if (forward["direction"], backward["direction"]) == ("forward", "backward"):
+            cells = [forward["shape"]]
+            for row, peers in ((forward, ("onnxruntime", "torch")), (backward, ("torch",))):
+                ours = row["times"]["kernels"]["median_us"]
+                cells.append(f"{ours:.0f}")
+                for peer in peers:
+                    theirs = [t["median_us"] for name, t in row["times"].items() if name.startswith(peer)]
+                    cells.append(f"{min(theirs) / ours:.2f}" if theirs else "-")
+                cells.append(f"{row['copy']['median_us'] / ours:.0%}")
+            yield f"| {' | '.join(cells)} |"
+
+
+def separable():
+    from separable import groups, in_exhibits, label, most
+
+    yield "| shape | standard, ms | separable, ms | formula | measured | realised | most | set by | onnxruntime's standard |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    rows = in_exhibits(load("separable"), groups(False))["MobileNetV2", 1, 1]
+    for row in rows:
+        ours = row["times"]["npmnv2"]
+        standard, separable = (ours[kind]["median_us"] for kind in ("standard", "separable"))
+        limit, why = most(row)
+        theirs = row["times"]["onnxruntime"]["standard"]["median_us"]
+        yield (
+            f"| {label(row['shape'])} | {standard / 1e3:.2f} | {separable / 1e3:.3f} | {row['formula']:.2f} "
+            f"| {standard / separable:.2f} | {standard / separable / row['formula']:.2f} | {limit:.2f} | {why} "
+            f"| {standard / theirs:.2f} |"
+        )
+
+
+def networks():
+    yield "| network | kind of layer | multiply-adds | time |"
+    yield "|---|---|---|---|"
+    rows = load("separable")["layers"]
+    for network, name in (("mobilenet_v1", "V1"), ("mobilenet_v2", "V2")):
+        mine = [row for row in rows if row["network"] == network]
+        for kind in dict.fromkeys(row["kind"] for row in mine):
+            madds, us = (
+                sum(row[what] for row in mine if row["kind"] == kind) / sum(row[what] for row in mine)
+                for what in ("madds", "median_us")
+            )
+            yield f"| {name} | {kind} | {madds:.1%} | {us:.1%} |"
+
+
+def width():
+    yield "| network | threads | exponent | R2 of the curve | farthest from it |"
+    yield "|---|---|---|---|---|"
+    for name, fits in load("width_resolution")["fits"].items():
+        network, threads = name.split(", ")
+        curve = fits["curve"]
+        point, off = max(curve["residuals"].items(), key=lambda item: abs(item[1]))
+        yield f"| {network} | {threads} | {curve['b']:.2f} | {curve['R2']:.3f} | {point}: {off:+.0%} |"
+
+
+TABLES = {f.__name__: f for f in (machine, depthwise, separable, networks, width)}
+
+
+def with_tables(text):
+    """README.md with the lines between its marks made anew."""
+
+    def table(match):
+        lines = "\n".join(TABLES[match[1]]())
+        return f"<!-- {match[1]} -->\n{lines}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, text, flags=re.S)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measure everything that README.md tells, and write its tables.")
+    parser.add_argument("--only", choices=["tables"], help="do not measure again")
+    if parser.parse_args().only is None:
+        RESULTS.mkdir(exist_ok=True)
+        for name in EXHIBITS:
+            to = ["--json", str(RESULTS / f"{name}.json"), "--plot", str(RESULTS / f"{name}.png")]
+            subprocess.run([sys.executable, str(HERE / f"{name}.py"), *to], check=True)
+    readme = HERE / "README.md"
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

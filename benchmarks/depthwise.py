@@ -318,7 +318,8 @@ def draw(report, path):
             f"{'forward' if way == 'forward' else 'dx + dw'}, batch {N}, {threads} thread{'s'[: threads > 1]}"
         )
         axis.set_ylabel("time / ours")
-    axes.flat[0].legend()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.savefig(path, dpi=110)
 
 

@@ -71,6 +71,7 @@ def serve(prepare):
 
     {"case", "save"}: `prepare(case)` returns calls by name; each is run, and its result saved if it is to be checked
     (``call.result()``, an array or a tuple of them, where that differs from the call; None where there is nothing).
+    Of several ways, "name (one)", "name (other)", those go that a first trial finds half as slow again as the best.
     {"seconds"}: time each call for so long.
     """
     calls = {}
@@ -82,11 +83,13 @@ def serve(prepare):
             except ImportError as missing:
                 print(json.dumps({"missing": str(missing)}), flush=True)
                 continue
+            trial = {}
             for way, call in calls.items():
-                measure(call, 0.02)
                 result = getattr(call, "result", call)()
                 if result is not None:
                     np.savez(f"{request['save']}-{way}.npz", *(result if isinstance(result, tuple) else (result,)))
+                trial[way] = min(measure(call, 0.005))
+            calls = {way: call for way, call in calls.items() if trial[way] <= 1.5 * _fastest_rival(way, trial)}
             reply = {"ways": list(calls)}
             if "numba" in sys.modules:
                 with contextlib.suppress(ValueError):  # nothing has run in parallel
@@ -96,6 +99,11 @@ def serve(prepare):
             times = {way: measure(call, request["seconds"]) for way, call in calls.items()}
             reply = {"times": times, "cpu": time.process_time() - start}
         print(json.dumps(reply), flush=True)
+
+
+def _fastest_rival(way, times):
+    """The least time among the ways of doing the same, which are told apart by a word in brackets."""
+    return min(time for other, time in times.items() if other.split(" (")[0] == way.split(" (")[0])
 
 
 class Worker:
@@ -190,12 +198,14 @@ def progress(text):
         print(f"\r{text:<78}" + "\r" * (not text), end="", file=sys.stderr, flush=True)
 
 
-def arguments(description, quick):
+def arguments(description, quick, rounds=5, patience=300):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--rounds", type=int, default=5, help="turns each contestant gets on every case")
-    parser.add_argument("--patience", type=float, default=300, metavar="S", help="wait so long for others to finish")
+    parser.add_argument("--rounds", type=int, default=rounds, help="turns each contestant gets on every case")
+    parser.add_argument(
+        "--patience", type=float, default=patience, metavar="S", help="wait so long for others to finish"
+    )
     parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
-    parser.add_argument("--plot", metavar="FILE", help="draw the ratios")
+    parser.add_argument("--plot", metavar="FILE", help="draw the picture")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()

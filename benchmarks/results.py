@@ -25,7 +25,8 @@ def load(name):
 def machine():
     info = load("separable")["environment"]
     caches = ", ".join(f"{size} {level}" for level, size in info["caches"].items())
-    versions = ", ".join(f"{p} {info[p]}" for p in ("python", "numpy", "numba", "scipy", "onnxruntime", "torch") if p in info)
+    packages = ("python", "numpy", "numba", "scipy", "onnxruntime", "torch")
+    versions = ", ".join(f"{package} {info[package]}" for package in packages if package in info)
     yield f"{info.get('cpu', info['system'])}, {info['cores']} cores; caches: {caches}; {versions}."
 
 
@@ -49,7 +50,7 @@ def depthwise():
 def separable():
     from separable import groups, in_exhibits, label, most
 
-    yield "| shape | standard, ms | separable, ms | formula | measured | realised | most | set by | onnxruntime's standard |"
+    yield "| shape | standard, ms | separable, ms | formula | measured | realised | most | set by | ours / ort's |"
     yield "|---|---|---|---|---|---|---|---|---|"
     rows = in_exhibits(load("separable"), groups(False))["MobileNetV2", 1, 1]
     for row in rows:

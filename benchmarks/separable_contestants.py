@@ -19,7 +19,7 @@ def problem(case):
     OH = (H - 1) // stride + 1
     rng = np.random.default_rng(H * C + M)
     shapes = ((N, H, H, C), (3, 3, C, M), (3, 3, C), (C, M), (N, OH, OH, M))
-    return [aligned(rng.standard_normal(s, np.float32)) for s in shapes]
+    return [aligned(rng.random(s, np.float32) - np.float32(0.5)) for s in shapes]
 
 
 def compiled():
@@ -271,4 +271,4 @@ def compared(result):
     """Of images the first and the last, of weights all: what is saved to be compared."""
     if result is None or not isinstance(result, tuple):
         return None
-    return tuple(a[[0, -1]] if k < 2 and a.ndim == 4 else a for k, a in enumerate(result))
+    return tuple(a[:: max(1, len(a) - 1)] if k < 2 and a.ndim == 4 else a for k, a in enumerate(result))

@@ -313,11 +313,12 @@ def draw(report, path):
                 axis.bar(np.array(place) + (k - 1.5) / 5, heights, 0.2, bottom=1, label=name, color=f"C{k}")
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xticks(range(len(rows)), [row["shape"] for row in rows], rotation=40, ha="right")
         axis.set_title(
             f"{'forward' if way == 'forward' else 'dx + dw'}, batch {N}, {threads} thread{'s'[: threads > 1]}"
         )
-        axis.set_ylabel("time / ours")
+        axis.set_ylabel("their time / ours")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.savefig(path, dpi=110)

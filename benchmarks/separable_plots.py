@@ -6,7 +6,7 @@ import numpy as np
 
 COLOURS = {"npmnv2": "#0072b2", "onnxruntime": "#d55e00", "torch": "#009e73", "naive": "#999999"}
 KINDS = {
-    "standard": ("#999999", "standard convolution (stem)"),
+    "standard": ("#999999", "standard (stem)"),
     "depthwise": ("#e69f00", "depthwise"),
     "pointwise": ("#0072b2", "pointwise"),
     "linear": ("#cc79a7", "classifier"),
@@ -136,4 +136,5 @@ def where_time_goes(axis, layers):
     axis.set_ylabel("share, %")
     axis.set_title("Where the time of a network's convolutions goes")
     handles = [axis.bar(0, 0, color=colour) for colour, _ in KINDS.values()]
-    axis.legend(handles, [name for _, name in KINDS.values()], loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.legend(handles, [name for _, name in KINDS.values()], loc="upper center", ncols=4, fontsize=8)
+    axis.set_ylim(0, 112)

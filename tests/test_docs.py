@@ -28,8 +28,8 @@ import pytest
 from npmnv2 import ops
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
-IDS = [p.name for p in PAGES]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [str(p.relative_to(ROOT)) for p in PAGES]
 SOURCES = sorted([*(ROOT / "npmnv2").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 
 

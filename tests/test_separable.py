@@ -1,0 +1,97 @@
+"""The benchmark of standard against separable: all that is not timing. What it calls equal is equal, and is checked."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import results  # noqa: E402
+import separable  # noqa: E402
+import separable_contestants as contestants  # noqa: E402
+import separable_plots  # noqa: E402
+
+from npmnv2 import cost  # noqa: E402
+
+CASES = [[7, 5, 6, 1, 1], [8, 4, 4, 2, 1], [6, 4, 4, 1, 3]]  # H, C, M, stride, N
+
+
+def test_every_depthwise_layer_is_a_case():
+    for layers, names in ((cost.mobilenet_v1(), 9), (cost.mobilenet_v2(), 12)):
+        found = separable.shapes_of(layers)
+        assert sum(found.values()) == sum(layer.kind == "depthwise" for layer in layers)
+        assert len(found) == names
+        for H, C, M, stride in found:
+            standard, depthwise, pointwise = separable.costs((H, C, M, stride))
+            assert standard.out_shape == pointwise.out_shape and depthwise.out_shape[2] == C
+            ratio = standard.madds / (depthwise.madds + pointwise.madds)
+            assert ratio == pytest.approx(cost.separable_gain(M), rel=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("name", ["npmnv2", "naive"])
+def test_what_is_timed_is_checked(name, case, tmp_path):
+    calls = contestants.prepare(name, case)
+    if name == "naive" and case != CASES[2]:
+        assert calls == {} or case[1] == case[2]
+    expected = separable.reference(case)
+    for way, call in calls.items():
+        result = call.result()
+        if result is None:  # a half of what another call gives
+            assert way.split(" (")[0] in ("depthwise", "pointwise", "copy depthwise", "copy pointwise")
+            continue
+        path = tmp_path / f"{way}.npz"
+        np.savez(path, *result)
+        separable.check(name, way, path, expected)
+        for k in range(min(len(result), len(expected["exact"][way.split()[0]]))):
+            wrong = list(result)
+            wrong[k] = result[k].copy()
+            wrong[k].flat[-1] += np.float32(0.01)
+            np.savez(path, *wrong)
+            with pytest.raises(SystemExit, match="not what NumPy computes"):
+                separable.check(name, way, path, expected)
+
+
+def made_up(shape, standard, halves, threads=1):
+    """A row of results from given microseconds: of the standard convolution, and time and limits of both halves."""
+    times = {("npmnv2", way): [1e-6 * us] for way, us in (("standard (a)", standard), ("standard (b)", 2 * standard))}
+    for half, (us, copy) in zip(("depthwise", "pointwise"), halves, strict=True):
+        times |= {("npmnv2", half): [1e-6 * us], ("npmnv2", f"copy {half}"): [1e-6 * copy]}
+    times["npmnv2", "separable (a)"] = [1e-6 * (halves[0][0] + halves[1][0])]
+    return separable.measured(times, shape, 1, threads, peak=1e9)
+
+
+def test_the_fastest_way_counts_and_the_limits_add_up():
+    row = made_up((10, 4, 8, 1), 900.0, [(50.0, 40.0), (100.0, 3.0)])
+    assert row["times"]["npmnv2"]["standard"]["median_us"] == pytest.approx(900)
+    assert row["times"]["npmnv2"]["standard"]["way"] == "standard (a)"
+    assert separable.gain(row, "npmnv2") == pytest.approx(6)
+    assert separable.gain(row, "torch") is None
+    # 10*10 pixels: depthwise 9*4*100 multiply-adds = 7.2 us at 1 Gflop/s, so bytes; pointwise 32*100: 6.4 us
+    limit, why = separable.most(row)
+    assert limit == pytest.approx(900 / (40 + 6.4) / (72 / 17)) and why == "bytes"
+
+
+def test_tables_fit_80_columns(capsys):
+    exhibits = separable.groups(False)
+    separable.show_costs(exhibits)
+    rows = [made_up(shape, 12345.6, [(50.0, 40.0), (100.0, 3.0)]) for shape in exhibits["MobileNetV2"]]
+    separable.show_table("MobileNetV2", rows, False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 40 and max(map(len, lines)) <= 80
+
+
+def test_the_page_shows_what_was_measured():
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    assert results.with_tables(page) == page, "run: python benchmarks/results.py --only tables"
+    assert page.count("<!-- end -->") == len(results.TABLES)
+
+
+def test_the_pictures_of_what_was_measured(tmp_path):
+    report = json.loads((BENCHMARKS / "results" / "separable.json").read_text(encoding="utf-8"))
+    separable_plots.draw(report, separable.in_exhibits(report, separable.groups(False)), tmp_path / "out.png")
+    assert (tmp_path / "out.png").stat().st_size > 50_000

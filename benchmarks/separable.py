@@ -19,11 +19,10 @@ All give the same numbers: each result is compared with NumPy in float64 before 
     measured   time over time
     realised   measured over formula: how much of what the formula promises arrives
     most       the largest value of `realised` that this machine allows, next to this standard convolution: each half of
-               the separable one at its limit, and which limit that is for the half that takes longer: `arith` (the
-               measured speed of large matrix products) or `bytes` (what must move at least, at the measured speed of
+               the separable one at its limit, and which limit that is for the half that takes longer: `flop` (the
+               measured speed of large matrix products) or `byte` (what must move at least, at the measured speed of
                copying as much). A standard convolution below that speed, or a cached copy, can push it above 1.
-    ort, torch standard convolution: our time over theirs. Below 1: ours is faster.
-    ort x, torch x  their own `measured`
+    ort, pt    standard convolution: our time over onnxruntime's and PyTorch's. Below 1: ours is faster.
 """
 
 import json
@@ -235,7 +234,7 @@ def gain(row, side, step=False):
 
 def most(row):
     """The largest realised fraction that the limits of the two halves allow, and which limit sets the longer half."""
-    bounds = [max((half["arith_us"], "arith"), (half["bytes_us"], "bytes")) for half in row["halves"].values()]
+    bounds = [max((half["arith_us"], "flop"), (half["bytes_us"], "byte")) for half in row["halves"].values()]
     standard = row["times"]["npmnv2"]["standard"]["median_us"]
     return standard / sum(us for us, _ in bounds) / row["formula"], max(bounds)[1]
 
@@ -270,17 +269,17 @@ def show_table(title, rows, step):
     end, way = (" step", "forward and backward") if step else ("", "forward")
     N, threads = rows[0]["batch"], rows[0]["threads"]
     print(f"{title}: {way}, batch {N}, {threads} thread{'s'[: threads > 1]}")
-    head = f"{'shape':<20}{'stand. ms':>10}{'separ. ms':>10}{'formula':>8}{'measured':>9}{'realised':>9}"
-    print(head + (" " * 11 if step else f"{'most':>5}{'':6}") + f"{'ort':>5}{'torch':>6}")
+    head = f"{'shape':<19}{'std ms':>8}{'sep ms':>7}{'formula':>8}{'measured':>9}{'realised':>9}"
+    print(head + (" " * 10 if step else f"{'most':>5}{'':5}") + f"{'ort':>5}{'pt':>5}")
     for row in rows:
         ours = row["times"]["npmnv2"]
         standard, separable = (ours[kind + end]["median_us"] for kind in ("standard", "separable"))
-        line = f"{label(row['shape']):<20}{standard / 1e3:>10.3f}{separable / 1e3:>10.3f}{row['formula']:>8.2f}"
+        line = f"{label(row['shape']):<19}{standard / 1e3:>8.3f}{separable / 1e3:>7.3f}{row['formula']:>8.2f}"
         line += f"{standard / separable:>9.2f}{standard / separable / row['formula']:>9.2f}"
-        line += " " * 11 if step else "{:>5.2f} {}".format(*most(row))
-        for side, width in (("onnxruntime", 5), ("torch", 6)):
+        line += " " * 10 if step else "{:>5.2f} {}".format(*most(row))
+        for side in ("onnxruntime", "torch"):
             theirs = row["times"][side].get(f"standard{end}")
-            line += f"{standard / theirs['median_us']:>{width}.2f}" if theirs else f"{'-':>{width}}"
+            line += f"{standard / theirs['median_us']:>5.2f}" if theirs else f"{'-':>5}"
         print(line)
     print()
 

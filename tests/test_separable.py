@@ -73,7 +73,7 @@ def test_the_fastest_way_counts_and_the_limits_add_up():
     assert separable.gain(row, "torch") is None
     # 10*10 pixels: depthwise 9*4*100 multiply-adds = 7.2 us at 1 Gflop/s, so bytes; pointwise 32*100: 6.4 us
     limit, why = separable.most(row)
-    assert limit == pytest.approx(900 / (40 + 6.4) / (72 / 17)) and why == "bytes"
+    assert limit == pytest.approx(900 / (40 + 6.4) / (72 / 17)) and why == "byte"
 
 
 def test_tables_fit_80_columns(capsys):

@@ -157,7 +157,7 @@ def test_same_bits_at_any_number_of_threads(C, M, H, stride):
     for n in range(1, MOST + 1):
         with limit_threads(n):
             out, cache = conv.conv2d_forward(x, w, stride, 1)
-            gradients = conv.conv2d_backward(np.ones_like(out) + out, cache)
+            gradients = conv.conv2d_backward(np.sin(out), cache)
             mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
             seen.add(
                 b"".join(a.tobytes() for a in (out, *gradients, mixed, *conv.pointwise_conv2d_backward(mixed, rows)))

@@ -18,10 +18,11 @@ All give the same numbers: each result is compared with NumPy in float64 before 
     formula    multiply-adds of the standard convolution over those of the separable one: 9 M / (9 + M)
     measured   time over time
     realised   measured over formula: how much of what the formula promises arrives
-    most       the largest value of `realised` that this machine allows, next to this standard convolution: each half of
-               the separable one at its limit, and which limit that is for the half that takes longer: `flop` (the
-               measured speed of large matrix products) or `byte` (what must move at least, at the measured speed of
-               copying as much). A standard convolution below that speed, or a cached copy, can push it above 1.
+    most       the largest value of `realised` that this machine allows two steps, next to this standard convolution:
+               each half at its limit, and which limit that is for the half that takes longer: `flop` (the measured
+               speed of large matrix products; for the pointwise half, of products of its own C and M that stay in
+               cache) or `byte` (what must move at least, at the measured speed of copying as much). A standard
+               convolution below those speeds can push it above 1.
     ort, pt    standard convolution: our time over onnxruntime's and PyTorch's. Below 1: ours is faster.
 """
 
@@ -156,10 +157,15 @@ def measured(times, shape, N, threads, peak):
         side: {way: found for way in WAYS if (found := fastest(times, names, way))} for side, names in SIDES.items()
     }
     row["halves"] = {}
-    for half, layer in zip(("depthwise", "pointwise"), costs(shape)[1:], strict=True):
+    _, depthwise, pointwise = costs(shape)
+    product_us = summary(times["npmnv2", "product"])["median_us"] / threads
+    for half, layer, us in (
+        ("depthwise", depthwise, 2e6 * depthwise.madds * N / peak),
+        ("pointwise", pointwise, product_us),
+    ):
         row["halves"][half] = {
             "time": fastest(times, ["npmnv2"], half),
-            "arith_us": 1e6 * 2 * layer.madds * N / peak,
+            "arith_us": us,
             "bytes_us": summary(times["npmnv2", f"copy {half}"])["median_us"],
             "flop": 2 * layer.madds * N,
             "bytes": N * layer.activation_bytes + layer.weight_bytes,

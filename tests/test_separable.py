@@ -42,7 +42,7 @@ def test_what_is_timed_is_checked(name, case, tmp_path):
     for way, call in calls.items():
         result = call.result()
         if result is None:  # a half of what another call gives
-            assert way.split(" (")[0] in ("depthwise", "pointwise", "copy depthwise", "copy pointwise")
+            assert way.split(" (")[0] in ("depthwise", "pointwise", "copy depthwise", "copy pointwise", "product")
             continue
         path = tmp_path / f"{way}.npz"
         np.savez(path, *result)
@@ -61,6 +61,7 @@ def made_up(shape, standard, halves, threads=1):
     times = {("npmnv2", way): [1e-6 * us] for way, us in (("standard (a)", standard), ("standard (b)", 2 * standard))}
     for half, (us, copy) in zip(("depthwise", "pointwise"), halves, strict=True):
         times |= {("npmnv2", half): [1e-6 * us], ("npmnv2", f"copy {half}"): [1e-6 * copy]}
+    times["npmnv2", "product"] = [6.4e-6 * threads]
     times["npmnv2", "separable (a)"] = [1e-6 * (halves[0][0] + halves[1][0])]
     return separable.measured(times, shape, 1, threads, peak=1e9)
 
@@ -71,7 +72,7 @@ def test_the_fastest_way_counts_and_the_limits_add_up():
     assert row["times"]["npmnv2"]["standard"]["way"] == "standard (a)"
     assert separable.gain(row, "npmnv2") == pytest.approx(6)
     assert separable.gain(row, "torch") is None
-    # 10*10 pixels: depthwise 9*4*100 multiply-adds = 7.2 us at 1 Gflop/s, so bytes; pointwise 32*100: 6.4 us
+    # 10*10 pixels: depthwise 9*4*100 multiply-adds = 7.2 us at 1 Gflop/s, so bytes; pointwise 6.4 us, more than 3
     limit, why = separable.most(row)
     assert limit == pytest.approx(900 / (40 + 6.4) / (72 / 17)) and why == "byte"
 

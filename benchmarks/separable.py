@@ -331,7 +331,7 @@ def main():
         "Standard against separable convolution, by formula and measured.",
         quick="seven shapes, batch 1, one thread: under 20 seconds",
         rounds=3,
-        patience=25,
+        patience=15,
     )
     if args.worker:
         return serve(lambda case: prepare(args.worker, case))

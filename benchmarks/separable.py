@@ -7,7 +7,8 @@ pointwise. The shapes are those of the networks' depthwise layers and the pointw
 channels at 14x14. Contestants, each in a process of its own, at its best settings:
 
     npmnv2         standard: the faster of `kernels.conv` (needs SciPy) and `ops.conv2d_im2col_forward`;
-                   separable: `kernels.depthwise_conv2d_forward`, then the faster of `kernels.conv` and `x @ w`
+                   separable: the fastest of `kernels.separable` (one pass) and `kernels.depthwise_conv2d_forward`
+                   followed by `kernels.conv` or by `x @ w`
     onnxruntime    Conv nodes, forward only; the faster of two optimisation levels
     torch          conv2d and aten.convolution_backward; the faster of its two layouts
     naive          seven plain loops, compiled by Numba for one thread, in the sweep up to 64 channels: a lesson
@@ -22,7 +23,7 @@ All give the same numbers: each result is compared with NumPy in float64 before 
                each half at its limit, and which limit that is for the half that takes longer: `flop` (the measured
                speed of large matrix products; for the pointwise half, of products of its own C and M that stay in
                cache) or `byte` (what must move at least, at the measured speed of copying as much). A standard
-               convolution below those speeds can push it above 1.
+               convolution below those speeds can push it above 1, and one pass moves fewer bytes.
     ort, pt    standard convolution: our time over onnxruntime's and PyTorch's. Below 1: ours is faster.
 """
 

@@ -67,6 +67,10 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
             return out, dx, dwd, dwp
 
         calls |= {f"separable ({name})": forward, f"separable step ({name})": step}
+    if compiled():
+        from npmnv2.kernels.separable import separable_conv2d
+
+        calls["separable (one pass)"] = lambda: (separable_conv2d(x, wd, wp, stride, 1),)
     hidden = depthwise(x, wd, stride, 1)[0]
     calls["depthwise"] = silent(lambda: depthwise(x, wd, stride, 1))
     for name, (pointwise, _) in pointwises.items():

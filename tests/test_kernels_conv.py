@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_races import plain
 
 from npmnv2 import ops
-from npmnv2.kernels import conv, conv_loops
+from npmnv2.kernels import conv, conv_loops, separable, separable_loops
 from npmnv2.shapes import conv_geometry
 from npmnv2.threads import limit_threads
 
@@ -110,9 +110,40 @@ def kernel_calls():
         for pixels, depth in itertools.product((1, 5, 100), (1, 4, 18)):
             arguments = (dout, x, 2, stride, dilation, top, left, pixels, depth, np.full((18, 4), np.nan))
             yield conv_loops.backward_w, arguments, dw.reshape(18, 4)
+    yield from separable_calls(rng)
     flat, matrix = rng.standard_normal((13, 3)), rng.standard_normal((3, 5))
     for pixels in (1, 4, 13, 50):
         yield conv_loops.forward_pointwise, (flat, matrix, pixels, np.full((13, 5), np.nan)), flat @ matrix
+
+
+def separable_calls(rng):
+    for H, W, stride, padding in (
+        (7, 9, 1, 1),
+        (9, 8, 1, ((2, 0), (0, 3))),
+        (9, 13, 2, 1),
+        (8, 12, 2, ((0, 1), (2, 1))),
+    ):
+        x, w, mix = rng.standard_normal((2, H, W, 3)), rng.standard_normal((3, 3, 3)), rng.standard_normal((3, 4))
+        between, cache = ops.depthwise_conv2d_forward(x, w, stride, padding)
+        exact, _ = ops.pointwise_conv2d_forward(between, mix)
+        (top, _), (left, _) = cache.geometry.pads
+        kernel = separable_loops.forward_stride1 if stride == 1 else separable_loops.forward_stride2
+        for bands, group, pixels in ((1, 1, 2), (3, 2, 7), (2, 4, 500), (1, 5, 3), (3, 20, 500)):
+            hidden = np.full((bands, group, exact.shape[2], 3), np.nan)
+            yield kernel, (x, w, mix, top, left, group, pixels, hidden, np.full_like(exact, np.nan)), exact
+
+
+@given(convolutions())
+@quick
+def test_separable_agrees(problem):
+    x, w, options, _ = problem
+    w, mix = w[..., 0], np.random.default_rng(0).standard_normal((x.shape[3], 7)).astype(x.dtype)
+    del options["dilation"]
+    results = []
+    for x64, w64, mix64 in ((x, w, mix), (abs(x), abs(w), abs(mix))):
+        between, _ = ops.depthwise_conv2d_forward(x64.astype(float), w64.astype(float), **options)
+        results.append(ops.pointwise_conv2d_forward(between, mix64.astype(float))[0])
+    close(separable.separable_conv2d(x, w, mix, **options), *results, x.dtype, w[..., 0].size + x.shape[3])
 
 
 def test_source_and_compiled_agree_and_no_element_has_two_owners():
@@ -159,9 +190,9 @@ def test_same_bits_at_any_number_of_threads(C, M, H, stride):
             out, cache = conv.conv2d_forward(x, w, stride, 1)
             gradients = conv.conv2d_backward(np.sin(out), cache)
             mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
-            seen.add(
-                b"".join(a.tobytes() for a in (out, *gradients, mixed, *conv.pointwise_conv2d_backward(mixed, rows)))
-            )
+            one_pass = separable.separable_conv2d(x, w[..., 0], w[0, 0], stride, 1)
+            results = (out, *gradients, mixed, one_pass, *conv.pointwise_conv2d_backward(mixed, rows))
+            seen.add(b"".join(a.tobytes() for a in results))
     assert len(seen) == 1
 
 
@@ -191,6 +222,9 @@ def test_what_does_not_fit_is_refused_by_name():
         (ValueError, "^dout must", lambda: conv.conv2d_backward(out[:, 1:], cache)),
         (ValueError, "^dilation must be 1", lambda: conv.conv2d_backward(dilated, dilated_cache)),
         (ValueError, "^w must", lambda: conv.pointwise_conv2d_forward(x, w[0, 0, :2])),
+        (ValueError, "^w must", lambda: separable.separable_conv2d(x, w[:, :, :2, 0], w[0, 0])),
+        (ValueError, "^mix must", lambda: separable.separable_conv2d(x, w[..., 0], w[0, 0, :2])),
+        (TypeError, "^mix must", lambda: separable.separable_conv2d(x, w[..., 0], w[0, 0].astype(np.float32))),
         (ValueError, "^dout must", lambda: conv.pointwise_conv2d_backward(x, mixed_cache)),
     ):
         with pytest.raises(error, match=message):

@@ -1,8 +1,8 @@
 """Compiled twins of the hot operations: the names, signatures and caches of `ops`, the loops by Numba.
 
 What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. Start with
-`depthwise_loops.py`. `conv.py` holds standard and pointwise
-convolutions, which need SciPy and no layer uses. Importing this package imports Numba; `import npmnv2` alone does not.
+`depthwise_loops.py`. `conv.py` and `separable.py` need SciPy, and no layer uses them: they are the two sides of
+`benchmarks/separable.py`. Importing this package imports Numba; `import npmnv2` alone does not.
 """
 
 from npmnv2.kernels.batchnorm import (

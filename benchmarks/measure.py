@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
@@ -189,6 +190,8 @@ def environment(packages):
             info[package] = version(package)
     info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
     info["blas"] = np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name")
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    info["blas kernel"] = ", ".join(sorted({str(library.get("architecture")) for library in libraries}))
     return info
 
 

@@ -27,7 +27,8 @@ def machine():
     caches = ", ".join(f"{size} {level}" for level, size in info["caches"].items())
     packages = ("python", "numpy", "numba", "scipy", "onnxruntime", "torch")
     versions = ", ".join(f"{package} {info[package]}" for package in packages if package in info)
-    yield f"{info.get('cpu', info['system'])}, {info['cores']} cores; caches: {caches}; {versions}."
+    blas = f"BLAS: {info['blas']} with its kernels for {info['blas kernel']}"
+    yield f"{info.get('cpu', info['system'])}, {info['cores']} cores; caches: {caches}; {blas}; {versions}."
 
 
 def depthwise():

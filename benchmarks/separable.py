@@ -294,7 +294,7 @@ def show_table(title, rows, step):
 def show(report, exhibits):
     info = report["environment"]
     print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; float32; one pool of threads at a time:")
-    print(f"Numba's ({info.get('threading layer')}), with BLAS ({info['blas']}) on one thread\n")
+    print(f"Numba's ({info.get('threading layer')}), with BLAS ({info['blas']}, {info['blas kernel']}) on one thread\n")
     show_costs(exhibits)
     for limit in report["limits"]:
         speeds = [f"{int(size) >> 10} KB {speed / 1e9:.0f}" for size, speed in limit["bytes_per_s"].items()]

@@ -82,10 +82,13 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
 
 
 def products(rows, C, M):
-    """The arithmetic of the pointwise half at its best: as many products of a tile that stays in cache, one thread."""
-    tile = max(1, min(rows, 256, 1_000_000 // (C * M)))
-    a, b, out = aligned(np.ones((tile, C))), aligned(np.ones((C, M))), aligned(np.ones((tile, M)))
-    times = -(-rows // tile)
+    """The arithmetic of the pointwise half at its best: as many multiply-adds, in products of the same width M whose
+    operands stay in cache, on one thread.
+    """
+    tile = min(rows, 64)
+    depth = max(1, min(C, 1_000_000 // (tile * M)))
+    a, b, out = aligned(np.ones((tile, depth))), aligned(np.ones((depth, M))), aligned(np.ones((tile, M)))
+    times = round(rows * C / (tile * depth))
     if compiled() is None:
         return lambda: [np.matmul(a, b, out=out) for _ in range(times)]
 

@@ -77,11 +77,11 @@ def by_layer(axis, networks):
         place += len(rows) + 1
         labels.append("")
     axis.set_yticks(range(len(labels)), labels, fontsize=8)
-    axis.invert_yaxis()
+    axis.set_ylim(len(labels) + 0.8, -0.8)  # room for the legend under the bars
     axis.axvline(1, color="k", linestyle="--", linewidth=0.8)
     axis.set_xlabel("measured ratio / formula (most: by arithmetic and copying speed)")
     axis.set_title("How much of the saving is realised")
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(loc="lower center", ncols=3, fontsize=8)
 
 
 def roofline(axis, report, networks):

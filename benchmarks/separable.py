@@ -21,8 +21,9 @@ All give the same numbers: each result is compared with NumPy in float64 before 
     realised   measured over formula: how much of what the formula promises arrives
     most       the largest value of `realised` that this machine allows two steps, next to this standard convolution:
                each half at its limit, and which limit that is for the half that takes longer: `flop` (the measured
-               speed of large matrix products; for the pointwise half, of products of its own M that stay in cache) or `byte` (what must move at least, at the measured speed of copying as much). A standard
-               convolution below those speeds can push it above 1, and one pass moves fewer bytes.
+               speed of large matrix products; for the pointwise half, of products of its own M that stay in cache)
+               or `byte` (what must move at least, at the measured speed of copying as much). A standard convolution
+               below those speeds can push it above 1, and one pass moves fewer bytes.
     ort, pt    standard convolution: our time over onnxruntime's and PyTorch's. Below 1: ours is faster.
 """
 

@@ -8,7 +8,7 @@ a standard one that is as fast as we can write it, and its pointwise half with t
 import numba
 
 from npmnv2.kernels import conv_loops as loops
-from npmnv2.kernels.wrapping import empty, geometry_of, plain
+from npmnv2.kernels.wrapping import empty, geometry_of, need_scipy, plain
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
 from npmnv2.shapes import Padding
@@ -41,7 +41,7 @@ def conv2d_forward(
     >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
     [[8.0, 12.0], [20.0, 24.0]]
     """
-    _need_scipy("conv2d_forward")
+    need_scipy("conv.conv2d_forward")
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C M", like=x, compiled=True)
     N, H, W, C = x.shape
@@ -51,10 +51,6 @@ def conv2d_forward(
     stride, dilation = geometry.stride, geometry.dilation
     (top, _), (left, _) = geometry.pads
     out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    if out.size == 0 or w.size == 0:
-        out[...] = 0
-        return out, Conv2dCache(x, w, geometry)
-
     _convolve(plain(x), plain(w), stride, dilation, top, left, out)
     return out, Conv2dCache(x, w, geometry)
 
@@ -76,15 +72,13 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     >>> pointwise_conv2d_forward(x, w)[0].tolist()
     [[[[0.0, 1.0, 1.0], [2.0, 23.0, 3.0]]]]
     """
-    _need_scipy("pointwise_conv2d_forward")
+    need_scipy("conv.pointwise_conv2d_forward")
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "C M", like=x, compiled=True)
     check_length(w, "w", 0, x.shape[3], "the channels of x")
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    if N == 0:
-        return out, PointwiseCache(x, w)
     pixels = loops.SMALL // (C * M)
     if pixels >= 16:
         loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
@@ -122,7 +116,7 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     >>> dx[0, :, :, 0].astype(int).tolist()       # how many windows saw each pixel
     [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     """
-    _need_scipy("conv2d_backward")
+    need_scipy("conv.conv2d_backward")
     x, w, geometry = cache
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C M", like=x, compiled=True)
@@ -135,9 +129,6 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     s, dout = geometry.stride, plain(dout)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
-    if N == 0:
-        dw[...] = 0
-        return dx, dw
     for first_y in range(min(s, H)):
         i = _last_tap(KH, first_y + top, s)
         for first_x in range(min(s, W)):
@@ -173,7 +164,7 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     >>> dx.tolist(), dw.tolist()
     ([[[[11.0, 2.0], [11.0, 2.0]]]], [[2.0, 2.0, 2.0], [4.0, 4.0, 4.0]])
     """
-    _need_scipy("pointwise_conv2d_backward")
+    need_scipy("conv.pointwise_conv2d_backward")
     x, w = cache
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "C M", like=x, compiled=True)
@@ -181,9 +172,7 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     dout = plain(dout)
     dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
-    dw[...] = 0
-    if len(x) > 0:
-        _weights(dout, plain(x), 1, 1, 0, 0, dw)
+    _weights(dout, plain(x), 1, 1, 0, 0, dw)
     return dx, dw
 
 
@@ -191,6 +180,9 @@ def _weights(dout: Array, x: Array, KW: int, stride: int, top: int, left: int, d
     """dw as a matrix (KH*KW*C, M). The tiles are cut by the shape alone."""
     K, M = dw.shape
     P = dout.size // M
+    if P == 0:
+        dw[...] = 0
+        return
     pixels = min(P, max(112, loops.SMALL // (K * M)))
     depth = max(1, min(K, loops.SMALL // (pixels * M)))
     loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, dw)
@@ -219,14 +211,9 @@ def _in_tiles(x: Array, w: Array, stride: int, dilation: int, top: int, left: in
     """Cut pixels and weights so that no product has more than `SMALL` multiply-adds, in pieces of equal length."""
     KH, KW, C, M = w.shape
     P, K = out.size // M, KH * KW * C
+    if P == 0:
+        return
     tiles = -(-P // min(112, max(32, loops.SMALL // (K * M))))
     pixels = -(-P // tiles)
     pieces = min(K, -(-K * pixels * M // loops.SMALL))
     loops.forward_tiles(x, w, stride, dilation, top, left, pixels, -(-K // pieces), bands, out)
-
-
-def _need_scipy(name: str) -> None:
-    try:
-        import scipy.linalg.cython_blas  # noqa: F401 (Numba looks for it when it compiles np.dot)
-    except ImportError as missing:
-        raise ImportError(f"kernels.conv.{name} needs SciPy: pip install 'npmnv2[fast]'") from missing

@@ -6,7 +6,7 @@ from npmnv2.kernels import separable_loops as loops
 from npmnv2.kernels.conv import pointwise_conv2d_forward
 from npmnv2.kernels.conv_loops import SMALL
 from npmnv2.kernels.depthwise import depthwise_conv2d_forward
-from npmnv2.kernels.wrapping import empty, geometry_of, plain
+from npmnv2.kernels.wrapping import empty, geometry_of, need_scipy, plain
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_array, check_length
 
@@ -58,6 +58,7 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     >>> separable_conv2d(x, w, mix).tolist()
     [[[[36.0, -36.0]]]]
     """
+    need_scipy("separable.separable_conv2d")
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C", like=x, compiled=True)
     check_array(mix, "mix", "C M", like=x, compiled=True)
@@ -71,7 +72,6 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     if (KH, KW) != (3, 3) or geometry.stride > 2 or pixels < 12:
         hidden, _ = depthwise_conv2d_forward(x, w, stride, padding)
         return pointwise_conv2d_forward(hidden, mix)[0]
-    pointwise_conv2d_forward(x[:0], mix)  # asks for SciPy
     (top, _), (left, _) = geometry.pads
     OH, OW = geometry.OH, geometry.OW
     out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)

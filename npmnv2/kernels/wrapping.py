@@ -1,7 +1,7 @@
 """What the wrappers share. At 7x7x960 a kernel runs for 20 us, so what Python does around it has to be little."""
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,3 +36,12 @@ def geometry_of(H: int, W: int, KH: int, KW: int, stride: int, padding: Padding,
     if type(padding) in (int, str) and type(stride) is int and type(dilation) is int:  # not bool: True equals 1
         return _remembered(H, W, KH, KW, stride, padding, dilation)
     return conv_geometry(H, W, KH, KW, stride, padding, dilation)
+
+
+@cache
+def need_scipy(name: str) -> None:
+    """Raise the error that says what to install, if compiled code could not call `np.dot`. Asked once for a name."""
+    try:
+        import scipy.linalg.cython_blas  # noqa: F401 (Numba looks for it when it compiles np.dot)
+    except ImportError as missing:
+        raise ImportError(f"kernels.{name} needs SciPy: pip install 'npmnv2[fast]'") from missing

@@ -22,13 +22,14 @@ import json
 import os
 import statistics
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from measure import (
     Patience,
     Worker,
+    agrees,
     aligned,
     arguments,
     copier,
@@ -36,6 +37,7 @@ from measure import (
     measure,
     progress,
     serve,
+    start,
     summary,
     take_turns,
 )
@@ -198,28 +200,8 @@ def reference(case):
 
 
 def check(name, way, path, expected):
-    with np.load(path) as saved:
-        got = [saved[key] for key in saved.files]
-    for array, exact, bound in zip(got, expected["exact"][way], expected["bound"][way], strict=True):
-        if array.shape != exact.shape or not (np.abs(array - exact) <= 1e-5 * bound + 1e-6).all():
-            raise SystemExit(f"error: {name} {way} is not the depthwise convolution of NumPy")
-
-
-def start(workers, missing, case, info):
-    """Every contestant prepares the case; what it computes is compared with NumPy."""
-    expected = reference(case)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in list(workers):
-            stem = f"{folder}/{name.replace(' ', '-')}"
-            reply = workers[name].ask(case=case, save=stem)
-            if "missing" in reply:
-                missing[name] = reply["missing"]
-                workers.pop(name).close()
-                continue
-            info["threading layer"] = reply.get("threading layer", info.get("threading layer"))
-            for way in ("forward", "backward"):
-                if way in reply["ways"]:
-                    check(name, way, f"{stem}-{way}.npz", expected)
+    if not agrees(path, expected["exact"][way], expected["bound"][way]):
+        raise SystemExit(f"error: {name} {way} is not the depthwise convolution of NumPy")
 
 
 def run(args):
@@ -235,7 +217,8 @@ def run(args):
                 for H, C, stride in shapes:
                     label = f"{H}x{H}x{C}" + (" /2" if stride == 2 else "")
                     progress(f"{threads} threads, batch {N}, {label}")
-                    start(workers, missing, (H, C, stride, N), info)
+                    case = (H, C, stride, N)
+                    start(workers, missing, case, info, partial(check, expected=reference(case)))
                     times = take_turns(workers, rounds, seconds, patience)
                     for way in ("forward", "backward"):
                         row = {"shape": label, "batch": N, "threads": threads, "direction": way}

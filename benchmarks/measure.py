@@ -17,6 +17,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -133,6 +134,36 @@ class Worker:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+def agrees(path, exact, bound):
+    """Whether the arrays that were saved are `exact`, but for the rounding of sums whose terms add up to `bound`."""
+    with np.load(path) as saved:
+        got = [saved[key] for key in saved.files]
+    return all(
+        array.shape == e.shape and (np.abs(array - e) <= 1e-5 * b + 1e-6).all()
+        for array, e, b in zip(got, exact, bound, strict=True)
+    )
+
+
+def start(workers, missing, case, info, check):
+    """Every contestant prepares the case, and ``check(name, way, path)`` what it saved. Returns those who take part."""
+    ready = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in list(workers):
+            stem = f"{folder}/{name.replace(' ', '-')}"
+            reply = workers[name].ask(case=case, save=stem)
+            if "missing" in reply:
+                missing[name] = reply["missing"]
+                workers.pop(name).close()
+                continue
+            info["threading layer"] = reply.get("threading layer", info.get("threading layer"))
+            if reply["ways"]:
+                ready[name] = workers[name]
+            for way in reply["ways"]:
+                if os.path.exists(f"{stem}-{way}.npz"):
+                    check(name, way, f"{stem}-{way}.npz")
+    return ready
 
 
 def _busy():

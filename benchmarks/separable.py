@@ -30,12 +30,12 @@ All give the same numbers: each result is compared with NumPy in float64 before 
 import json
 import os
 import sys
-import tempfile
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
-from measure import Patience, Worker, arguments, environment, progress, serve, summary, take_turns
+from measure import Patience, Worker, agrees, arguments, environment, progress, serve, start, summary, take_turns
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -112,33 +112,11 @@ def reference(case):
 
 
 def check(name, way, path, expected):
-    with np.load(path) as saved:
-        got = [saved[key] for key in saved.files]
+    """End with an error unless what was saved is right: of a forward the output, of a step all that is expected."""
     kind = way.split()[0]
-    for array, exact, bound in zip(got, expected["exact"][kind], expected["bound"][kind], strict=False):
-        if array.shape != exact.shape or not (np.abs(array - exact) <= 1e-5 * bound + 1e-6).all():
-            raise SystemExit(f"error: {name}, {way}: not what NumPy computes in float64")
-
-
-def start(workers, missing, case, info):
-    """Every contestant prepares the case; what it computes is compared with NumPy. Returns those who take part."""
-    expected, ready = None, {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in list(workers):
-            stem = f"{folder}/{name.replace(' ', '-')}"
-            reply = workers[name].ask(case=case, save=stem)
-            if "missing" in reply:
-                missing[name] = reply["missing"]
-                workers.pop(name).close()
-                continue
-            info["threading layer"] = reply.get("threading layer", info.get("threading layer"))
-            if reply["ways"]:
-                ready[name] = workers[name]
-            for way in reply["ways"]:
-                if os.path.exists(f"{stem}-{way}.npz"):
-                    expected = expected or reference(case)
-                    check(name, way, f"{stem}-{way}.npz", expected)
-    return ready
+    exact, bound = (expected[what][kind][: None if "step" in way else 1] for what in ("exact", "bound"))
+    if not agrees(path, exact, bound):
+        raise SystemExit(f"error: {name}, {way}: not what NumPy computes in float64")
 
 
 def fastest(times, names, what):
@@ -202,7 +180,8 @@ def run(args):
                     if N > 1 and shape in exhibits[SWEEP_TITLE]:
                         continue
                     progress(f"{threads} threads, batch {N}, {label(shape)}")
-                    ready = start(workers, report["missing"], [*shape, N], info)
+                    case = [*shape, N]
+                    ready = start(workers, report["missing"], case, info, partial(check, expected=reference(case)))
                     times = take_turns(ready, rounds, seconds, patience)
                     peak = report["limits"][-1]["flop_per_s"]
                     report["results"].append(measured(times, shape, N, threads, peak))

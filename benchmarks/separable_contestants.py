@@ -67,7 +67,7 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
             return out, dx, dwd, dwp
 
         calls |= {f"separable ({name})": forward, f"separable step ({name})": step}
-    if compiled():
+    if conv:
         from npmnv2.kernels.separable import separable_conv2d
 
         calls["separable (one pass)"] = lambda: (separable_conv2d(x, wd, wp, stride, 1),)
@@ -75,13 +75,13 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
     calls["depthwise"] = silent(lambda: depthwise(x, wd, stride, 1))
     for name, (pointwise, _) in pointwises.items():
         calls[f"pointwise ({name})"] = silent(lambda pointwise=pointwise: pointwise(hidden, wp))
-    calls["product"] = silent(products(hidden.size // hidden.shape[3], *wp.shape))
+    calls["product"] = silent(products(hidden.size // hidden.shape[3], *wp.shape, compile=conv is not None))
     calls["copy depthwise"] = copier((x.size + hidden.size) // 2)
     calls["copy pointwise"] = copier((hidden.size + dout.size + wp.size) // 2)
     return calls
 
 
-def products(rows, C, M):
+def products(rows, C, M, compile):
     """The arithmetic of the pointwise half at its best: as many multiply-adds, in products of the same width M whose
     operands stay in cache, on one thread.
     """
@@ -89,7 +89,7 @@ def products(rows, C, M):
     depth = max(1, min(C, 1_000_000 // (tile * M)))
     a, b, out = aligned(np.ones((tile, depth))), aligned(np.ones((depth, M))), aligned(np.ones((tile, M)))
     times = round(rows * C / (tile * depth))
-    if compiled() is None:
+    if not compile:
         return lambda: [np.matmul(a, b, out=out) for _ in range(times)]
 
     import numba
@@ -294,7 +294,8 @@ def prepare(name, case):
 
 
 def compared(result):
-    """Of images the first and the last, of weights all: what is saved to be compared."""
+    """What is saved to be compared: the first and the last image, and gradients of weights if there are no others."""
     if result is None or not isinstance(result, tuple):
         return None
-    return tuple(a[:: max(1, len(a) - 1)] if k < 2 and a.ndim == 4 else a for k, a in enumerate(result))
+    N = len(result[0])
+    return *(a[:: max(1, N - 1)] for a in result[:2]), *(result[2:] if N <= 2 else ())

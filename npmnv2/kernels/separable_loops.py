@@ -49,24 +49,34 @@ def _four_by_two(x, n, y, xx, c, w0, w1, w2, s):
 
 
 @compile_inline
-def _block_stride1(x, w, n, y, xx, b, r, ox, hidden):
-    """Four neighbours whose windows lie in the image, from row y and column xx on, to hidden[b, r, ox ... ox + 3]."""
+def _block_stride1(x, w, n, y, xx, i0, i1, b, r, ox, hidden):
+    """Four neighbours, to hidden[b, r, ox ... ox + 3]; kernel rows i0 <= i < i1 of their windows lie in the image.
+
+    The window of the first begins at row y and column xx. Constants for i0 and i1 cost nothing: what they rule out is
+    not compiled.
+    """
     zero = x.dtype.type(0)
     for c in range(x.shape[3]):
-        s = _four(_next_six(x, n, y, xx, c), w[0, 0, c], w[0, 1, c], w[0, 2, c], (zero, zero, zero, zero))
-        s = _four(_next_six(x, n, y + 1, xx, c), w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
-        s = _four(_next_six(x, n, y + 2, xx, c), w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+        s = (zero, zero, zero, zero)
+        if i0 == 0:
+            s = _four(_next_six(x, n, y & NATURAL, xx, c), w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
+        s = _four(_next_six(x, n, (y + 1) & NATURAL, xx, c), w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+        if i1 == 3:
+            s = _four(_next_six(x, n, (y + 2) & NATURAL, xx, c), w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
         hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
 
 
 @compile_inline
-def _block_stride2(x, w, n, y, xx, b, r, ox, hidden):
+def _block_stride2(x, w, n, y, xx, i0, i1, b, r, ox, hidden):
     """The same at stride 2."""
     zero = x.dtype.type(0)
     for c in range(x.shape[3]):
-        s = _four_by_two(x, n, y, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], (zero, zero, zero, zero))
-        s = _four_by_two(x, n, y + 1, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
-        s = _four_by_two(x, n, y + 2, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+        s = (zero, zero, zero, zero)
+        if i0 == 0:
+            s = _four_by_two(x, n, y & NATURAL, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
+        s = _four_by_two(x, n, (y + 1) & NATURAL, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+        if i1 == 3:
+            s = _four_by_two(x, n, (y + 2) & NATURAL, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
         hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
 
 
@@ -98,16 +108,64 @@ def _two_rows(x, w, n, y, xx, b, r, ox, hidden):
 
 @compile_inline
 def _pixel(x, w, n, y, xx, b, r, ox, hidden):
-    """One pixel whose window may reach over the border, a tap at a time."""
-    for c in range(x.shape[3]):
+    """One pixel whose window may reach over the border, a column of taps at a time if its rows lie in the image."""
+    _, H, W, C = x.shape
+    for c in range(C):
         hidden[b, r, ox, c] = 0
-    for i in range(3):
-        if 0 <= y + i < x.shape[1]:
-            for j in range(3):
-                if 0 <= xx + j < x.shape[2]:
-                    row, column = (y + i) & NATURAL, (xx + j) & NATURAL
-                    for c in range(x.shape[3]):
-                        hidden[b, r, ox, c] += x[n, row, column, c] * w[i, j, c]
+    for j in range(3):
+        if 0 <= xx + j < W:
+            column = (xx + j) & NATURAL
+            if y >= 0 and y + 3 <= H:
+                row = y & NATURAL
+                for c in range(C):
+                    a0, a1, a2 = x[n, row, column, c], x[n, row + 1, column, c], x[n, row + 2, column, c]
+                    hidden[b, r, ox, c] += a0 * w[0, j, c] + a1 * w[1, j, c] + a2 * w[2, j, c]
+            else:
+                for i in range(3):
+                    if 0 <= y + i < H:
+                        row = (y + i) & NATURAL
+                        for c in range(C):
+                            hidden[b, r, ox, c] += x[n, row, column, c] * w[i, j, c]
+
+
+@compile_inline
+def _row_stride1(x, w, n, y, left, lo, hi, b, r, hidden):
+    """Row r of the plane, whose windows begin at row y, in blocks unless two kernel rows lie outside of the image."""
+    H = x.shape[1]
+    if y < -1 or y + 2 > H or (y < 0 and H < 2):
+        hi = lo
+    for begin in range(lo, hi, 4):
+        ox = min(begin, hi - 4) & NATURAL  # the last block steps back: some are computed twice, alike
+        xx = (ox - left) & NATURAL
+        if y < 0:
+            _block_stride1(x, w, n, y, xx, 1, 3, b, r, ox, hidden)
+        elif y + 3 > H:
+            _block_stride1(x, w, n, y, xx, 0, 2, b, r, ox, hidden)
+        else:
+            _block_stride1(x, w, n, y, xx, 0, 3, b, r, ox, hidden)
+    for ox in range(hidden.shape[2]):
+        if ox < lo or ox >= hi:
+            _pixel(x, w, n, y, ox - left, b, r, ox & NATURAL, hidden)
+
+
+@compile_inline
+def _row_stride2(x, w, n, y, left, lo, hi, b, r, hidden):
+    """The same at stride 2."""
+    H = x.shape[1]
+    if y < -1 or y + 2 > H or (y < 0 and H < 2):
+        hi = lo
+    for begin in range(lo, hi, 4):
+        ox = min(begin, hi - 4) & NATURAL
+        xx = (2 * ox - left) & NATURAL
+        if y < 0:
+            _block_stride2(x, w, n, y, xx, 1, 3, b, r, ox, hidden)
+        elif y + 3 > H:
+            _block_stride2(x, w, n, y, xx, 0, 2, b, r, ox, hidden)
+        else:
+            _block_stride2(x, w, n, y, xx, 0, 3, b, r, ox, hidden)
+    for ox in range(hidden.shape[2]):
+        if ox < lo or ox >= hi:
+            _pixel(x, w, n, y, 2 * ox - left, b, r, ox & NATURAL, hidden)
 
 
 @compile_apart
@@ -121,15 +179,15 @@ def _mix(hidden, b, rows, mix, pixels, n, first, out):
         np.dot(room[p:q], mix, flat[first * OW + p : first * OW + q])
 
 
-def _forward_stride1(x, w, mix, top, left, group, pixels, hidden, out):
+def _forward_stride1(x, w, mix, top, left, group, pixels, bands, out):
     """out = (x convolved with w, 3x3 depthwise, stride 1) @ mix, `group` rows of an image at a time.
 
-    hidden, (bands, group, OW, C), is room to work in. A band owns a plane of it, and a run of groups of rows of `out`.
+    A band owns a plane of `hidden` and a run of groups of rows of `out`.
     """
-    N, H, W, _ = x.shape
+    N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
     groups = (OH + group - 1) // group
-    bands = hidden.shape[0]
+    hidden = np.empty((bands, group, OW, C), x.dtype)  # (bands, group, OW, C)
     lo = min(OW, max(0, left))  # columns lo <= ox < hi have their whole window in the image
     hi = max(lo, min(OW, W - 2 + left))
     if hi - lo < 4:
@@ -146,25 +204,24 @@ def _forward_stride1(x, w, mix, top, left, group, pixels, hidden, out):
                 for begin in range(lo, hi, 4):
                     ox = min(begin, hi - 4) & NATURAL  # the last block steps back: some are computed twice, alike
                     _two_rows(x, w, n, y, (ox - left) & NATURAL, b, r, ox, hidden)
-            for start in range(down - (down - up) % 2, down):
-                r = start & NATURAL
-                y = (first + r - top) & NATURAL
-                for begin in range(lo, hi, 4):
-                    ox = min(begin, hi - 4) & NATURAL
-                    _block_stride1(x, w, n, y, (ox - left) & NATURAL, b, r, ox, hidden)
             for row in range(rows):
-                for ox in range(OW):
-                    if row < up or row >= down or ox < lo or ox >= hi:
-                        _pixel(x, w, n, first + row - top, ox - left, b, row & NATURAL, ox & NATURAL, hidden)
+                r = row & NATURAL
+                y = first + row - top
+                if up <= row < down - (down - up) % 2:  # one of a pair: its columns at the border are left
+                    for ox in range(OW):
+                        if ox < lo or ox >= hi:
+                            _pixel(x, w, n, y, ox - left, b, r, ox & NATURAL, hidden)
+                else:
+                    _row_stride1(x, w, n, y, left, lo, hi, b, r, hidden)
             _mix(hidden, b, rows, mix, pixels, n, first, out)
 
 
-def _forward_stride2(x, w, mix, top, left, group, pixels, hidden, out):
+def _forward_stride2(x, w, mix, top, left, group, pixels, bands, out):
     """`_forward_stride1` at stride 2."""
-    N, H, W, _ = x.shape
+    N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
     groups = (OH + group - 1) // group
-    bands = hidden.shape[0]
+    hidden = np.empty((bands, group, OW, C), x.dtype)  # (bands, group, OW, C)
     lo = min(OW, max(0, (left + 1) // 2))
     hi = max(lo, min(OW, (W - 3 + left) // 2 + 1))
     if hi - lo < 4:
@@ -173,19 +230,8 @@ def _forward_stride2(x, w, mix, top, left, group, pixels, hidden, out):
         for task in range(b * N * groups // bands, (b + 1) * N * groups // bands):
             n, first = (task // groups) & NATURAL, (task % groups * group) & NATURAL
             rows = min(group, OH - first)
-            up = min(rows, max(0, (top + 1) // 2 - first)) if lo < hi else 0
-            down = max(up, min(rows, (H - 3 + top) // 2 + 1 - first)) if lo < hi else 0
-            for start in range(up, down):
-                r = start & NATURAL
-                y = (2 * (first + r) - top) & NATURAL
-                for begin in range(lo, hi, 4):
-                    ox = min(begin, hi - 4) & NATURAL
-                    _block_stride2(x, w, n, y, (2 * ox - left) & NATURAL, b, r, ox, hidden)
-            for row in range(rows):
-                for ox in range(OW):
-                    if row < up or row >= down or ox < lo or ox >= hi:
-                        y, xx = 2 * (first + row) - top, 2 * ox - left
-                        _pixel(x, w, n, y, xx, b, row & NATURAL, ox & NATURAL, hidden)
+            for r in range(rows):
+                _row_stride2(x, w, n, 2 * (first + r) - top, left, lo, hi, b, r & NATURAL, hidden)
             _mix(hidden, b, rows, mix, pixels, n, first, out)
 
 

@@ -1,5 +1,6 @@
 """What the wrappers share. At 7x7x960 a kernel runs for 20 us, so what Python does around it has to be little."""
 
+import ctypes
 import math
 from functools import cache, lru_cache
 from typing import Any
@@ -25,7 +26,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """
     size = math.prod(shape) * dtype.itemsize
     room = np.empty(size + 64, np.uint8)
-    return np.ndarray(shape, dtype, room, offset=-room.__array_interface__["data"][0] % 64)
+    return np.ndarray(shape, dtype, room, offset=-ctypes.addressof(ctypes.c_char.from_buffer(room.data)) % 64)
 
 
 _remembered = lru_cache(maxsize=256)(conv_geometry)

@@ -27,11 +27,17 @@ class Network(Sequential):
     ----------
     config : dict
         The arguments it was built with.
+    preprocessing : data.Preprocessing or None
+        How a picture is made into its input; None until somebody knows (`weights.load_model`, `train`).
+    labels : list of str or None
+        What its classes are called.
     """
 
     def __init__(self, layers: dict[str, Layer], config: dict[str, Any]) -> None:
         super().__init__(layers)
         self.config = config
+        self.preprocessing: Any = None
+        self.labels: list[str] | None = None
 
     def forward(self, x: Array) -> Array:
         """Classify images.

@@ -36,6 +36,7 @@ FLOORS = [
     "plots",
     "selfcheck",
     "tour",
+    "cli",
     "__main__",
 ]
 # ops and kernels are told apart further: the readable half must not know the compiled one exists.

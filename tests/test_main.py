@@ -20,6 +20,7 @@ import npmnv2
 from npmnv2 import __main__ as command_line
 from npmnv2 import data, selfcheck
 from npmnv2.__main__ import main
+from npmnv2.cli import options
 from npmnv2.tour import EPOCH_HEADER
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
@@ -417,7 +418,7 @@ def test_text_on_a_terminal_has_no_escape_codes():
 
 def test_every_option_with_limits_exists():
     names = {action.dest for action in command_line._parser()._subparsers._group_actions for action in _options(action)}
-    assert set(command_line.LIMITS) <= names
+    assert set(options.LIMITS) <= names
 
 
 def _options(commands):

@@ -1,0 +1,62 @@
+"""Options that are checked before the work begins, by their names."""
+
+import argparse
+import math
+import os
+
+from npmnv2.validate import check_number
+
+# The least and the most that an option may be, and, as intervals are written, which of the two it may be itself.
+LIMITS = {
+    "width": (0, 100, "()"),
+    "resolution": (1, math.inf, "[]"),
+    "classes": (1, math.inf, "[]"),
+    "epochs": (1, math.inf, "[]"),
+    "batch_size": (1, math.inf, "[]"),
+    "lr": (0, math.inf, "[]"),
+    "label_smoothing": (0, 1, "[]"),
+    "seed": (0, math.inf, "[]"),
+    "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see _train
+}
+PICTURES = (".png", ".svg", ".pdf", ".jpg")  # what Matplotlib writes without the help of other programs
+PICTURE_OPTIONS = ("plot",)
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Fail before the work, not in it or after it, by the option's name."""
+    for name, (low, high, ends) in LIMITS.items():
+        value = getattr(arguments, name, None)
+        if value is not None:
+            check_number(value, f"--{name.replace('_', '-')}", low, high, ends)
+    for name in PICTURE_OPTIONS:
+        path = getattr(arguments, name, None)
+        if path is not None:
+            _check_picture(path, f"--{name.replace('_', '-')}")
+
+
+def _check_picture(path: str, option: str) -> None:
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in PICTURES:
+        raise ValueError(f"{option} must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}; was {path}")
+    check_writable(path, option)
+
+
+def check_writable(path: str, option: str) -> None:
+    """Raise ValueError, by the option's name, if no file can be written there.
+
+    Examples
+    --------
+    >>> check_writable("/no/such/folder/a.csv", "--log")
+    Traceback (most recent call last):
+        ...
+    ValueError: --log must name a file in an existing folder; was /no/such/folder/a.csv
+    """
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise ValueError(f"{option} must name a file in an existing folder; was {path}")
+    is_new = not os.path.exists(path)
+    try:
+        open(path, "ab").close()  # the surest way to know, and it changes nothing
+        if is_new:
+            os.remove(path)
+    except OSError as error:  # a folder, a name that is too long, no permission, ...
+        raise ValueError(f"{option} must name a file that can be written ({error.strerror}); was {path}") from None

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from npmnv2.data.preprocessing import Preprocessing
 from npmnv2.validate import Array, check_int
 
 FILE = Path(__file__).with_name("digits.npz")
@@ -16,11 +17,12 @@ SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 class Dataset(NamedTuple):
     """Images and labels, split into what is trained on and what is held out."""
 
-    train_x: Array  # (N, H, W, C) float32, about zero mean
+    train_x: Array  # (N, H, W, C): float32 of about zero mean, or uint8 pixels that `augment.normalise` makes into that
     train_y: Array  # (N,) int64
     test_x: Array
     test_y: Array
     classes: tuple[str, ...]
+    preprocessing: Preprocessing | None = None  # makes a picture into such an image; its mean and std are the pixels'
 
 
 def load_digits(held_out: int = 360, seed: int = 0) -> Dataset:

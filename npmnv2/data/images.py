@@ -1,0 +1,187 @@
+"""Pictures from files, decoded by Pillow, and made into the input of a network as each framework does it."""
+
+import os
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from npmnv2.data.preprocessing import Preprocessing
+from npmnv2.validate import Array, check_plain
+
+MAX_PIXELS = 100_000_000  # 300 MB as RGB; a file of a few bytes can claim as many as it likes
+# What cameras and the web use. Pillow knows more, among them formats that it hands to other programs (EPS).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
+
+
+def open_image(path: str | os.PathLike[str]) -> Array:
+    """Decode a picture into red, green and blue, upright.
+
+    A picture lies as its EXIF orientation says. Greyscale, palette and CMYK become RGB as Pillow's ``convert("RGB")``
+    does it, which torchvision, Keras and Hugging Face call too: transparency is dropped (a transparent pixel shows
+    the colour that it hides) and colour profiles are ignored. Of 16 bits the upper 8 are kept. Of an animation it is
+    the first frame. The file is decoded at its full size: JPEG's own reduced decoding would be faster, but gives other
+    pixels than the frameworks see.
+
+    Parameters
+    ----------
+    path : str or path-like
+        JPEG, PNG, GIF, BMP, PPM, TIFF or WebP, AVIF where Pillow has it; found by content, not by name.
+
+    Returns
+    -------
+    ndarray of shape (H, W, 3), uint8
+
+    Raises
+    ------
+    ValueError
+        If it is no picture, is damaged or cut short, or has more than `MAX_PIXELS` pixels, which is known before
+        anything is decoded. One line that begins with the path.
+    OSError
+        If there is no such file or it may not be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".ppm") as file:
+    ...     _ = file.write(b"P6 2 1 255 " + bytes([255, 0, 0, 9, 8, 7])), file.flush()
+    ...     open_image(file.name).tolist()
+    [[[255, 0, 0], [9, 8, 7]]]
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    name = os.fspath(path)
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow: what it can still read is no matter, what not is an error below
+        try:
+            return _decode(file)
+        except _TooLarge as reason:
+            raise ValueError(f"{name}: {reason}") from None
+        except Image.DecompressionBombError:  # where Pillow looks before we can
+            raise ValueError(f"{name}: {_TooLarge()}") from None
+        except (UnidentifiedImageError, KeyError):  # KeyError: an older Pillow does not know the last of FORMATS
+            raise ValueError(
+                f"{name}: is no picture of a kind that is read (JPEG, PNG, GIF, WebP, TIFF, ...)"
+            ) from None
+        except Exception as reason:  # whatever decoding garbage can raise
+            said = " ".join(str(reason).split()) or type(reason).__name__
+            raise ValueError(f"{name}: is damaged, or of a kind that is not read ({said})") from None
+
+
+class _TooLarge(Exception):
+    def __str__(self) -> str:
+        size = f" ({self.args[0]} x {self.args[1]})" if self.args else ""
+        return f"has more than {MAX_PIXELS // 10**6} million pixels{size}; make it smaller first"
+
+
+def _decode(file: BinaryIO) -> Array:
+    from PIL import Image
+
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _TooLarge(image.width, image.height)
+        image.load()
+        return np.array(_rgb(_upright(image)))  # (H, W, 3)
+
+
+def _upright(image: Any) -> Any:
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF; the picture itself is decoded by now
+        return image
+
+
+def _rgb(image: Any) -> Any:
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, which say nothing about what is white")
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        grey = np.clip(np.asarray(image), 0, 65535) >> 8  # (H, W)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours
+    return image.convert("RGB")
+
+
+def prepare(image: Array, preprocessing: Preprocessing) -> Array:
+    """Resize, cut out the centre and normalise a picture as the framework that trained the network does.
+
+    Resizing is Pillow's, which looks at every pixel it leaves out (antialiasing), except for "nearest". The shorter
+    side becomes `resize`, the longer one ``int(resize * long / short)``. A picture smaller than the crop gets a black
+    border. Bit for bit what torchvision makes of a PIL image; the other frameworks' own order of multiplications
+    differs in the last bit.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W, 3) or (H, W, 1), uint8
+        As `open_image` gives it.
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    ndarray of shape (h, w, channels), float32
+        ``(pixel / 255 - mean) / std``
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `image` is something else or so narrow that resized it would have more than `MAX_PIXELS`, or
+        `preprocessing` makes no sense.
+
+    Examples
+    --------
+    >>> grey = Preprocessing(resize=None, crop=2, interpolation="bilinear", mean=(0.5,), std=(0.5,), channels=1)
+    >>> image = np.array([[[0], [255], [0], [255]]], np.uint8)                  # 1 x 4 pixels
+    >>> prepare(image, grey)[..., 0].tolist()                                   # the middle two, black below
+    [[1.0, -1.0], [-1.0, -1.0]]
+    """
+    from PIL import Image
+
+    p = preprocessing.checked()
+    image = check_plain(image, "image")
+    if image.dtype != np.uint8:
+        raise TypeError(f"image must be uint8; was {image.dtype}")
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or image.size == 0:
+        raise ValueError(f"image must have shape (H, W, 3) or (H, W, 1); was {image.shape}")
+    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+    picture = picture.convert("L" if p.channels == 1 else "RGB")
+    if p.resize is not None:
+        picture = picture.resize(_resized(picture.size, p.resize), Image.Resampling[p.interpolation.upper()])
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, p.channels)
+    if p.crop is not None:
+        pixels = _cut_out(pixels, p.crop, p.crop_rounds)
+    out = pixels.astype(np.float32)  # (h, w, channels)
+    out /= 255
+    out -= np.array(p.mean, np.float32)
+    out /= np.array(p.std, np.float32)
+    return out
+
+
+def _resized(size: tuple[int, int], resize: int | tuple[int, int]) -> tuple[int, int]:
+    """The new (width, height), in Pillow's order."""
+    if isinstance(resize, tuple):
+        return resize[1], resize[0]
+    short, long = min(size), max(size)
+    new_long = int(resize * long / short)
+    if resize * new_long > MAX_PIXELS:
+        raise ValueError(
+            f"image must not be so narrow: {size[0]} x {size[1]} pixels with the shorter side resized to {resize} "
+            f"would be {new_long} long"
+        )
+    return (resize, new_long) if size[0] <= size[1] else (new_long, resize)
+
+
+def _cut_out(pixels: Array, side: int, rounds: str) -> Array:
+    """A square out of the centre; what lies outside of the picture is black."""
+    short = [max(side - length, 0) for length in pixels.shape[:2]]
+    if any(short):
+        pixels = np.pad(pixels, [(s // 2, s - s // 2) for s in short] + [(0, 0)])  # the odd one goes after
+    H, W = pixels.shape[:2]
+    if rounds == "even":  # Python's round
+        top, left = round((H - side) / 2), round((W - side) / 2)
+    else:
+        top, left = (H - side) // 2, (W - side) // 2
+    return pixels[top : top + side, left : left + side]

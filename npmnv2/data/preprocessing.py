@@ -1,0 +1,109 @@
+"""How a picture becomes the input of a network: one row of data, because each framework trained with another one."""
+
+import math
+from typing import Any, NamedTuple
+
+from npmnv2.validate import check_int, check_number
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+LONGEST_SIDE = 10_000  # of a resized or cropped picture: more is no input of a network, and would fill the memory
+
+
+class Preprocessing(NamedTuple):
+    """What is done to a picture before the network sees it: resize, cut out the centre, take off the mean and scale.
+
+    Examples
+    --------
+    >>> keras = PREPROCESSING["keras"]
+    >>> keras.resize, keras.interpolation, keras.mean, keras.std
+    ((224, 224), 'nearest', (0.5,), (0.5,))
+    >>> Preprocessing.from_dict(keras.to_dict()) == keras
+    True
+    >>> PREPROCESSING["timm"]._replace(interpolation="cubic").checked()
+    Traceback (most recent call last):
+        ...
+    ValueError: interpolation must be one of nearest, bilinear, bicubic; was 'cubic'
+    """
+
+    resize: int | tuple[int, int] | None  # the shorter side; (height, width) stretches; None leaves the size
+    crop: int | None  # side of the square cut out of the centre
+    interpolation: str  # "nearest", "bilinear" or "bicubic"
+    mean: tuple[float, ...]  # of pixels scaled to 0..1: one for all channels, or one each
+    std: tuple[float, ...]
+    channels: int = 3  # 3: red, green, blue; 1: grey
+    crop_rounds: str = "even"  # a margin of half a pixel goes to the "even" neighbour, or "down"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dictionary that JSON can hold."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._asdict().items()}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "Preprocessing":
+        """What `to_dict` gave, read back and checked.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is missing or unknown or a value makes no sense; the message says which.
+        """
+        if not isinstance(values, dict):
+            raise TypeError(f"preprocessing must be a dictionary; was {type(values).__name__}")
+        needed = [name for name in cls._fields if name not in cls._field_defaults]
+        wrong = [f"{name} is missing" for name in needed if name not in values]
+        wrong += [f"{name!r} is unknown" for name in values if name not in cls._fields]
+        if wrong:
+            raise ValueError(f"preprocessing must have {', '.join(cls._fields)}; {wrong[0]}")
+        tuples: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return cls(**tuples).checked()
+
+    def checked(self) -> "Preprocessing":
+        """Itself, if every value makes sense.
+
+        Raises
+        ------
+        ValueError, TypeError
+            With the name of the one that does not.
+        """
+        if isinstance(self.resize, tuple):
+            if len(self.resize) != 2:
+                raise ValueError(f"resize must be one side, or height and width; was {self.resize}")
+            for side in self.resize:
+                check_int(side, "resize", 1, LONGEST_SIDE)
+        elif self.resize is not None:
+            check_int(self.resize, "resize", 1, LONGEST_SIDE)
+        if self.crop is not None:
+            check_int(self.crop, "crop", 1, LONGEST_SIDE)
+        _check_choice(self.interpolation, "interpolation", INTERPOLATIONS)
+        _check_choice(self.crop_rounds, "crop_rounds", ("even", "down"))
+        if check_int(self.channels, "channels") not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3; was {self.channels}")
+        for name, values, low, ends in (("mean", self.mean, -math.inf, "[]"), ("std", self.std, 0, "(]")):
+            if not isinstance(values, tuple) or len(values) not in (1, self.channels):
+                some = "one number" if self.channels == 1 else "one number or three"
+                raise ValueError(f"{name} must be a tuple of {some}; was {values!r}")
+            for value in values:
+                check_number(value, name, low, ends=ends)
+        return self
+
+
+def _check_choice(value: object, name: str, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; was {value!r}")
+
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation, red first
+_MINUS_1_TO_1 = (0.5,), (0.5,)
+
+PREPROCESSING = {
+    # torchvision, MobileNet_V2_Weights.IMAGENET1K_V1.transforms(); IMAGENET1K_V2 resizes to 232 instead:
+    # PREPROCESSING["torchvision"]._replace(resize=232)
+    "torchvision": Preprocessing(256, 224, "bilinear", *_IMAGENET),
+    # timm, the default_cfg of mobilenetv2_100: input_size 224, crop_pct 0.875, so 224 / 0.875 = 256 before the crop
+    "timm": Preprocessing(256, 224, "bicubic", *_IMAGENET),
+    # Keras: keras.utils.load_img(path, target_size=(224, 224)), whose interpolation is "nearest" if nothing is said,
+    # then keras.applications.mobilenet_v2.preprocess_input
+    "keras": Preprocessing((224, 224), None, "nearest", *_MINUS_1_TO_1),
+    # Hugging Face, preprocessor_config.json of google/mobilenet_v2_1.0_224 and MobileNetV2ImageProcessor, which rounds
+    # the margins of the crop down where torchvision rounds them to even
+    "hf": Preprocessing(256, 224, "bilinear", *_MINUS_1_TO_1, crop_rounds="down"),
+}

@@ -65,7 +65,9 @@ def load_digits(held_out: int = 360, seed: int = 0) -> Dataset:
     x = images[order].astype(np.float32)[..., None] / 8 - 1  # (1797, 8, 8, 1)
     y = labels[order].astype(np.int64)  # (1797,)
     classes = tuple(str(digit) for digit in range(10))
-    return Dataset(x[held_out:], y[held_out:], x[:held_out], y[:held_out], classes)
+    # A picture of a white digit on black, made into such an image: 0..1 instead of 0..16, the same -1..1.
+    preprocessing = Preprocessing((8, 8), None, "bilinear", (0.5,), (0.5,), channels=1)
+    return Dataset(x[held_out:], y[held_out:], x[:held_out], y[:held_out], classes, preprocessing)
 
 
 def _read(path: Path) -> tuple[Array, Array]:

@@ -1,0 +1,218 @@
+"""What the readers share: errors of one kind and one line, and arrays laid over raw bytes without copying."""
+
+import contextlib
+import io
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from npmnv2.validate import Array, check_plain
+from npmnv2.weights.errors import FormatError
+
+BFLOAT16 = "bfloat16"  # a dtype that NumPy lacks; every other one goes by NumPy's own name
+MOST_AXES = 32  # of NumPy 1; NumPy 2 has 64
+
+# What damaged and hostile files make the standard library raise. No OSError: a disk that fails is no fault of the file.
+_OF_PYTHON = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError)
+_DAMAGE = (*_OF_PYTHON, struct.error, zipfile.BadZipFile, zlib.error)
+
+
+@contextlib.contextmanager
+def format_errors(path: str | os.PathLike[str], *others: type[Exception]) -> Iterator[None]:
+    """Whatever a reader raises about the content of a file becomes a `FormatError` that begins with the file's path.
+
+    Parameters
+    ----------
+    path : str or path-like
+    *others : exception classes
+        Errors of a library, beside those of Python's own.
+
+    Examples
+    --------
+    >>> with format_errors("model.pth"):
+    ...     raise FormatError("ends in the middle of a tensor")
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: model.pth: ends in the middle of a tensor
+    >>> with format_errors("model.pth"):
+    ...     raise KeyError("data/3")
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: model.pth: is damaged (KeyError: 'data/3')
+    """
+    damage: tuple[type[Exception], ...] = (*_DAMAGE, *others)
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+    except damage as error:
+        raise FormatError(f"{path}: is damaged ({type(error).__name__}: {shown(str(error), 200)})") from None
+
+
+def shown(text: str, most: int = 60) -> str:
+    r"""Text from a file, fit for one line of an error: no line breaks, no control characters, not endless.
+
+    Examples
+    --------
+    >>> print(shown("two\nlines"), shown("long" * 99, 8))
+    two\nlines longlong...
+    """
+    cut = text[:most] + ("..." if len(text) > most else "")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+
+
+class FrugalFile(io.FileIO):
+    """A file that refuses to hand out much at once: `zipfile` reads as much as the file itself says it should.
+
+    Parameters
+    ----------
+    path : str or path-like
+    most : int
+        Bytes that one `read` may return; it is the attribute `most`, to be raised when more is known about the file.
+
+    Raises
+    ------
+    FormatError
+        When more is wanted.
+
+    Examples
+    --------
+    >>> with FrugalFile(__file__, most=100) as file:
+    ...     _ = file.read(10**9)
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: has a part of 1000000000 bytes where 100 are much
+    """
+
+    def __init__(self, path: str | os.PathLike[str], most: int) -> None:
+        super().__init__(os.fspath(path), "rb")
+        self.bytes = os.fstat(self.fileno()).st_size
+        self.most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = max(0, self.bytes - self.tell()) if size is None or size < 0 else size
+        if wanted > self.most:
+            raise FormatError(f"has a part of {wanted} bytes where {self.most} are much")
+        return super().read(wanted) or b""
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of one number in the file.
+
+    Examples
+    --------
+    >>> itemsize("bfloat16"), itemsize("float64")
+    (2, 8)
+    """
+    return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
+
+
+def strided_view(
+    buffer: bytes | bytearray | memoryview,
+    dtype: str,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None = None,
+    offset: int = 0,
+    big_endian: bool = False,
+) -> Array:
+    """An array over bytes that are there already: as large as it claims to be, it takes no memory of its own.
+
+    Only bfloat16, which NumPy does not know, and the byte order of another machine need a copy.
+
+    Parameters
+    ----------
+    buffer : bytes-like
+    dtype : str
+        A name of NumPy's, or "bfloat16", which becomes float32.
+    shape : tuple of int
+    strides : tuple of int, optional
+        In elements, as PyTorch has them; without it the elements lie in order.
+    offset : int
+        In elements.
+    big_endian : bool
+        How the bytes lie in the buffer. The array has the byte order of this machine.
+
+    Raises
+    ------
+    FormatError
+        If any element would lie outside the buffer.
+
+    Examples
+    --------
+    >>> strided_view(bytes([0, 1, 2, 3, 4, 5]), "uint8", (3, 2), strides=(1, 3)).tolist()      # a transposed (2, 3)
+    [[0, 3], [1, 4], [2, 5]]
+    >>> strided_view(bytes([0, 1]), "uint8", (2, 2))
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: a tensor of shape (2, 2) reaches beyond the 2 bytes that are there
+    >>> strided_view(bytes([0x80, 0x3F]), "bfloat16", ()).item()       # the upper half of a float32
+    1.0
+    """
+    if strides is None:
+        strides = contiguous(shape)
+    size = itemsize(dtype)
+    stored = np.dtype("uint16" if dtype == BFLOAT16 else dtype).newbyteorder(">" if big_endian else "<")
+    if 0 in shape:  # no element, so none lies outside
+        return np.zeros(shape, "float32" if dtype == BFLOAT16 else dtype)
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    if min((offset, *shape, *strides)) < 0 or (last + 1) * size > len(buffer):
+        raise FormatError(f"a tensor of shape {brief(shape)} reaches beyond the {len(buffer)} bytes that are there")
+    steps = [s * size if n > 1 else 0 for n, s in zip(shape, strides, strict=True)]  # in bytes
+    view: Array = np.ndarray(shape, stored, buffer, offset * size, steps)  # NumPy checks the bounds again
+    if dtype == BFLOAT16:
+        bits = view.astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
+    native = view.astype(stored.newbyteorder("="), copy=False)
+    native.flags.writeable = False
+    return native
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of an array whose elements lie in order.
+
+    Examples
+    --------
+    >>> contiguous((32, 3, 3, 3))
+    (27, 9, 3, 1)
+    """
+    return tuple(math.prod(shape[k + 1 :]) for k in range(len(shape)))
+
+
+def brief(shape: tuple[int, ...]) -> str:
+    """A shape for an error message; digits beyond any array's are left out.
+
+    Examples
+    --------
+    >>> print(brief((32, 1, 10**30)))
+    (32, 1, 1e+30)
+    """
+    parts = [str(n) if abs(n) < 1 << 64 else f"{n:.3g}" for n in shape[:MOST_AXES]]
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
+def storable(name: object, value: object, dtypes: Collection[str]) -> Array:
+    """An array as files hold it: contiguous, little-endian. A copy only where it must be one.
+
+    Raises
+    ------
+    TypeError
+        If the name is no string, or the value no plain array of one of the dtypes.
+
+    Examples
+    --------
+    >>> storable("w", np.ones((2, 3), ">f4").T, ["float32"]).strides
+    (8, 4)
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"arrays must have names that are strings; one was {name!r}")
+    array = check_plain(value, f"arrays[{name!r}]")
+    if array.dtype.name not in dtypes:
+        must = "be of floats, integers or booleans that the format knows"
+        raise TypeError(f"arrays[{name!r}] must {must}; was {array.dtype}")
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")

@@ -1,0 +1,55 @@
+"""The command `convert`: weights from one library's file to another's."""
+
+import argparse
+from typing import Any
+
+NAMES_OF = {".npz": "npmnv2", ".h5": "keras"}  # the endings that leave no choice
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser."""
+    convert = commands.add_parser(
+        "convert", help="weights from and to PyTorch, timm, Keras and Hugging Face; to ONNX (docs/checkpoints.md)"
+    )
+    convert.add_argument("source", metavar="IN", help="a file of weights; what it is is found by its content")
+    convert.add_argument(
+        "target", metavar="OUT", help=".npz, .pth, .safetensors, .weights.h5 or .onnx: the ending chooses the format"
+    )
+    convert.add_argument(
+        "--names",
+        choices=["npmnv2", "torchvision", "timm", "keras", "hf"],
+        help="whose names OUT has; must be given for .pth and .safetensors",
+    )
+    convert.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from npmnv2.weights import read
+    from npmnv2.weights.load import build
+    from npmnv2.weights.save import save
+
+    target = arguments.target
+    names = arguments.names or next((n for end, n in NAMES_OF.items() if target.lower().endswith(end)), None)
+    is_onnx = target.lower().endswith(".onnx")
+    if is_onnx and arguments.names:
+        raise ValueError(f"--names must be left out for an .onnx file, which has no names of a library; was {names}")
+    if not is_onnx and names is None:
+        raise ValueError(f"--names must be given for {target}: torchvision, timm or hf")
+    try:
+        source = read(arguments.source)
+        model = build(source, source.dtype)  # float64 stays float64
+        if is_onnx:
+            from npmnv2.onnx_export import export
+
+            export(model, target)
+        else:
+            save(model, target, str(names))
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    said = source.config
+    classes, width = said["num_classes"], said["width_mult"]
+    print(
+        f"{source.architecture}, width {width:g}, {classes} classes: {source.names} -> {names or 'onnx'}, "
+        f"{sum(value.size for value in source.state.values()):,} numbers"
+    )
+    return 0

@@ -1,0 +1,187 @@
+"""From a file to a network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
+from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
+from npmnv2.models.network import Network
+from npmnv2.validate import check_dtype
+from npmnv2.weights.conventions import ANSWERS
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.source import Path, Source, read
+
+BUILDERS: dict[str, Any] = {
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v1_conv": mobilenet_v1_conv,
+    "mobilenet_v2": mobilenet_v2,
+}
+CLASSIFIER = ["fc.w", "fc.b"]
+_PREPROCESSED_AS = {"slim": "hf"}  # the same weights
+
+
+def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
+    """Build the network that a file of weights belongs to, and load it.
+
+    Everything comes from the file: the architecture from the names, the width multiplier and the number of classes
+    from the shapes, padding, epsilon and the other conventions from the library whose names they are. A native file
+    says all of it. A network of 1001 classes keeps them: index 0 is TF-slim's "background".
+
+    Parameters
+    ----------
+    path : str or path-like
+        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras,
+        with the names of this package, torchvision, timm, Keras, Hugging Face or TF-slim.
+    dtype : float32 or float64
+        Of the network. float16 and bfloat16 in the file become either exactly, float64 becomes float32 by rounding.
+
+    Returns
+    -------
+    Network
+        In eval mode, so that it answers as the saved one did; ``train()`` goes on training. `preprocessing` says how
+        its input is made, `labels` what its classes are called, both None where nobody knows.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, or what it holds is no such network; every name that is missing, unknown or misshapen
+        is listed.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    >>> import npmnv2, os, tempfile
+    >>> from npmnv2.weights import save
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "model.npz")
+    >>> save(npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
+    >>> load_model(path).config["strides"]
+    'digits'
+    >>> folder.cleanup()
+    """
+    return build(read(path), dtype)
+
+
+def build(source: Source, dtype: Any) -> Network:
+    """The network that `read` has found. Its shapes have been compared with the file's arrays: it is as large."""
+    config = {**source.config, "dtype": check_dtype(dtype)}
+    try:
+        model: Network = BUILDERS[source.architecture](**config)
+        model.load_state_dict(source.state)
+        model.preprocessing, model.labels = _input(source), _labels(source)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{source.path}: {error}") from None
+    model.eval()
+    return model
+
+
+def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
+    """Load a file of weights into a network that exists.
+
+    Parameters
+    ----------
+    model : Network
+        Of the file's architecture and width multiplier, with its padding and epsilon. Its strides may differ, as they
+        do for smaller images.
+    path : str or path-like
+        As for `load_model`.
+    partial : bool
+        Whether the classifier (`fc`) may stay as it is where the file has none, or one of another shape: for another
+        number of classes. Everything else must be there, always.
+
+    Returns
+    -------
+    list of str
+        The names of the arrays that were left as they were: empty, or the classifier's.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged or holds no such network.
+    ValueError
+        If the model is of another architecture, width multiplier or number of classes; or if it has another padding or
+        epsilon than the file's network: it would load, and answer differently. Nothing has been changed then.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    >>> import npmnv2, os, tempfile
+    >>> from npmnv2.weights import save
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "model.npz")
+    >>> save(npmnv2.mobilenet_v2(1000, 0.1), path)
+    >>> load_into(npmnv2.mobilenet_v2(10, 0.1), path, partial=True)
+    ['fc.w', 'fc.b']
+    >>> folder.cleanup()
+    """
+    if not isinstance(model, Network):
+        raise TypeError(f"model must be a network of npmnv2.models; was {type(model).__name__}")
+    source = read(path, partial)
+    own = model.state_dict()
+    found = {name: value.shape for name, value in source.state.items()}
+    differ = [name for name in own.keys() | found.keys() if name not in own or own[name].shape != found.get(name)]
+    left = CLASSIFIER if partial and differ and set(differ) <= set(CLASSIFIER) else []
+    if differ and not left:
+        hint = "; partial=True leaves the classifier as it is" if set(differ) <= set(CLASSIFIER) else ""
+        file, here = _in_words(source.architecture, source.config), _in_words(architecture(model), model.config)
+        raise ValueError(f"{source.path}: holds a {file}; the model is a {here}{hint}")
+    for name in ANSWERS:
+        if model.config[name] != source.config[name]:
+            raise ValueError(
+                f"{name} must be {source.config[name]!r}, which the network of {source.path} was trained with; "
+                f"the model has {model.config[name]!r}"
+            )
+    try:
+        model.load_state_dict({**source.state, **{name: own[name] for name in left}})
+        preprocessing, labels = _input(source), _labels(source)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{source.path}: {error}") from None
+    model.preprocessing = preprocessing
+    if not left:
+        model.labels = labels
+    return list(left)
+
+
+def architecture(model: Network) -> str:
+    """The name of the builder that made a network.
+
+    Examples
+    --------
+    >>> import npmnv2
+    >>> architecture(npmnv2.mobilenet_v1(10, 0.25))
+    'mobilenet_v1'
+    """
+    kinds = {"MobileNetV2": "mobilenet_v2", "MobileNetV1": "mobilenet_v1", "ConvMobileNet": "mobilenet_v1_conv"}
+    name = kinds.get(type(model).__name__)
+    if name is None:
+        raise TypeError(f"model must be made by {', '.join(BUILDERS)}; was {type(model).__name__}")
+    return name
+
+
+def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
+    width, channels, classes = (config[name] for name in ("width_mult", "in_channels", "num_classes"))
+    return f"{architecture} of width {width:g} for images of {channels} channels and {classes} classes"
+
+
+def _input(source: Source) -> Preprocessing | None:
+    """How the input was made: as the file says, or as the library does it."""
+    if source.names != "npmnv2":
+        known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
+        return known if source.config["in_channels"] == known.channels else None
+    said = source.info.get("preprocessing")
+    return None if said is None else Preprocessing.from_dict(said)
+
+
+def _labels(source: Source) -> list[str] | None:
+    said = source.info.get("labels")
+    if said is None:
+        return None
+    if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
+        raise ValueError('info["labels"] must be a list of strings')
+    if len(said) != source.config["num_classes"]:
+        raise ValueError(f'info["labels"] must name {source.config["num_classes"]} classes; names {len(said)}')
+    return said

@@ -1,0 +1,163 @@
+"""From a network to a file: our own, or one that another library loads."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
+from npmnv2.models.mobilenet_v2 import resolve_strides
+from npmnv2.models.network import Network
+from npmnv2.weights.conventions import ANSWERS, CONVENTIONS
+from npmnv2.weights.load import architecture
+from npmnv2.weights.names import TABLES, counters, translate
+from npmnv2.weights.source import Path
+
+NAMES = ("npmnv2", "torchvision", "timm", "keras", "hf")
+_ENDINGS = {  # of a path -> the container
+    ".npz": "npz",
+    ".pth": "pth",
+    ".pt": "pth",
+    ".safetensors": "safetensors",
+    ".weights.h5": "keras",
+    ".h5": "keras",
+}
+_CONTAINERS = {
+    "npmnv2": ("npz",),
+    "torchvision": ("pth", "safetensors"),
+    "timm": ("pth", "safetensors"),
+    "hf": ("safetensors", "pth"),
+    "keras": ("keras",),
+}
+_BUILDERS = {"torchvision": "torchvision", "timm": "timm", "keras": "Keras", "hf": "Hugging Face"}
+
+
+def save(model: Network, path: Path, names: str = "npmnv2") -> None:
+    """Write a network's weights to a file, under our names or those of a library that is to load it.
+
+    The file appears whole or not at all. What a library loads answers as the model here does; a model that it would
+    load and answer differently is refused.
+
+    Parameters
+    ----------
+    model : Network
+    path : str or path-like
+        The ending chooses the container: .pth or .pt and .safetensors for torchvision, timm and hf, .weights.h5 or
+        .h5 for keras. With no ending of these it is .safetensors for the first three. Under our own names it is always
+        the native .npz.
+    names : "npmnv2", "torchvision", "timm", "keras" or "hf"
+        Whose names and layouts. "npmnv2" keeps everything: configuration, preprocessing and labels too. The others
+        have no place for these, and their builder must be given the width multiplier and the number of classes.
+
+    Raises
+    ------
+    ValueError
+        If `names` or the ending is none of these, the two do not go together, or the library has no such network:
+        another architecture, padding, epsilon, strides or number of channels of the image.
+    OSError
+        If the file cannot be written; an older one is left as it was.
+
+    Examples
+    --------
+    >>> import npmnv2
+    >>> model = npmnv2.mobilenet_v2(10, 0.1, padding="same")
+    >>> save(model, "model.pth", names="torchvision")              # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: padding must be 1 for names='torchvision'; was 'same': the network that torchvision builds would ...
+    """
+    if not isinstance(model, Network):
+        raise TypeError(f"model must be a network of npmnv2.models; was {type(model).__name__}")
+    if names not in NAMES:
+        raise ValueError(f"names must be one of {', '.join(NAMES)}; was {names!r}")
+    container = _container(os.fspath(path), names)
+    if names == "npmnv2":
+        from npmnv2.weights import native
+
+        native.write(path, {f"model/{name}": value for name, value in model.state_dict().items()}, describe(model))
+        return
+    check_fits(model, names)
+    arrays = translate(model.state_dict(), architecture(model), names)
+    if container == "keras":
+        from npmnv2.weights import keras_file
+
+        keras_file.write(path, arrays)
+        return
+    arrays |= counters(arrays)
+    if container == "pth":
+        from npmnv2.weights import torch_file
+
+        torch_file.write(path, arrays)
+        return
+    from npmnv2.weights import safetensors_file
+
+    safetensors_file.write(path, arrays, {"format": "pt"})  # Hugging Face loads nothing without this word
+
+
+def describe(model: Network) -> dict[str, Any]:
+    """What a native file says about its network: the `info` of `native.write`, and what `load_model` needs.
+
+    Examples
+    --------
+    >>> import npmnv2
+    >>> describe(npmnv2.mobilenet_v2(10, 0.1))["model"]["width_mult"]
+    0.1
+    """
+    info: dict[str, Any] = {"model": {"name": architecture(model), **{k: _plain(v) for k, v in model.config.items()}}}
+    if model.preprocessing is not None:
+        info["preprocessing"] = model.preprocessing.to_dict()
+    if model.labels is not None:
+        info["labels"] = list(model.labels)
+    return info
+
+
+def check_fits(model: Network, names: str) -> None:
+    """Raise the error that names the argument, if the library's own builder makes another network.
+
+    Momentum, the running variance's divisor and the dropout are not asked for: they change no answer.
+
+    Examples
+    --------
+    >>> import npmnv2
+    >>> check_fits(npmnv2.mobilenet_v1(10, 0.25), "torchvision")
+    Traceback (most recent call last):
+        ...
+    ValueError: names must be timm, keras or hf for a mobilenet_v1; was 'torchvision'
+    """
+    kind = architecture(model)
+    if names not in TABLES.get(kind, {}):
+        possible = [name for name in NAMES if name in TABLES.get(kind, {})] or ["npmnv2"]
+        known = " or ".join(filter(None, (", ".join(possible[:-1]), possible[-1])))
+        raise ValueError(f"names must be {known} for a {kind}; was {names!r}")
+    wanted = {name: CONVENTIONS[names, kind][name] for name in ANSWERS}
+    was = {name: model.config[name] for name in ANSWERS}
+    resolve = resolve_strides_v1 if kind == "mobilenet_v1" else resolve_strides
+    wanted["strides"], was["strides"] = resolve("imagenet"), resolve(model.config["strides"])
+    if names == "torchvision":  # whose builder has no such argument
+        wanted["in_channels"], was["in_channels"] = 3, model.config["in_channels"]
+    for name in wanted:
+        if was[name] != wanted[name]:
+            raise ValueError(
+                f"{name} must be {wanted[name]!r} for names={names!r}; was {was[name]!r}: "
+                f"the network that {_BUILDERS[names]} builds would answer differently"
+            )
+
+
+def _container(path: str, names: str) -> str:
+    """The container that the path's ending asks for, if the names can be in it."""
+    ending = next((end for end in _ENDINGS if path.lower().endswith(end)), "")
+    if not ending and names != "keras":
+        return "npz" if names == "npmnv2" else "safetensors"
+    container = _ENDINGS.get(ending, "")
+    possible = _CONTAINERS[names]
+    if container not in possible:
+        endings = [end for end, c in _ENDINGS.items() if c in possible]
+        raise ValueError(f"path must end in {' or '.join(endings)} for names={names!r}; was {path}")
+    return container
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON: NumPy's numbers as Python's, tuples as lists."""
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,285 @@
+"""What a file of weights holds: found out from its content, checked whole, before a network is built for it."""
+
+import difflib
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.cost.network import NETWORKS
+from npmnv2.validate import Array
+from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.names import COUNTER, Entry, entries, schemes
+from npmnv2.weights.raw import FrugalFile, format_errors, shown
+
+Path = str | os.PathLike[str]
+CONTAINERS = ("npz", "pth", "safetensors", "keras")
+SETTINGS = ("strides", "in_channels", "dropout", "padding", "eps", "momentum", "running_var", "dtype", "seed")
+DIRECTORY_BYTES = 1 << 20  # of a zip: more members than any of the formats has
+_LINES = 20  # of an error
+
+
+class Source(NamedTuple):
+    """What `read` found in a file: which network it is, and its state under our names, in our layouts."""
+
+    path: str
+    container: str  # "npz", "pth", "safetensors" or "keras"
+    names: str  # "npmnv2", "torchvision", "timm", "keras", "hf" or "slim"
+    architecture: str  # "mobilenet_v2", "mobilenet_v1" or "mobilenet_v1_conv"
+    config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
+    state: dict[str, Array]  # by our names; views of what the file holds, in its dtype
+    info: dict[str, Any]  # what a native file says besides: preprocessing, labels, training
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64 if any of the arrays is, else float32, which holds everything smaller exactly."""
+        double = any(value.dtype == np.float64 for value in self.state.values())
+        return np.dtype(np.float64 if double else np.float32)
+
+
+def read(path: Path, partial: bool = False) -> Source:
+    """Find out what a file of weights is, and read it.
+
+    The container is found by the file's first bytes, the library by the names in it, the width multiplier and the
+    number of classes by the shapes. The name of the file says nothing.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras.
+    partial : bool
+        Whether the classifier may be missing, as in the files of Keras that end in ``no_top``.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    FormatError
+        If it is none of these, is damaged, or is no MobileNet: then all names that are missing, unknown or misshapen
+        are listed, with the nearest ones.
+    OSError
+        If the file cannot be opened.
+    """
+    name = os.fspath(path)
+    container = _container(name)
+    arrays, info = _arrays(name, container)
+    architecture, names = _scheme(name, arrays, container)
+    own = names == "npmnv2"
+    config = _own_config(name, info, architecture) if own else _config(name, arrays, architecture, names)
+    state = _checked(name, arrays, architecture, names, config, partial)
+    return Source(name, container, names, architecture, config, state, info)
+
+
+# -- the container
+
+
+def _container(path: str) -> str:
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
+    if start.startswith(b"PK"):
+        return _zip(path)
+    if start[8:] == b"{":  # eight bytes of length, then JSON
+        return "safetensors"
+    if start.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
+        return "pth"
+    raise FormatError(f"{path}: no known format; known are native .npz, .pth, .safetensors and Keras's .h5 and .keras")
+
+
+def _zip(path: str) -> str:
+    """Three formats are zip archives. They are told apart by what lies in them."""
+    with format_errors(path), FrugalFile(path, DIRECTORY_BYTES) as file, zipfile.ZipFile(file) as archive:
+        members = archive.namelist()
+    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in members):
+        return "pth"
+    if any(name.endswith((".weights.h5", ".h5")) for name in members):
+        return "keras"
+    if any(name.endswith(".npy") for name in members):
+        return "npz"
+    raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")
+
+
+def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What the reader of the container gives. Each is imported when it is first needed."""
+    if container == "npz":
+        from npmnv2.weights import native
+
+        checkpoint = native.read(path)
+        model = {name.removeprefix("model/"): a for name, a in checkpoint.arrays.items() if name.startswith("model/")}
+        return model, checkpoint.info
+    if container == "safetensors":
+        from npmnv2.weights import safetensors_file
+
+        return safetensors_file.read(path)[0], {}
+    if container == "pth":
+        from npmnv2.weights import torch_file
+
+        return torch_file.read(path), {}
+    from npmnv2.weights import keras_file
+
+    return keras_file.read(path), {}
+
+
+# -- the library and the network
+
+
+def _scheme(path: str, arrays: Mapping[str, Array], container: str) -> tuple[str, str]:
+    """The network and the library whose names the most arrays have."""
+    common = {
+        scheme: len({entry.theirs for entry in entries(*scheme)} & arrays.keys()) / len(entries(*scheme))
+        for scheme in schemes()
+        if (scheme[1] == "npmnv2") == (container == "npz")
+    }
+    best = max(common, key=lambda scheme: common[scheme])
+    if common[best] >= 0.5:
+        return best
+    if arrays.keys() & {entry.theirs for entry in entries("mobilenet_v2", "npmnv2")}:
+        raise FormatError(
+            f"{path}: holds npmnv2's own names, but only a native .npz says which padding and epsilon belong to them: "
+            "write the file with weights.save"
+        )
+    first = ", ".join(map(shown, sorted(arrays)[:3])) or "nothing"
+    raise FormatError(
+        f"{path}: holds no MobileNet under names of torchvision, timm, Keras or Hugging Face; it begins with {first}"
+    )
+
+
+def _config(path: str, arrays: Mapping[str, Array], architecture: str, names: str) -> dict[str, Any]:
+    """The builder's arguments from the names and the shapes; `_checked` compares all shapes with them later."""
+    found: dict[str, int] = {}
+    num_classes, in_channels = 1000, 3
+    for entry in entries(architecture, names):
+        try:
+            shape = entry.to_ours(arrays[entry.theirs]).shape
+        except (KeyError, IndexError, ValueError):  # missing or of another rank: reported by _checked
+            continue
+        layer, _, leaf = entry.ours.rpartition(".")
+        if layer == "fc":
+            num_classes = shape[-1] if shape else num_classes
+        elif leaf == "w" and len(shape) > 1:
+            found[layer.removesuffix(".conv")] = shape[-1]
+            if layer == "stem.conv" and len(shape) == 4:
+                in_channels = shape[2]
+    width = find_width(architecture, found) or _nearest_width(path, architecture, found)
+    arguments = {"num_classes": num_classes, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
+    return {**arguments, **CONVENTIONS[names, architecture]}
+
+
+def _nearest_width(path: str, architecture: str, found: Mapping[str, int]) -> float:
+    """The published width that most channels agree with, for the list of those that do not; at least half have to."""
+    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w).items()) for w in PUBLISHED}
+    best = max(agree, key=lambda width: agree[width])
+    if agree[best] < len(found) / 2 or not found:
+        first = ", ".join(str(count) for count in list(found.values())[:8])
+        raise FormatError(f"{path}: no width multiplier gives a {architecture} the channels {first}, ...")
+    return best
+
+
+def _own_config(path: str, info: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+    """The builder's arguments as a native file says them."""
+    said = info.get("model")
+    wanted = {"name", "num_classes", "width_mult", *SETTINGS}
+    if not isinstance(said, dict) or said.keys() != wanted:
+        raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
+    if said["name"] != architecture:
+        raise FormatError(f"{path}: says it is a {shown(str(said['name']))}; its names are those of a {architecture}")
+    return {name: value for name, value in said.items() if name != "name"}
+
+
+# -- one error for all that does not fit
+
+
+def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated.
+
+    Examples
+    --------
+    >>> config = {"num_classes": 10**9, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}
+    >>> shapes("mobilenet_v2", config)["fc.w"]
+    (1280, 1000000000)
+    """
+    layers = NETWORKS[architecture](
+        config["width_mult"],
+        num_classes=config["num_classes"],
+        strides=config["strides"],
+        in_channels=config["in_channels"],
+    )
+    result: dict[str, tuple[int, ...]] = {}
+    for layer in layers:
+        K, C, M = layer.kernel, layer.in_shape[2], layer.out_shape[2]
+        if layer.bias:
+            result |= {f"{layer.name}.w": (C, M), f"{layer.name}.b": (M,)}
+            continue
+        kernels = {"standard": (K, K, C, M), "depthwise": (K, K, C), "pointwise": (C, M)}
+        result[f"{layer.name}.conv.w"] = kernels[layer.kind]
+        result |= {f"{layer.name}.bn.{leaf}": (M,) for leaf in ("gamma", "beta", "mean", "var")}
+    return result
+
+
+def _checked(
+    path: str,
+    arrays: Mapping[str, Array],
+    architecture: str,
+    names: str,
+    config: Mapping[str, Any],
+    partial: bool,
+) -> dict[str, Array]:
+    """The state under our names; or the error that lists everything that keeps it from being one."""
+    try:
+        wanted = shapes(architecture, config)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FormatError(f"{path}: describes no network: {error}") from None
+    known = entries(architecture, names)
+    theirs = {entry.theirs for entry in known}
+    classifier = [entry.theirs for entry in known if entry.ours.startswith("fc.")]
+    may_miss = classifier if partial and not any(name in arrays for name in classifier) else []
+    missing = [entry.theirs for entry in known if entry.theirs not in arrays and entry.theirs not in may_miss]
+    unknown = [name for name in arrays if name not in theirs and not _is_counter(name, theirs)]
+    present = [entry for entry in known if entry.theirs in arrays]
+    misshapen = [problem for entry in present if (problem := _problem(arrays[entry.theirs], entry, wanted[entry.ours]))]
+    problems = [f"missing: {shown(name, 90)}" for name in missing]
+    problems += [f"unknown: {shown(name, 90)}{_near(name, missing or sorted(theirs))}" for name in unknown[:_LINES]]
+    problems += misshapen
+    count = len(missing) + len(unknown) + len(misshapen)
+    if problems:
+        what = f"{architecture}, width {config['width_mult']:g}, {config['num_classes']} classes"
+        raise FormatError(f"{path}: does not fit {names}'s names of a {what}:{_listed(problems, count)}")
+    return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
+
+
+def _listed(problems: Sequence[str], count: int) -> str:
+    """One behind the colon, several below it: at most nineteen lines, twenty with the one above them."""
+    if count == 1:
+        return f" {problems[0]}"
+    if count > _LINES - 1:
+        problems = [*problems[: _LINES - 2], f"... and {count - _LINES + 2} more"]
+    return "".join(f"\n  {problem}" for problem in problems)
+
+
+def _problem(array: Array, entry: Entry, wanted: tuple[int, ...]) -> str:
+    """What is wrong with an array of a known name, or nothing."""
+    shape = entry.to_theirs(np.broadcast_to(np.float32(0), wanted)).shape  # of no memory
+    if array.shape != shape:
+        return f"misshapen: {entry.theirs} must be {shape}, was {array.shape}"
+    if array.dtype.kind != "f":
+        return f"no floats: {entry.theirs} was {array.dtype}"
+    steps = zip(array.strides, array.shape, strict=True)
+    memory = array.itemsize + sum(abs(stride) * (length - 1) for stride, length in steps)
+    if memory < array.nbytes:  # a small file would become a large network
+        return f"no array of its own: {entry.theirs} repeats {memory} bytes to be {array.nbytes}"
+    return ""
+
+
+def _is_counter(name: str, theirs: set[str]) -> bool:
+    return name.endswith(COUNTER) and name.removesuffix(COUNTER) + ".running_var" in theirs
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1) if len(name) < 200 else []
+    return f" (did you mean {near[0]}?)" if near else ""

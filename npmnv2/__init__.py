@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from npmnv2 import cost, gradcheck, kernels, layers, ops, optim
+    from npmnv2 import cost, gradcheck, kernels, layers, ops, optim, weights
     from npmnv2.backends import backend, current_backend, set_backend
     from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
     from npmnv2.threads import get_num_threads, set_num_threads
@@ -30,6 +30,7 @@ __all__ = [
     "optim",
     "set_backend",
     "set_num_threads",
+    "weights",
 ]
 
 _HOME = {
@@ -47,11 +48,13 @@ _SUBMODULES = {
     "blocks",
     "cost",
     "data",
+    "folding",
     "gradcheck",
     "kernels",
     "layer",
     "layers",
     "models",
+    "onnx_export",
     "ops",
     "optim",
     "plots",
@@ -60,6 +63,8 @@ _SUBMODULES = {
     "summary",
     "threads",
     "train",
+    "training",
+    "weights",
 }
 
 

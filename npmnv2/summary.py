@@ -1,10 +1,12 @@
 """A network as a tree of layers with what each of them costs: the text and the document of ``npmnv2 summary``."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from npmnv2.cost import NETWORKS, LayerCost, total
 from npmnv2.cost.counting import Convention, count, count_each, find
+from npmnv2.cost.layer import FLOAT32
 from npmnv2.cost.memory import peak, schedule
 
 
@@ -69,7 +71,7 @@ def tree(layers: Sequence[LayerCost], convention: str | Convention = "paper") ->
     Parameters
     ----------
     layers : sequence of LayerCost
-        A block's layers share the part of their name before the last dot.
+        Each of another name; a block's layers share the part of theirs before the last dot.
     convention : str or Convention
         How operations are counted.
 
@@ -80,7 +82,7 @@ def tree(layers: Sequence[LayerCost], convention: str | Convention = "paper") ->
     Raises
     ------
     ValueError
-        If there is no convention of that name.
+        If there is no convention of that name, no layer, or a name twice.
 
     Examples
     --------
@@ -89,14 +91,19 @@ def tree(layers: Sequence[LayerCost], convention: str | Convention = "paper") ->
     >>> rows[1].name, rows[1].operations, [part.name for part in rows[1].parts]
     ('b0.0', 10035200, ['b0.0.dw', 'b0.0.project'])
     """
+    if not layers:
+        raise ValueError("layers must not be empty")
     named = {layer.name: layer for layer in layers}
+    for name, times in Counter(layer.name for layer in layers).items():
+        if times > 1:
+            raise ValueError(f"layers must each have a name of their own; {name!r} was that of {times}")
     rows: list[Row] = []
     for (name, operations), step in zip(count_each(layers, convention), schedule(layers), strict=True):
         if name in named:
             layer = named[name]
             row = Row(name, layer.out_shape, layer.parameters, operations, layer.bytes)
-        else:  # the pool: what it writes is what the linear layer behind it reads
-            row = Row(name, (1, 1, layers[-1].in_shape[2]), 0, operations, step.input + step.output)
+        else:  # the pool
+            row = Row(name, (1, 1, step.output // FLOAT32), 0, operations, step.input + step.output)
         block = name.rpartition(".")[0]
         if not block:
             rows.append(row)
@@ -145,12 +152,13 @@ def text(layers: Sequence[LayerCost], convention: str | Convention = "paper") ->
     convention = find(convention)
     rows = tree(layers, convention)
     whole = _block("total", tuple(rows))
+    operations = whole.operations or 1  # a convention of your own may count nothing
     madds_alone = convention._replace(unit=1, rounded=False) == Convention(convention.name, convention.why)
     cells = [["layer", "output", "parameters", "multiply-adds" if madds_alone else "operations", "bytes", "share"]]
     for row in _flat(rows):
         child = row.name.rpartition(".")[0] in {block.name for block in rows if block.parts}
         label = f"  {row.name.rpartition('.')[2]}" if child else row.name
-        share = f"{100 * row.operations / whole.operations:.2f} %"
+        share = f"{100 * row.operations / operations:.2f} %"
         cells.append([label, "x".join(map(str, row.output)), *_thousands(row), share])
     cells.append(["total", "", *_thousands(whole), ""])
     widths = [max(len(line[k]) for line in cells) for k in range(6)]
@@ -216,7 +224,8 @@ def document(layers: Sequence[LayerCost], convention: str | Convention = "paper"
         if leaf.name in named:
             layer = named[leaf.name]
             row = {**layer._asdict(), "parameters": layer.parameters, "backward_madds": layer.backward_madds}
-        rows.append({**row, "bytes": leaf.bytes, "operations": leaf.operations, "share": leaf.operations / operations})
+        share = leaf.operations / (operations or 1)
+        rows.append({**row, "bytes": leaf.bytes, "operations": leaf.operations, "share": share})
     return {
         "convention": {"name": convention.name, "why": convention.why, "counted": count(layers, convention)},
         "total": {

@@ -202,7 +202,8 @@ def test_any_resolution(resolution, width):
         (lambda: cost.convolution("standard", 5, 5, 2, 4, 7, padding=0), "kernel must fit the padded image"),
         (lambda: cost.convolution("standard", 5, 5, 2, 4, padding=-1), "padding must not be negative"),
         (lambda: cost.mobilenet_v2(strides="mnist"), "strides must be one of imagenet, cifar, digits"),
-        (lambda: cost.mobilenet_v2(resolution=1, padding=0), "kernel must fit the padded image"),
+        (lambda: cost.convolution("pointwise", 8, 8, 2, 4, 1, 2), "stride must be 1 for a pointwise .*; was 2"),
+        (lambda: cost.mobilenet_v2(strides=(1,) * 7), "strides must be one of imagenet, .* or 8 integers"),
     ],
 )
 def test_what_makes_no_layer_is_refused(call, match):

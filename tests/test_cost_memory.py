@@ -140,6 +140,9 @@ def test_peak():
         (lambda layers: memory.schedule(layers, 2.0), TypeError, "element_size must be an integer; was 2.0"),
         (lambda layers: memory.split_schedule(layers, 0), ValueError, "splits must be at least 1; was 0"),
         (lambda layers: memory.inverted_residual(layers[1:3], 33), ValueError, "splits must be at most 32, .*; was 33"),
+        (lambda layers: memory.inverted_residual([]), ValueError, "block must be .* pointwise, .*; was empty"),
+        (lambda layers: memory.inverted_residual(layers[:2]), ValueError, "block must be .*; was standard, depthwise"),
+        (lambda layers: memory.inverted_residual(layers[-2:]), ValueError, "block must be .*; was pointwise, linear"),
         (lambda layers: memory.peak([]), ValueError, "steps must not be empty"),
     ],
 )

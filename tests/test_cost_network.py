@@ -193,7 +193,9 @@ def test_fields_of_the_published_networks():
         ({"num_classes": 0}, ValueError, "num_classes must be at least 1; was 0"),
         ({"in_channels": 0}, ValueError, "in_channels must be at least 1; was 0"),
         ({"strides": "mnist"}, ValueError, "strides must be one of imagenet, cifar, digits"),
-        ({"resolution": 1, "padding": 0}, ValueError, "kernel must fit the padded image"),
+        ({"padding": 0}, ValueError, 'padding must be 1 or "same", which keep the size at stride 1; was 0'),
+        ({"padding": 2}, ValueError, 'padding must be 1 or "same", which keep the size at stride 1; was 2'),
+        ({"padding": ((2, 2), (1, 1))}, ValueError, r'padding must be 1 or "same", .*; was \(\(2, 2\), \(1, 1\)\)'),
     ],
 )
 def test_what_makes_no_network_is_refused(name, options, error, match):

@@ -108,6 +108,28 @@ def test_every_convention_is_a_total(capsys):
         assert f"\n{name}: {counting.count(cost.mobilenet_v2(), name):,}\n" in capsys.readouterr().out
 
 
+def test_layers_that_cannot_be_told_apart_are_refused():
+    first, second = cost.convolution("standard", 8, 8, 3, 4), cost.convolution("standard", 8, 8, 4, 8)
+    with pytest.raises(ValueError, match="layers must each have a name of their own; '' was that of 2"):
+        summary.text([first, second])
+    with pytest.raises(ValueError, match="layers must not be empty"):
+        summary.document([])
+
+
+def test_the_pool_stands_before_the_first_of_several_linear_layers():
+    conv = cost.convolution("standard", 8, 8, 3, 4, name="conv")
+    rows = summary.tree([conv, cost.linear(4, 6, name="fc1"), cost.linear(6, 2, name="fc2")])
+    assert [(row.name, row.output) for row in rows[1:]] == [
+        ("pool", (1, 1, 4)), ("fc1", (1, 1, 6)), ("fc2", (1, 1, 2))
+    ]  # fmt: skip
+
+
+def test_a_convention_that_counts_nothing_has_no_shares():
+    nothing = counting.Convention("nothing", "no operation at all", madd=0)
+    assert " 0.00 %" in summary.text(cost.mobilenet_v2(), nothing)[1]
+    assert {layer["share"] for layer in summary.document(cost.mobilenet_v2(), nothing)["layers"]} == {0}
+
+
 # -- JSON
 
 

@@ -115,7 +115,7 @@ def convolution(
 ) -> LayerCost:
     """The cost of one convolution.
 
-    ::
+    With K taps on a side, ``kernel``::
 
         standard    OH*OW * K*K * C*M          multiply-adds,   K*K * C*M           weights
         grouped     OH*OW * K*K * C*M/groups                    K*K * C*M/groups
@@ -133,7 +133,8 @@ def convolution(
     M : int
         Output channels; C for a depthwise one.
     kernel, stride, padding
-        Not used by a pointwise convolution.
+        A pointwise convolution has one tap, moves by one pixel and needs no padding: `kernel` and `padding` are not
+        used. With a stride it is a standard one of ``kernel=1, padding=0``.
     groups : int
         Of a grouped convolution; must divide C and M.
     name : str
@@ -153,7 +154,8 @@ def convolution(
     Raises
     ------
     ValueError
-        For an unknown kind, a depthwise M other than C, groups that do not divide, or sizes that do not fit.
+        For an unknown kind, a depthwise M other than C, groups that do not divide, a pointwise stride other than 1, or
+        sizes that do not fit.
     TypeError
         If a size is not an integer.
 
@@ -182,7 +184,9 @@ def convolution(
     if kind == "depthwise":
         groups = C
     if kind == "pointwise":
-        kernel, stride, padding = 1, 1, 0
+        if check_int(stride, "stride") != 1:
+            raise ValueError(f"stride must be 1 for a pointwise convolution; was {stride}")
+        kernel, padding = 1, 0
     geometry = conv_geometry(H, W, kernel, kernel, stride, padding)
     OH, OW = geometry.OH, geometry.OW
     weights = kernel * kernel * C * M // groups
@@ -238,6 +242,8 @@ def separable(
 ) -> list[LayerCost]:
     """The two convolutions that replace a standard one: depthwise, which carries the stride, and pointwise.
 
+    Each has its batch norm and ReLU6, as in MobileNetV1.
+
     Parameters
     ----------
     H, W, C, M, kernel, stride, padding
@@ -274,7 +280,7 @@ def separable_gain(M: int, kernel: int = 3) -> float:
 
     ::
 
-        K*K*C*M / (K*K*C + C*M)  =  1 / (1/M + 1/(K*K))
+        K*K*C*M / (K*K*C + C*M)  =  1 / (1/M + 1/(K*K)),    K = kernel
 
     It depends neither on the image, nor on the stride, nor on C. K*K is its limit for many channels.
 

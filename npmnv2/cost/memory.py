@@ -1,8 +1,8 @@
 """How much a network holds at once: the activations alive while each layer runs, under a schedule that is written down.
 
-Layer by layer, a tensor is alive from the layer that writes it to the last one that reads it. A block's input with a
-shortcut around it is therefore alive until the block's end. Batch norm, ReLU6 and the addition of the shortcut work in
-place and hold nothing more. Weights are not counted: they can be read from where they are stored.
+Layer by layer, a tensor is alive from the layer that writes it to the last one that reads it. The input of a block with
+a shortcut is therefore alive until the block's end. Batch norm, ReLU6 and the addition of the shortcut work in place
+and hold nothing more. Weights are not counted: they can be read from where they are stored.
 
 An inverted residual can do better, because its wide middle is a sum of independent parts: each part is computed,
 projected, added to the output and forgotten before the next one begins (V2, section 5.1).
@@ -37,7 +37,7 @@ def schedule(layers: Sequence[LayerCost], element_size: int = FLOAT32) -> list[S
 
         bytes = element_size * (input + output + the input of the block, if a shortcut still needs it)
 
-    It is equation (2) of [1]_: inputs and outputs of an operation, and what else is connected to a later one.
+    It is what equation (1) of [1]_ adds up: inputs and outputs of an operation, and what else a later one needs.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def schedule(layers: Sequence[LayerCost], element_size: int = FLOAT32) -> list[S
 
     References
     ----------
-    .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 5.1, equations (1) and (2).
+    .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 5.1, equation (1), for the one order there is.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def split_schedule(layers: Sequence[LayerCost], splits: int, element_size: int =
     Raises
     ------
     ValueError, TypeError
-        If a number is not an integer of at least 1.
+        If a number is not an integer of at least 1, or layers with a dot in their names make no such block.
 
     Examples
     --------
@@ -131,11 +131,13 @@ def inverted_residual(block: Sequence[LayerCost], splits: int = 1, element_size:
 
     ::
 
-        x  H*W*C          alive to the end: every part reads it
-        y  OH*OW*M        alive from the start: every part is added to it
+        x  H*W*C          the block's input, alive to the end: every part reads it
+        y  OH*OW*M        its output, alive from the start: every part is added to it
         e  H*W*n          the part's expanded channels, n = ceil(t*C / splits); none if t = 1
         d  OH*OW*n        the part after the depthwise convolution
         bytes = element_size * (x + y + e + d)
+
+    It is a term of equation (2) of [1]_: inputs and outputs of an operation, and what it needs inside.
 
     The middle is per channel, so ``F(x) = sum over parts of project(relu6(dw(relu6(expand(x)))))`` is exact, and the
     multiply-adds do not depend on the number of parts. The paper's bound, with parts of one channel, is
@@ -144,7 +146,7 @@ def inverted_residual(block: Sequence[LayerCost], splits: int = 1, element_size:
     Parameters
     ----------
     block : sequence of LayerCost
-        expand (unless t = 1), dw, project.
+        expand (unless t = 1), dw, project. The last two alone, dw and pw, are V1's block.
     splits : int
         Parts, from 1 to t*C.
     element_size : int
@@ -156,11 +158,11 @@ def inverted_residual(block: Sequence[LayerCost], splits: int = 1, element_size:
     Raises
     ------
     ValueError, TypeError
-        If a number is not an integer of at least 1, or there are more parts than channels.
+        If a number is not an integer of at least 1, there are more parts than channels, or the block has other layers.
 
     References
     ----------
-    .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 5.1, "Bottleneck residual block".
+    .. [1] Sandler et al., "MobileNetV2", arXiv:1801.04381, section 5.1, equation (2) and "Bottleneck residual block".
 
     Examples
     --------
@@ -170,6 +172,10 @@ def inverted_residual(block: Sequence[LayerCost], splits: int = 1, element_size:
     [7124992, 4114432, 3110912, 2107392]
     """
     splits, size = check_int(splits, "splits"), check_int(element_size, "element_size")
+    kinds = [layer.kind for layer in block]
+    if kinds not in (["depthwise", "pointwise"], ["pointwise", "depthwise", "pointwise"]):
+        was = ", ".join(kinds) or "empty"
+        raise ValueError(f"block must be [pointwise,] depthwise, pointwise, so that its middle has parts; was {was}")
     wide = block[-1].in_shape[2]
     if splits > wide:
         raise ValueError(f"splits must be at most {wide}, the channels in the middle of the block; was {splits}")

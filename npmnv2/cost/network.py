@@ -8,6 +8,7 @@ from npmnv2.models.mobilenet_v1 import plan as plan_v1
 from npmnv2.models.mobilenet_v1 import resolve_strides as strides_v1
 from npmnv2.models.mobilenet_v2 import plan as plan_v2
 from npmnv2.models.mobilenet_v2 import resolve_strides as strides_v2
+from npmnv2.models.network import check_padding
 from npmnv2.shapes import Padding
 from npmnv2.validate import check_int
 
@@ -26,7 +27,7 @@ def mobilenet_v2(
     Parameters
     ----------
     width_mult, num_classes, strides, in_channels, padding
-        As in `npmnv2.mobilenet_v2`.
+        As in `npmnv2.mobilenet_v2`; but there the classes come first, here the width and the resolution do.
     resolution : int
         Height and width of the image, in pixels.
 
@@ -37,7 +38,7 @@ def mobilenet_v2(
     Raises
     ------
     ValueError
-        For a width, resolution or number of classes that makes no network.
+        For a width, resolution, number of classes or padding that makes no network.
     TypeError
         If the width is not a number, or one of the others not an integer.
 
@@ -121,6 +122,7 @@ def mobilenet_v1_conv(
 
 def _stem(channels: int, resolution: int, stride: int, in_channels: int, padding: Padding) -> list[LayerCost]:
     R, C = check_int(resolution, "resolution"), check_int(in_channels, "in_channels")
+    check_padding(padding)  # any other would change the sizes, and a shortcut would no longer fit
     return [convolution("standard", R, R, C, channels, 3, stride, padding, name="stem")]
 
 

@@ -116,9 +116,22 @@ def check_arguments(num_classes: object, in_channels: object, padding: object, s
     for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
         if not is_int(value) or value < 1:  # type: ignore[operator]
             raise ValueError(f"{name} must be an integer of at least 1; was {value!r}")
+    check_padding(padding)
+    check_int(seed, "seed", 0)
+
+
+def check_padding(padding: object) -> None:
+    """Raise ValueError unless it is one of the two paddings that a network can have.
+
+    Examples
+    --------
+    >>> check_padding(0)
+    Traceback (most recent call last):
+        ...
+    ValueError: padding must be 1 or "same", which keep the size at stride 1; was 0
+    """
     if not (is_int(padding) and padding == 1) and not (isinstance(padding, str) and padding == "same"):
         raise ValueError(f'padding must be 1 or "same", which keep the size at stride 1; was {padding!r}')
-    check_int(seed, "seed", 0)
 
 
 def choose_strides(strides: str | Sequence[int], named: Mapping[str, tuple[int, ...]], number: int) -> tuple[int, ...]:

@@ -297,7 +297,7 @@ def test_no_pickle_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content = _npy(np.array([_Hostile()], object))
     path = _forged(tmp_path / "a", [("x", content)])
-    assert "has a dtype, order or shape that is never written" in _refused(path)
+    assert "the array x has a header that is never written" in _refused(path)
     _refused(_zip(path, [("npmnv2.npy", content)]))
     _refused(_zip(path, [("npmnv2.npy", pickle.dumps(_Hostile()))]))
     assert not os.path.exists("harm")
@@ -342,7 +342,7 @@ def test_an_array_whose_header_lies(tmp_path, monkeypatch, header):
 
 def test_other_versions_of_npy(tmp_path):
     path = _forged(tmp_path / "a", [("x", _npy(np.arange(3.0), version=(2, 0)))])
-    assert "the array x has no header (an unknown version)" in _refused(path)
+    assert "the array x has a header that is never written" in _refused(path)
 
 
 def test_bombs(tmp_path):
@@ -380,43 +380,3 @@ def test_two_arrays_of_one_name(tmp_path):
         warnings.simplefilter("ignore")
         path = _forged(tmp_path / "a", [("x", _npy(np.zeros(2))), ("x", _npy(np.ones(2)))])
     assert _refused(path) == "is damaged: has two arrays called x"
-
-
-def mutated(content, rng):
-    """A file with one thing wrong: bits, bytes, a run of bytes, its length, or a piece of it elsewhere."""
-    content = bytearray(content)
-    kind, at = rng.integers(6), int(rng.integers(len(content)))
-    if kind == 0:
-        content[at] ^= 1 << int(rng.integers(8))
-    elif kind == 1:
-        for position in rng.integers(0, len(content), 8):
-            content[position] = int(rng.integers(256))
-    elif kind == 2:
-        content[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f"])
-    elif kind == 3:
-        del content[at:]
-    elif kind == 4:
-        content[at:at] = content[: int(rng.integers(200))]
-    else:
-        del content[at : at + int(rng.integers(1, 200))]
-    return bytes(content)
-
-
-@pytest.mark.parametrize("count", [500, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_mutated_files_are_refused_or_right(path, count):
-    whole, rng = path.read_bytes(), np.random.default_rng(5)
-    directory = whole.index(b"PK\x01\x02")
-    refused = 0
-    for k in range(count):
-        # where the file is all structure, at its end, half of the time
-        changed = mutated(whole, rng) if k % 2 else whole[:directory] + mutated(whole[directory:], rng)
-        path.write_bytes(changed)
-        try:
-            checkpoint = read(path)
-        except FormatError as error:
-            refused += 1
-            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
-        else:  # a zip holds bytes that mean nothing, as a date
-            _equal(checkpoint.arrays, ARRAYS)
-            assert checkpoint.info == INFO
-    assert refused > count * 0.7

@@ -5,7 +5,8 @@ in the order of the forward's arguments. Start with `conv.py` and `depthwise.py`
 
 What is not such a pair: `softmax_cross_entropy` returns the loss and its gradient at once; `batchnorm_inference` keeps
 no cache, so `batchnorm_inference_backward` takes the forward's arguments; `batchnorm_relu6_inference`, `softmax` and
-`im2col` have no backward; `batchnorm_backward_steps` is a second backward of `batchnorm_forward`, to be read.
+`im2col` have no backward; `batchnorm_backward_steps` is a second backward of `batchnorm_forward`, to be read;
+`fold_batchnorm` works on weights, not on images.
 """
 
 from npmnv2.ops.activation import relu6_backward, relu6_forward, relu_backward, relu_forward
@@ -22,6 +23,7 @@ from npmnv2.ops.batchnorm import (
 from npmnv2.ops.conv import conv2d_backward, conv2d_forward
 from npmnv2.ops.depthwise import depthwise_conv2d_backward, depthwise_conv2d_forward
 from npmnv2.ops.dropout import dropout_backward, dropout_forward
+from npmnv2.ops.fold import fold_batchnorm
 from npmnv2.ops.grouped import grouped_conv2d_backward, grouped_conv2d_forward
 from npmnv2.ops.im2col import conv2d_im2col_backward, conv2d_im2col_forward, im2col
 from npmnv2.ops.linear import linear_backward, linear_forward
@@ -54,6 +56,7 @@ __all__ = [
     "depthwise_conv2d_forward",
     "dropout_backward",
     "dropout_forward",
+    "fold_batchnorm",
     "global_avg_pool_backward",
     "global_avg_pool_forward",
     "grouped_conv2d_backward",

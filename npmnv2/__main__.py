@@ -8,7 +8,7 @@ import os
 import sys
 
 from npmnv2 import __version__
-from npmnv2.cli import train
+from npmnv2.cli import classify, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     gradcheck.set_defaults(run=_gradcheck)
 
     train.add_to(commands)
+    classify.add_to(commands)
     return parser
 
 

@@ -15,6 +15,7 @@ LIMITS = {
     "batch_size": (1, math.inf, "[]"),
     "lr": (0, math.inf, "[]"),
     "label_smoothing": (0, 1, "[]"),
+    "top": (1, math.inf, "[]"),
     "seed": (0, math.inf, "[]"),
     "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see _train
 }

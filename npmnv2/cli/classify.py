@@ -1,0 +1,65 @@
+"""`python -m npmnv2 classify`."""
+
+import argparse
+import io
+import sys
+
+from npmnv2.cli.output import complain, print_json
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its options to a parser."""
+    classify = commands.add_parser("classify", help="name what pictures show, with any file of weights")
+    classify.add_argument("images", nargs="+", metavar="IMAGE", help="a picture: JPEG, PNG, WebP, ...")
+    classify.add_argument(
+        "--weights", required=True, metavar="FILE", help="from train --save, torchvision, timm, Keras or Hugging Face"
+    )
+    classify.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="the names of the classes: one a line, or JSON (default: the weights', ImageNet's)",
+    )
+    classify.add_argument(
+        "--preprocessing",
+        choices=["torchvision", "timm", "keras", "hf"],
+        help="how pictures are prepared (default: what the weights say)",
+    )
+    classify.add_argument("--top", type=int, default=5, metavar="K", help="classes to name (default: %(default)s)")
+    classify.add_argument("--plot", metavar="FILE", help="save what the first layers saw of the one image as a picture")
+    classify.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    classify.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from npmnv2.classify import about, classify, complaint, document, load, printable, text
+
+    if arguments.plot and len(arguments.images) != 1:
+        raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for is no error
+    try:
+        model = load(arguments.weights, arguments.preprocessing, arguments.labels)
+    except OSError as error:
+        raise ValueError(printable(complaint(error.filename or arguments.weights, error))) from None
+    if not arguments.json:
+        print(about(model))
+    answers = []
+    for answer in classify(model, arguments.images, arguments.top):
+        answers.append(answer)
+        if answer.error is not None:
+            complain(f"npmnv2 classify: {printable(answer.error)}")
+        elif not arguments.json:
+            print("", *text(answer), sep="\n", flush=True)
+    if arguments.plot and answers[0].error is None:
+        from npmnv2.data.images import open_image
+        from npmnv2.plots_classify import first_layers
+
+        first_layers(model, open_image(arguments.images[0]), answers[0].top, arguments.plot)
+    if arguments.json:
+        settings = {
+            "weights": arguments.weights,
+            "network": about(model),
+            "preprocessing": model.preprocessing.to_dict(),
+        }
+        print_json({**settings, "images": [document(answer) for answer in answers]})
+    return 1 if any(answer.error is not None for answer in answers) else 0

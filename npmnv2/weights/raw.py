@@ -18,7 +18,15 @@ BFLOAT16 = "bfloat16"  # a dtype that NumPy lacks; every other one goes by NumPy
 MOST_AXES = 32  # of NumPy 1; NumPy 2 has 64
 
 # What damaged and hostile files make the standard library raise. No OSError: a disk that fails is no fault of the file.
-_OF_PYTHON = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError)
+_OF_PYTHON = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    Warning,
+)  # by python -W error
 _DAMAGE = (*_OF_PYTHON, struct.error, zipfile.BadZipFile, zlib.error)
 
 
@@ -69,6 +77,8 @@ def shown(text: str, most: int = 60) -> str:
 class FrugalFile(io.FileIO):
     """A file that refuses to hand out much at once: `zipfile` reads as much as the file itself says it should.
 
+    Nor does it go where the file says if that is before its beginning.
+
     Parameters
     ----------
     path : str or path-like
@@ -93,6 +103,11 @@ class FrugalFile(io.FileIO):
         super().__init__(os.fspath(path), "rb")
         self.bytes = os.fstat(self.fileno()).st_size
         self.most = most
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_SET and offset < 0:  # to the system it would be an OSError, as of a broken disk
+            raise FormatError("is damaged: something in it should lie before its beginning")
+        return super().seek(offset, whence)
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = max(0, self.bytes - self.tell()) if size is None or size < 0 else size

@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
     Returns
     -------
     arrays : dict of name -> ndarray
-        bfloat16 as float32, exactly; all others as they are. Read-only.
+        In the order of the file. bfloat16 as float32, exactly; all others as they are. Read-only.
     metadata : dict of str -> str
         Often ``{"format": "pt"}``, or empty.
 
@@ -86,9 +86,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
         header = json.loads(file.read(length), object_pairs_hook=_no_name_twice)
         file.seek(0)
         data = file.read(size)
-        tensors = library.deserialize(data)
-        del data  # the tensors are copies
-        return {name: _array(name, tensor) for name, tensor in tensors}, header.get("__metadata__") or {}
+        tensors = dict(library.deserialize(data))  # copies, in no order
+        del data
+        metadata = header.pop("__metadata__", None) or {}
+        return {name: _array(name, tensors[name]) for name in header}, metadata
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:

@@ -25,7 +25,6 @@ zip's members and directory against the file's size, every tensor against its st
 the file again, since a tensor whose strides are 0 is as large as it likes.
 """
 
-import errno
 import io
 import math
 import os
@@ -110,30 +109,25 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def _read_zip(file: FrugalFile) -> dict[str, Array]:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = _members(archive, file.bytes)
-            file.most = file.bytes + 4096  # what zipfile reads at least
-            folder = _folder(members)
+    with zipfile.ZipFile(file) as archive:
+        members = _members(archive, file.bytes)
+        file.most = file.bytes + 4096  # what zipfile reads at least
+        folder = _folder(members)
 
-            def content(name: str) -> bytes:
-                if folder + name not in members:
-                    raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
-                return _unpacked(archive, members[folder + name])
+        def content(name: str) -> bytes:
+            if folder + name not in members:
+                raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
+            return _unpacked(archive, members[folder + name])
 
-            order = content("byteorder") if folder + "byteorder" in members else b"little"
-            if order not in (b"little", b"big"):
-                raise FormatError("is damaged: its byte order is neither little nor big")
-            if members[folder + "data.pkl"].file_size > PICKLE_BYTES:
-                raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
-            value, _ = torch_pickle.load(io.BytesIO(content("data.pkl")))
-            tensors = _state_dict(value, file.bytes)
-            keys = {tensor.storage.key for tensor in tensors.values()}
-            raw = {key: content(f"data/{key}") for key in keys}
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a directory that claims to begin before the file does
-            raise FormatError("is damaged: its zip directory lies outside of it") from None
-        raise
+        order = content("byteorder") if folder + "byteorder" in members else b"little"
+        if order not in (b"little", b"big"):
+            raise FormatError("is damaged: its byte order is neither little nor big")
+        if members[folder + "data.pkl"].file_size > PICKLE_BYTES:
+            raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
+        value, _ = torch_pickle.load(io.BytesIO(content("data.pkl")))
+        tensors = _state_dict(value, file.bytes)
+        keys = {tensor.storage.key for tensor in tensors.values()}
+        raw = {key: content(f"data/{key}") for key in keys}
     return {name: _array(tensor, raw[tensor.storage.key], order == b"big") for name, tensor in tensors.items()}
 
 
@@ -193,8 +187,8 @@ def _read_legacy(file: FrugalFile) -> dict[str, Array]:
     torch_pickle.load(pickles)  # about the machine, of no use
     value, storages = torch_pickle.load(pickles)
     keys, _ = torch_pickle.load(pickles)
-    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in storages})
     tensors = _state_dict(value, len(data))
+    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in storages})
     for name, tensor in tensors.items():
         if tensor.storage.key not in raw:
             raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")

@@ -1,0 +1,367 @@
+"""PyTorch's files, read and written without it. `golden/make_checkpoints.py` had PyTorch write those in golden/."""
+
+import io
+import os
+import pickle
+import struct
+import time
+import tracemalloc
+import zipfile
+
+import hostile
+import numpy as np
+import pytest
+from golden import checkpoints
+
+import npmnv2
+from npmnv2.weights import FormatError, torch_file, torch_pickle
+
+CONTAINERS = {"zip": hostile.zip_pth, "legacy": hostile.legacy_pth}
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Bytes -> state dict; the process stands in an empty folder, where a file `ran` would be the work of a pickle."""
+    monkeypatch.chdir(tmp_path)
+
+    def of(data):
+        (tmp_path / "model.pth").write_bytes(data)
+        return torch_file.read("model.pth")
+
+    yield of
+    assert set(os.listdir(tmp_path)) <= {"model.pth"}
+
+
+def refused(read, data, match):
+    with pytest.raises(FormatError, match=match) as caught:
+        read(data)
+    message = str(caught.value)
+    assert message.startswith("model.pth: ") and "\n" not in message and len(message) < 400
+    return message
+
+
+def assert_same(found, wanted):
+    assert list(found) == list(wanted)
+    for name, array in wanted.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        assert np.array_equal(found[name], array), name
+
+
+# -- what PyTorch wrote
+
+
+@pytest.mark.parametrize("name", checkpoints.STATE_DICTS)
+def test_both_formats(name):
+    assert_same(torch_file.read(checkpoints.FOLDER / name), checkpoints.tensors())
+
+
+@pytest.mark.parametrize("name", checkpoints.STATE_DICTS)
+def test_views_stay_views(name):
+    found = torch_file.read(checkpoints.FOLDER / name)
+    assert found["transposed.weight"].strides == (4, 16)
+    assert np.shares_memory(found["shared.all"], found["shared.columns"])
+    assert not any(array.flags.writeable for array in (found["shared.all"], found["conv.weight"]))
+
+
+def test_training_checkpoint():
+    wanted = {name: checkpoints.tensors()[f"conv.{name}"] for name in ("weight", "bias")}
+    assert_same(torch_file.read(checkpoints.FOLDER / checkpoints.TRAINING), wanted)
+
+
+def big_endian(data, order=b"big"):
+    """The zip file as a machine of the other byte order would have written it."""
+    sizes = {}  # of the numbers in each storage
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        _, storages = torch_pickle.load(io.BytesIO(archive.read("zip/data.pkl")))
+    sizes = {f"zip/data/{s.key}": 2 if s.dtype == "bfloat16" else np.dtype(s.dtype).itemsize for s in storages}
+
+    def swap(name, content):
+        if name in sizes:
+            content = np.frombuffer(content, f"u{sizes[name]}").byteswap().tobytes()
+        return [(name, order if name == "zip/byteorder" else content)]
+
+    return hostile.rebuilt(data, swap, np.random.default_rng(0))
+
+
+def test_big_endian(read):
+    data = (checkpoints.FOLDER / "zip.pth").read_bytes()
+    found = read(big_endian(data))
+    assert_same(found, checkpoints.tensors())
+    assert all(array.dtype.isnative for array in found.values())
+    refused(read, big_endian(data, b"middle"), "byte order")
+
+
+def test_compressed_later(read):
+    data = (checkpoints.FOLDER / "zip.pth").read_bytes()
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert_same(read(out.getvalue()), checkpoints.tensors())
+
+
+def test_python_2_wrote_it(read):
+    """Its strings are bytes, its OrderedDict is called with a list of pairs, its storages may be parts of others."""
+    items = b"](](U\x01a" + hostile.tensor(shape="K\x02", strides="K\x01") + b"ee"
+    storage = b"(U\x07storagectorch.cuda\nFloatStorage\nU\x010U\x06cuda:0K\x06(U\x011K\x02K\x03ttQ"
+    part = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\1(K\2t(K\1ttR"
+    found = read(hostile.legacy_pth(b"\x80\x02ccollections\nOrderedDict\n" + items + b"\x85RU\x01b" + part + b"s."))
+    assert_same(found, {"a": np.array([0, 1], np.float32), "b": np.array([3, 4], np.float32)})
+    beyond = part.replace(b"K\x02K\x03ttQ", b"K\x04K\x03ttQ")
+    refused(read, hostile.legacy_pth(hostile.state_dict(beyond)), "a part of a storage reaches beyond its")
+
+
+def test_later_protocols(read):
+    """`torch.save(..., pickle_protocol=4)`: frames, short strings, names on the stack, a memo without numbers."""
+    names = hostile.text("torch").replace(b"X\x05\0\0\0", b"\x8c\x05") + b"\x94\x8c\x0cFloatStorage\x93\x94"
+    body = hostile.tensor().replace(b"ctorch\nFloatStorage\n", names)
+    found = read(hostile.zip_pth(b"\x80\x04\x95\x10\0\0\0\0\0\0\0" + hostile.state_dict(body)[2:]))
+    assert_same(found, {"weight": np.arange(6, dtype=np.float32).reshape(3, 2)})
+
+
+# -- names and wrappers
+
+
+def wrapped(read, **parts):
+    """A checkpoint with dictionaries of one tensor each under the names given."""
+    inner = b"".join(
+        hostile.text(k) + (v if isinstance(v, bytes) else b"}" + v[0] + b"s") + b"s" for k, v in parts.items()
+    )
+    return read(hostile.zip_pth(b"\x80\x02}" + inner + b"."))
+
+
+def one(name):
+    return [hostile.text(name) + hostile.tensor()]
+
+
+@pytest.mark.parametrize("wrapper", torch_file.WRAPPERS)
+def test_wrappers(read, wrapper):
+    assert list(wrapped(read, epoch=b"K\3", **{wrapper: one("weight")}, optimizer=one("momentum"))) == ["weight"]
+
+
+def test_the_weights_and_not_their_average(read):
+    assert list(wrapped(read, model_ema=one("average"), model=one("weight"))) == ["weight"]
+
+
+@pytest.mark.parametrize("name", ["module.weight", "module.module.weight", "_orig_mod.module.weight"])
+def test_prefixes(read, name):
+    assert list(wrapped(read, model=one(name))) == ["weight"]
+    assert list(wrapped(read, model=one(name.replace("weight", "module_list.weight")))) == ["module_list.weight"]
+
+
+def test_two_of_one_name(read):
+    data = b"\x80\x02}" + hostile.text("weight") + hostile.tensor() + b"s" + one("module.weight")[0] + b"s."
+    refused(read, hostile.zip_pth(data), "two tensors called weight, one of them as module.weight")
+
+
+def test_no_tensors(read):
+    refused(read, hostile.zip_pth(b"\x80\x02}" + hostile.text("epoch") + b"K\3s."), "no tensors by name.*: epoch")
+    refused(read, hostile.zip_pth(b"\x80\x02}."), "no tensors by name.*: nothing")
+    refused(read, hostile.zip_pth(b"\x80\x02" + hostile.tensor() + b"."), "but a single tensor")
+    refused(read, hostile.zip_pth(b"\x80\x02}K\1" + hostile.tensor() + b"s."), "no tensors by name.*: 1")
+
+
+# -- harm
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", hostile.CALLS)
+def test_nothing_is_called(read, name, container):
+    body, match = hostile.CALLS[name]
+    refused(read, CONTAINERS[container](b"\x80\x02" + body), match)
+    refused(read, CONTAINERS[container](b"\x80\x02}" + hostile.text("weight") + body[:-1] + b"s."), match)
+
+
+def test_the_pickles_above_would_run(tmp_path, monkeypatch):
+    """Else it would be no wonder that nothing happens."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(b"\x80\x02" + hostile.CALLS["os.system"][0])
+    assert os.listdir(tmp_path) == ["ran"]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", hostile.BOMBS)
+def test_bombs(read, name, container):
+    """Neither much time nor much memory: at most what `torch_pickle.STEPS` objects take."""
+    body, match = hostile.BOMBS[name]
+    data = CONTAINERS[container](b"\x80\x02" + body)
+    if container == "zip":
+        tracemalloc.start()  # slow, and once is enough
+    started = time.process_time()
+    refused(read, data, match)
+    assert time.process_time() - started < 20
+    if container == "zip":
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 64 << 20
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", hostile.TENSORS)
+def test_tensors_lie(read, name, container):
+    body, match = hostile.TENSORS[name]
+    refused(read, CONTAINERS[container](hostile.state_dict(body)), match)
+
+
+def test_a_pickle_too_long(read):
+    long = b"\x80\x02" + hostile.text("x" * torch_pickle.PICKLE_BYTES) + b"."
+    refused(read, hostile.zip_pth(long), "a pickle of more than")
+    refused(read, hostile.legacy_pth(long), "damaged")
+
+
+# -- the containers
+
+
+def test_other_files(read):
+    refused(read, b"", "is empty")
+    refused(read, b"\x89PNG", "neither a zip archive nor a pickle")
+    refused(read, pickle.dumps([1, 2]), "magic number")
+    refused(read, pickle.dumps(torch_file.MAGIC_NUMBER) + pickle.dumps(7), "protocol version 1001")
+    out = io.BytesIO()
+    np.savez(out, weight=np.zeros(3))
+    refused(read, out.getvalue(), "no data.pkl")
+    with pytest.raises(FileNotFoundError):
+        torch_file.read("missing.pth")
+    with pytest.raises(IsADirectoryError):
+        torch_file.read(os.curdir)
+
+
+def test_torchscript(read):
+    refused(read, hostile.zip_pth(b"\x80\x02N.", **{"constants.pkl": b"\x80\x02)."}), "TorchScript")
+
+
+def test_cut_short(read):
+    for name in checkpoints.STATE_DICTS:
+        data = (checkpoints.FOLDER / name).read_bytes()
+        for size in range(0, len(data), 97):
+            refused(read, data[:size], "model.pth")
+    refused(read, data[:-1], "ends in the middle of a tensor")  # of the legacy file
+
+
+def test_legacy_storages(read):
+    good = hostile.state_dict(hostile.tensor())
+    refused(read, hostile.legacy_pth(good, ["0"], struct.pack("<q", 2**62)), "ends in the middle")
+    refused(read, hostile.legacy_pth(good, ["0"], struct.pack("<q", -1)), "ends in the middle")
+    refused(read, hostile.legacy_pth(good, ["1"]), "lists storages that no tensor uses")
+    refused(read, hostile.legacy_pth(good, []), "numbers of weight are missing")
+
+
+def zip_of(*members, compression=zipfile.ZIP_STORED):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_zip_members(read):
+    member = ("a/data.pkl", hostile.state_dict(hostile.tensor()))
+    numbers = ("a/data/0", struct.pack("<6f", *range(6)))
+    assert list(read(zip_of(member, numbers))) == ["weight"]
+    assert list(read(zip_of(("data.pkl", member[1]), ("data/0", numbers[1])))) == ["weight"]
+    refused(read, zip_of(member), "a/data/0 is missing")
+    refused(read, zip_of(member, numbers, numbers), "two members called a/data/0")
+    refused(read, zip_of(member, ("b/data.pkl", member[1])), "with 2 data.pkl")
+    refused(read, zip_of(member, numbers, compression=zipfile.ZIP_LZMA), "compressed")
+    refused(read, zip_of(member, ("a/data/0", bytes(1 << 24)), compression=zipfile.ZIP_DEFLATED), "would unpack to")
+    encrypted = bytearray(zip_of(member, numbers))
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    refused(read, encrypted, "is encrypted")
+
+
+def test_zip_directory_of_a_million(read):
+    """Each entry takes 46 bytes in the file, and twenty times that when `zipfile` has read it."""
+    data = zip_of(("a/data.pkl", b"\x80\x02}."))
+    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    entry, count = data[start:end], 50_000
+    tail = data[end : end + 8] + struct.pack("<HHIIH", count % 65536, count % 65536, len(entry) * count, start, 0)
+    tracemalloc.start()
+    refused(read, data[:start] + entry * count + tail, "where 1048576 are much")
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+
+
+def test_a_bomb_behind_a_small_claim(read):
+    """The directory says 24 bytes, the compressed data goes on for 16 MiB: no more than 24 are unpacked."""
+    data = zip_of(
+        ("a/data.pkl", hostile.state_dict(hostile.tensor())),
+        ("a/data/0", bytes(1 << 24)),
+        compression=zipfile.ZIP_DEFLATED,
+    )
+    lying = data.replace(struct.pack("<I", 1 << 24), struct.pack("<I", 24))
+    tracemalloc.start()
+    refused(read, lying, "damaged")
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+# -- writing
+
+
+def test_round_trip(tmp_path):
+    path, wanted = tmp_path / "model.pth", checkpoints.tensors()
+    torch_file.write(path, wanted)
+    assert_same(torch_file.read(path), wanted)
+    assert all(array.flags.c_contiguous for array in torch_file.read(path).values())
+    first = path.read_bytes()
+    torch_file.write(path, {name: np.array(array, order="F") for name, array in wanted.items()})
+    assert path.read_bytes() == first
+
+
+def test_other_byte_order_and_large_sizes(tmp_path):
+    torch_file.write(tmp_path / "a.pth", {"w": np.arange(3, dtype=">f8")})
+    assert_same(torch_file.read(tmp_path / "a.pth"), {"w": np.arange(3.0)})
+    assert torch_file._int(2**31) == pickle.dumps(2**31, 2)[2:-1].replace(b"\x8a\x05", b"\x8a\x08") + b"\0\0\0"
+
+
+def test_storages_are_aligned(tmp_path):
+    path = tmp_path / "model.pth"
+    torch_file.write(path, checkpoints.tensors())
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        for member in archive.infolist():
+            lengths = struct.unpack_from("<HH", data, member.header_offset + 26)
+            assert (member.header_offset + 30 + sum(lengths)) % 64 == 0
+
+
+def test_standard_unpickler_agrees(tmp_path):
+    """Python's own machine, given stand-ins for PyTorch's functions, builds the same from our pickle."""
+    path, wanted = tmp_path / "model.pth", checkpoints.tensors()
+    torch_file.write(path, wanted)
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            return dict if name == "OrderedDict" else lambda *arguments: arguments
+
+        def persistent_load(self, identity):
+            return identity[2]
+
+    with zipfile.ZipFile(path) as archive:
+        found = Unpickler(archive.open("archive/data.pkl")).load()
+    assert list(found) == list(wanted)
+    for k, (name, array) in enumerate(wanted.items()):
+        strides = torch_file.contiguous(array.shape)
+        assert found[name] == (str(k), 0, array.shape, strides, False, {})
+
+
+def test_write_refuses(tmp_path):
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"old")
+    for bad, match in (
+        ({"w": [1.0]}, "must be a NumPy array"),
+        ({"w": np.zeros(2, np.complex64)}, "was complex64"),
+        ({"w": np.zeros(2, np.uint32)}, "was uint32"),
+        ({"w": np.array(["a"])}, "was <U1"),
+        ({3: np.zeros(2)}, "names that are strings"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            torch_file.write(path, bad)
+    assert path.read_bytes() == b"old" and len(os.listdir(tmp_path)) == 1
+
+
+def test_a_whole_network(tmp_path):
+    state = npmnv2.mobilenet_v2(10, 0.35).state_dict()
+    torch_file.write(tmp_path / "model.pth", state)
+    assert_same(torch_file.read(tmp_path / "model.pth"), state)

@@ -1,0 +1,243 @@
+"""Thousands of damaged and deceitful files of each format: refused with one `FormatError`, or loaded right.
+
+500 a format by default, 20,000 with -m slow. Each case follows from its number, so that one that fails can be run alone
+(`check`). A format takes part with one line in `FORMATS`. `hostile.py` does the damage; what a pickle written with
+intent can try is in `test_torch_file.py`.
+"""
+
+import codecs
+import gc
+import sys
+import tempfile
+import tracemalloc
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import hostile
+import numpy as np
+import pytest
+from golden import checkpoints
+
+from npmnv2.weights import FormatError, keras_file, native, safetensors_file, source, torch_file
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning"),  # hostile.py writes such archives on purpose
+    pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning"),  # pickletools, of damaged strings
+]
+
+ALLOWANCE = (
+    2 << 20
+)  # bytes, beside twice the file and the model: Python's objects, and what small archives may unpack to
+
+
+def arrays():
+    """A small model: some of every kind of array."""
+    rng = np.random.default_rng(0)
+    return {
+        "stem.conv.w": rng.normal(size=(3, 3, 3, 4)).astype(np.float32),
+        "stem.bn.mean": rng.normal(size=4).astype(np.float32),
+        "b0.0.dw.w": rng.normal(size=(3, 3, 4)),
+        "classifier.w": rng.normal(size=(4, 5)).astype(np.float16),
+        "steps": np.array(7, np.int64),
+    }
+
+
+def keras_arrays():
+    """The same in Keras's names, which are checked."""
+    small = arrays()
+    layers = {"Conv1/kernel": small["stem.conv.w"], "predictions/kernel": small["classifier.w"]}
+    return layers | {f"bn_Conv1/{name}": small["stem.bn.mean"] for name in keras_file.VARIABLES["batch_normalization"]}
+
+
+def keras_zip(path):
+    """A .keras, as `model.save` makes it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", keras_file.encode(keras_arrays()))
+
+
+class Format(NamedTuple):
+    """How a format takes part."""
+
+    write: Callable[[Path], object]  # a good file
+    read: Callable[[Path], dict]  # name -> array
+    alter: Callable | None = None  # (bytes, rng) -> bytes: damage that its checksums do not show
+    sealed: bool = (
+        False  # all bytes have checksums: a file that was damaged otherwise holds the same arrays, or is refused
+    )
+
+
+def golden(name):
+    """A writer: a copy of what PyTorch wrote."""
+    return lambda path: path.write_bytes((checkpoints.FOLDER / name).read_bytes())
+
+
+FORMATS = {
+    "pth": Format(lambda path: torch_file.write(path, arrays()), torch_file.read, hostile.zip_pickle_altered, True),
+    "PyTorch's pth": Format(golden("zip.pth"), torch_file.read, hostile.zip_pickle_altered, True),
+    "training pth": Format(golden("training.pth"), torch_file.read, hostile.zip_pickle_altered, True),
+    "legacy pth": Format(golden("legacy.pth"), torch_file.read, hostile.legacy_altered),
+    "npz": Format(
+        lambda path: native.write(path, arrays(), {"epoch": 3}),
+        lambda path: native.read(path).arrays,
+        hostile.zip_altered,
+        True,
+    ),
+    "keras 3": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays())), keras_file.read),
+    "keras 2": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays(), legacy=True)), keras_file.read),
+    "keras zip": Format(keras_zip, keras_file.read, hostile.zip_altered, True),
+    "safetensors": Format(
+        lambda path: safetensors_file.write(path, arrays(), {"format": "pt"}),
+        lambda path: safetensors_file.read(path)[0],
+        hostile.header_altered,
+    ),
+}
+
+# Python reports what it is about to do (PEP 578), and a hook stays for good; so this one is put in place once.
+_FORBIDDEN = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "exec", "compile", "import", "pickle.find_class")
+_watching, _seen = [False], []
+
+
+def _hook(event, arguments):
+    if _watching[0] and event.startswith(_FORBIDDEN):
+        _seen.append((event, repr(arguments)[:200]))
+
+
+sys.addaudithook(_hook)
+
+
+def same(a, b):
+    return (
+        list(a) == list(b)
+        and all(a[k].dtype == b[k].dtype and a[k].shape == b[k].shape for k in a)
+        and all(a[k].tobytes() == b[k].tobytes() for k in a)
+    )
+
+
+class Fuzz:
+    """One format, a file of it, and the cases made from that."""
+
+    def __init__(self, name, folder):
+        self.name, self.format = name, FORMATS[name]
+        self.path = folder / "fuzzed.file"
+        self.format.write(self.path)
+        self.good = self.path.read_bytes()
+        self.wanted = {key: np.array(array) for key, array in self.format.read(self.path).items()}
+        for codec in ("cp437", "latin-1", "ascii", "utf-8"):
+            codecs.lookup(codec)  # Python imports them when they are first used
+        self.read(hostile.truncate(self.good, np.random.default_rng(0)))  # and so for the ways of errors
+
+    def read(self, data):
+        """The arrays, or the error."""
+        self.path.write_bytes(data)
+        try:
+            return self.format.read(self.path)
+        except FormatError as error:
+            return error
+
+    def case(self, number):
+        """The bytes of a case, and whether their checksums were put right."""
+        rng = np.random.default_rng([zlib.crc32(self.name.encode()), number])
+        if self.format.alter and number % 2:
+            return self.format.alter(self.good, rng), True
+        return hostile.altered(self.good, rng), False
+
+    def check(self, number):
+        """Run a case; "same", "other" or "refused"."""
+        data, resealed = self.case(number)
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        _seen.clear()
+        _watching[0] = True
+        try:
+            found = self.read(data)
+        finally:
+            _watching[0] = False
+        _, peak = tracemalloc.get_traced_memory()
+        assert not _seen, f"case {number} made Python do {_seen}"
+        model = 0
+        if isinstance(found, FormatError):
+            message = str(found)
+            assert message.startswith(f"{self.path}: ") and "\n" not in message and len(message) < 600, (
+                number,
+                message,
+            )
+        else:
+            assert all(type(key) is str and isinstance(array, np.ndarray) for key, array in found.items()), number
+            model = sum(array.nbytes for array in found.values())
+            assert model <= 4 * len(data) + ALLOWANCE, number
+        assert peak - before <= 2 * len(data) + model + ALLOWANCE, f"case {number} took {peak - before} bytes"
+        if isinstance(found, FormatError):
+            return "refused"
+        is_same = same(found, self.wanted)  # reads every element
+        assert is_same or resealed or not self.format.sealed, f"case {number} was damaged and loaded all the same"
+        return "same" if is_same else "other"
+
+
+def run(name, cases):
+    """How many of the cases ended how."""
+    ends = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        fuzz = Fuzz(name, Path(folder))
+        tracemalloc.start()
+        try:
+            for number in range(cases):
+                ends[fuzz.check(number)] += 1
+                if number % 1000 == 999:
+                    gc.collect()  # dictionaries that contain themselves
+        finally:
+            tracemalloc.stop()
+    return ends
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files(name):
+    ends = run(name, 500)
+    assert ends["refused"] >= 250
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_a_damaged_file_is(name, tmp_path):
+    """Its kind is found by content, so every reader may meet every damage. None of the models here is a MobileNet."""
+    fuzz = Fuzz(name, tmp_path)
+    for number in range(100):
+        fuzz.path.write_bytes(fuzz.case(number)[0])
+        with pytest.raises(FormatError):
+            source.read(fuzz.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_very_many_damaged_files(name):
+    ends = run(name, 20_000)
+    assert ends["refused"] >= 10_000
+
+
+def test_the_hook_sees_what_a_pickle_does(tmp_path, monkeypatch):
+    """Else it would be no wonder that it sees nothing."""
+    monkeypatch.setitem(FORMATS, "naive", Format(lambda path: path.write_bytes(b"\x80\x02}."), _load_naively))
+    fuzz = Fuzz("naive", tmp_path)
+    fuzz.case = lambda number: (b"\x80\x02cposix\nsystem\n" + hostile.text("true") + b"\x85R.", False)
+    with pytest.raises(AssertionError, match="made Python do"):
+        fuzz.check(0)
+    assert [event for event, _ in _seen] == ["pickle.find_class", "os.system"]
+
+
+def _load_naively(path):
+    import pickle
+
+    try:
+        return dict(pickle.loads(path.read_bytes()))
+    except Exception as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def test_every_alteration_changes_something():
+    rng, data = np.random.default_rng(0), bytes(range(256)) + b"PK\x01\x02" + bytes(100)
+    for alteration in hostile.ALTERATIONS:
+        assert any(alteration(data, rng) != data for _ in range(20)), alteration.__name__

@@ -63,7 +63,7 @@ def measure(call, seconds):
 
 
 def summary(times):
-    """Median and half the interquartile range, in microseconds."""
+    """Median, half the interquartile range, and the least, in microseconds."""
     low, middle, high = np.percentile(np.array(times) * 1e6, [25, 50, 75])
     return {"median_us": float(middle), "spread_us": float((high - low) / 2), "min_us": float(min(times) * 1e6)}
 
@@ -233,6 +233,10 @@ def progress(text):
 
 
 def arguments(description, quick, rounds=5, patience=300):
+    """The options that all scripts share, as given; what cannot work is one line here, before minutes of work."""
+    from npmnv2.cli.options import check_options, check_writable
+    from npmnv2.validate import check_number
+
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--rounds", type=int, default=rounds, help="turns each contestant gets on every case")
@@ -242,4 +246,13 @@ def arguments(description, quick, rounds=5, patience=300):
     parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
     parser.add_argument("--plot", metavar="FILE", help="draw the picture")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    try:
+        check_number(args.rounds, "--rounds", 1)
+        check_number(args.patience, "--patience", 0)
+        check_options(args)  # --plot
+        if args.json is not None:
+            check_writable(args.json, "--json")
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
+    return args

@@ -3,6 +3,7 @@
 from itertools import chain
 
 import numpy as np
+from width_resolution_plot import plain_ticks
 
 COLOURS = {"npmnv2": "#0072b2", "onnxruntime": "#d55e00", "torch": "#009e73", "naive": "#999999"}
 KINDS = {
@@ -63,7 +64,7 @@ def by_layer(axis, networks):
     """The realised fraction of every layer, and the most that the machine's limits allow."""
     from separable import label, most
 
-    labels, place = [], 0
+    ticks, place = {}, 0
     for (title, rows), colour in zip(networks.items(), ("#56b4e9", "#0072b2"), strict=True):
         spots = np.arange(len(rows)) + place
         times = [row["times"]["npmnv2"] for row in rows]
@@ -73,11 +74,10 @@ def by_layer(axis, networks):
         ]
         axis.barh(spots, realised, color=colour, label=title)
         axis.plot([most(row)[0] for row in rows], spots, "k|", markersize=9, label=None if place else "most")
-        labels += [label(row["shape"]) for row in rows]
+        ticks |= zip(spots, (label(row["shape"]) for row in rows), strict=True)
         place += len(rows) + 1
-        labels.append("")
-    axis.set_yticks(range(len(labels)), labels, fontsize=8)
-    axis.set_ylim(len(labels) + 0.8, -0.8)  # room for the legend under the bars
+    axis.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
+    axis.set_ylim(place + 0.8, -0.8)  # room for the legend under the bars
     axis.axvline(1, color="k", linestyle="--", linewidth=0.8)
     axis.set_xlabel("measured ratio / formula (most: by arithmetic and copying speed)")
     axis.set_title("How much of the saving is realised")
@@ -109,11 +109,13 @@ def roofline(axis, report, networks):
         axis.plot(*zip(*points, strict=True), marker, color=colour, label=kind, alpha=0.8, markeredgecolor="white")
     axis.set_xscale("log")
     axis.set_yscale("log")
+    plain_ticks(axis.xaxis)
+    plain_ticks(axis.yaxis)
     axis.set_xlabel("arithmetic intensity, flop per byte that must move (a multiply-add is 2 flop)")
     axis.set_ylabel("speed, Gflop/s")
     axis.set_title(f"Roofline: {peak:.0f} Gflop/s is the speed of large matrix products")
     axis.grid(alpha=0.3, which="both")
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=8, loc="best")
 
 
 def where_time_goes(axis, layers):
@@ -128,7 +130,9 @@ def where_time_goes(axis, layers):
                 share = 100 * sum(row[what] for row in rows if row["kind"] == kind) / total
                 axis.bar(2.4 * k + offset, share, bottom=bottom, color=colour, width=0.8, edgecolor="white")
                 if share > 4:
-                    axis.text(2.4 * k + offset, bottom + share / 2, f"{share:.0f} %", ha="center", va="center")
+                    ink = "white" if kind == "pointwise" else "black"  # on the one dark colour
+                    where = 2.4 * k + offset, bottom + share / 2
+                    axis.text(*where, f"{share:.0f} %", color=ink, ha="center", va="center")
                 bottom += share
             amount = f"{total / 1e6:.0f} million" if what == "madds" else f"{total / 1e3:.1f} ms"
             labels.append((2.4 * k + offset, f"{short} {name}\n{amount}"))

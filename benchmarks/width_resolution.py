@@ -370,17 +370,12 @@ def main():
     args = arguments("Latency against multiply-adds, for every published width and resolution.", quick=QUICK)
     if args.worker:
         return serve(prepare)
-    if args.rounds < 1:
-        raise SystemExit(f"error: --rounds must be at least 1; was {args.rounds}")
-    for path in filter(None, (args.json, args.plot)):
-        if not Path(path).absolute().parent.is_dir():
-            raise SystemExit(f"error: {path}: there is no such folder")
     report = run(args)
-    show(report)
-    if args.json:
+    if args.json:  # before anything is printed: the reader of a pipe may go
         Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
         draw(report, args.plot)
+    show(report)
     return None
 
 

@@ -1,6 +1,7 @@
 """The benchmark of standard against separable: all that is not timing. What it calls equal is equal, and is checked."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import depthwise  # noqa: E402
+import measure  # noqa: E402
 import results  # noqa: E402
 import separable  # noqa: E402
 import separable_contestants as contestants  # noqa: E402
@@ -86,13 +89,70 @@ def test_tables_fit_80_columns(capsys):
     assert len(lines) > 40 and max(map(len, lines)) <= 80
 
 
+def test_the_limits_fit_80_columns_and_what_is_missing_is_named(capsys):
+    report = json.loads((BENCHMARKS / "results" / "separable.json").read_text(encoding="utf-8"))
+    report["missing"] = {
+        "torch nchw": "No module named 'torch'",
+        "kernels.conv": "No module named 'scipy'",
+    }
+    separable.show(report, separable.groups(False))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-2:] == [
+        "left out: torch nchw (No module named 'torch'); pip install npmnv2[peers]",
+        "left out: kernels.conv (No module named 'scipy'); pip install npmnv2[fast]",
+    ]
+
+
+def test_without_scipy_that_is_said(monkeypatch):
+    assert separable.without_scipy() == {}
+    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", None)
+    assert list(separable.without_scipy()) == ["kernels.conv"]
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ("--rounds 0", "--rounds must be at least 1; was 0"),
+        ("--patience nan", "--patience must not be negative; was nan"),  # it would never be at an end
+        ("--patience inf", "--patience must be finite; was inf"),
+        ("--quick --json /no/such/folder/x", "--json must name a file in an existing folder; was /no/such/folder/x"),
+        ("--json /", "--json must name a file that can be written (Is a directory); was /"),
+        ("--plot x.zzz", "--plot must end in .png, .svg, .pdf or .jpg; was x.zzz"),
+    ],
+)
+def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words.split()])
+    with pytest.raises(SystemExit, match="error: " + re.escape(says)):
+        measure.arguments("", "")
+
+
 def test_the_page_shows_what_was_measured():
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert results.with_tables(page) == page, "run: python benchmarks/results.py --only tables"
     assert page.count("<!-- end -->") == len(results.TABLES)
 
 
+def test_the_page_without_onnxruntime(monkeypatch):
+    report = results.load("separable")
+    for row in report["results"]:
+        row["times"]["onnxruntime"] = {}
+    monkeypatch.setattr(results, "load", lambda name: report)
+    assert all(line.endswith("| - |") for line in list(results.separable())[2:])
+
+
 def test_the_pictures_of_what_was_measured(tmp_path):
     report = json.loads((BENCHMARKS / "results" / "separable.json").read_text(encoding="utf-8"))
     separable_plots.draw(report, separable.in_exhibits(report, separable.groups(False)), tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_picture_of_the_depthwise_kernel(quick, tmp_path):
+    report = results.load("depthwise")
+    if quick:
+        report["results"] = [row for row in report["results"] if (row["batch"], row["threads"]) == (1, 1)]
+    depthwise.draw(report, tmp_path / "out.png")
+    assert (tmp_path / "out.png").stat().st_size > 20_000
+    assert set(depthwise.LOOKS) == set(depthwise.CONTESTANTS) - {"loops", "kernels"}
+    assert len(set(depthwise.LOOKS.values())) == len(depthwise.LOOKS)

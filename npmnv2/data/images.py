@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from npmnv2.data.augment import normalise
 from npmnv2.data.preprocessing import Preprocessing
 from npmnv2.validate import Array, check_plain
 
@@ -109,10 +110,8 @@ def _rgb(image: Any) -> Any:
 def prepare(image: Array, preprocessing: Preprocessing) -> Array:
     """Resize, cut out the centre and normalise a picture as the framework that trained the network does.
 
-    Resizing is Pillow's, which looks at every pixel it leaves out (antialiasing), except for "nearest". The shorter
-    side becomes `resize`, the longer one ``int(resize * long / short)``. A picture smaller than the crop gets a black
-    border. Bit for bit what torchvision makes of a PIL image; the other frameworks' own order of multiplications
-    differs in the last bit.
+    `fit`, then `augment.normalise`. Bit for bit what torchvision makes of a PIL image; the other frameworks' own order
+    of multiplications differs in the last bit.
 
     Parameters
     ----------
@@ -128,8 +127,7 @@ def prepare(image: Array, preprocessing: Preprocessing) -> Array:
     Raises
     ------
     ValueError, TypeError
-        If `image` is something else or so narrow that resized it would have more than `MAX_PIXELS`, or
-        `preprocessing` makes no sense.
+        As `fit` does.
 
     Examples
     --------
@@ -137,6 +135,37 @@ def prepare(image: Array, preprocessing: Preprocessing) -> Array:
     >>> image = np.array([[[0], [255], [0], [255]]], np.uint8)                  # 1 x 4 pixels
     >>> prepare(image, grey)[..., 0].tolist()                                   # the middle two, black below
     [[1.0, -1.0], [-1.0, -1.0]]
+    """
+    return normalise(fit(image, preprocessing)[None], preprocessing)[0]
+
+
+def fit(image: Array, preprocessing: Preprocessing) -> Array:
+    """Resize and cut out the centre: what `prepare` does, short of making floats.
+
+    Resizing is Pillow's, which looks at every pixel it leaves out (antialiasing), except for "nearest". The shorter
+    side becomes `resize`, the longer one ``int(resize * long / short)``. A picture smaller than the crop gets a black
+    border.
+
+    Parameters
+    ----------
+    image : ndarray of shape (H, W, 3) or (H, W, 1), uint8
+    preprocessing : Preprocessing
+        Grey becomes colour, or colour grey, as its `channels` say.
+
+    Returns
+    -------
+    ndarray of shape (h, w, channels), uint8
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `image` is something else or so narrow that resized it would have more than `MAX_PIXELS`, or
+        `preprocessing` makes no sense.
+
+    Examples
+    --------
+    >>> fit(np.zeros((300, 400, 3), np.uint8), Preprocessing(256, None, "bilinear", (0.5,), (0.5,))).shape
+    (256, 341, 3)
     """
     from PIL import Image
 
@@ -151,13 +180,7 @@ def prepare(image: Array, preprocessing: Preprocessing) -> Array:
     if p.resize is not None:
         picture = picture.resize(_resized(picture.size, p.resize), Image.Resampling[p.interpolation.upper()])
     pixels = np.asarray(picture).reshape(picture.height, picture.width, p.channels)
-    if p.crop is not None:
-        pixels = _cut_out(pixels, p.crop, p.crop_rounds)
-    out = pixels.astype(np.float32)  # (h, w, channels)
-    out /= 255
-    out -= np.array(p.mean, np.float32)
-    out /= np.array(p.std, np.float32)
-    return out
+    return pixels if p.crop is None else _cut_out(pixels, p.crop, p.crop_rounds)
 
 
 def _resized(size: tuple[int, int], resize: int | tuple[int, int]) -> tuple[int, int]:

@@ -135,7 +135,7 @@ def _library() -> Any:
     try:
         import safetensors
     except ImportError:
-        raise ImportError(".safetensors files need the library safetensors: pip install npmnv2[weights]") from None
+        raise ImportError(".safetensors files need the library safetensors: pip install 'npmnv2[weights]'") from None
     return safetensors
 
 

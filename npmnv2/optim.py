@@ -1,16 +1,17 @@
-"""Optimisers: SGD with momentum, and RMSProp as MobileNetV2 was trained with it.
+"""Optimisers: SGD with momentum, RMSProp as MobileNetV2 was trained with it, and the moving average of weights (EMA).
 
 An optimiser reads ``p.grad`` and changes ``p.value`` in place. Its own arrays (velocity, mean square), one for each
 parameter, are made when it is. `step()` is short enough to be compared line by line with the formula in the docstring
 of its class: ``velocity = momentum * velocity + grad`` is two lines there, which change the array in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from npmnv2.layer import ROLES, Parameter
+from npmnv2.layer import ROLES, Layer, Parameter
 from npmnv2.validate import Array, check_int, check_number
 
 # What the published recipe decays: convolution and linear kernels. Not depthwise kernels (a few numbers per channel,
@@ -95,6 +96,10 @@ class Optimizer:
         """Change every parameter by its gradient: all of them, or none and an error."""
         raise NotImplementedError
 
+    def state(self) -> dict[str, list[Array]]:
+        """The optimiser's own arrays, one for each parameter, by what they are: to be saved, or copied into."""
+        raise NotImplementedError
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum.
@@ -150,6 +155,10 @@ class SGD(Optimizer):
             velocity *= self.momentum
             velocity += grad
             p.value -= _cast(p, self.lr) * velocity
+
+    def state(self) -> dict[str, list[Array]]:
+        """The velocities."""
+        return {"velocity": self.velocity}
 
 
 class RMSProp(Optimizer):
@@ -234,6 +243,89 @@ class RMSProp(Optimizer):
             else:
                 velocity += grad / (np.sqrt(square) + _cast(p, self.eps))
                 p.value -= _cast(p, self.lr) * velocity
+
+    def state(self) -> dict[str, list[Array]]:
+        """The mean squares and the velocities."""
+        return {"square": self.square, "velocity": self.velocity}
+
+
+class EMA:
+    """An exponential moving average of all that a model has learned: parameters and running statistics.
+
+    ::
+
+        share  = 1 - min(decay, (1 + updates) / (10 + updates))
+        shadow = shadow + share * (value - shadow)
+
+    The average is less noisy than the weights it follows, and usually a better network. With a decay of 0.9999 it
+    looks back 10,000 steps. In a run shorter than that it would still be made of the first, random weights; so the
+    decay begins at 0.1 and grows with the number of updates, as TensorFlow does it when it is told that number.
+
+    Parameters
+    ----------
+    model : Layer
+    decay : float
+        0.9999 as published.
+    warmup : bool
+        Whether the decay grows as above, or is the same from the first update.
+
+    Attributes
+    ----------
+    shadow : dict of name -> ndarray
+        The average, under the names of `Layer.state_dict`.
+    updates : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `decay` is not a number from 0 to 1.
+
+    References
+    ----------
+    .. [1] tf.train.ExponentialMovingAverage, ``num_updates``.
+    .. [2] tensorflow/models, research/slim/train_image_classifier.py (``moving_average_decay``).
+
+    Examples
+    --------
+    >>> from npmnv2.layers import Linear
+    >>> layer = Linear(1, 1, rng=np.random.default_rng(0))
+    >>> layer.b.value[:], ema = 0.0, EMA(layer, decay=0.5, warmup=False)
+    >>> for layer.b.value[:] in (1.0, 1.0):
+    ...     ema.update()
+    >>> with ema.applied():
+    ...     layer.b.value.item()                      # 0, then 0.5, then 0.75
+    0.75
+    >>> layer.b.value.item()
+    1.0
+    """
+
+    def __init__(self, model: Layer, decay: float = 0.9999, warmup: bool = True) -> None:
+        self.decay, self.warmup = check_number(decay, "decay", 0, 1), warmup
+        self.updates = 0
+        self._parts = model._state()
+        self.shadow = {name: part.value.copy() for name, part in self._parts.items()}
+
+    def update(self) -> None:
+        """Take the model's values of now into the average."""
+        decay = self.decay
+        if self.warmup:
+            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        for name, part in self._parts.items():
+            shadow = self.shadow[name]
+            shadow += shadow.dtype.type(1 - decay) * (part.value - shadow)
+        self.updates += 1
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the model has the averages for its values; its own come back after."""
+        own = {name: part.value for name, part in self._parts.items()}
+        try:
+            for name, part in self._parts.items():
+                part.value = self.shadow[name]
+            yield
+        finally:
+            for name, part in self._parts.items():
+                part.value = own[name]
 
 
 def cosine_schedule(lr: float, step: int, steps: int, warmup: int = 0) -> float:

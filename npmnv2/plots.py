@@ -12,6 +12,7 @@ from npmnv2.layers import DepthwiseConv2d
 from npmnv2.models import MobileNetV2
 from npmnv2.ops import softmax
 from npmnv2.train import Epoch, predict
+from npmnv2.validate import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,10 +92,14 @@ def _curves(figure: Any, history: Sequence[Epoch]) -> None:
     reached = f"held-out images, {100 * history[-1].test_accuracy:.1f} % at the end"
     bottom.plot(epochs, [100 * e.accuracy for e in history], "-s", color=ORANGE, markersize=4, label="training images")
     bottom.plot(epochs, [100 * e.test_accuracy for e in history], "-o", color=GREEN, markersize=4, label=reached)
+    averaged = [(e.epoch, 100 * e.ema_accuracy) for e in history if e.ema_accuracy is not None]
+    if averaged:
+        label = f"averaged weights, {averaged[-1][1]:.1f} %"
+        bottom.plot(*zip(*averaged, strict=True), "--^", color=PINK, markersize=4, label=label)
     bottom.set_ylabel("images classified right, %")
     bottom.set_xlabel("epoch")
     bottom.set_ylim(top=103)
-    bottom.legend(loc="lower right")
+    bottom.legend(loc="lower right", fontsize=9)
     bottom.xaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.3)
@@ -123,7 +128,7 @@ def _depthwise_filters(figure: Any, model: MobileNetV2) -> None:
 
 
 def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
-    logits = predict(model, data.test_x)
+    logits = predict(model, data.test_x, preprocessing=data.preprocessing)
     p = softmax(logits.astype(np.float64))
     if p.shape[1] > len(data.classes):
         raise ValueError(f"data.classes must name all {p.shape[1]} classes of the model; was {len(data.classes)} names")
@@ -133,7 +138,7 @@ def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
     # mistakes first, then the least sure
     order = np.lexsort((p.max(axis=1), ~wrong))
     for axes, k in zip(figure.subplots(4, 5).flat, order, strict=False):
-        axes.imshow(data.test_x[k].mean(axis=-1), cmap="gray_r")
+        _show(axes, data.test_x[k])
         mark = f"not {data.classes[data.test_y[k]]}" if wrong[k] else ""
         axes.set_title(
             f"{data.classes[said[k]]} ({100 * p[k, said[k]]:.0f} %)\n{mark}",
@@ -144,6 +149,76 @@ def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
     for axes in figure.axes:
         axes.set_xticks([])
         axes.set_yticks([])
+
+
+def _show(axes: Any, image: Array) -> None:
+    """A photograph in its colours, anything else as ink on paper."""
+    if image.dtype == np.uint8 and image.shape[-1] == 3:
+        axes.imshow(image)
+    else:
+        axes.imshow(image.mean(axis=-1), cmap="gray_r")
+
+
+def confusion(matrix: Array, classes: Sequence[str], path: str | PathLike[str] | None = None) -> "Figure":
+    """Draw which classes are taken for which: a row a true class, a column an answer.
+
+    The colour is the share of the row, so that rare classes are seen too. The diagonal is right and stays white; up to
+    20 classes, the counts are written into the cells.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (K, K), integer
+        As `train.confusion_matrix` counts.
+    classes : sequence of str
+    path : path, optional
+        Where to save the picture; the ending decides the format.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    OSError
+        If `path` cannot be written.
+    ValueError
+        If there is not one name for each row and column.
+
+    Examples
+    --------
+    >>> confusion(np.array([[3, 1], [0, 4]]), ["cat", "dog"]).axes[0].get_title()
+    '1 of 8 wrong'
+    """
+    from matplotlib.figure import Figure
+
+    K = len(classes)
+    if matrix.shape != (K, K):
+        raise ValueError(f"matrix must have a row and a column for each of {K} classes; its shape was {matrix.shape}")
+    wrong = matrix * (1 - np.eye(K, dtype=matrix.dtype))  # (K, K)
+    share = 100 * wrong / np.maximum(matrix.sum(axis=1, keepdims=True), 1)  # (K, K), % of the class
+    side = min(max(4.5, 0.45 * K + 1.5), 14)
+    figure: Any = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    most = max(share.max(), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=most)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="taken for another, % of the class")
+    axes.set_title(f"{wrong.sum()} of {matrix.sum()} wrong", fontweight="bold")
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    every = -(-K // 50)  # names that can be read
+    named = [str(name) if len(str(name)) <= 16 else f"{str(name)[:15]}…" for name in classes[::every]]
+    size = 9 if K <= 30 else 6
+    axes.set_xticks(range(0, K, every), named, rotation=90 if max(map(len, named)) > 2 else 0, fontsize=size)
+    axes.set_yticks(range(0, K, every), named, fontsize=size)
+    for text in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+        text.set_parse_math(False)  # a name may hold a $
+    if K <= 20:
+        for i, j in np.argwhere(matrix):
+            color = "white" if share[i, j] > 0.6 * most else "black"
+            axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=color, fontsize=9)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
 
 
 def costs(layers: Sequence[LayerCost], title: str, path: str | PathLike[str] | None = None) -> "Figure":
@@ -168,6 +243,8 @@ def costs(layers: Sequence[LayerCost], title: str, path: str | PathLike[str] | N
     ------
     OSError
         If `path` cannot be written.
+    ValueError
+        If a layer costs more than Matplotlib can draw.
 
     Examples
     --------
@@ -177,6 +254,9 @@ def costs(layers: Sequence[LayerCost], title: str, path: str | PathLike[str] | N
     """
     from matplotlib.figure import Figure
 
+    for layer in layers:
+        if layer.madds + layer.bytes > 10**30:  # far below the largest float, which its transformations would reach
+            raise ValueError(f"layers must cost less than 10**30 multiply-adds to be drawn; {layer.name} costs more")
     figure: Any = Figure(figsize=(11, 8.5), layout="constrained")
     figure.suptitle(title, fontweight="bold")
     rows = figure.subplots(3, 1, sharex=True)

@@ -114,7 +114,7 @@ def _training(say: Callable[[str], None]) -> Any:
     say("   training: the share it got right while it learned, with dropout, on shifted images; held out: the share")
     say("   after the epoch, on images as they are. After the first it is low: running averages lag behind.")
     say("")
-    say("   " + EPOCH_HEADER)
+    say("   " + epoch_header(averaged=False))
     history = train(
         model,
         SGD(model.parameters(), RATE, momentum=0.9, weight_decay=4e-5),
@@ -137,22 +137,29 @@ def _what_next(say: Callable[[str], None]) -> None:
     say("            python benchmarks/depthwise.py --quick")
 
 
-EPOCH_HEADER = "epoch      loss   training   held out   seconds"
-
-
-def epoch_line(epoch: Epoch) -> str:
-    """One epoch as a line under `EPOCH_HEADER`.
+def epoch_header(averaged: bool) -> str:
+    """The heading of `epoch_line`, with or without a column for averaged weights.
 
     Examples
     --------
-    >>> print(EPOCH_HEADER + chr(10) + epoch_line(Epoch(3, 0.02, 0.1234, 0.5, 0.9722, 1.26)))
-    epoch      loss   training   held out   seconds
-        3    0.1234    50.00 %    97.22 %       1.3
+    >>> epoch_header(averaged=False)
+    'epoch      loss   training   held out   seconds'
     """
-    return (
-        f"{epoch.epoch:>5} {epoch.loss:>9.4f} {100 * epoch.accuracy:>8.2f} % "
-        f"{100 * epoch.test_accuracy:>8.2f} % {epoch.seconds:>9.1f}"
-    )
+    return f"epoch      loss   training   held out   {'averaged   ' if averaged else ''}seconds"
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """One epoch as a line under `epoch_header`.
+
+    Examples
+    --------
+    >>> print(epoch_header(averaged=True) + chr(10) + epoch_line(Epoch(3, 0.02, 0.1234, 0.5, 0.9722, 1.26, 0.975)))
+    epoch      loss   training   held out   averaged   seconds
+        3    0.1234    50.00 %    97.22 %    97.50 %       1.3
+    """
+    shares = [epoch.accuracy, epoch.test_accuracy, *([] if epoch.ema_accuracy is None else [epoch.ema_accuracy])]
+    columns = " ".join(f"{100 * share:>8.2f} %" for share in shares)
+    return f"{epoch.epoch:>5} {epoch.loss:>9.4f} {columns} {epoch.seconds:>9.1f}"
 
 
 def gradient_table(checks: list[Check]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from npmnv2 import __main__ as command_line
 from npmnv2 import data, selfcheck
 from npmnv2.__main__ import main
 from npmnv2.cli import options
-from npmnv2.tour import EPOCH_HEADER
+from npmnv2.tour import epoch_header
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 TRAIN = ["train", "--data", "digits", "--width", "0.1", "--backend", "numpy", "--epochs", "1"]
@@ -108,7 +108,7 @@ def test_train_json(backend, few_digits, capsys, tmp_path):
     document = _strictly(out)
     assert err == ""
     (epoch,) = document.pop("history")
-    assert set(epoch) == {"epoch", "lr", "loss", "accuracy", "test_accuracy", "seconds"}
+    assert set(epoch) == {"epoch", "lr", "loss", "accuracy", "test_accuracy", "seconds", "ema_accuracy"}
     assert epoch["epoch"] == 1 and 1 < epoch["loss"] < 5 and epoch["seconds"] > 0
     assert (epoch["accuracy"] * 40).is_integer() and (epoch["test_accuracy"] * 21) % 1 == pytest.approx(0, abs=1e-9)
     assert {
@@ -133,7 +133,7 @@ def test_train_prints_a_line_an_epoch(few_digits, capsys):
     assert main([*TRAIN[:-1], "2"]) == 0
     out, err = capsys.readouterr()
     head, *rows = out.splitlines()
-    assert head.split() == ["epoch", "loss", "training", "held", "out", "seconds"]
+    assert head.split() == ["epoch", "loss", "training", "held", "out", "averaged", "seconds"]
     assert [row.split()[0] for row in rows] == ["1", "2"]
     assert err == ""  # no terminal, no progress
 
@@ -401,7 +401,7 @@ def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option)
     shown += os.read(terminal, 4096)
     os.close(terminal)
     assert b"\x1b" not in shown and b"stopped" in shown  # NO_COLOR, and colours were not wanted anyway
-    assert out.splitlines() == ([] if json_option else [EPOCH_HEADER.encode()])
+    assert out.splitlines() == ([] if json_option else [epoch_header(averaged=True).encode()])
 
 
 def test_text_on_a_terminal_has_no_escape_codes():

@@ -14,13 +14,18 @@ LIMITS = {
     "epochs": (1, math.inf, "[]"),
     "batch_size": (1, math.inf, "[]"),
     "lr": (0, math.inf, "[]"),
+    "weight_decay": (0, math.inf, "[]"),
     "label_smoothing": (0, 1, "[]"),
+    "dropout": (0, 1, "[)"),
+    "bn_momentum": (0, 1, "[]"),
+    "ema": (0, 1, "[]"),
+    "save_every": (1, math.inf, "[]"),
     "top": (1, math.inf, "[]"),
     "seed": (0, math.inf, "[]"),
-    "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see _train
+    "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see cli/train.py
 }
 PICTURES = (".png", ".svg", ".pdf", ".jpg")  # what Matplotlib writes without the help of other programs
-PICTURE_OPTIONS = ("plot",)
+PICTURE_OPTIONS = ("plot", "confusion")
 
 
 def check_options(arguments: argparse.Namespace) -> None:

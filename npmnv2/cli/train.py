@@ -1,83 +1,207 @@
 """`python -m npmnv2 train`."""
 
 import argparse
-import math
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
+from npmnv2.cli.options import check_writable
 from npmnv2.cli.output import print_json
 from npmnv2.validate import check_number
+
+if TYPE_CHECKING:
+    from npmnv2.training import Session
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options to a parser."""
-    train = commands.add_parser("train", help="train a MobileNetV2 on real images")
-    train.add_argument("--data", choices=["digits"], required=True, help="digits: the embedded handwritten digits")
-    train.add_argument("--epochs", type=int, default=20, metavar="E", help="default: %(default)s")
-    train.add_argument("--width", type=float, default=0.35, metavar="A", help="width multiplier (default: %(default)s)")
-    train.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
-    train.add_argument("--optimizer", choices=["sgd", "rmsprop"], default="sgd", help="default: %(default)s")
-    train.add_argument(
-        "--lr", type=float, metavar="R", help="highest learning rate (default: 0.02 for sgd, 0.005 for rmsprop)"
+    train = commands.add_parser(
+        "train",
+        help="train a MobileNetV2 on real images",
+        epilog="docs/training.md explains the recipes, stopping and going on, and fine-tuning.",
     )
-    train.add_argument("--label-smoothing", type=float, default=0.1, metavar="S", help="default: %(default)s")
-    train.add_argument("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
-    train.add_argument("--backend", choices=["numpy", "numba"], default="numba", help="default: %(default)s")
-    train.add_argument(
-        "--threads", type=int, default=1, metavar="T", help="default: %(default)s, the fastest for images this small"
+    begin = train.add_mutually_exclusive_group(required=True)
+    begin.add_argument(
+        "--data",
+        type=_source,
+        metavar="DATA",
+        help="digits (embedded), cifar10:DIR, mnist:DIR, or folder:DIR with a folder of pictures for each class",
     )
-    train.add_argument("--plot", metavar="FILE", help="save curves, filters and predictions as a picture (.png, ...)")
-    train.add_argument("--json", action="store_true", help="one JSON document at the end instead of a line an epoch")
+    begin.add_argument(
+        "--resume", metavar="FILE", help="go on with the run in a checkpoint, as if it had never stopped"
+    )
+    _add_settings(train.add_argument_group("how it goes"))
+    run = train.add_argument_group("how it runs, and what is kept")
+    run.add_argument(
+        "--save", metavar="FILE", help="checkpoint, after each epoch and on Ctrl-C (default: that of --resume)"
+    )
+    run.add_argument("--save-every", type=int, metavar="N", help="save after every N steps too")
+    run.add_argument("--log", metavar="FILE", help="a row an epoch, as .csv or .jsonl")
+    run.add_argument("--plot", metavar="FILE", help="save curves, filters and predictions as a picture (.png, ...)")
+    run.add_argument("--confusion", metavar="FILE", help="save which classes are taken for which as a picture")
+    run.add_argument("--threads", type=int, default=1, metavar="T", help="default: 1, the fastest for small images")
+    run.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits at every number of threads, under --backend numpy too (numba's always are)",
+    )
+    run.add_argument("--json", action="store_true", help="one JSON document at the end instead of a line an epoch")
     train.set_defaults(run=_run)
 
 
+def _add_settings(group: Any) -> None:
+    group.add_argument("--recipe", choices=["sgd", "paper"], help="sgd (default): SGD, cosine; paper: as published")
+    group.add_argument("--epochs", type=int, metavar="E", help="default: 40 for sgd, 60 for paper")
+    group.add_argument("--width", type=float, metavar="A", help="width multiplier (default: 0.35, or that of --init)")
+    group.add_argument("--resolution", type=int, metavar="R", help="image side for folder:DIR (default: 96)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="default: 32")
+    group.add_argument("--optimizer", choices=["sgd", "rmsprop"], help="default: the recipe's")
+    group.add_argument(
+        "--lr", type=float, metavar="R", help="highest learning rate (default: the recipe's, by batch size)"
+    )
+    group.add_argument("--weight-decay", type=float, metavar="D", help="never of depthwise kernels (default: 4e-5)")
+    group.add_argument("--label-smoothing", type=float, metavar="S", help="default: 0.1")
+    group.add_argument("--dropout", type=float, metavar="P", help="the share dropped (default: 0.2)")
+    group.add_argument("--bn-momentum", type=float, metavar="M", help="share of the new (default: 0.1; paper: 0.003)")
+    group.add_argument("--ema", type=float, metavar="D", help="decay of the averaged weights; 0: none are kept")
+    group.add_argument("--seed", type=int, metavar="S", help="default: 0")
+    group.add_argument("--backend", choices=["numpy", "numba"], help="default: numba")
+    group.add_argument("--init", metavar="FILE", help="begin with the weights in a file of any kind that is read")
+    group.add_argument("--freeze", choices=["backbone"], help="backbone: only the classifier learns (with --init)")
+    group.add_argument(
+        "--bn",
+        choices=["keep", "update"],
+        help="running statistics (with --init; default: keep if frozen, else update)",
+    )
+
+
+def _source(text: str) -> str:
+    from npmnv2.training.sources import check_source
+
+    try:
+        return check_source(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    import numba
     import numpy as np
 
-    from npmnv2 import backend, optim
-    from npmnv2.data import load_digits
-    from npmnv2.models import mobilenet_v2
+    from npmnv2 import backend
     from npmnv2.threads import limit_threads
-    from npmnv2.tour import EPOCH_HEADER, epoch_line
-    from npmnv2.train import Epoch, random_shift, train
+    from npmnv2.tour import epoch_header, epoch_line
+    from npmnv2.train import Epoch
+    from npmnv2.training import Stopped, log
+
+    _check(arguments)
+    session = _session(arguments)
+    settings, save = session.settings, arguments.save or arguments.resume
+    show = (lambda line: None) if arguments.json else lambda line: print(line, flush=True)
 
     def report(epoch: Epoch) -> None:
-        if not math.isfinite(epoch.loss):
-            raise ValueError(f"the loss was {epoch.loss} in epoch {epoch.epoch}: --lr must be lower; was {lr:g}")
-        if not arguments.json:
-            print(epoch_line(epoch), flush=True)
+        if arguments.log:
+            log.write(arguments.log, session.position.history)
+        show(epoch_line(epoch))
+
+    threads = 1 if arguments.deterministic and settings.backend == "numpy" else arguments.threads
+    quiet = np.errstate(over="ignore", invalid="ignore")  # the session says it in one line
+    if session.origin:
+        show(session.origin)
+    show(epoch_header(session.ema is not None))
+    with backend(settings.backend), limit_threads(threads), quiet:
+        with _ctrl_c(wanted=save is not None) as pressed:
+            try:
+                session.run(report, save, arguments.save_every, stop=pressed.is_set)
+            except Stopped:
+                raise KeyboardInterrupt(f"stopped, {_how_to_go_on(arguments, save)}") from None
+        _draw(arguments, session)
+    if arguments.json:
+        given = {name: value for name, value in vars(arguments).items() if name not in ("run", "command", "json")}
+        history = [epoch._asdict() for epoch in session.position.history]
+        print_json({**given, **settings._asdict(), "history": history})
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What can be known to be wrong before anything is read."""
+    import numba
+
+    from npmnv2.training import log
 
     most = numba.config.NUMBA_NUM_THREADS
     check_number(arguments.threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")
-    data = load_digits()
-    model = mobilenet_v2(len(data.classes), arguments.width, strides="digits", in_channels=1, seed=arguments.seed)
-    optimizer: optim.Optimizer
-    if arguments.optimizer == "sgd":
-        lr = 0.02 if arguments.lr is None else arguments.lr
-        optimizer = optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=4e-5)
-    else:
-        lr = 0.005 if arguments.lr is None else arguments.lr
-        optimizer = optim.RMSProp(model.parameters(), lr, decay=0.9, momentum=0.9, weight_decay=4e-5)
-    if not arguments.json:
-        print(EPOCH_HEADER)
-    quiet = np.errstate(over="ignore", invalid="ignore")  # report() says it in one line
-    with backend(arguments.backend), limit_threads(arguments.threads), quiet:
-        history = train(
-            model,
-            optimizer,
-            data,
-            arguments.epochs,
-            batch_size=arguments.batch_size,
-            schedule=lambda step, steps: optim.cosine_schedule(lr, step, steps, warmup=steps // 20),
-            label_smoothing=arguments.label_smoothing,
-            augment=random_shift,
-            seed=arguments.seed,
-            report=report,
-        )
-        if arguments.plot:
-            from npmnv2 import plots
+    if arguments.save_every and not (arguments.save or arguments.resume):
+        raise ValueError("--save-every needs --save: the file to write to")
+    if arguments.log and os.path.splitext(arguments.log)[1] not in log.ENDINGS:
+        raise ValueError(f"--log must end in {' or '.join(log.ENDINGS)}; was {arguments.log}")
+    for option in ("save", "log"):
+        if getattr(arguments, option) is not None:
+            check_writable(getattr(arguments, option), f"--{option}")
 
-            plots.training(history, model, data, arguments.plot)
-    if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name not in ("run", "command", "json")}
-        print_json({**settings, "lr": lr, "history": [epoch._asdict() for epoch in history]})
-    return 0
+
+def _session(arguments: argparse.Namespace) -> "Session":
+    from npmnv2.training import Settings, begin, resolve, resume
+
+    options = {name: getattr(arguments, name, None) for name in Settings._fields}
+    given = {name: value for name, value in options.items() if value is not None}  # the recipe or the file says others
+    if arguments.resume is None:
+        return begin(resolve(given))
+    session = resume(arguments.resume)
+    for name, value in given.items():
+        kept = getattr(session.settings, name)
+        if value != kept:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} must be left out or be {kept}, as in {arguments.resume}; was {value}")
+    return session
+
+
+@contextlib.contextmanager
+def _ctrl_c(wanted: bool) -> Iterator[Any]:
+    """Inside, the first Ctrl-C only sets a flag; the second interrupts as ever."""
+    import threading
+
+    pressed = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield pressed
+        return
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _how_to_go_on(arguments: argparse.Namespace, save: str) -> str:
+    import shlex
+
+    words = ["python", "-m", "npmnv2", "train", "--resume", save]
+    for option in ("save_every", "log", "plot", "confusion"):
+        if getattr(arguments, option) is not None:
+            words += [f"--{option.replace('_', '-')}", str(getattr(arguments, option))]
+    return f"all is saved; to go on: {shlex.join(words)}"
+
+
+def _draw(arguments: argparse.Namespace, session: "Session") -> None:
+    """The pictures that were asked for, of the averaged weights if there are any."""
+    if not (arguments.plot or arguments.confusion):
+        return
+    from npmnv2 import plots
+    from npmnv2.train import confusion_matrix, predict
+
+    data, model = session.data, session.model
+    with session.ema.applied() if session.ema else contextlib.nullcontext():
+        if arguments.plot:
+            plots.training(session.position.history, model, data, arguments.plot)
+        if arguments.confusion:
+            said = predict(model, data.test_x, preprocessing=data.preprocessing).argmax(axis=1)
+            matrix = confusion_matrix(data.test_y, said, len(data.classes))
+            plots.confusion(matrix, data.classes, arguments.confusion)

@@ -1,0 +1,88 @@
+"""Data by name, and what goes with it: the strides for its size, and how it is varied while it is learned."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from npmnv2 import data as readers
+from npmnv2.data import Dataset
+from npmnv2.data.augment import random_crop, random_flip, random_shift
+from npmnv2.validate import Array
+
+SOURCES = ("digits", "cifar10:DIR", "mnist:DIR", "folder:DIR")
+FOLDER_RESOLUTION = 96  # pixels, of pictures in folders, if nothing is said
+
+
+class Source(NamedTuple):
+    """A data set, ready to be trained on."""
+
+    data: Dataset
+    strides: str  # see `models.mobilenet_v2.STRIDES`
+    augment: Callable[[Array, np.random.Generator], Array]
+
+
+def check_source(text: str) -> str:
+    """Return `text` if it names data: the name alone, nothing is read.
+
+    Examples
+    --------
+    >>> check_source("imagenet")
+    Traceback (most recent call last):
+        ...
+    ValueError: data must be one of digits, cifar10:DIR, mnist:DIR, folder:DIR; was imagenet
+    """
+    kind, _, folder = text.partition(":")
+    if text != "digits" and not (kind in ("cifar10", "mnist", "folder") and folder):
+        raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}")
+    return text
+
+
+def load(text: str, resolution: int | None = None) -> Source:
+    """Read the data that `text` names.
+
+    Parameters
+    ----------
+    text : str
+        One of `SOURCES`, with a folder for DIR.
+    resolution : int, optional
+        Image side in pixels, for ``folder:DIR``; the others have their own.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is no such data, or only one class.
+
+    Examples
+    --------
+    >>> load("digits").strides
+    'digits'
+    """
+    kind, _, folder = check_source(text).partition(":")
+    if resolution is not None and kind != "folder":
+        raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
+    if kind == "folder":
+        data = readers.load_folder(folder, size=resolution or FOLDER_RESOLUTION)
+    elif kind == "digits":
+        data = readers.load_digits()
+    else:
+        data = {"cifar10": readers.load_cifar10, "mnist": readers.load_mnist}[kind](folder)
+    if len(data.classes) < 2:
+        raise ValueError(f"{text} must hold at least two classes to tell apart; there was one, {data.classes[0]}")
+    augment = {"digits": random_shift, "mnist": functools.partial(random_shift, most=2)}.get(kind, _crop_and_flip)
+    return Source(data, _strides(data.train_x.shape[1]), augment)
+
+
+def _crop_and_flip(x: Array, rng: np.random.Generator) -> Array:
+    """The usual variation of photographs: up to an eighth of the side away, half of them mirrored."""
+    return random_flip(random_crop(x, rng, padding=x.shape[1] // 8), rng)
+
+
+def _strides(side: int) -> str:
+    """A network for images this large: small ones cannot be halved five times."""
+    return "imagenet" if side >= 64 else "cifar" if side >= 16 else "digits"

@@ -4,6 +4,7 @@ import builtins
 import json
 import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -157,6 +158,11 @@ def test_a_missing_file(tmp_path):
 
 
 def test_a_whole_network(tmp_path):
-    state = npmnv2.mobilenet_v2(10, 0.35).state_dict()
-    safetensors_file.write(tmp_path / "model.safetensors", state)
-    assert_same(safetensors_file.read(tmp_path / "model.safetensors")[0], state)
+    state, path = npmnv2.mobilenet_v2(1000, 0.35).state_dict(), tmp_path / "model.safetensors"
+    safetensors_file.write(path, state)
+    assert_same(safetensors_file.read(path)[0], state)
+    tracemalloc.start()
+    safetensors_file.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.2 * path.stat().st_size  # the library copies

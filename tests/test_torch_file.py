@@ -362,6 +362,12 @@ def test_write_refuses(tmp_path):
 
 
 def test_a_whole_network(tmp_path):
-    state = npmnv2.mobilenet_v2(10, 0.35).state_dict()
-    torch_file.write(tmp_path / "model.pth", state)
-    assert_same(torch_file.read(tmp_path / "model.pth"), state)
+    state, path = npmnv2.mobilenet_v2(1000, 0.35).state_dict(), tmp_path / "model.pth"
+    torch_file.write(path, state)
+    assert_same(torch_file.read(path), state)
+    tracemalloc.start()
+    found = torch_file.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * path.stat().st_size  # the arrays are what was read, and no more
+    assert sum(array.nbytes for array in found.values()) > 0.9 * path.stat().st_size

@@ -28,6 +28,7 @@ the file again, since a tensor whose strides are 0 is as large as it likes.
 import io
 import math
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ from npmnv2.weights.raw import (
 from npmnv2.weights.torch_pickle import PICKLE_BYTES, STORAGES, Storage, Tensor
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")  # training checkpoints keep the weights under one
-PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
+PREFIXES = re.compile(r"(module\.|_orig_mod\.)*")  # put before every name by DataParallel and by torch.compile
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
@@ -222,16 +223,15 @@ def _state_dict(value: object, size: int) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for full, tensor in value.items():
         if isinstance(tensor, Tensor) and isinstance(full, str):
-            name = full
-            while name.startswith(PREFIXES):
-                name = name.partition(".")[2]
+            name = PREFIXES.sub("", full, count=1)
             if name in tensors:
                 raise FormatError(f"has two tensors called {shown(name)}, one of them as {shown(full)}")
             tensors[name] = tensor
     if not tensors:
         keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
         raise FormatError(f"holds no tensors by name; what it holds is called: {keys}")
-    claimed = sum(math.prod(t.shape) * _itemsize_here(t.storage.dtype) for t in tensors.values())
+    # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
+    claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")

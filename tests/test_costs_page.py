@@ -247,7 +247,7 @@ def parts_t():
 
 def mistakes():
     v1, v2 = total(cost.mobilenet_v1()), total(cost.mobilenet_v2())
-    wide = total(cost.mobilenet_v2(1.4))
+    wide, body = total(cost.mobilenet_v2(1.4)), total(cost.mobilenet_v1()[:-1])
     misprint = total(cost.mobilenet_v1(strides=(2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 2)))
     literal = v2.madds + convolution("pointwise", 112, 112, 32, 32).madds
     early = total(cost.mobilenet_v2(strides=(2, 1, 2, 2, 1, 2, 2, 1)))
@@ -261,6 +261,8 @@ def mistakes():
          f"not; with it they are {millions(twin.madds)} M and {millions(v1.madds)} M"],
         ["V1, Table 7", "290 M at 160x160", f"{millions(total(cost.mobilenet_v1(1.0, 160)).madds)} M: cut off; the "
          "checkpoints' page rounds to 291"],
+        ["V1, section 4.4", "0.58 million multiply-adds for PlaNet", f"billion: {millions(body.madds, 1)} M in the "
+         "body, and 10 M in a classifier of 10 M weights"],
         ["V1, Table 9", "1700 M for SqueezeNet", f"{millions(total(squeezenet(227)).madds, 1)} M multiply-adds, "
          "half as many"],
         ["V1, checkpoints", "317, 233, 162, 104 M at width 0.75", "the stem is left out, there alone"],

@@ -225,6 +225,12 @@ def test_tables_4_to_9(row):
         assert rounded(sums.madds / 1e6) != int(row["pub_macs_M"])  # the plain rule does not make it
 
 
+def test_section_4_4_says_million_and_means_billion():
+    """PlaNet: "the usual 3 million [parameters] for the body and 10 million for the final layer", and 0.58 Million."""
+    body = total(cost.mobilenet_v1()[:-1])
+    assert rounded(body.weights / 1e6) == 3 and rounded((body.madds + 10**7) / 1e9, 2) == 0.58
+
+
 # -- the other networks in tables 8 and 9, from the papers that describe them
 
 

@@ -209,6 +209,12 @@ def test_groups_have_a_look_too():
     assert set(plots.KINDS) == set(cost.KINDS)
 
 
+@pytest.mark.parametrize("side", [10**20, 10**200])
+def test_costs_beyond_all_floats_are_not_drawn(side):
+    with pytest.raises(ValueError, match="to be drawn; stem costs more"):
+        plots.costs(cost.mobilenet_v2(resolution=side), "a network")
+
+
 def test_no_window_and_no_state_of_pyplot():
     code = """
 import sys

@@ -1,0 +1,100 @@
+"""Pickles written to do harm, in both kinds of .pth: none does any, and each is refused in one line.
+
+What they try is listed in `hostile.py`; random damage is the matter of `test_weights_fuzz.py`.
+"""
+
+import os
+import pickle
+import time
+import tracemalloc
+
+import hostile
+import pytest
+
+from npmnv2.weights import FormatError, torch_file, torch_pickle
+
+CONTAINERS = {"zip": hostile.zip_pth, "legacy": hostile.legacy_pth}
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """Bytes -> state dict; the process stands in an empty folder, where a file `ran` would be the work of a pickle."""
+    monkeypatch.chdir(tmp_path)
+
+    def of(data):
+        (tmp_path / "model.pth").write_bytes(data)
+        return torch_file.read("model.pth")
+
+    yield of
+    assert set(os.listdir(tmp_path)) <= {"model.pth"}
+
+
+@pytest.fixture
+def refused(read):
+    def check(data, match):
+        with pytest.raises(FormatError, match=match) as caught:
+            read(data)
+        message = str(caught.value)
+        assert message.startswith("model.pth: ") and "\n" not in message and len(message) < 400
+
+    return check
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", hostile.CALLS)
+def test_nothing_is_called(refused, name, container):
+    body, match = hostile.CALLS[name]
+    refused(CONTAINERS[container](b"\x80\x02" + body), match)
+    refused(CONTAINERS[container](b"\x80\x02}" + hostile.text("weight") + body[:-1] + b"s."), match)
+
+
+def test_the_pickles_above_would_run(tmp_path, monkeypatch):
+    """Else it would be no wonder that nothing happens."""
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(b"\x80\x02" + hostile.CALLS["os.system"][0])
+    assert os.listdir(tmp_path) == ["ran"]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", hostile.BOMBS)
+def test_bombs(refused, name, container):
+    """Neither much time nor much memory: at most what `torch_pickle.STEPS` objects take."""
+    body, match = hostile.BOMBS[name]
+    data = CONTAINERS[container](b"\x80\x02" + body)
+    if container == "zip":
+        tracemalloc.start()  # slow, and once is enough
+    started = time.process_time()
+    refused(data, match)
+    assert time.process_time() - started < 20
+    if container == "zip":
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 64 << 20
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("name", hostile.TENSORS)
+def test_tensors_lie(refused, name, container):
+    body, match = hostile.TENSORS[name]
+    refused(CONTAINERS[container](hostile.state_dict(body)), match)
+
+
+def test_a_negative_claim_makes_no_room(refused):
+    """A bfloat16 tensor is copied, so it must not get that far: strides of 0, 2^31 elements."""
+    large = hostile.tensor(shape="J\xff\xff\xff\x7f", strides="K\0").replace(b"FloatStorage", b"BFloat16Storage")
+    negative = hostile.tensor(shape="J\x01\x00\x00\x80", strides="K\0")
+    pair = hostile.text("large") + large + b"s" + hostile.text("negative") + negative + b"s."
+    refused(hostile.zip_pth(b"\x80\x02}" + pair), "claim 17179869176 bytes")
+
+
+def test_a_very_long_prefix(read):
+    started = time.process_time()
+    name = hostile.text("module." * 500_000)
+    assert list(read(hostile.zip_pth(b"\x80\x02}" + name + hostile.tensor() + b"s."))) == [""]
+    assert time.process_time() - started < 5
+
+
+def test_a_pickle_too_long(refused):
+    long = b"\x80\x02" + hostile.text("x" * torch_pickle.PICKLE_BYTES) + b"."
+    refused(hostile.zip_pth(long), "a pickle of more than")
+    refused(hostile.legacy_pth(long), "damaged")

@@ -39,6 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, MemoryError) as error:
         complain(f"{command}: {str(error) or 'out of memory'}")
         status = 1
+    except ImportError as error:
+        if error.name is not None:  # a mistake of ours; a reader that needs another library says so itself
+            raise
+        complain(f"{command}: {error}")
+        status = 1
     return _flush(command, status)
 
 

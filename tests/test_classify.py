@@ -246,6 +246,22 @@ def test_bad_input_is_one_line_and_status_1(words, said, folder, monkeypatch, ca
     assert out == "" and err.startswith(f"npmnv2 classify: {said}") and err.count("\n") == 1
 
 
+def test_a_library_that_is_missing_is_one_line(imagenet, monkeypatch, capsys):
+    path = imagenet[0].with_suffix(".safetensors")
+    weights.save(imagenet[1], path, names="torchvision")
+    monkeypatch.setitem(sys.modules, "safetensors", None)  # as if it were not installed
+    assert main(["classify", "a.png", "--weights", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "pip install 'npmnv2[weights]'" in err and err.count("\n") == 1
+
+
+def test_a_broken_import_of_ours_is_not_hidden(imagenet, monkeypatch):
+    monkeypatch.setitem(sys.modules, "npmnv2.folding", None)
+    monkeypatch.delitem(sys.modules, "npmnv2.classify")
+    with pytest.raises(ImportError):
+        main(["classify", "a.png", "--weights", str(imagenet[0])])
+
+
 @pytest.mark.parametrize("words", ["0.png", "--weights a.npz", "0.png --weights a --preprocessing x", "a --weights"])
 def test_usage_errors_are_status_2(words, capsys):
     assert main(["classify", *words.split()]) == 2

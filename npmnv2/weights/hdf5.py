@@ -27,7 +27,9 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.raw import BFLOAT16, MOST_AXES, brief, itemsize, shown, strided_view
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MOST_STEPS = 1_000_000  # structures read of one file; those of a MobileNet are about 20,000
+MOST_STEPS = 500_000  # structures read of one file; a MobileNetV2 has 13,501
+MOST_LINKS = 10_000  # names in all groups; a MobileNetV2 has 576
+MOST_CHILDREN = 256  # of a node of a group's tree; h5py makes it 32
 MOST_TEXT = 255  # bytes of a name
 
 # Types of messages (section IV.A.2)
@@ -56,8 +58,8 @@ class Message(NamedTuple):
 class File:
     """An HDF5 file in memory, read as far as it is asked for. Objects go by their address.
 
-    It comes to an end with any bytes whatever: the structures read are counted, and all arrays together are no larger
-    than the file.
+    It comes to an end with any bytes whatever, and soon: structures and names are counted, and all arrays together are
+    no larger than the file.
 
     Parameters
     ----------
@@ -78,6 +80,7 @@ class File:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._steps = 0
+        self._links = 0
         self._claimed = 0  # bytes, by all arrays so far
         if not data.startswith(SIGNATURE):
             raise FormatError("is no HDF5 file")
@@ -147,6 +150,9 @@ class File:
                     if name in found or not name:
                         raise FormatError(f"is damaged: two objects are called {shown(name)!r}")
                     found[name] = target
+                    self._links += 1
+                    if self._links > MOST_LINKS:
+                        raise FormatError(f"has more than {MOST_LINKS} objects inside")
         return found
 
     def _entries(self, tree: int, names: int) -> Iterator[tuple[str, int]]:
@@ -159,7 +165,7 @@ class File:
                 continue
             self._expect(b"TREE", at)
             kind, found, count = self._unpack("<BBH", at + 4)
-            if kind != 0 or level not in (None, found):  # so every path ends after 255 levels
+            if kind != 0 or level not in (None, found) or count > MOST_CHILDREN:  # so every path ends, after 255 levels
                 raise FormatError(f"is damaged: no node of a group at byte {at}")
             children = [self._unpack("<Q", at + 32 + 16 * i)[0] for i in range(count)]
             nodes += [(child, found - 1) for child in reversed(children)]

@@ -276,7 +276,7 @@ def test_a_state_of_another_network_is_one_clear_error():
         ({"strides": (2, 1, 2)}, ValueError, "strides must be one of .* or 14 integers of at least 1; was"),
         ({"dtype": np.int8}, TypeError, "dtype must be float32 or float64; was int8"),
         ({"seed": -1}, ValueError, "seed must be at least 0; was -1"),
-        ({"dropout": 1}, ValueError, "rate must be at least 0 and less than 1"),
+        ({"dropout": 1}, ValueError, "dropout must be at least 0 and less than 1"),
     ],
 )
 @both

@@ -10,7 +10,7 @@ from npmnv2.layer import Layer
 from npmnv2.layers import BatchNorm, Conv2d, DepthwiseConv2d, Dropout, GlobalAvgPool, Linear, Sequential
 from npmnv2.shapes import is_int
 from npmnv2.threads import one_pool
-from npmnv2.validate import Array, check_int, check_plain
+from npmnv2.validate import Array, check_int, check_number, check_plain
 
 
 class Network(Sequential):
@@ -184,6 +184,7 @@ def classifier(
     >>> list(classifier(4, 2, 0.2, 0, np.random.default_rng(0), np.float32))
     ['pool', 'dropout', 'fc']
     """
+    check_number(dropout, "dropout", 0, 1, "[)", "the share dropped")  # by the builder's name for the layer's `rate`
     return {
         "pool": GlobalAvgPool(),
         "dropout": Dropout(dropout, np.random.default_rng([seed, 1])),

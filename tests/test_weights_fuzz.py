@@ -128,7 +128,7 @@ class Fuzz:
         self.format.write(self.path)
         self.good = self.path.read_bytes()
         self.wanted = {key: np.array(array) for key, array in self.format.read(self.path).items()}
-        for codec in ("cp437", "latin-1", "ascii", "utf-8"):
+        for codec in ("cp437", "latin-1", "ascii", "utf-8", "raw-unicode-escape", "unicode-escape"):
             codecs.lookup(codec)  # Python imports them when they are first used
         self.read(hostile.truncate(self.good, np.random.default_rng(0)))  # and so for the ways of errors
 

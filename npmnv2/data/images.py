@@ -88,6 +88,8 @@ def _decode(file: BinaryIO) -> Array:
 def _upright(image: Any) -> Any:
     from PIL import ImageOps
 
+    if image.format == "TIFF":  # Pillow turned it as it was decoded, and older versions leave the mark that it must be
+        return image
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF; the picture itself is decoded by now

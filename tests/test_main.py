@@ -227,6 +227,12 @@ def test_bad_input_is_one_line_that_names_the_option_and_status_1(words, monkeyp
     assert err.count("\n") == 1 and err.endswith("\n")
 
 
+def test_a_link_to_a_picture_that_is_not_there_yet_stays(tmp_path, capsys):
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    assert main(["summary", "--plot", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").is_symlink() and (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_picture_must_not_be_a_folder(tmp_path, capsys):
     folder = tmp_path / "a.png"
     folder.mkdir()

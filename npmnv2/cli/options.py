@@ -59,7 +59,7 @@ def check_writable(path: str, option: str) -> None:
     """
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"{option} must name a file in an existing folder; was {path}")
-    is_new = not os.path.exists(path)
+    is_new = not os.path.lexists(path)  # a link to a file that is not there yet is not ours to remove
     try:
         open(path, "ab").close()  # the surest way to know, and it changes nothing
         if is_new:

@@ -86,7 +86,7 @@ def products(rows, C, M, compile):
     operands stay in cache, on one thread.
     """
     tile = min(rows, 64)
-    depth = max(1, min(C, 1_000_000 // (tile * M)))
+    depth = max(1, min(C, 1_000_000 // (tile * M)))  # so many multiply-adds as `kernels.conv_loops.SMALL`
     a, b, out = aligned(np.ones((tile, depth))), aligned(np.ones((depth, M))), aligned(np.ones((tile, M)))
     times = round(rows * C / (tile * depth))
     if not compile:

@@ -3,6 +3,9 @@
 No layer calls these yet. They are the two sides of `benchmarks/separable.py`: a separable convolution is compared with
 a standard one that is as fast as we can write it, and its pointwise half with the same care. They need SciPy (the extra
 ``fast``), whose BLAS compiled code can call.
+
+How many pixels and channels make a product worth its call is a matter of the BLAS library. The bounds here suit the
+OpenBLAS that SciPy brings; they decide how fast a result comes, and of the result no more than its last bits.
 """
 
 import numba
@@ -80,7 +83,7 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
     pixels = loops.SMALL // (C * M)
-    if pixels >= 16:
+    if pixels >= 16:  # else all weights at once leave room for too few: they are cut as well
         loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
     else:
         bands = numba.get_num_threads()
@@ -201,6 +204,7 @@ def _convolve(x: Array, w: Array, stride: int, dilation: int, top: int, left: in
     threads = numba.get_num_threads()
     bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
     pixels = min(out.shape[2], loops.SMALL // (C * M))
+    # What one tap sees lies there as a matrix; with few channels, the taps are copied together to make a larger one.
     if stride == 1 and C >= 96 and pixels >= 12:
         loops.forward_rows(x, w, dilation, top, left, pixels, bands, out)
     else:

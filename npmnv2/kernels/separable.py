@@ -75,7 +75,7 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     (top, _), (left, _) = geometry.pads
     OH, OW = geometry.OH, geometry.OW
     out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)
-    group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)
+    group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)  # rows, computed in pairs at stride 1
     forward = loops.forward_stride1 if geometry.stride == 1 else loops.forward_stride2
     forward(plain(x), plain(w), plain(mix), top, left, group, min(pixels, 256), numba.get_num_threads(), out)
     return out

@@ -229,11 +229,12 @@ while True:
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
 
 
-def test_kill_9_leaves_a_whole_file_and_the_next_save_no_trace(target):
-    for k in range(8):
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_kill_9_leaves_a_whole_file_and_the_next_save_no_trace(target, kills):
+    for k in range(kills):
         process = _writer(target)
         process.stdout.readline()  # it has saved once
-        time.sleep(0.003 * k)
+        time.sleep(0.003 * (k % 20))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()

@@ -89,14 +89,17 @@ def test_onnxruntime_agrees_on_digits(name, padding, exported):
     model = DIGITS[name](10, 0.35, strides="digits", in_channels=1, padding=padding)
     randomise(model).eval()
     run = session(exported(model))
-    for size in [(1, 8, 8), (5, 8, 8), (2, 9, 7), (1, 1, 1), (0, 8, 8)]:
+    for size in [(1, 8, 8), (5, 8, 8), (2, 9, 7), (1, 1, 1)]:
         x = images((*size, 1))
         assert relative_error(model(x), theirs(run, x)) < 1e-5, size
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_float64_agrees_to_rounding(onnx, name, exported):
-    """onnxruntime has no float64 convolution; the library's reference evaluator has."""
+    """onnxruntime has no float64 convolution; the library's reference evaluator has.
+
+    (Not every one: that of onnx 1.16 disagrees with onnxruntime, and with us, about SAME_UPPER.)
+    """
     build, options = MODELS[name]
     model = randomise(build(num_classes=37, dtype=np.float64, **options)).eval()
     reference = onnx.reference.ReferenceEvaluator(str(exported(model)))

@@ -31,7 +31,23 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
 }
 ANSWERS = ("padding", "eps")  # the conventions that change what a network answers
 PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4)  # width multipliers, of both networks
+WIDEST = 100.0  # what a builder takes is less
 assert set(CONVENTIONS) == {(names, a) for a, tables in TABLES.items() for names in tables}
+
+
+def lacks_shortcut(names: str, architecture: str, width_mult: float) -> bool:
+    """Whether the library leaves out a shortcut that the network has here, around the first block.
+
+    At widths up to about a quarter the stem and the first block have equally many channels, and so a shortcut, as the
+    rule says. Hugging Face counts that block among its stem, which has none.
+
+    Examples
+    --------
+    >>> lacks_shortcut("hf", "mobilenet_v2", 0.35), lacks_shortcut("hf", "mobilenet_v2", 0.25)
+    (False, True)
+    """
+    own = channels(architecture, width_mult)
+    return (names, architecture) == ("hf", "mobilenet_v2") and own["stem"] == own["b0.0.project"]
 
 
 def channels(architecture: str, width_mult: float) -> dict[str, int]:
@@ -66,7 +82,7 @@ def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
     --------
     >>> find_width("mobilenet_v2", channels("mobilenet_v2", 1.4)), find_width("mobilenet_v1", {"stem": 20})
     (1.4, 0.63)
-    >>> find_width("mobilenet_v2", {"stem": 32, "head": 1288}) is None
+    >>> find_width("mobilenet_v2", {"stem": 32, "b0.0.project": 24}) is None
     True
     """
 
@@ -75,8 +91,8 @@ def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
         return all(own.get(name) == count for name, count in found.items())
 
     def smallest(reaches: Any) -> float:
-        low, high = 0.0, 100.0
-        for _ in range(60):
+        low, high = 0.0, WIDEST
+        for _ in range(45):  # to within 1e-11
             middle = (low + high) / 2
             low, high = (low, middle) if reaches(channels(architecture, middle)) else (middle, high)
         return high
@@ -91,6 +107,6 @@ def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
     for digits in (1, 2, 3, 4, 6, 9):
         for step in (0, 1):
             width = round((int(least * 10**digits) + step) / 10**digits, digits)
-            if 0 < width < most and fits(width):
+            if 0 < width < min(most, WIDEST) and fits(width):
                 return width
     return None

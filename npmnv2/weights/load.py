@@ -27,7 +27,8 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
 
     Everything comes from the file: the architecture from the names, the width multiplier and the number of classes
     from the shapes, padding, epsilon and the other conventions from the library whose names they are. A native file
-    says all of it. A network of 1001 classes keeps them: index 0 is TF-slim's "background".
+    says all of it; from a training run with averaged weights those are loaded. A network of 1001 classes keeps them:
+    index 0 is TF-slim's "background".
 
     Parameters
     ----------

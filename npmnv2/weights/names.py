@@ -282,7 +282,8 @@ def translate(arrays: Mapping[str, Array], architecture: str, names: str) -> dic
     Returns
     -------
     dict of str -> ndarray
-        Contiguous copies where the layout differs: some formats write the memory of a transposed view as it lies.
+        In the order of the network, contiguous, which means copies where the layout differs: some formats
+        write the memory of a transposed view as it lies.
 
     Raises
     ------
@@ -298,7 +299,7 @@ def translate(arrays: Mapping[str, Array], architecture: str, names: str) -> dic
     known = {entry.ours: entry for entry in entries(architecture, names)}
     if unknown := [name for name in arrays if name not in known]:
         raise ValueError(f"arrays must have names of {architecture}; one was {unknown[0]!r}")
-    return {known[name].theirs: np.ascontiguousarray(known[name].to_theirs(a)) for name, a in arrays.items()}
+    return {e.theirs: np.ascontiguousarray(e.to_theirs(arrays[e.ours])) for e in known.values() if e.ours in arrays}
 
 
 def counters(names: Iterable[str]) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
 from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
-from npmnv2.weights.conventions import ANSWERS, CONVENTIONS
+from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, lacks_shortcut
 from npmnv2.weights.load import architecture
 from npmnv2.weights.names import TABLES, counters, translate
 from npmnv2.weights.source import Path
@@ -141,6 +141,11 @@ def check_fits(model: Network, names: str) -> None:
                 f"{name} must be {wanted[name]!r} for names={names!r}; was {was[name]!r}: "
                 f"the network that {_BUILDERS[names]} builds would answer differently"
             )
+    if lacks_shortcut(names, kind, model.config["width_mult"]):
+        raise ValueError(
+            f"width_mult must be more than {model.config['width_mult']:g} for names='hf': at that width the network "
+            "has a shortcut around its first block, which Hugging Face leaves out"
+        )
 
 
 def _container(path: str, names: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from npmnv2.cost.network import NETWORKS
 from npmnv2.validate import Array
-from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width
+from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width, lacks_shortcut
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.names import COUNTER, Entry, entries, schemes
 from npmnv2.weights.raw import FrugalFile, format_errors, shown
@@ -110,9 +110,9 @@ def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]
     if container == "npz":
         from npmnv2.weights import native
 
-        checkpoint = native.read(path)
-        model = {name.removeprefix("model/"): a for name, a in checkpoint.arrays.items() if name.startswith("model/")}
-        return model, checkpoint.info
+        arrays, info = native.read(path)
+        kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
+        return {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}, info
     if container == "safetensors":
         from npmnv2.weights import safetensors_file
 
@@ -167,6 +167,11 @@ def _config(path: str, arrays: Mapping[str, Array], architecture: str, names: st
             if layer == "stem.conv" and len(shape) == 4:
                 in_channels = shape[2]
     width = find_width(architecture, found) or _nearest_width(path, architecture, found)
+    if lacks_shortcut(names, architecture, width):
+        raise FormatError(
+            f"{path}: holds a network of Hugging Face of width {width:g}, which lacks the shortcut around the first "
+            "block that a MobileNetV2 has at that width"
+        )
     arguments = {"num_classes": num_classes, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
     return {**arguments, **CONVENTIONS[names, architecture]}
 

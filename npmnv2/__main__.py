@@ -8,7 +8,7 @@ import os
 import sys
 
 from npmnv2 import __version__
-from npmnv2.cli import classify, train
+from npmnv2.cli import classify, convert, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json
 
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         status = int(stop.code or 0)
     except BrokenPipeError:  # the reader of a pipe has what it wanted, as in `... | head`
         status = 0
-    except KeyboardInterrupt:
-        complain("stopped")
+    except KeyboardInterrupt as stop:
+        complain(str(stop) or "stopped")
         status = 130
     except (ValueError, TypeError, OSError, MemoryError) as error:
         complain(f"{command}: {str(error) or 'out of memory'}")
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train.add_to(commands)
     classify.add_to(commands)
+    convert.add_to(commands)
     return parser
 
 

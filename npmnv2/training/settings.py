@@ -49,7 +49,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sgd": {
         "epochs": 40,
         "optimizer": "sgd",
-        "lr": {"sgd": 0.05, "rmsprop": 0.005},
+        "lr": {"sgd": 0.02, "rmsprop": 0.005},
         "schedule": "cosine",
         "weight_decay": 4e-5,
         "label_smoothing": 0.1,

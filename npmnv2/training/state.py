@@ -10,7 +10,7 @@ from npmnv2.data import Dataset
 from npmnv2.layers import Dropout
 from npmnv2.train import Epoch
 from npmnv2.training.settings import Settings
-from npmnv2.validate import Array
+from npmnv2.validate import Array, check_int
 from npmnv2.weights import FormatError
 from npmnv2.weights.native import Checkpoint
 from npmnv2.weights.save import describe
@@ -35,8 +35,7 @@ def capture(session: "Session") -> tuple[dict[str, Array], dict[str, Any]]:
         "ema_updates": session.ema.updates if session.ema else 0,
         "generator": position.rng.bit_generator.state,
         "dropout": {name: layer.rng.bit_generator.state for name, layer in _dropouts(session)},
-        "step": position.step,
-        "done": position.done,
+        "done": position.done if position.order is not None else 0,
         "loss_sum": position.loss_sum,
         "right": position.right,
         "seconds": position.seconds,
@@ -67,10 +66,12 @@ def restore(session: "Session", checkpoint: Checkpoint, path: Path) -> None:
             layer.rng.bit_generator.state = training["dropout"][name]
         position.rng.bit_generator.state = training["generator"]
         session.optimizer.lr = training["lr"]
-        position.step, position.done = training["step"], training["done"]
+        position.done = check_int(training["done"], "done", 0, len(session.data.train_x))
         position.loss_sum, position.right = training["loss_sum"], training["right"]
         position.seconds = training["seconds"]
         position.history = [Epoch(*epoch) for epoch in training["history"]]
+        batch, images = session.settings.batch_size, len(session.data.train_x)
+        position.step = len(position.history) * -(-images // batch) + -(-position.done // batch)
         if "training/order" in checkpoint.arrays:
             position.order = np.empty(len(session.data.train_x), np.int64)
             _copy(position.order, checkpoint.arrays, "training/order")

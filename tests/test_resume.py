@@ -1,0 +1,411 @@
+"""A run that is stopped, killed or out of disk goes on as if nothing had happened, to the last bit."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from npmnv2 import data, training
+from npmnv2.__main__ import main
+from npmnv2.layers import BatchNorm
+from npmnv2.training import Stopped, begin, resolve, resume
+from npmnv2.weights import FormatError, load_model, native
+
+SETTINGS = {"width": 0.1, "epochs": 3, "batch_size": 16, "lr": 0.01}
+# The command line on so few digits that a run takes seconds: 44 to train on (3 steps of 16), 20 held out.
+FEW = """
+import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+from npmnv2 import data
+full = data.load_digits(held_out=1753)
+few = full._replace(test_x=full.test_x[:20], test_y=full.test_y[:20])
+data.load_digits = lambda: few
+from npmnv2.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    full = data.load_digits(held_out=1753)
+    few = full._replace(test_x=full.test_x[:20], test_y=full.test_y[:20])
+    monkeypatch.setattr(data, "load_digits", lambda: few)
+    return few
+
+
+def _contents(path):
+    """Arrays and info of a checkpoint as bytes, without what the clock says."""
+    arrays, info = native.read(path)
+    info["training"]["seconds"] = 0
+    for epoch in info["training"]["history"]:
+        epoch[5] = 0
+    return {name: array.tobytes() for name, array in arrays.items()}, json.dumps(info)
+
+
+def _stop_after(steps):
+    calls = iter(range(steps))
+    return lambda: next(calls, None) is None
+
+
+# -- stopped and resumed
+
+
+@pytest.mark.parametrize("recipe", ["sgd", "paper"])
+def test_a_run_that_stops_after_every_step_ends_as_one_that_never_stopped(recipe, tmp_path):
+    whole, pieces = tmp_path / "whole.npz", tmp_path / "pieces.npz"
+    settings = resolve({**SETTINGS, "epochs": 2, "recipe": recipe})
+    begin(settings).run(save=whole)
+    session, stops = begin(settings), 0
+    while True:
+        try:
+            session.run(save=pieces, stop=_stop_after(0))
+            break
+        except Stopped:
+            stops += 1
+            session = resume(pieces)  # nothing of the old one is used any more
+    assert stops == 6
+    assert _contents(pieces) == _contents(whole)
+
+
+def test_every_part_of_a_run_is_needed_and_is_in_the_checkpoint(tmp_path):
+    """Whatever is changed in the file changes the end of the run: nothing there is for show."""
+    path, changed = tmp_path / "run.npz", tmp_path / "changed.npz"
+    with pytest.raises(Stopped):
+        begin(resolve({**SETTINGS, "epochs": 2})).run(save=path, stop=_stop_after(3))
+    arrays, info = native.read(path)
+    assert {name.split("/")[0] for name in arrays} == {"model", "ema", "optimizer", "training"}
+
+    def end(change):
+        copy, said = dict(arrays), json.loads(json.dumps(info))
+        change(copy, said["training"])
+        native.write(changed, copy, said)
+        session = resume(changed)
+        session.run()
+        state = {**session.model.state_dict(), **{f"ema/{name}": value for name, value in session.ema.shadow.items()}}
+        history = [epoch._replace(seconds=0) for epoch in session.position.history]
+        return {name: value.tobytes() for name, value in state.items()}, history
+
+    def other_generator(arrays, training):
+        training["generator"] = np.random.default_rng(9).bit_generator.state
+
+    def other_masks(arrays, training):
+        training["dropout"] = {name: np.random.default_rng(9).bit_generator.state for name in training["dropout"]}
+
+    def other(name):
+        return lambda arrays, training: arrays.update({name: arrays[name][::-1].copy() + arrays[name].dtype.type(0)})
+
+    expected = end(lambda arrays, training: None)
+    changes = [other_generator, other_masks, *map(other, ("model/fc.w", "optimizer/velocity/fc.w", "training/order"))]
+    changes += [other("model/stem.bn.mean"), other("ema/fc.w"), lambda a, t: t.update(ema_updates=10**6)]
+    changes += [lambda a, t: t.update(done=32), lambda a, t: t.update(loss_sum=0.5), lambda a, t: t.update(right=1)]
+    for k, change in enumerate(changes):
+        assert end(change) != expected, k
+
+
+def test_in_the_middle_of_an_epoch_the_file_says_where(tmp_path):
+    path = tmp_path / "run.npz"
+    with pytest.raises(Stopped):
+        begin(resolve(SETTINGS)).run(save=path, stop=_stop_after(3))  # the fourth step: the first of epoch 2
+    session = resume(path)
+    assert (session.position.step, session.position.done, len(session.position.history)) == (4, 16, 1)
+    assert session.origin == f"goes on after step 4 in {path}"
+
+
+def test_save_every_saves_between_epochs_too(tmp_path, monkeypatch):
+    steps = []
+    session = begin(resolve({**SETTINGS, "epochs": 2}))
+    monkeypatch.setattr(session, "save", lambda path: steps.append(session.position.step))
+    session.run(save="unused", save_every=2)
+    assert steps == [2, 3, 4, 6, 6]  # 3 and the second 6: the ends of the epochs
+
+
+def test_a_run_that_has_ended_has_nothing_left_to_do(tmp_path):
+    path = tmp_path / "run.npz"
+    history = begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    before = path.read_bytes()
+    assert resume(path).run(save=path) == history and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("bn", ["keep", "update"])
+def test_a_frozen_run_goes_on_frozen(bn, tmp_path):
+    trained, whole, pieces = (tmp_path / name for name in ("trained.npz", "whole.npz", "pieces.npz"))
+    begin(resolve({**SETTINGS, "epochs": 1})).run(save=trained)
+    settings = resolve({**SETTINGS, "width": None, "epochs": 2, "init": str(trained), "freeze": "backbone", "bn": bn})
+    begin(settings).run(save=whole)
+    with pytest.raises(Stopped):
+        begin(settings).run(save=pieces, stop=_stop_after(3))
+    trained.unlink()  # it is in the checkpoint
+    resume(pieces).run(save=pieces)
+    assert _contents(pieces) == _contents(whole)
+
+
+# -- what cannot be resumed
+
+
+def test_what_is_no_run_is_one_error(tmp_path):
+    path = tmp_path / "run.npz"
+    with pytest.raises(Stopped):
+        begin(resolve(SETTINGS)).run(save=path, stop=_stop_after(1))
+    arrays, info = native.read(path)
+    for change, match in (
+        (lambda a, i: i.pop("training"), "holds weights, but no run"),
+        (lambda a, i: i["training"]["settings"].update(colour="red"), "no run of this version"),
+        (lambda a, i: i["training"].pop("generator"), "does not hold the whole of a run"),
+        (lambda a, i: i["training"].update(generator={"bit_generator": "MT19937"}), "does not hold the whole"),
+        (lambda a, i: a.pop("optimizer/velocity/fc.w"), "optimizer/velocity/fc.w is missing"),
+        (lambda a, i: a.update({"ema/fc.b": np.zeros(3, np.float32)}), "fc.b"),
+        (lambda a, i: i["training"].update(history=[[1]]), "does not hold the whole of a run"),
+        (lambda a, i: i["training"]["settings"].update(epochs="many"), "epochs must be an integer"),
+    ):
+        copy, said = dict(arrays), json.loads(json.dumps(info))
+        change(copy, said)
+        native.write(path, copy, said)
+        with pytest.raises((FormatError, TypeError), match=match):
+            resume(path).run()
+
+
+def test_other_data_than_it_began_with_are_refused(tmp_path, monkeypatch, few_digits):
+    path = tmp_path / "run.npz"
+    begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    monkeypatch.setattr(data, "load_digits", lambda: few_digits._replace(train_y=few_digits.train_y[::-1]))
+    with pytest.raises(ValueError, match=r"digits does not hold the images that the run in .* began with"):
+        resume(path)
+
+
+def test_contradicting_options_are_one_line(tmp_path, capsys):
+    path = str(tmp_path / "run.npz")
+    begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    for options, kept in (
+        (["--lr", "0.5"], 0.01),
+        (["--epochs", "9"], 1),
+        (["--recipe", "paper"], "sgd"),
+        (["--batch-size", "8"], 16),
+    ):
+        assert main(["train", "--resume", path, *options]) == 1
+        line = f"npmnv2 train: {options[0]} must be left out or be {kept}, as in {path}; was {options[1]}\n"
+        assert capsys.readouterr().err == line
+    assert main(["train", "--resume", path, "--lr", "0.01", "--epochs", "1"]) == 0
+    assert main(["train", "--resume", path, "--data", "digits"]) == 2
+
+
+# -- the disk is full
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run.npz"
+    options = "--width 0.1 --batch-size 16 --backend numpy".split()  # noqa: SIM905
+    assert main(["train", "--data", "digits", "--epochs", "1", "--save", str(path), *options]) == 0
+    before = path.read_bytes()
+    capsys.readouterr()
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["train", "--data", "digits", "--epochs", "1", "--save", str(path), *options]) == 1
+    assert capsys.readouterr().err == (
+        f"npmnv2 train: could not save {path} (No space left on device); "
+        "a checkpoint that was there before is still good\n"
+    )
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+# -- signals
+
+
+def _start(*words):
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    return subprocess.Popen([sys.executable, "-c", FEW, *map(str, words)], **pipes)
+
+
+def _train(path, epochs):
+    options = ["--width", "0.1", "--batch-size", "16", "--backend", "numpy", "--epochs", epochs]
+    return ["train", "--data", "digits", *options, "--save", path]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    path, log, whole = tmp_path / "run.npz", tmp_path / "run.csv", tmp_path / "whole.npz"
+    process = _start(*_train(path, 10), "--log", log)
+    process.stdout.readline(), process.stdout.readline()  # the first epoch has ended
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    line = f"stopped, all is saved; to go on: python -m npmnv2 train --resume {path} --log {log}\n"
+    assert (process.returncode, err) == (130, line)
+    words = line.partition("npmnv2 ")[2].split()
+    rows = log.read_text().splitlines()
+    assert main(words) == 0
+    assert log.read_text().splitlines()[: len(rows)] == rows and len(log.read_text().splitlines()) == 11
+    assert main(list(map(str, _train(whole, 10)))) == 0
+    assert _contents(path) == _contents(whole)
+
+
+def _kill_at_random(folder, kills, epochs, seed):
+    """Train in processes that are killed at random moments, each going on from what the one before left."""
+    path, rng = folder / "run.npz", random.Random(seed)
+    reached = done = 0
+    while done < kills:
+        words = ["train", "--resume", path] if path.exists() else _train(path, epochs)
+        process = _start(*words, "--save-every", 2)
+        process.stdout.readline()  # it is ready
+        deadline = time.monotonic() + rng.uniform(0, 0.5)
+        os.set_blocking(process.stdout.fileno(), False)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        out, err = process.communicate(timeout=60)
+        assert err == "" and process.returncode in (-signal.SIGKILL, 0)
+        done += 1
+        printed = [
+            int(line.split()[0]) for line in (out or "").splitlines() if line.split()[:1] and line.split()[0].isdigit()
+        ]
+        if path.exists():
+            history = native.read(path).info["training"]["history"]
+            assert len(history) >= max([reached, *printed]), "an epoch that had ended was lost"
+            reached = len(history)
+        if reached == epochs:  # from the beginning again
+            _is_as_never_killed(folder, epochs)
+            path.unlink()
+            reached = 0
+    if path.exists():
+        assert main(["train", "--resume", str(path)]) == 0
+        _is_as_never_killed(folder, epochs)
+
+
+def _is_as_never_killed(folder, epochs):
+    whole = folder / "whole.npz"
+    if not whole.exists():
+        assert main(list(map(str, _train(whole, epochs)))) == 0
+    assert _contents(folder / "run.npz") == _contents(whole)
+    assert sorted(p.name for p in folder.iterdir()) == ["run.npz", "whole.npz"]  # no temporaries
+
+
+def test_killed_at_random_moments(tmp_path):
+    _kill_at_random(tmp_path, kills=6, epochs=12, seed=0)
+
+
+@pytest.mark.slow
+def test_killed_at_200_random_moments(tmp_path):
+    _kill_at_random(tmp_path, kills=200, epochs=40, seed=1)
+
+
+# -- the same bits at every number of threads
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_deterministic_gives_the_same_bits_at_every_number_of_threads(backend, tmp_path):
+    contents = []
+    for threads in (1, 3):
+        path = tmp_path / f"{threads}.npz"
+        words = ["train", "--data", "digits", "--epochs", "1", "--batch-size", "22", "--backend", backend]
+        code = FEW.replace('os.environ["OPENBLAS_NUM_THREADS"] = "1"', "")
+        command = [sys.executable, "-c", code, *words, "--threads", str(threads), "--deterministic", "--save", path]
+        environment = {**os.environ, "NUMBA_NUM_THREADS": "8", "OPENBLAS_NUM_THREADS": "8"}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        contents.append(_contents(path))
+    assert contents[0] == contents[1]
+
+
+# -- what a checkpoint is besides
+
+
+def test_a_checkpoint_is_a_model_for_others(tmp_path, few_digits):
+    path = tmp_path / "run.npz"
+    session = begin(resolve(SETTINGS))
+    session.run(save=path)
+    model = load_model(path)
+    assert model.labels == list("0123456789") and model.preprocessing == few_digits.preprocessing
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, session.ema.shadow[name])  # the averaged weights, which are the better
+
+
+# -- fine-tuning
+
+
+def test_frozen_means_that_only_the_classifier_moves(tmp_path):
+    path = tmp_path / "trained.npz"
+    begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
+    trained = load_model(path).state_dict()
+    for bn, moving in (("keep", ()), ("update", (".mean", ".var"))):
+        given = {**SETTINGS, "width": None, "init": str(path), "freeze": "backbone", "bn": bn}
+        session = begin(resolve(given))
+        session.run()
+        for name, value in session.model.state_dict().items():
+            moves = name.startswith("fc.") or name.endswith(moving) if moving else name.startswith("fc.")
+            assert (value != trained[name]).any() == moves, name
+
+
+def test_statistics_can_be_kept_while_everything_learns(tmp_path):
+    path = tmp_path / "trained.npz"
+    begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
+    session = begin(resolve({**SETTINGS, "width": None, "init": str(path), "bn": "keep"}))
+    assert not any(layer.training for _, layer in session.model.named_layers() if isinstance(layer, BatchNorm))
+    session.run()
+    trained = load_model(path).state_dict()
+    after = session.model.state_dict()
+    assert all((after[name] == trained[name]).all() for name in after if name.endswith((".mean", ".var")))
+    assert all((after[name] != trained[name]).any() for name in ("head.conv.w", "head.bn.gamma", "fc.w"))
+
+
+def test_the_classifier_is_new_unless_the_classes_are_the_same(tmp_path, monkeypatch, few_digits):
+    path = str(tmp_path / "trained.npz")
+    begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
+    given = {**SETTINGS, "width": None, "init": path}
+    session = begin(resolve(given))
+    assert session.origin == f"begins with {path}, its classifier too" and session.settings.width == 0.1
+    np.testing.assert_array_equal(session.model.state_dict()["fc.w"], load_model(path).state_dict()["fc.w"])
+    others = few_digits._replace(classes=tuple("abcdefghij"))
+    monkeypatch.setattr(data, "load_digits", lambda: others)
+    session = begin(resolve(given))
+    assert session.origin == f"begins with {path}, a new classifier"
+    assert (session.model.state_dict()["fc.w"] != load_model(path).state_dict()["fc.w"]).any()
+
+
+def test_weights_of_another_width_or_depth_of_image_are_one_error(tmp_path, monkeypatch, few_digits):
+    path = str(tmp_path / "trained.npz")
+    begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    with pytest.raises(ValueError, match=r"^width must be that of the weights in .*, 0\.1; was 0\.35$"):
+        begin(resolve({**SETTINGS, "width": 0.35, "init": path}))
+    colour = few_digits._replace(train_x=few_digits.train_x.repeat(3, 3), test_x=few_digits.test_x.repeat(3, 3))
+    monkeypatch.setattr(data, "load_digits", lambda: colour)
+    with pytest.raises(ValueError, match=r"must be for images of 3 channels, as in data; was for 1$"):
+        begin(resolve({**SETTINGS, "width": None, "init": path}))
+
+
+def test_one_class_is_nothing_to_learn(monkeypatch, few_digits, capsys):
+    one = few_digits._replace(train_y=few_digits.train_y * 0, test_y=few_digits.test_y * 0, classes=("cat",))
+    monkeypatch.setattr(data, "load_digits", lambda: one)
+    assert main(["train", "--data", "digits", "--epochs", "1"]) == 1
+    line = "npmnv2 train: digits must hold at least two classes to tell apart; there was one, cat\n"
+    assert capsys.readouterr().err == line
+
+
+def test_settings_are_resolved_by_the_recipe_and_overridden_by_what_is_given():
+    paper = resolve({"recipe": "paper"})
+    assert (paper.optimizer, paper.schedule, paper.bn_momentum, paper.ema, paper.dropout) == (
+        "rmsprop",
+        "exponential",
+        0.003,
+        0.9999,
+        0.2,
+    )
+    assert paper.lr == pytest.approx(0.045 * 32 / 96) and resolve({"recipe": "paper", "batch_size": 96}).lr == 0.045
+    assert resolve({"recipe": "paper", "lr": 0.5, "dropout": 0.0}).dropout == 0.0
+    assert resolve({"freeze": "backbone", "init": "x"}).bn == "keep" and resolve({"init": "x"}).bn == "update"
+    for given, match in (
+        ({"recipe": "secret"}, "recipe must be one of sgd, paper"),
+        ({"optimizer": "adam"}, "optimizer must be one of"),
+        ({"freeze": "backbone"}, "freeze needs init"),
+        ({"bn": "keep"}, "bn needs init"),
+        ({"colour": "red"}, "one was 'colour'"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            resolve(given)
+    assert set(training.RECIPES) == {"sgd", "paper"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from npmnv2 import cost, gradcheck, kernels, layers, ops, optim, weights
     from npmnv2.backends import backend, current_backend, set_backend
+    from npmnv2.inference import fuse
     from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
     from npmnv2.threads import get_num_threads, set_num_threads
 
@@ -19,6 +20,7 @@ __all__ = [
     "backend",
     "cost",
     "current_backend",
+    "fuse",
     "get_num_threads",
     "gradcheck",
     "kernels",
@@ -37,6 +39,7 @@ _HOME = {
     "backend": "npmnv2.backends",
     "current_backend": "npmnv2.backends",
     "set_backend": "npmnv2.backends",
+    "fuse": "npmnv2.inference",
     "get_num_threads": "npmnv2.threads",
     "mobilenet_v1": "npmnv2.models",
     "mobilenet_v1_conv": "npmnv2.models",
@@ -50,6 +53,7 @@ _SUBMODULES = {
     "data",
     "folding",
     "gradcheck",
+    "inference",
     "kernels",
     "layer",
     "layers",

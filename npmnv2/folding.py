@@ -16,7 +16,7 @@ from npmnv2.ops.activation import relu6
 from npmnv2.ops.fold import fold_batchnorm
 from npmnv2.shapes import Padding
 from npmnv2.threads import one_pool
-from npmnv2.validate import Array, check_plain
+from npmnv2.validate import Array, check_array, check_plain
 
 
 class FoldedConv(NamedTuple):
@@ -100,7 +100,7 @@ class FoldedNetwork(NamedTuple):
             raise ValueError(f"x must have shape (N, H, W, {self.in_channels}); was {x.shape}")
         if x.dtype != self.w.dtype:
             raise TypeError(f"x must have the network's dtype, {self.w.dtype}; was {x.dtype}")
-        return x
+        return check_array(x, "x", "N H W C")
 
 
 def folded(model: Network) -> FoldedNetwork:

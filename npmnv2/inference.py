@@ -1,0 +1,279 @@
+"""The fast way through the same network: batch norms folded, blocks fused, every buffer planned once and used again.
+
+`FoldedNetwork` (folding.py) is the plain version: the same convolutions, one after the other, each result whole in
+memory. The engine gives the same logits, to rounding, and the wide middle of a block is never whole: docs/fusion.md
+derives how, kernels/fused_loops.py does it.
+"""
+
+import importlib
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.backends import backend, operation
+from npmnv2.folding import FoldedBlock, FoldedConv, FoldedNetwork, folded
+from npmnv2.models.network import Network
+from npmnv2.shapes import conv_geometry
+from npmnv2.threads import get_num_threads, one_pool
+from npmnv2.validate import Array, check_int
+
+PLANS = 4  # sizes of input whose buffers are kept; the oldest gives way
+
+
+class Step(NamedTuple):
+    """One thing to run: ``fill(x, out, rooms)`` computes `out`, in `rooms`."""
+
+    fill: Callable[[Array, Array, dict[str, Array]], None]
+    out: tuple[int, ...]  # its shape
+    rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
+
+
+class Plan(NamedTuple):
+    """What there is to run for one size of input, and where: every step with its output and its rooms."""
+
+    steps: list[tuple[Step, Array, dict[str, Array]]]
+    nbytes: int
+
+
+class Engine:
+    """A classifier of images for inference only; made by `fuse`.
+
+    Attributes
+    ----------
+    fused : bool
+        Whether blocks run fused, which needs SciPy. Without it the convolutions run one after the other.
+    """
+
+    def __init__(self, network: FoldedNetwork, fused: bool) -> None:
+        self.network, self.fused = network, fused
+        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._cut: dict[tuple[str, int], Any] = {}  # weights in pieces, by the block's name and the number of pieces
+        self._lock = threading.Lock()
+
+    def __call__(self, x: Array) -> Array:
+        """Classify images.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, H, W, in_channels)
+            As for the model: in its dtype; any N, H and W. The first call of a size plans its buffers.
+
+        Returns
+        -------
+        logits : ndarray of shape (N, num_classes)
+            The bits do not depend on the number of threads.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` has another rank, number of channels or dtype than the model takes.
+        """
+        if not self.fused or 0 in getattr(x, "shape", ()):
+            with backend("numba"):
+                return self.network(x)
+        from npmnv2.kernels.wrapping import plain
+
+        x = plain(self.network.check(x))
+        with self._lock, backend("numba"), one_pool():  # the buffers serve one call at a time
+            for step, out, rooms in self._plan(*x.shape[:3]).steps:
+                step.fill(x, out, rooms)
+                x = out
+            return x.copy()  # the buffer will be used again
+
+    def working_bytes(self, N: int, H: int, W: int) -> int:
+        """The bytes of every buffer for such images, the images themselves, the weights and the logits not counted.
+
+        Examples
+        --------
+        >>> import npmnv2
+        >>> engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+        >>> engine.working_bytes(1, 32, 32) < engine.working_bytes(2, 32, 32)
+        True
+        """
+        with self._lock:
+            return self._plan(check_int(N, "N"), check_int(H, "H"), check_int(W, "W")).nbytes
+
+    def _plan(self, N: int, H: int, W: int) -> Plan:
+        key = (N, H, W, get_num_threads())
+        if key not in self._plans:
+            if len(self._plans) == PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = _lay_out(list(self._steps(*key)), self.network.w.dtype)
+        return self._plans[key]
+
+    def _steps(self, N: int, H: int, W: int, threads: int) -> Iterator[Step]:
+        """Which blocks run as one, and how each is cut."""
+        blocks = list(self.network.blocks)
+        shape: tuple[int, ...] = (N, H, W)
+        while blocks:
+            block = blocks.pop(0)
+            kinds = [conv.kind for conv in block.convs]
+            if kinds == ["standard"] and blocks and blocks[0].convs[0].kind == "depthwise" and not blocks[0].residual:
+                step = self._fused(block.convs + blocks.pop(0).convs, False, shape, threads)
+            elif "depthwise" in kinds:
+                step = self._fused(block.convs, block.residual, shape, threads)
+            elif kinds == ["pointwise"] and not blocks:
+                step = self._head(block.convs[0], shape, threads)
+            else:
+                step = _plain(block, shape)
+            yield step
+            shape = step.out[:3]
+        if len(step.out) == 4:
+            yield Step(_average, (N, step.out[3]), {})
+        yield self._classifier(N)
+
+    def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
+        """A depthwise convolution, what comes before it and what comes after."""
+        from npmnv2.kernels import fused
+
+        block = fused.block(convs, shortcut)
+        cut = fused.cut(block, shape, threads)
+        block = self._pieces(convs[-1].name, cut.pieces, lambda: fused.in_pieces(block, cut.pieces))
+        return Step(lambda x, out, rooms: fused.run(block, cut, x, out, rooms), cut.out, cut.rooms)
+
+    def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
+        """The last convolution and the average over the image."""
+        from npmnv2.kernels import fused
+        from npmnv2.kernels import fused_loops as loops
+
+        N, H, W = shape
+        C, M = conv.w.shape
+        pieces = fused.pieces_of(M, 128)
+        group = fused.even(H * W, fused.SMALL // (C * M // pieces))
+        w, bias = self._pieces(
+            conv.name, pieces, lambda: (fused.split(conv.w, 1, pieces), fused.split(conv.bias, 0, pieces))
+        )
+
+        def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
+            loops.head(x, w, bias, group, rooms["room"], out)
+
+        return Step(fill, (N, M), {"room": (threads, group, M // pieces)})
+
+    def _classifier(self, N: int) -> Step:
+        """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
+        from npmnv2.kernels import fused
+        from npmnv2.kernels import fused_loops as loops
+
+        C, classes = self.network.w.shape
+        pieces = -(-classes // 128)
+        width = -(-classes // pieces)
+        spare = pieces * width - classes
+
+        def cut() -> tuple[Array, Array]:
+            w, b = np.pad(self.network.w, ((0, 0), (0, spare))), np.pad(self.network.b, (0, spare))
+            return fused.split(w, 1, pieces), fused.split(b, 0, pieces)
+
+        w, bias = self._pieces("fc", pieces, cut)
+
+        def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
+            loops.classify(x, w, bias, rooms["room"], out)
+
+        return Step(fill, (N, classes), {"room": (pieces, N, width)})
+
+    def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for every plan that cuts these weights alike."""
+        if (name, pieces) not in self._cut:
+            self._cut[name, pieces] = make()
+        return self._cut[name, pieces]
+
+
+def fuse(model: Network) -> Engine:
+    """The fast way through a trained network: ``fuse(model)(x)`` is ``model.eval()(x)`` to rounding.
+
+    Parameters
+    ----------
+    model : Network
+        From `mobilenet_v2`, `mobilenet_v1` or `weights.load_model`. Not modified, and its training afterwards changes
+        nothing here.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    TypeError
+        If it is not a network.
+
+    Warns
+    -----
+    RuntimeWarning
+        Without SciPy (the extra ``fast``): all works, slower.
+
+    Notes
+    -----
+    The multiply-adds of the network; a band of rows computes one or two rows above and below itself besides. The
+    memory it works in at 224x224 is about that of the widest narrow ends, `Engine.working_bytes`.
+
+    References
+    ----------
+    .. [1] Sandler et al., arXiv:1801.04381, section 5.1. docs/fusion.md.
+
+    Examples
+    --------
+    >>> import numpy as np, npmnv2
+    >>> model = npmnv2.mobilenet_v2(num_classes=10, width_mult=0.35)
+    >>> x = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
+    >>> bool(np.allclose(npmnv2.fuse(model)(x), model.eval()(x), atol=1e-5))
+    True
+    """
+    network = folded(model)
+    fused = True
+    try:  # now, not at the first kernel: a BLAS that is not loaded yet is not limited to one thread
+        importlib.import_module("scipy.linalg.cython_blas")
+    except ImportError:
+        fused = False
+        warnings.warn(
+            "npmnv2: blocks are not fused without SciPy; all works, slower: pip install 'npmnv2[fast]'",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return Engine(network, fused)
+
+
+def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
+    """A block that there is nothing to fuse in, as FoldedNetwork runs it: those of V1's convolutional twin."""
+    N, H, W = shape
+    for conv in block.convs:
+        if conv.kind != "pointwise":
+            geometry = conv_geometry(H, W, conv.w.shape[0], conv.w.shape[1], conv.stride, conv.padding)
+            H, W = geometry.OH, geometry.OW
+
+    def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
+        out[...] = block(x)
+
+    return Step(fill, (N, H, W, block.convs[-1].bias.size), {})
+
+
+def _average(x: Array, out: Array, rooms: dict[str, Array]) -> None:
+    out[...] = operation("global_avg_pool_forward")(x)[0]
+
+
+def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
+    """Give every step its memory.
+
+    Results go to two regions in turn, each as large as the largest result it will hold. What a step works in goes to a
+    third, which all share.
+    """
+    from npmnv2.kernels.wrapping import empty
+
+    results = [max((_padded(step.out) for step in steps[k::2]), default=0) for k in (0, 1)]
+    rooms = max(sum(_padded(shape) for shape in step.rooms.values()) for step in steps)
+    regions = [empty((size,), dtype) for size in (*results, rooms)]
+    laid_out = []
+    for k, step in enumerate(steps):
+        views, at = {}, 0
+        for name, shape in step.rooms.items():
+            views[name] = regions[2][at : at + math.prod(shape)].reshape(shape)
+            at += _padded(shape)
+        laid_out.append((step, regions[k % 2][: math.prod(step.out)].reshape(step.out), views))
+    return Plan(laid_out, sum(region.nbytes for region in regions))
+
+
+def _padded(shape: tuple[int, ...]) -> int:
+    """How many values to reserve, so that what comes after them begins at a cache line."""
+    return -(-math.prod(shape) // 16) * 16

@@ -1,0 +1,184 @@
+"""Fused blocks: how the weights are cut into pieces and the image into bands, and the calls of `fused_loops`.
+
+A fused block has a depthwise convolution in its middle: expand, depthwise, project (V2); the stem, depthwise, pointwise
+(the first two blocks of either network, as one); depthwise, pointwise (the rest of V1).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.kernels import fused_loops as loops
+from npmnv2.kernels.wrapping import empty, geometry_of
+from npmnv2.shapes import Padding
+from npmnv2.validate import Array
+
+SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
+NARROW = 20  # columns; from here on each row of the image is a product of its own, and bands may be cut anywhere
+CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
+TASKS = 8  # of a few small images there are at least so many, if the channels have as many pieces
+
+
+class Block(NamedTuple):
+    """A depthwise convolution, what comes before it and what comes after: folded, so each with a bias."""
+
+    source: int  # what comes before: loops.EXPAND, STEM, or COPY for nothing
+    stem_stride: int
+    stem_padding: Padding
+    we: Array  # (C, E), of the stem (9*C, E)
+    be: Array  # (E,)
+    stride: int
+    padding: Padding
+    wd: Array  # (3, 3, E)
+    bd: Array  # (E,)
+    wp: Array  # (E, M)
+    bp: Array  # (M,)
+    shortcut: bool  # add x at the end: V2
+    clip: bool  # ReLU6 at the end: V1
+
+
+class Cut(NamedTuple):
+    """How a block is cut for one size of input. All but `bands` follows from the shape, and so do the bits."""
+
+    out: tuple[int, int, int, int]  # (N, OH, OW, M)
+    pieces: int  # of the wide channels
+    step: int  # rows of the output at a time
+    band: int  # rows of the output in a task
+    group: int  # rows of the image in a product
+    each: int  # pieces in a task
+    stem_corner: tuple[int, int]  # rows and columns of zeros above and left, for the stem
+    corner: tuple[int, int]  # and for the depthwise convolution
+    rooms: dict[str, tuple[int, ...]]  # shapes of what the loops work in, one plane a thread
+
+
+def block(convs: Sequence[Any], shortcut: bool) -> Block:
+    """Read a block from its folded convolutions, `folding.FoldedConv`: [what comes before,] depthwise, pointwise."""
+    before, dw, last = convs if len(convs) == 3 else (None, *convs)
+    E = dw.bias.size
+    common = {"stride": dw.stride, "padding": dw.padding, "wd": dw.w, "bd": dw.bias, "wp": last.w, "bp": last.bias}
+    common |= {"shortcut": shortcut, "clip": last.relu6}
+    if before is None:
+        nothing = np.zeros((1, E), dw.w.dtype)
+        return Block(loops.COPY, 1, 0, nothing, nothing[0], **common)
+    if before.kind == "standard":
+        return Block(loops.STEM, before.stride, before.padding, before.w.reshape(-1, E), before.bias, **common)
+    return Block(loops.EXPAND, 1, 0, before.w, before.bias, **common)
+
+
+def cut(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+    """Cut a block for images of shape (N, H, W).
+
+    Large images are cut into bands of rows, as many as there are threads to share the images; each computes the row or
+    two above and below it for itself. Small images would compute too much twice: they are cut by channels, the
+    pieces being added up at the end. docs/fusion.md measures both.
+    """
+    (N, H, W), stem_corner = shape, (0, 0)
+    if block.source == loops.STEM:
+        stem = geometry_of(H, W, 3, 3, block.stem_stride, block.stem_padding, 1)
+        (H, W), stem_corner = (stem.OH, stem.OW), (stem.pads[0][0], stem.pads[1][0])
+    depthwise = geometry_of(H, W, 3, 3, block.stride, block.padding, 1)
+    (top, _), (left, right) = depthwise.pads
+    OH, OW, s = depthwise.OH, depthwise.OW, block.stride
+    C, (E, M) = block.we.shape[0], block.wp.shape
+    by_rows = W >= NARROW
+    pieces = 1 if block.source == loops.STEM else pieces_of(E, 192 if by_rows else 128)
+    E //= pieces
+    columns = max(left + W + right, s * (OW - 1) + 3)
+    if by_rows:
+        group, each = 1, pieces
+        step = 4 if (3 * s + 3) * columns * E * block.wp.itemsize <= CACHEFUL else 2
+        bands = threads // math.gcd(N, threads)
+        band = -(-OH // bands // step) * step
+    else:
+        group = even(H, SMALL // (W * C * E)) if block.source == loops.EXPAND else 1
+        step = even(OH, SMALL // (OW * E * M))
+        each, band = -(-pieces * N // TASKS) if N > 1 else 1, OH
+    rooms: dict[str, tuple[int, ...]] = {
+        "wide": (threads, s * (step - 1) + 3 + group - 1, columns, E),
+        "patch": (threads, W, C) if block.source == loops.STEM else (1, 1, 1),
+        "room": (threads, group * W, E),
+        "hidden": (threads, step * OW, E),
+        "narrow": (threads, step * OW, M),
+    }
+    if each < pieces:
+        rooms["parts"] = (-(-pieces // each), N, OH, OW, M)
+    return Cut((N, OH, OW, M), pieces, step, band, group, min(each, pieces), stem_corner, (top, left), rooms)
+
+
+def run(block: Block, cut: Cut, x: Array, out: Array, rooms: dict[str, Array]) -> None:
+    """Fill `out`. The weights of `block` are in pieces, see `in_pieces`."""
+    parts = rooms.get("parts", out[None])  # (groups, N, OH, OW, M)
+    loops.forward(
+        block.source,
+        x,
+        block.stem_stride,
+        *cut.stem_corner,
+        block.we,
+        block.be,
+        block.wd,
+        block.bd,
+        block.wp,
+        block.bp,
+        block.shortcut,
+        block.clip,
+        block.stride,
+        *cut.corner,
+        cut.step,
+        cut.band,
+        cut.group,
+        cut.each,
+        *(rooms[name] for name in ("wide", "patch", "room", "hidden", "narrow")),
+        parts,
+    )
+    if "parts" in rooms:
+        loops.add_up(parts, block.bp, x, block.shortcut, block.clip, out)
+
+
+def in_pieces(block: Block, pieces: int) -> Block:
+    """The block with its wide channels cut into pieces, each contiguous; a new first axis counts them."""
+    return block._replace(
+        we=split(block.we, 1, pieces),  # (pieces, C, E)
+        be=split(block.be, 0, pieces),  # (pieces, E)
+        wd=split(block.wd, 2, pieces),  # (pieces, 3, 3, E)
+        bd=split(block.bd, 0, pieces),  # (pieces, E)
+        wp=split(block.wp, 0, pieces),  # (pieces, E, M)
+    )
+
+
+def pieces_of(channels: int, most: int) -> int:
+    """Into how many equal pieces: the fewest of at most `most` channels, of a multiple of 16 if one divides them.
+
+    Examples
+    --------
+    >>> [channels // pieces_of(channels, 128) for channels in (8, 96, 144, 384, 576, 960)]
+    [8, 96, 48, 128, 96, 96]
+    """
+    fitting = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n <= most]
+    return min((n for n in fitting if channels // n % 16 == 0), default=fitting[0])
+
+
+def even(length: int, most: int) -> int:
+    """The length of equal parts (the last may be shorter) of at most `most`.
+
+    Examples
+    --------
+    >>> even(14, 10), even(14, 14), even(7, 0)
+    (7, 14, 1)
+    """
+    return -(-length // -(-length // max(1, most)))
+
+
+def split(w: Array, axis: int, pieces: int) -> Array:
+    """Cut one axis into equal pieces, each contiguous; a new first axis counts them.
+
+    Examples
+    --------
+    >>> split(np.arange(8.0).reshape(2, 4), axis=1, pieces=2).tolist()
+    [[[0.0, 1.0], [4.0, 5.0]], [[2.0, 3.0], [6.0, 7.0]]]
+    """
+    parts = np.split(w, pieces, axis=axis)
+    out = empty((pieces, *parts[0].shape), w.dtype)  # begins at a cache line
+    out[...] = parts
+    return out

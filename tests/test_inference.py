@@ -1,0 +1,348 @@
+"""The engine gives the logits of the model, whatever is fused and however it is cut: the same bits on any threads."""
+
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from test_races import plain
+
+import npmnv2
+from npmnv2 import inference
+from npmnv2.folding import folded
+from npmnv2.kernels import fused, fused_loops
+from npmnv2.threads import limit_threads
+
+ROOT = pathlib.Path(npmnv2.__file__).parents[1]
+
+
+def trained(model, seed=0):
+    """The model with statistics, scales and shifts as after training, so that folding and clipping have work to do."""
+    rng, state = np.random.default_rng(seed), model.state_dict()
+    for name, value in state.items():
+        if name.endswith(".var"):
+            state[name] = rng.uniform(0.5, 2, value.shape)
+        elif name.endswith((".mean", ".beta", ".b")):
+            state[name] = 0.3 * rng.normal(size=value.shape)
+        elif name.endswith(".gamma"):
+            state[name] = rng.uniform(0.7, 1.4, value.shape)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+V2, V1, TWIN = npmnv2.mobilenet_v2, npmnv2.mobilenet_v1, npmnv2.mobilenet_v1_conv
+CASES = [
+    (V2, {}, (1, 224, 224)),
+    (V2, {"width_mult": 1.4, "padding": "same", "num_classes": 1001}, (1, 161, 97)),
+    (V2, {"width_mult": 0.35, "padding": "same"}, (3, 96, 130)),
+    (V2, {"width_mult": 0.35, "strides": "digits", "in_channels": 1, "num_classes": 10}, (5, 8, 8)),
+    (V2, {"width_mult": 0.1, "num_classes": 3}, (2, 64, 33)),  # its first block adds the stem's output
+    (V2, {"width_mult": 0.35, "strides": (3, 1, 3, 2, 2, 1, 2, 1)}, (2, 120, 131)),
+    (V2, {"width_mult": 0.35, "num_classes": 1}, (1, 1, 1)),
+    (V2, {"width_mult": 0.35}, (9, 40, 33)),
+    (V1, {"width_mult": 0.5}, (1, 128, 90)),
+    (V1, {"width_mult": 0.25, "padding": "same", "strides": "cifar"}, (2, 33, 32)),
+    (TWIN, {"width_mult": 0.25}, (2, 65, 64)),
+]
+
+
+@pytest.mark.parametrize("dtype, bound", [("float32", 1e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("build, options, shape", CASES)
+def test_logits_are_the_models(build, options, shape, dtype, bound):
+    model = trained(build(**options, dtype=dtype))
+    x = np.random.default_rng(1).normal(size=(*shape, model.config["in_channels"])).astype(dtype)
+    expected = model(x)
+    logits = npmnv2.fuse(model)(x)
+    assert logits.dtype == dtype and logits.shape == expected.shape
+    assert abs(logits - expected).max() <= bound * abs(expected).max()
+
+
+BITS = """
+import hashlib, sys
+import numpy as np, npmnv2
+sys.path.insert(0, "tests")
+from test_inference import trained
+digests = set()
+for threads in (1, 2, 3, 8):
+    npmnv2.set_num_threads(threads)
+    digest, rng = hashlib.sha256(), np.random.default_rng(0)
+    for build, options in ((npmnv2.mobilenet_v2, {}), (npmnv2.mobilenet_v1, {"width_mult": 0.5})):
+        engine = npmnv2.fuse(trained(build(**options)))
+        for shape in ((1, 160, 130, 3), (3, 65, 97, 3), (1, 224, 224, 3)):
+            digest.update(engine(rng.normal(size=shape).astype(np.float32)).tobytes())
+    digests.add(digest.hexdigest())
+print(len(digests))
+"""
+
+
+def test_the_same_bits_at_any_number_of_threads():
+    done = subprocess.run(
+        [sys.executable, "-c", BITS],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_NUM_THREADS": "8"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "1"
+
+
+def test_the_wide_middle_is_never_whole():
+    """The bound of section 5.1 is |x| + |y| of the widest narrow ends, 2,408,448 bytes."""
+    engine = npmnv2.fuse(npmnv2.mobilenet_v2())
+    for threads in range(1, min(2, npmnv2.get_num_threads()) + 1):
+        with limit_threads(threads):
+            assert engine.working_bytes(1, 224, 224) <= 1.25 * 2_408_448
+
+
+def test_working_bytes_are_those_of_the_buffers():
+    engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+    nbytes = engine.working_bytes(2, 50, 60)
+    [plan] = engine._plans.values()
+    bases = {}
+    for _, out, rooms in plan.steps:
+        for view in (out, *rooms.values()):
+            base = view
+            while isinstance(base.base, np.ndarray):
+                base = base.base
+            bases[id(base)] = base
+    assert nbytes <= sum(base.nbytes for base in bases.values()) <= nbytes + 64 * len(bases)
+
+
+def test_buffers_are_used_again_and_results_are_the_callers():
+    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(1, size, 40, 3)).astype(np.float32) for size in (32, 40, 48, 56, 64, 72)]
+    first = [engine(x) for x in images]
+    kept = [logits.copy() for logits in first]
+    again = [engine(x) for x in reversed(images)][::-1]
+    assert len(engine._plans) == inference.PLANS
+    for a, b, c in zip(first, kept, again, strict=True):
+        np.testing.assert_array_equal(a, b)  # no later call wrote into an earlier result
+        np.testing.assert_array_equal(a, c)
+
+
+def test_any_layout_is_taken_and_nothing_is_written():
+    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
+    x = np.random.default_rng(0).normal(size=(2, 3, 40, 36)).astype(np.float32).transpose(0, 2, 3, 1)[:, ::-1]
+    x.flags.writeable = False
+    before = x.copy()
+    np.testing.assert_array_equal(engine(x), engine(np.ascontiguousarray(x)))
+    np.testing.assert_array_equal(x, before)
+
+
+def test_training_the_model_changes_nothing():
+    model = trained(npmnv2.mobilenet_v2(10, 0.35))
+    engine, x = npmnv2.fuse(model), np.ones((1, 40, 40, 3), np.float32)
+    before = engine(x)
+    for p in model.parameters():
+        p.value += 1
+    np.testing.assert_array_equal(engine(x), before)
+
+
+def test_a_value_that_is_not_finite_is_not_hidden():
+    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
+    x = np.zeros((2, 64, 64, 3), np.float32)
+    x[1, 30, 30, 1] = np.nan
+    logits = engine(x)
+    assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
+
+
+def test_no_images_give_no_logits():
+    assert npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))(np.zeros((0, 64, 64, 3), np.float32)).shape == (0, 10)
+
+
+def test_bad_input_is_named():
+    engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+    for x, error, message in (
+        (np.zeros((1, 64, 64, 1), np.float32), ValueError, r"^x must have shape \(N, H, W, 3\)"),
+        (np.zeros((64, 64, 3), np.float32), ValueError, "^x must have shape"),
+        (np.zeros((1, 64, 64, 3)), TypeError, "^x must have the network's dtype"),
+        ([[1.0]], TypeError, "^x must be a NumPy array"),
+        (np.zeros((1, 0, 64, 3), np.float32), ValueError, "^x must not be empty"),
+    ):
+        with pytest.raises(error, match=message):
+            engine(x)
+    with pytest.raises(ValueError, match=r"^N must be at least"):
+        engine.working_bytes(0, 8, 8)
+    with pytest.raises(TypeError, match=r"^model must be"):
+        npmnv2.fuse(folded)
+
+
+def test_several_python_threads_at_once():
+    model = trained(npmnv2.mobilenet_v2(10, 0.35))
+    engine, rng = npmnv2.fuse(model), np.random.default_rng(0)
+    images = [rng.normal(size=(1, 40 + 8 * k, 48, 3)).astype(np.float32) for k in range(4)]
+    expected, wrong = [engine(x) for x in images], []
+
+    def work(k):
+        for _ in range(10):
+            if not np.array_equal(engine(images[k]), expected[k]):
+                wrong.append(k)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+def test_without_scipy_it_says_so_and_works(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", None)
+    model = trained(npmnv2.mobilenet_v2(10, 0.35))
+    with pytest.warns(RuntimeWarning, match=r"not fused without SciPy; .* pip install 'npmnv2\[fast\]'"):
+        engine = npmnv2.fuse(model)
+    x = np.random.default_rng(0).normal(size=(2, 40, 36, 3)).astype(np.float32)
+    assert not engine.fused
+    np.testing.assert_allclose(engine(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+# -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
+
+
+def block_calls(count=14):
+    """Random blocks of every source, stride and cut -> kernel arguments, the last of which is the result."""
+    rng = np.random.default_rng(3)
+    for k in range(count):
+        source = (fused_loops.EXPAND, fused_loops.STEM, fused_loops.COPY)[k % 3]
+        stride = int(rng.integers(1, 4))
+        N, H, W = (int(n) for n in (rng.integers(1, 3), *rng.integers(1, 8, 2)))
+        E, M = 2 * int(rng.integers(1, 4)), int(rng.integers(1, 5))
+        C = E if source == fused_loops.COPY else int(rng.integers(1, 4))
+        pieces = 1 if source == fused_loops.STEM else 2
+        e, padding = E // pieces, (1, "same")[int(rng.integers(2))]
+        draw = rng.standard_normal
+        block = fused.Block(
+            source, 1 + k % 2, padding, draw((9 * C if source == fused_loops.STEM else C, E)), draw(E), stride, padding,
+            draw((3, 3, E)), draw(E), draw((E, M)), draw(M), bool(k % 2) and source != fused_loops.STEM, bool(k % 3),
+        )  # fmt: skip
+        x = draw((N, H, W, C))
+        cut = fused.cut(block, (N, H, W), threads=1 + k % 3)
+        if block.shortcut and cut.out != (N, H, W, C):
+            block = block._replace(shortcut=False)
+        group = int(rng.integers(1, 3)) if source == fused_loops.EXPAND else 1
+        step, each = int(rng.integers(1, 4)), int(rng.integers(1, pieces + 1))
+        rooms = dict(cut.rooms)
+        rows = cut.rooms["room"][1] // cut.group  # columns of the widened image
+        rooms["wide"] = (rooms["wide"][0], stride * (step - 1) + 3 + group - 1, rooms["wide"][2], e)
+        rooms["room"] = (rooms["room"][0], group * rows, e)
+        rooms["hidden"] = (rooms["hidden"][0], step * cut.out[2], e)
+        rooms["narrow"] = (rooms["narrow"][0], step * cut.out[2], M)
+        rooms["parts"] = (-(-pieces // each), *cut.out)
+        cut = cut._replace(pieces=pieces, step=step, band=2 * step, group=group, each=each, rooms=rooms)
+        yield block, cut, x
+
+
+def arguments_of(block, cut, x):
+    cut_up = fused.in_pieces(block, cut.pieces)
+    rooms = {name: np.full(shape, np.nan) for name, shape in cut.rooms.items()}
+    order = ("wide", "patch", "room", "hidden", "narrow", "parts")
+    return [
+        block.source, x, block.stem_stride, *cut.stem_corner, cut_up.we, cut_up.be, cut_up.wd, cut_up.bd, cut_up.wp,
+        cut_up.bp, block.shortcut, block.clip, block.stride, *cut.corner, cut.step, cut.band, cut.group, cut.each,
+        *(rooms[name] for name in order),
+    ]  # fmt: skip
+
+
+def exact_block(block, x):
+    from npmnv2 import ops
+
+    clip = ops.relu6_forward
+    hidden = x
+    if block.source == fused_loops.STEM:
+        w = block.we.reshape(3, 3, x.shape[3], -1)
+        hidden = clip(ops.conv2d_forward(x, w, block.stem_stride, block.stem_padding)[0] + block.be)[0]
+    elif block.source == fused_loops.EXPAND:
+        hidden = clip(x @ block.we + block.be)[0]
+    hidden = clip(ops.depthwise_conv2d_forward(hidden, block.wd, block.stride, block.padding)[0] + block.bd)[0]
+    out = hidden @ block.wp + block.bp
+    return clip(out)[0] if block.clip else out + x if block.shortcut else out
+
+
+def finish(block, x, parts):
+    """What `add_up` makes of the groups: with one group they are finished already."""
+    if len(parts) == 1:
+        return parts[0]
+    out = np.empty(parts.shape[1:])
+    fused_loops.add_up(parts, block.bp, x, block.shortcut, block.clip, out)
+    return out
+
+
+def test_compiled_blocks_are_right_however_they_are_cut():
+    for block, cut, x in block_calls(60):
+        arguments = arguments_of(block, cut, x)
+        fused_loops.forward(*arguments)
+        np.testing.assert_allclose(finish(block, x, arguments[-1]), exact_block(block, x), rtol=1e-11, atol=1e-11)
+
+
+def test_source_and_compiled_agree_and_no_element_has_two_owners():
+    """Each thread's share alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
+    for block, cut, x in block_calls():
+        compiled = arguments_of(block, cut, x)
+        fused_loops.forward(*compiled)
+        writers = np.zeros(compiled[-1].shape, int)
+        for b in range(cut.rooms["wide"][0]):
+            alone = arguments_of(block, cut, x)
+            plain(fused_loops.forward, prange=lambda n, b=b: [b])(*alone)
+            mine = ~np.isnan(alone[-1])
+            np.testing.assert_allclose(alone[-1][mine], compiled[-1][mine], rtol=1e-11, atol=1e-11)
+            writers += mine
+            rooms = alone[-6:-1]
+            for room in rooms:  # and it works in its own plane of the rooms
+                others = np.arange(len(room)) != b
+                assert np.isnan(room[others]).all()
+        assert (writers == 1).all()
+
+
+def test_nothing_outside_is_read_or_written():
+    for block, cut, x in block_calls():
+        framed = []
+        for value in arguments_of(block, cut, x):
+            if isinstance(value, np.ndarray):
+                room = np.full(value.size + 400, np.nan)
+                inner = room[200:-200].reshape(value.shape)
+                inner[...] = value
+                value = inner
+                framed.append(room)
+            framed.append(value)
+        arguments = [value for value in framed if not (isinstance(value, np.ndarray) and value.base is None)]
+        fused_loops.forward(*arguments)
+        np.testing.assert_allclose(finish(block, x, arguments[-1]), exact_block(block, x), rtol=1e-11, atol=1e-11)
+        for room in framed:
+            if isinstance(room, np.ndarray) and room.base is None:
+                assert np.isnan(room[:200]).all() and np.isnan(room[-200:]).all()
+
+
+def test_the_parts_of_a_sum_and_of_a_head():
+    rng = np.random.default_rng(0)
+    for groups, shortcut, clip in itertools.product((1, 3), (False, True), (False, True)):
+        parts, bias, x = rng.normal(size=(groups, 2, 3, 4, 5)), rng.normal(size=5), rng.normal(size=(2, 3, 4, 5))
+        for add_up in (fused_loops.add_up, plain(fused_loops.add_up, prange=range)):
+            out = np.full(x.shape, np.nan)
+            add_up(parts, bias, x, shortcut and not clip, clip, out)
+            exact = parts.sum(axis=0) + bias + (x if shortcut and not clip else 0)
+            np.testing.assert_allclose(out, np.clip(exact, 0, 6) if clip else exact, rtol=1e-12, atol=1e-12)
+    x, w, bias = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
+    exact = np.clip(x @ np.concatenate(list(w), axis=1) + bias.ravel(), 0, 6).mean(axis=(1, 2))
+    for head in (fused_loops.head, plain(fused_loops.head, prange=range)):
+        pooled = np.full((2, 6), np.nan)
+        head(x, w, bias, 4, np.empty((2, 4, 2)), pooled)
+        np.testing.assert_allclose(pooled, exact, rtol=1e-12)
+    w, bias = rng.normal(size=(3, 6, 4)), rng.normal(size=(3, 4))
+    exact = (pooled @ np.concatenate(list(w), axis=1) + bias.ravel())[:, :10]
+    for classify in (fused_loops.classify, plain(fused_loops.classify, prange=range)):
+        logits = np.full((2, 10), np.nan)
+        classify(pooled, w, bias, np.empty((3, 2, 4)), logits)
+        np.testing.assert_allclose(logits, exact, rtol=1e-12, atol=1e-12)
+
+
+def test_pieces_are_equal_and_of_a_size_that_vectors_like():
+    for channels in range(8, 2000, 8):
+        pieces = fused.pieces_of(channels, 128)
+        assert channels % pieces == 0 and channels // pieces <= 128
+    assert [1280 // fused.pieces_of(1280, 128), 144 // fused.pieces_of(144, 192)] == [128, 144]

@@ -54,7 +54,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _add_settings(group: Any) -> None:
     group.add_argument("--recipe", choices=["sgd", "paper"], help="sgd (default): SGD, cosine; paper: as published")
-    group.add_argument("--epochs", type=int, metavar="E", help="default: 40 for sgd, 60 for paper")
+    group.add_argument("--epochs", type=int, metavar="E", help="default: 40 for sgd, 100 for paper")
     group.add_argument("--width", type=float, metavar="A", help="width multiplier (default: 0.35, or that of --init)")
     group.add_argument("--resolution", type=int, metavar="R", help="image side for folder:DIR (default: 96)")
     group.add_argument("--batch-size", type=int, metavar="N", help="default: 32")

@@ -61,7 +61,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # rate 0.045 for batches of 96, times 0.98 each epoch. The rest is TF-slim's (train_image_classifier.py and
     # mobilenet_v2.py): label smoothing 0.1, averaged weights 0.9999, dropout 0.2, batch norm decay 0.997.
     "paper": {
-        "epochs": 60,
+        "epochs": 100,
         "optimizer": "rmsprop",
         "lr": {"rmsprop": 0.045, "sgd": 0.045},
         "schedule": "exponential",

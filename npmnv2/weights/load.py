@@ -172,6 +172,8 @@ def _input(source: Source) -> Preprocessing | None:
     """How the input was made: as the file says, or as the library does it."""
     if source.names != "npmnv2":
         known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
+        if (source.names, source.architecture) == ("timm", "mobilenet_v1"):  # trained later, with a recipe of its own
+            known = known._replace(mean=(0.5,), std=(0.5,))
         return known if source.config["in_channels"] == known.channels else None
     said = source.info.get("preprocessing")
     return None if said is None else Preprocessing.from_dict(said)

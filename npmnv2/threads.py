@@ -5,14 +5,11 @@ by spinning. With both at work on the same cores a network that takes 8 ms on on
 So while the backend is ``"numba"``, a model limits BLAS to one thread for as long as it runs, and restores it after.
 """
 
-import functools
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from npmnv2.backends import current_backend
+from npmnv2.blas import find_blas, limit_blas
 from npmnv2.shapes import is_int
 
 
@@ -48,7 +45,7 @@ def set_num_threads(n: int) -> None:
 
     n = _check(n)
     numba.set_num_threads(n)
-    _blas().limit(limits=n, user_api="blas")
+    find_blas().limit(limits=n, user_api="blas")
 
 
 def get_num_threads() -> int:
@@ -81,7 +78,7 @@ def limit_threads(n: int) -> Iterator[None]:
     import numba
 
     n, before = _check(n), get_num_threads()
-    with _limit_blas(n):
+    with limit_blas(n):
         numba.set_num_threads(n)
         try:
             yield
@@ -101,7 +98,7 @@ def one_pool() -> Iterator[None]:
     if current_backend() != "numba":
         yield
         return
-    with _limit_blas(1):
+    with limit_blas(1):
         yield
 
 
@@ -116,46 +113,3 @@ def _check(n: int) -> int:
             f"n must lie between 1 and {most} (set NUMBA_NUM_THREADS before Python starts for more); was {n}"
         )
     return int(n)
-
-
-_lock = threading.Lock()
-_inside: dict[object, int] = {}  # the limit of every block that is running now, in any Python thread, oldest first
-_before: dict[Any, Any] = {}  # for each set of libraries, its first limit, which remembers what there was before
-
-
-@contextmanager
-def _limit_blas(n: int) -> Iterator[None]:
-    """BLAS on `n` threads inside.
-
-    The number is the process's, while blocks nest, and overlap where models run in several Python threads. So no block
-    restores what it found, which may be another block's limit: the last to leave restores what the first one found.
-    """
-    block = object()
-    with _lock:
-        blas = _blas()
-        limit = blas.limit(limits=n, user_api="blas")
-        _before.setdefault(blas, limit)
-        _inside[block] = n
-    try:
-        yield
-    finally:
-        with _lock:
-            del _inside[block]
-            if _inside:
-                blas.limit(limits=list(_inside.values())[-1], user_api="blas")
-            while not _inside and _before:
-                _before.popitem()[1].restore_original_limits()  # the newest first
-
-
-def _blas() -> Any:
-    """The BLAS libraries this process has loaded: NumPy's, and SciPy's own, which Numba loads at its first kernel."""
-    return _find_blas("scipy.linalg" in sys.modules)
-
-
-@functools.cache
-def _find_blas(with_scipy: bool) -> Any:
-    """Finding them takes milliseconds, so it is done once, and once more when SciPy has come."""
-    import numpy as np  # noqa: F401 (its BLAS must be loaded to be found)
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(npmnv2.__file__).parent
 FLOORS = [
     "shapes",
     "validate",
+    "blas",
     "ops",
     "kernels",
     "gradcheck",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_races import plain
 
 from npmnv2 import ops
+from npmnv2.blas import find_blas
 from npmnv2.kernels import conv, conv_loops, separable, separable_loops
 from npmnv2.shapes import conv_geometry
 from npmnv2.threads import limit_threads
@@ -193,6 +194,29 @@ def test_same_bits_at_any_number_of_threads(C, M, H, stride):
             results = (out, *gradients, mixed, one_pass, *conv.pointwise_conv2d_backward(mixed, rows))
             seen.add(b"".join(a.tobytes() for a in results))
     assert len(seen) == 1
+
+
+def test_blas_starts_no_threads_of_its_own(monkeypatch):
+    """Else OpenBLAS would, on processors where it has no way of its own for small products."""
+    x, w = np.ones((1, 5, 5, 2), np.float32), np.ones((3, 3, 2, 4), np.float32)
+    out, cache = conv.conv2d_forward(x, w)
+    seen = []
+    for name in ("_convolve", "_in_tiles", "_weights"):
+        real = getattr(conv, name)
+        monkeypatch.setattr(conv, name, lambda *a, real=real: (seen.append(blas_threads()), real(*a))[1])
+    monkeypatch.setattr(conv.loops, "forward_pointwise", lambda *a: seen.append(blas_threads()))
+    monkeypatch.setattr(separable.loops, "forward_stride1", lambda *a: seen.append(blas_threads()))
+    with limit_threads(MOST):
+        conv.conv2d_backward(out, conv.conv2d_forward(x, w)[1])
+        mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
+        conv.pointwise_conv2d_backward(mixed, rows)
+        separable.separable_conv2d(x, w[..., 0], w[0, 0])
+        assert blas_threads() == {MOST}
+    assert seen and all(numbers == {1} for numbers in seen)
+
+
+def blas_threads():
+    return {library.get_num_threads() for library in find_blas().lib_controllers if library.user_api == "blas"}
 
 
 def test_any_layout_is_accepted():

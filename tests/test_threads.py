@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import npmnv2
-from npmnv2 import kernels, threads
+from npmnv2 import blas, kernels, threads
 from npmnv2.models import mobilenet_v2
 from npmnv2.threads import get_num_threads, limit_threads, one_pool, set_num_threads
 
@@ -206,7 +206,7 @@ def test_a_model_that_fails_gives_blas_back():
 def test_the_libraries_are_looked_for_once_and_again_when_scipy_has_come(monkeypatch):
     """Numba loads SciPy, if there is one, and with it a second BLAS, after the first kernel was asked for."""
     monkeypatch.delitem(sys.modules, "scipy.linalg", raising=False)
-    alone = threads._blas()
-    assert threads._blas() is alone
+    alone = blas.find_blas()
+    assert blas.find_blas() is alone
     monkeypatch.setitem(sys.modules, "scipy.linalg", threads)
-    assert threads._blas() is not alone and threads._blas() is threads._blas()
+    assert blas.find_blas() is not alone and blas.find_blas() is blas.find_blas()

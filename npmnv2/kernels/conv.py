@@ -10,11 +10,12 @@ OpenBLAS that SciPy brings; they decide how fast a result comes, and of the resu
 
 import numba
 
+from npmnv2.blas import limit_blas
 from npmnv2.kernels import conv_loops as loops
 from npmnv2.kernels.wrapping import empty, geometry_of, need_scipy, plain
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
-from npmnv2.shapes import Padding
+from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
@@ -54,7 +55,8 @@ def conv2d_forward(
     stride, dilation = geometry.stride, geometry.dilation
     (top, _), (left, _) = geometry.pads
     out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    _convolve(plain(x), plain(w), stride, dilation, top, left, out)
+    with limit_blas(1):
+        _convolve(plain(x), plain(w), stride, dilation, top, left, out)
     return out, Conv2dCache(x, w, geometry)
 
 
@@ -83,11 +85,12 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
     pixels = loops.SMALL // (C * M)
-    if pixels >= 16:  # else all weights at once leave room for too few: they are cut as well
-        loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
-    else:
-        bands = numba.get_num_threads()
-        _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
+    with limit_blas(1):
+        if pixels >= 16:  # else all weights at once leave room for too few: they are cut as well
+            loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
+        else:
+            bands = numba.get_num_threads()
+            _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
     return out, PointwiseCache(x, w)
 
 
@@ -132,6 +135,18 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     s, dout = geometry.stride, plain(dout)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
+    with limit_blas(1):
+        _image(dout, w, geometry, dx)
+        _weights(dout, plain(x), KW, s, top, left, dw.reshape(-1, M))
+    return dx, dw
+
+
+def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
+    """dx, as `conv2d_backward` says: for each remainder of the position a convolution of dout with some of the taps."""
+    _, H, W, _ = dx.shape
+    KH, KW = w.shape[:2]
+    (top, _), (left, _) = geometry.pads
+    s = geometry.stride
     for first_y in range(min(s, H)):
         i = _last_tap(KH, first_y + top, s)
         for first_x in range(min(s, W)):
@@ -145,9 +160,6 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
                 _convolve(dout, taps, 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part
-
-    _weights(dout, plain(x), KW, s, top, left, dw.reshape(-1, M))
-    return dx, dw
 
 
 def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array, Array]:
@@ -175,7 +187,8 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     dout = plain(dout)
     dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
-    _weights(dout, plain(x), 1, 1, 0, 0, dw)
+    with limit_blas(1):
+        _weights(dout, plain(x), 1, 1, 0, 0, dw)
     return dx, dw
 
 

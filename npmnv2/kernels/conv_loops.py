@@ -12,7 +12,8 @@ takes a tap (or a piece of its channels) after the other; the weights stay in ca
     tile += np.dot(tap, w[i, j])
 
 Who computes a tile makes no difference to it, so the bits do not depend on the number of bands.
-`np.dot` in compiled code calls SciPy's BLAS on one thread; the threads are those of `prange`.
+`np.dot` in compiled code calls SciPy's BLAS, which the callers here limit to one thread: the threads are those of
+`prange`.
 """
 
 import numpy as np

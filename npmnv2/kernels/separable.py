@@ -2,6 +2,7 @@
 
 import numba
 
+from npmnv2.blas import limit_blas
 from npmnv2.kernels import separable_loops as loops
 from npmnv2.kernels.conv import pointwise_conv2d_forward
 from npmnv2.kernels.conv_loops import SMALL
@@ -77,5 +78,6 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)
     group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)  # rows, computed in pairs at stride 1
     forward = loops.forward_stride1 if geometry.stride == 1 else loops.forward_stride2
-    forward(plain(x), plain(w), plain(mix), top, left, group, min(pixels, 256), numba.get_num_threads(), out)
+    with limit_blas(1):
+        forward(plain(x), plain(w), plain(mix), top, left, group, min(pixels, 256), numba.get_num_threads(), out)
     return out

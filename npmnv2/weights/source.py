@@ -131,11 +131,9 @@ def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]
 
 def _scheme(path: str, arrays: Mapping[str, Array], container: str) -> tuple[str, str]:
     """The network and the library whose names the most arrays have."""
-    common = {
-        scheme: len({entry.theirs for entry in entries(*scheme)} & arrays.keys()) / len(entries(*scheme))
-        for scheme in schemes()
-        if (scheme[1] == "npmnv2") == (container == "npz")
-    }
+    possible = [scheme for scheme in schemes() if (scheme[1] == "npmnv2") == (container == "npz")]
+    theirs = {scheme: {entry.theirs for entry in entries(*scheme)} for scheme in possible}
+    common = {scheme: len(known & arrays.keys()) / len(known) for scheme, known in theirs.items()}
     best = max(common, key=lambda scheme: common[scheme])
     if common[best] >= 0.5:
         return best

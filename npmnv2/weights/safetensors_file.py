@@ -83,7 +83,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
             raise FormatError("is no .safetensors file, or its end is missing: the header would not fit")
         if length > HEADER_BYTES:
             raise FormatError(f"has a header of {length} bytes; {HEADER_BYTES} is room for ten thousand tensors")
-        header = json.loads(file.read(length), object_pairs_hook=_no_name_twice)
+        header = json.loads(file.read(length).decode(), object_pairs_hook=_no_name_twice)
         file.seek(0)
         data = file.read(size)
         tensors = dict(library.deserialize(data))  # copies, in no order

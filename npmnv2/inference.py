@@ -142,7 +142,7 @@ class Engine:
 
         N, H, W = shape
         C, M = conv.w.shape
-        pieces = fused.pieces_of(M, 128)
+        pieces = fused.pieces_of(M, 64)
         group = fused.even(H * W, fused.SMALL // (C * M // pieces))
         w, bias = self._pieces(
             conv.name, pieces, lambda: (fused.split(conv.w, 1, pieces), fused.split(conv.bias, 0, pieces))

@@ -67,44 +67,83 @@ def block(convs: Sequence[Any], shortcut: bool) -> Block:
     return Block(loops.EXPAND, 1, 0, before.w, before.bias, **common)
 
 
-def cut(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
-    """Cut a block for images of shape (N, H, W).
+class Geometry(NamedTuple):
+    """The sizes of a block for one size of input."""
 
-    Large images are cut into bands of rows, as many as there are threads to share the images; each computes the row or
-    two above and below it for itself. Small images would compute too much twice: they are cut by channels, the
-    pieces being added up at the end. docs/fusion.md measures both.
-    """
+    N: int
+    H: int  # of the widened image
+    W: int
+    OH: int  # of the output
+    OW: int
+    corner: tuple[int, int]  # rows and columns of zeros above and left of the widened image
+    columns: int  # of the widened image and the zeros beside it
+    stem_corner: tuple[int, int]  # the same as `corner` for the stem
+
+
+def geometry(block: Block, shape: tuple[int, ...]) -> Geometry:
+    """What follows from the shape (N, H, W) of the block's input."""
     (N, H, W), stem_corner = shape, (0, 0)
     if block.source == loops.STEM:
         stem = geometry_of(H, W, 3, 3, block.stem_stride, block.stem_padding, 1)
         (H, W), stem_corner = (stem.OH, stem.OW), (stem.pads[0][0], stem.pads[1][0])
     depthwise = geometry_of(H, W, 3, 3, block.stride, block.padding, 1)
     (top, _), (left, right) = depthwise.pads
-    OH, OW, s = depthwise.OH, depthwise.OW, block.stride
-    C, (E, M) = block.we.shape[0], block.wp.shape
-    by_rows = W >= NARROW
-    pieces = 1 if block.source == loops.STEM else pieces_of(E, 192 if by_rows else 128)
-    E //= pieces
-    columns = max(left + W + right, s * (OW - 1) + 3)
-    if by_rows:
-        group, each = 1, pieces
-        step = 4 if (3 * s + 3) * columns * E * block.wp.itemsize <= CACHEFUL else 2
-        bands = threads // math.gcd(N, threads)
-        band = -(-OH // bands // step) * step
-    else:
-        group = even(H, SMALL // (W * C * E)) if block.source == loops.EXPAND else 1
-        step = even(OH, SMALL // (OW * E * M))
-        each, band = -(-pieces * N // TASKS) if N > 1 else 1, OH
+    OH, OW = depthwise.OH, depthwise.OW
+    columns = max(left + W + right, block.stride * (OW - 1) + 3)
+    return Geometry(N, H, W, OH, OW, (top, left), columns, stem_corner)
+
+
+def cut(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+    """Cut a block for images of shape (N, H, W): large ones into bands of rows, small ones by their channels.
+
+    docs/fusion.md derives both and measures which is faster where.
+    """
+    if geometry(block, shape).W >= NARROW or block.source == loops.STEM:
+        return by_rows(block, shape, threads)
+    return by_channels(block, shape, threads)
+
+
+def by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+    """Bands of output rows, as many as it takes to give every thread as much of the images.
+
+    A band computes for itself the row or two of the widened image above and below it, which its neighbours compute too.
+    Every row of the image is a product of its own, so that the bits do not tell where the bands were cut.
+    """
+    g, s, E = geometry(block, shape), block.stride, block.bd.size
+    pieces = 1 if block.source == loops.STEM else pieces_of(E, 192)
+    step = 4 if (3 * s + 3) * g.columns * E // pieces * block.wp.itemsize <= CACHEFUL else 2
+    bands = threads // math.gcd(g.N, threads)
+    band = -(-g.OH // bands // step) * step
+    return _cut(block, g, threads, pieces, step, band, 1, pieces)
+
+
+def by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+    """Whole images, a piece of the wide channels at a time: the paper's split. Nothing is computed twice.
+
+    With few images each piece is a task, and the pieces' shares of the output are added up at the end.
+    """
+    g, (E, M) = geometry(block, shape), block.wp.shape
+    pieces = pieces_of(E, 128)
+    e = E // pieces
+    group = even(g.H, SMALL // (g.W * block.we.shape[0] * e)) if block.source == loops.EXPAND else 1
+    step = even(g.OH, SMALL // (g.OW * e * M))
+    each = -(-pieces * g.N // TASKS) if g.N > 1 else 1
+    return _cut(block, g, threads, pieces, step, g.OH, group, min(each, pieces))
+
+
+def _cut(block: Block, g: Geometry, threads: int, pieces: int, step: int, band: int, group: int, each: int) -> Cut:
+    E, M = block.wp.shape
+    e = E // pieces
     rooms: dict[str, tuple[int, ...]] = {
-        "wide": (threads, s * (step - 1) + 3 + group - 1, columns, E),
-        "patch": (threads, W, C) if block.source == loops.STEM else (1, 1, 1),
-        "room": (threads, group * W, E),
-        "hidden": (threads, step * OW, E),
-        "narrow": (threads, step * OW, M),
+        "wide": (threads, block.stride * (step - 1) + 3 + group - 1, g.columns, e),
+        "patch": (threads, g.W, block.we.shape[0]) if block.source == loops.STEM else (1, 1, 1),
+        "room": (threads, group * g.W, e),
+        "hidden": (threads, step * g.OW, e),
+        "narrow": (threads, step * g.OW, M),
     }
     if each < pieces:
-        rooms["parts"] = (-(-pieces // each), N, OH, OW, M)
-    return Cut((N, OH, OW, M), pieces, step, band, group, min(each, pieces), stem_corner, (top, left), rooms)
+        rooms["parts"] = (-(-pieces // each), g.N, g.OH, g.OW, M)
+    return Cut((g.N, g.OH, g.OW, M), pieces, step, band, group, each, g.stem_corner, g.corner, rooms)
 
 
 def run(block: Block, cut: Cut, x: Array, out: Array, rooms: dict[str, Array]) -> None:

@@ -1,0 +1,160 @@
+"""What fusing an inverted residual is worth, and how it is best cut: by rows or by channels?
+
+    python benchmarks/fusion.py [--quick] [--json FILE] [--rounds N]
+
+For every different block of MobileNetV2 1.0 at 224x224, one image, float32, milliseconds:
+
+    steps       its convolutions one after the other, each result whole in memory (folding.FoldedBlock)
+    rows        fused, in bands of rows; each band computes the row or two above and below it too
+    channels    fused, whole images, a piece of the wide channels at a time: t pieces, the paper's t-way split
+
+and KB of what each works in, the block's own input and output not counted. * marks the way that the engine takes.
+The three take turns in one process; a time is the median, and `gain` is steps over the engine's way. Results are
+compared before anything is timed. Threads: one, then two, Numba's; BLAS always runs on one.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from measure import arguments, environment, progress
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
+
+
+def blocks():
+    """Every block with a depthwise convolution in it, with the shape of its input; the stem goes with the first."""
+    from npmnv2 import mobilenet_v2
+    from npmnv2.folding import FoldedBlock, folded
+
+    network = folded(mobilenet_v2())
+    x, stem = np.zeros((1, 224, 224, 3), np.float32), network.blocks[0]
+    seen = set()
+    for block in network.blocks[1:-1]:
+        if stem is not None:
+            block, stem = FoldedBlock("stem, " + block.name, stem.convs + block.convs, False), None
+        key = (x.shape, *(conv.w.shape for conv in block.convs), block.convs[-2].stride)
+        if key not in seen:
+            seen.add(key)
+            yield block, x.shape
+        x = np.zeros_like(block(x))
+
+
+def ways(block, x, threads):
+    """Name -> (call, KB it works in, t) of the ways to run a block, the results compared."""
+    from npmnv2.kernels import fused
+
+    raw = fused.block(block.convs, block.residual)
+    exact = block(x)
+    between = [x.shape]
+    for conv in block.convs:
+        between.append(conv(np.zeros(between[-1], x.dtype)).shape)
+    calls = {"steps": (lambda: block(x), sum(4 * int(np.prod(shape)) for shape in between[1:-1]) / 1024, None)}
+    for name, cut_it in (("rows", fused.by_rows), ("channels", fused.by_channels)):
+        if name == "channels" and raw.source == fused.loops.STEM:
+            continue  # the stem is not cut by channels
+        cut = cut_it(raw, x.shape[:3], threads)
+        pieces = fused.in_pieces(raw, cut.pieces)
+        rooms = {room: fused.empty(shape, x.dtype) for room, shape in cut.rooms.items()}
+        out = fused.empty(cut.out, x.dtype)
+
+        def call(pieces=pieces, cut=cut, out=out, rooms=rooms):
+            fused.run(pieces, cut, x, out, rooms)
+            return out
+
+        assert abs(call() - exact).max() <= 1e-5 * max(1, abs(exact).max()), (block.name, name)
+        calls[name] = (call, sum(room.nbytes for room in rooms.values()) / 1024, cut.pieces)
+    chosen = "rows" if fused.cut(raw, x.shape[:3], threads) == fused.by_rows(raw, x.shape[:3], threads) else "channels"
+    return calls, chosen
+
+
+def compare(calls, rounds):
+    """Median milliseconds of each way, taking turns; a turn is some calls, of about 3 ms."""
+    repeats, times = {}, {name: [] for name in calls}
+    for name, (call, *_) in calls.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, int(0.003 / (time.perf_counter() - start)))
+    for _ in range(rounds):
+        for name, (call, *_) in calls.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / repeats[name] * 1e3)
+    return {name: statistics.median(some) for name, some in times.items()}
+
+
+def run(rounds, quick):
+    from npmnv2.backends import backend
+    from npmnv2.threads import limit_threads, one_pool
+
+    rng, rows = np.random.default_rng(0), []
+    most = min(2, os.cpu_count() or 1)
+    chosen_blocks = list(blocks())
+    for threads in range(1, most + 1):
+        for block, shape in chosen_blocks[:: 4 if quick else 1]:
+            progress(f"{block.name}, {threads} threads")
+            x = rng.normal(size=shape).astype(np.float32)
+            with backend("numba"), limit_threads(threads), one_pool():
+                calls, chosen = ways(block, x, threads)
+                times = compare(calls, rounds)
+            convs = block.convs
+            middle = convs[-2].bias.size
+            rows.append(
+                {
+                    "block": block.name,
+                    "threads": threads,
+                    "shape": f"{shape[1]}x{shape[2]}x{shape[3]} {middle}"
+                    + f" {convs[-1].bias.size}"
+                    + (" /2" if convs[-2].stride == 2 else ""),
+                    "chosen": chosen,
+                    "ms": times,
+                    "kb": {name: kb for name, (_, kb, _) in calls.items()},
+                    "t": {name: t for name, (_, _, t) in calls.items() if t},
+                }
+            )
+    progress("")
+    return rows
+
+
+def table(rows):
+    for threads in sorted({row["threads"] for row in rows}):
+        yield f"{threads} thread{'s' * (threads > 1)}"
+        yield "x, wide, out               steps    rows    channels  t   gain |  KB: steps  rows  ch."
+        for row in rows:
+            if row["threads"] == threads:
+                ms, kb, star = row["ms"], row["kb"], row["chosen"]
+                cells = [f"{ms[way]:.3f}" + ("*" if way == star else " ") if way in ms else "-  " for way in kb]
+                cells += ["-  "] * (3 - len(cells))
+                room = [f"{kb[way]:.0f}" if way in kb else "-" for way in ("steps", "rows", "channels")]
+                yield (
+                    f"{row['shape']:<22} {cells[0]:>9} {cells[1]:>8} {cells[2]:>9} {row['t'].get('channels', '-'):>3}"
+                    f" {ms['steps'] / ms[star]:>6.2f} | {room[0]:>10} {room[1]:>5} {room[2]:>5}"
+                )
+        yield ""
+
+
+def main():
+    args = arguments(__doc__.split("\n", 1)[0], "every fourth block, in seconds", rounds=40)
+    info = environment(["scipy"])
+    try:
+        import scipy.linalg.cython_blas  # noqa: F401
+    except ImportError:
+        raise SystemExit("error: fused blocks need SciPy: pip install 'npmnv2[fast]'") from None
+    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
+    rows = run(args.rounds, args.quick)
+    if args.json:
+        Path(args.json).write_text(
+            json.dumps({"environment": info, "results": rows}, indent=1) + "\n", encoding="utf-8"
+        )
+    print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -140,6 +140,39 @@ def table(rows):
         yield ""
 
 
+def draw(rows, info, path):
+    """Bars of every block: milliseconds, a panel a number of threads."""
+    import matplotlib.pyplot as plt
+
+    looks = {"steps": ("#d55e00", ""), "rows": ("#0072b2", "//"), "channels": ("#009e73", "..")}
+    counts = sorted({row["threads"] for row in rows})
+    figure, panels = plt.subplots(len(counts), 1, figsize=(11, 3.6 * len(counts)), squeeze=False, layout="constrained")
+    for panel, threads in zip(panels[:, 0], counts, strict=True):
+        mine = [row for row in rows if row["threads"] == threads]
+        for k, (way, (colour, hatch)) in enumerate(looks.items()):
+            bars = [row["ms"].get(way, 0) for row in mine]
+            places = np.arange(len(mine)) + 0.27 * (k - 1)
+            labels = {
+                "steps": "one convolution after the other",
+                "rows": "fused by rows",
+                "channels": "fused by channels",
+            }
+            panel.bar(places, bars, 0.27, color=colour, hatch=hatch, edgecolor="white", label=labels[way])
+            for x, row in zip(places, mine, strict=True):
+                if row["chosen"] == way:
+                    panel.text(x, row["ms"][way], "*", ha="center", va="bottom")
+        shown = [row["shape"].replace(" ", "\n", 1) for row in mine]
+        panel.set_xticks(np.arange(len(mine)), shown, fontsize=8)
+        panel.set_ylabel("milliseconds")
+        panel.set_title(f"{threads} thread{'s' * (threads > 1)}", loc="left")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].legend(frameon=False, title="* what the engine does")
+    panels[-1, 0].set_xlabel("block of MobileNetV2 1.0 at 224x224: its input, then its wide and its output channels")
+    figure.suptitle(f"What fusing a block is worth: one image, float32, {info.get('cpu', info['system'])}")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main():
     args = arguments(__doc__.split("\n", 1)[0], "every fourth block, in seconds", rounds=40)
     info = environment(["scipy"])
@@ -150,9 +183,10 @@ def main():
     print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
     rows = run(args.rounds, args.quick)
     if args.json:
-        Path(args.json).write_text(
-            json.dumps({"environment": info, "results": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        document = {"environment": info, "results": rows}
+        Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        draw(rows, info, args.plot)
     print("\n".join(table(rows)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from npmnv2.cost import LayerCost
 from npmnv2.data import Dataset
 from npmnv2.layers import DepthwiseConv2d
-from npmnv2.models import MobileNetV2
+from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.train import Epoch, predict
 from npmnv2.validate import Array
@@ -32,7 +32,7 @@ KINDS = {
 
 
 def training(
-    history: Sequence[Epoch], model: MobileNetV2, data: Dataset, path: str | PathLike[str] | None = None
+    history: Sequence[Epoch], model: Network, data: Dataset, path: str | PathLike[str] | None = None
 ) -> "Figure":
     """Draw how a training run went, what it learned and where it is still wrong.
 
@@ -42,7 +42,7 @@ def training(
     Parameters
     ----------
     history : sequence of Epoch
-    model : MobileNetV2
+    model : Network
         Trained.
     data : Dataset
     path : path, optional
@@ -106,7 +106,7 @@ def _curves(figure: Any, history: Sequence[Epoch]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _depthwise_filters(figure: Any, model: MobileNetV2) -> None:
+def _depthwise_filters(figure: Any, model: Network) -> None:
     """A few 3x3 filters of the first, a middle and the last depthwise layer: one filter per channel, no more."""
     figure.suptitle("Learned depthwise filters", fontweight="bold")
     named = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, DepthwiseConv2d)]
@@ -127,7 +127,7 @@ def _depthwise_filters(figure: Any, model: MobileNetV2) -> None:
     rows[-1].supxlabel("orange: negative, purple: positive", fontsize=9)
 
 
-def _predictions(figure: Any, model: MobileNetV2, data: Dataset) -> None:
+def _predictions(figure: Any, model: Network, data: Dataset) -> None:
     logits = predict(model, data.test_x, preprocessing=data.preprocessing)
     p = softmax(logits.astype(np.float64))
     if p.shape[1] > len(data.classes):

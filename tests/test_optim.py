@@ -8,7 +8,7 @@ import pytest
 
 from npmnv2.layers import Parameter
 from npmnv2.models import mobilenet_v2
-from npmnv2.optim import DECAYED, SGD, RMSProp, cosine_schedule, exponential_schedule
+from npmnv2.optim import DECAYED, EMA, SGD, RMSProp, cosine_schedule, exponential_schedule
 
 GRADS = (3.0, -1.0, 0.5)
 
@@ -212,3 +212,55 @@ def test_only_arrays_of_floats_are_trained(value):
 def test_what_decays_is_a_set():
     with pytest.raises(ValueError, match=r"decayed must be a set of roles .*; was None"):
         SGD([_parameter()], lr=0.1, decayed=None)
+
+
+# -- averaged weights
+
+
+def _layer():
+    return mobilenet_v2(3, 0.1, strides="digits", in_channels=1, dtype=np.float64)
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+def test_the_average_is_tensorflows(warmup):
+    """shadow -= (1 - decay) * (shadow - value), with decay = min(decay, (1 + n) / (10 + n)) after n updates."""
+    model, rng = _layer(), np.random.default_rng(0)
+    ema = EMA(model, decay=0.3, warmup=warmup)
+    expected = model.state_dict()
+    for n in range(6):  # (1 + n) / (10 + n) is 0.1, 0.18, 0.25, 0.31, ...
+        for part in model._state().values():
+            part.value += rng.normal(size=part.value.shape)
+        ema.update()
+        decay = min(0.3, (1 + n) / (10 + n)) if warmup else 0.3
+        expected = {name: decay * expected[name] + (1 - decay) * value for name, value in model.state_dict().items()}
+    assert ema.updates == 6 and set(ema.shadow) == set(expected)
+    for name, value in ema.shadow.items():  # running statistics too
+        np.testing.assert_allclose(value, expected[name], rtol=1e-12, atol=1e-14)
+
+
+def test_applied_averages_come_and_go_also_when_something_fails():
+    model = _layer()
+    ema, before = EMA(model), model.state_dict()
+    model.layers["fc"].w.value += 1
+    with pytest.raises(KeyError), ema.applied():
+        np.testing.assert_array_equal(model.state_dict()["fc.w"], before["fc.w"])
+        raise KeyError
+    np.testing.assert_array_equal(model.state_dict()["fc.w"], before["fc.w"] + 1)
+
+
+def test_the_average_is_of_the_models_dtype():
+    model = mobilenet_v2(3, 0.1, strides="digits", in_channels=1)
+    ema = EMA(model, 0.9)
+    ema.update()
+    assert {value.dtype for value in ema.shadow.values()} == {np.dtype(np.float32)}
+    with pytest.raises(ValueError, match=r"decay must lie between 0 and 1; was 1\.5"):
+        EMA(model, 1.5)
+
+
+@pytest.mark.parametrize("kind, names", [(SGD, ["velocity"]), (RMSProp, ["square", "velocity"])])
+def test_the_state_of_an_optimiser_is_its_own_arrays(kind, names):
+    parameters = [_parameter(), _parameter()]
+    optimizer = kind(parameters, lr=0.1)
+    assert sorted(optimizer.state()) == names
+    for name, arrays in optimizer.state().items():
+        assert len(arrays) == 2 and arrays is getattr(optimizer, name)  # to be copied into, when a run goes on

@@ -151,6 +151,44 @@ def test_a_folder_that_is_not_there_is_an_oserror(model, digits, tmp_path):
         plots.training(HISTORY, model, digits, tmp_path / "no_such_folder" / "picture.png")
 
 
+def test_averaged_weights_have_a_curve_of_their_own(model, digits):
+    history = [epoch._replace(ema_accuracy=0.5 + 0.1 * k) for k, epoch in enumerate(HISTORY)]
+    _, bottom = _parts(plots.training(history, model, digits))[0].axes
+    line = bottom.get_lines()[2]
+    assert line.get_ydata().tolist() == pytest.approx([50, 60, 70]) and line.get_label() == "averaged weights, 70.0 %"
+
+
+# -- which classes are taken for which
+
+
+def test_the_confusion_is_the_matrix(tmp_path):
+    matrix = np.array([[8, 2, 0], [0, 5, 0], [0, 1, 0]])
+    figure = plots.confusion(matrix, ["a", "$b", "a name that is longer than sixteen"], tmp_path / "c.png")
+    axes = figure.axes[0]
+    assert axes.get_title() == "3 of 16 wrong" and (axes.get_ylabel(), axes.get_xlabel()) == ("is", "taken for")
+    np.testing.assert_allclose(axes.get_images()[0].get_array(), [[0, 20, 0], [0, 0, 0], [0, 100, 0]])
+    assert {(t.get_position(), t.get_text()) for t in axes.texts} == {
+        ((j, i), str(matrix[i, j])) for i, j in np.argwhere(matrix)
+    }
+    assert [t.get_color() for t in axes.texts] == ["black", "black", "black", "white"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "$b", "a name that is …"]
+    figure.draw_without_rendering()
+    for text in [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]:
+        box = text.get_window_extent()
+        assert (
+            figure.bbox.x0 <= box.x0
+            and box.x1 <= figure.bbox.x1
+            and figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1
+        )
+
+
+def test_many_classes_are_not_all_named():
+    axes = plots.confusion(np.eye(120, dtype=int), [f"class {k}" for k in range(120)]).axes[0]
+    assert len(axes.get_yticks()) == 40 and not axes.texts and axes.get_title() == "0 of 120 wrong"
+    with pytest.raises(ValueError, match="matrix must have a row and a column for each of 2 classes"):
+        plots.confusion(np.eye(3, dtype=int), ["a", "b"])
+
+
 # -- where the costs sit
 
 

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from npmnv2 import data, training
 from npmnv2.__main__ import main
@@ -368,6 +369,22 @@ def test_the_classifier_is_new_unless_the_classes_are_the_same(tmp_path, monkeyp
     assert (session.model.state_dict()["fc.w"] != load_model(path).state_dict()["fc.w"]).any()
 
 
+def test_pixels_are_normalised_as_the_weights_know_them(tmp_path, monkeypatch, few_digits):
+    path, run = str(tmp_path / "trained.npz"), str(tmp_path / "run.npz")
+    pixels = few_digits._replace(
+        train_x=((few_digits.train_x + 1) * 127).astype(np.uint8),
+        test_x=((few_digits.test_x + 1) * 127).astype(np.uint8),
+    )
+    trained_on = pixels._replace(preprocessing=pixels.preprocessing._replace(mean=(0.25,), std=(0.125,)))
+    monkeypatch.setattr(data, "load_digits", lambda: trained_on)
+    begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    monkeypatch.setattr(data, "load_digits", lambda: pixels)
+    begin(resolve({**SETTINGS, "width": None, "epochs": 1, "init": path})).run(save=run)
+    for session in (begin(resolve({**SETTINGS, "width": None, "init": path})), resume(run)):
+        assert session.data.preprocessing == session.model.preprocessing == trained_on.preprocessing
+    assert load_model(run).preprocessing.mean == (0.25,)
+
+
 def test_weights_of_another_width_or_depth_of_image_are_one_error(tmp_path, monkeypatch, few_digits):
     path = str(tmp_path / "trained.npz")
     begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
@@ -377,6 +394,20 @@ def test_weights_of_another_width_or_depth_of_image_are_one_error(tmp_path, monk
     monkeypatch.setattr(data, "load_digits", lambda: colour)
     with pytest.raises(ValueError, match=r"must be for images of 3 channels, as in data; was for 1$"):
         begin(resolve({**SETTINGS, "width": None, "init": path}))
+
+
+def test_a_picture_that_is_left_out_is_one_line(tmp_path, capsys):
+    for name, tone in (("cat", 0), ("dog", 200)):
+        (tmp_path / name).mkdir()
+        for k in range(4):
+            Image.new("RGB", (16, 16), (tone, 10 * k, 0)).save(tmp_path / name / f"{k}.png")
+    (tmp_path / "cat" / "bad.png").write_bytes(b"nothing")
+    words = ["train", "--data", f"folder:{tmp_path}", "--resolution", "16", "--width", "0.1", "--epochs", "1"]
+    assert main([*words, "--confusion", str(tmp_path / "c.png")]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and err.startswith("npmnv2 train: ") and "bad.png" in err and err.count("\n") == 1
+    with Image.open(tmp_path / "c.png") as picture:
+        picture.load()
 
 
 def test_one_class_is_nothing_to_learn(monkeypatch, few_digits, capsys):

@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from npmnv2.cli.options import check_writable
-from npmnv2.cli.output import print_json
+from npmnv2.cli.output import complain, print_json
 from npmnv2.validate import check_number
 
 if TYPE_CHECKING:
@@ -97,9 +98,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.training import Stopped, log
 
     _check(arguments)
-    session = _session(arguments)
+    with warnings.catch_warnings(record=True) as caught:  # pictures that cannot be read and are left out
+        session = _session(arguments)
+    for warning in caught:
+        complain(f"npmnv2 train: {warning.message}")
     settings, save = session.settings, arguments.save or arguments.resume
-    show = (lambda line: None) if arguments.json else lambda line: print(line, flush=True)
+
+    def show(line: str) -> None:
+        if not arguments.json:
+            print(line, flush=True)
 
     def report(epoch: Epoch) -> None:
         if arguments.log:

@@ -7,8 +7,7 @@ from npmnv2.layer import Layer
 from npmnv2.layers import BatchNorm
 from npmnv2.models.network import Network
 from npmnv2.validate import Array
-from npmnv2.weights.load import BUILDERS, load_model
-from npmnv2.weights.save import architecture
+from npmnv2.weights.load import BUILDERS, architecture, load_model
 
 CLASSIFIER = "fc"
 
@@ -65,8 +64,8 @@ def keep_statistics(model: Layer) -> None:
 def network_from(path: str, data: Dataset, width: float | None, **config: Any) -> tuple[Network, bool]:
     """A network for `data` with the weights in a file.
 
-    What the network is (its width, its padding, its epsilon) is as in the file. Its classifier is new, unless the file
-    names the very classes of `data`.
+    What the network is (its width, its padding, its epsilon, the normalisation of its pixels) is as in the file. Its
+    classifier is new, unless the file names the very classes of `data`.
 
     Parameters
     ----------
@@ -101,4 +100,5 @@ def network_from(path: str, data: Dataset, width: float | None, **config: Any) -
     if is_new:
         state |= {name: value for name, value in model.state_dict().items() if name.startswith(f"{CLASSIFIER}.")}
     model.load_state_dict(state)
+    model.preprocessing = trained.preprocessing
     return model, is_new

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 from npmnv2.layer import Layer
 from npmnv2.layers import Parameter
@@ -37,8 +38,12 @@ class Session:
     """
 
     def __init__(self, settings: Settings, source: sources.Source, model: Network, origin: str = "") -> None:
-        self.settings, self.data, self.augment, self.model = settings, source.data, source.augment, model
-        model.labels, model.preprocessing = list(source.data.classes), source.data.preprocessing
+        data, trained_on = source.data, model.preprocessing
+        if data.preprocessing is not None and trained_on is not None:  # pixels as the weights know them
+            same = data.preprocessing._replace(mean=trained_on.mean, std=trained_on.std)
+            data = data._replace(preprocessing=same)
+        self.settings, self.data, self.augment, self.model = settings, data, source.augment, model
+        model.labels, model.preprocessing = list(data.classes), data.preprocessing
         model.train()
         if settings.bn == "keep":
             keep_statistics(model)
@@ -147,7 +152,7 @@ def begin(settings: Settings) -> Session:
     """
     source = sources.load(settings.data, settings.resolution)
     data = source.data
-    config = {
+    config: dict[str, Any] = {
         "strides": source.strides,
         "dropout": settings.dropout,
         "momentum": settings.bn_momentum,

@@ -72,7 +72,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema": 0.9999,
     },
 }
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSProp}
+OPTIMIZERS: dict[str, type[SGD] | type[RMSProp]] = {"sgd": SGD, "rmsprop": RMSProp}
 
 
 def resolve(given: Mapping[str, Any]) -> Settings:

@@ -74,13 +74,20 @@ def load(text: str, resolution: int | None = None) -> Source:
         data = {"cifar10": readers.load_cifar10, "mnist": readers.load_mnist}[kind](folder)
     if len(data.classes) < 2:
         raise ValueError(f"{text} must hold at least two classes to tell apart; there was one, {data.classes[0]}")
-    augment = {"digits": random_shift, "mnist": functools.partial(random_shift, most=2)}.get(kind, _crop_and_flip)
-    return Source(data, _strides(data.train_x.shape[1]), augment)
+    return Source(data, _strides(data.train_x.shape[1]), _AUGMENT[kind])
 
 
 def _crop_and_flip(x: Array, rng: np.random.Generator) -> Array:
     """The usual variation of photographs: up to an eighth of the side away, half of them mirrored."""
     return random_flip(random_crop(x, rng, padding=x.shape[1] // 8), rng)
+
+
+_AUGMENT: dict[str, Callable[[Array, np.random.Generator], Array]] = {
+    "digits": random_shift,
+    "mnist": functools.partial(random_shift, most=2),
+    "cifar10": _crop_and_flip,
+    "folder": _crop_and_flip,
+}
 
 
 def _strides(side: int) -> str:

@@ -111,7 +111,10 @@ def by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     """
     g, s, E = geometry(block, shape), block.stride, block.bd.size
     pieces = 1 if block.source == loops.STEM else pieces_of(E, 192)
-    step = 4 if (3 * s + 3) * g.columns * E // pieces * block.wp.itemsize <= CACHEFUL else 2
+    row = g.columns * (E // pieces) * block.wp.itemsize  # bytes
+    steps = [n for n in ((7, 4, 2) if s == 2 else (4, 2)) if (s * (n - 1) + 3) * row <= CACHEFUL or n == 2]
+    half = -(-g.OH // 2)
+    step = min(steps, key=lambda n: (-(-half // n) * n, -n))  # what cuts the image into two halves most evenly
     bands = threads // math.gcd(g.N, threads)
     band = -(-g.OH // bands // step) * step
     return _cut(block, g, threads, pieces, step, band, 1, pieces)
@@ -189,13 +192,16 @@ def in_pieces(block: Block, pieces: int) -> Block:
 def pieces_of(channels: int, most: int) -> int:
     """Into how many equal pieces: the fewest of at most `most` channels, of a multiple of 16 if one divides them.
 
+    An even number is preferred while a piece keeps 64 channels: pieces are tasks, and threads mostly come in twos.
+
     Examples
     --------
     >>> [channels // pieces_of(channels, 128) for channels in (8, 96, 144, 384, 576, 960)]
-    [8, 96, 48, 128, 96, 96]
+    [8, 96, 48, 96, 96, 96]
     """
     fitting = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n <= most]
-    return min((n for n in fitting if channels // n % 16 == 0), default=fitting[0])
+    whole = [n for n in fitting if channels // n % 16 == 0] or fitting
+    return min((n for n in whole if n % 2 == 0 and channels // n >= 64 and whole[0] > 1), default=whole[0])
 
 
 def even(length: int, most: int) -> int:

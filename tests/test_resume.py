@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -221,9 +223,9 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeyp
 # -- signals
 
 
-def _start(*words):
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+def _start(*words, stdout=subprocess.PIPE):
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True, "env": environment}
     return subprocess.Popen([sys.executable, "-c", FEW, *map(str, words)], **pipes)
 
 
@@ -248,25 +250,27 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert _contents(path) == _contents(whole)
 
 
+def _killed(words, after):
+    """Run a command, kill it so long after its first line of output; what it has printed."""
+    with tempfile.TemporaryFile("w+") as out:
+        process = _start(*words, stdout=out)
+        while os.fstat(out.fileno()).st_size == 0 and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(after)
+        process.kill()
+        assert process.communicate(timeout=60)[1] == "" and process.returncode in (-signal.SIGKILL, 0)
+        out.seek(0)
+        return out.read()
+
+
 def _kill_at_random(folder, kills, epochs, seed):
     """Train in processes that are killed at random moments, each going on from what the one before left."""
     path, rng = folder / "run.npz", random.Random(seed)
-    reached = done = 0
-    while done < kills:
+    reached = 0
+    for _ in range(kills):
         words = ["train", "--resume", path] if path.exists() else _train(path, epochs)
-        process = _start(*words, "--save-every", 2)
-        process.stdout.readline()  # it is ready
-        deadline = time.monotonic() + rng.uniform(0, 0.5)
-        os.set_blocking(process.stdout.fileno(), False)
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.002)
-        process.kill()
-        out, err = process.communicate(timeout=60)
-        assert err == "" and process.returncode in (-signal.SIGKILL, 0)
-        done += 1
-        printed = [
-            int(line.split()[0]) for line in (out or "").splitlines() if line.split()[:1] and line.split()[0].isdigit()
-        ]
+        out = _killed([*words, "--save-every", 2], after=rng.uniform(0, 0.5))
+        printed = [int(epoch) for epoch in re.findall(r"^ +(\d+) .*\n", out, re.M)]  # each after its save
         if path.exists():
             history = native.read(path).info["training"]["history"]
             assert len(history) >= max([reached, *printed]), "an epoch that had ended was lost"

@@ -3,14 +3,35 @@
 NumPy's matrix products (BLAS) and Numba's kernels each bring a pool of threads, and the threads of a pool wait for work
 by spinning. With both at work on the same cores a network that takes 8 ms on one thread was measured to take 370 ms.
 So while the backend is ``"numba"``, a model limits BLAS to one thread for as long as it runs, and restores it after.
+
+Nobody else's threads are touched: those of PyTorch, say, which shares the cores as any other program does.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from npmnv2.backends import current_backend
-from npmnv2.blas import find_blas, limit_blas
+from npmnv2.blas import limit_blas, set_blas
 from npmnv2.shapes import is_int
+
+
+class _Choice(NamedTuple):
+    """What `set_num_threads` was called with. Each call makes a new one, so that a thread can see that it was."""
+
+    n: int
+
+
+class _This(threading.local):
+    """What this Python thread knows: Numba keeps a number for every one, and starts each with the most there are."""
+
+    follows: _Choice | None = None  # the choice that Numba was told in this thread
+    limits: int = 0  # blocks of `limit_threads` that it is in
+
+
+_choice: _Choice | None = None
+_this = _This()
 
 
 def set_num_threads(n: int) -> None:
@@ -18,8 +39,9 @@ def set_num_threads(n: int) -> None:
 
     The number never changes a result of a kernel, not in the last bit. (BLAS makes no such promise.)
 
-    BLAS's number is the whole process's. The kernels' is this Python thread's: Numba starts every other one with the
-    most there are, so a thread of your own that should use fewer calls this itself.
+    It holds for the whole process. Models and engines in other Python threads use it from their next call on, each so
+    many: four Python threads that run models at once, on two threads each, are eight. For fewer in one of them there is
+    `limit_threads`; inside such a block the number here is noted, and holds from its end on.
 
     Parameters
     ----------
@@ -41,15 +63,16 @@ def set_num_threads(n: int) -> None:
     1
     >>> set_num_threads(before)
     """
-    import numba
-
-    n = _check(n)
-    numba.set_num_threads(n)
-    find_blas().limit(limits=n, user_api="blas")
+    global _choice
+    _choice = _Choice(_check(n))
+    _follow()
+    set_blas(_choice.n)
 
 
 def get_num_threads() -> int:
-    """How many threads compiled kernels use.
+    """How many threads compiled kernels use, in a model or an engine that this Python thread calls.
+
+    Without a `set_num_threads` as many as the process may use cores, or ``NUMBA_NUM_THREADS`` in the environment.
 
     Examples
     --------
@@ -58,12 +81,13 @@ def get_num_threads() -> int:
     """
     import numba
 
+    _follow()
     return int(numba.get_num_threads())
 
 
 @contextmanager
 def limit_threads(n: int) -> Iterator[None]:
-    """`set_num_threads`, for as long as the block runs.
+    """`set_num_threads`, for as long as the block runs; the kernels' number for this Python thread alone.
 
     A network as small as the digits' is trained inside ``limit_threads(1)``: a kernel is done before a second thread
     has begun, so two gain nothing on an idle machine; on a busy one, where the threads of a pool that wait for work
@@ -80,10 +104,13 @@ def limit_threads(n: int) -> Iterator[None]:
     n, before = _check(n), get_num_threads()
     with limit_blas(n):
         numba.set_num_threads(n)
+        _this.limits += 1
         try:
             yield
         finally:
+            _this.limits -= 1
             numba.set_num_threads(before)
+            _follow()
 
 
 @contextmanager
@@ -98,8 +125,19 @@ def one_pool() -> Iterator[None]:
     if current_backend() != "numba":
         yield
         return
+    _follow()
     with limit_blas(1):
         yield
+
+
+def _follow() -> None:
+    """Tell Numba what another Python thread has chosen since, unless this one is in a block with its own number."""
+    choice = _choice
+    if choice is not None and _this.follows is not choice and _this.limits == 0:
+        import numba
+
+        numba.set_num_threads(choice.n)
+        _this.follows = choice
 
 
 def _check(n: int) -> int:

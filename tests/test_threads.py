@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -16,6 +18,7 @@ from npmnv2 import blas, kernels, threads
 from npmnv2.models import mobilenet_v2
 from npmnv2.threads import get_num_threads, limit_threads, one_pool, set_num_threads
 
+ROOT = Path(__file__).resolve().parent.parent
 MOST = numba.config.NUMBA_NUM_THREADS
 
 
@@ -26,11 +29,12 @@ def _blas():
 
 @pytest.fixture(autouse=True)
 def as_before():
-    before, limit = get_num_threads(), ThreadpoolController()
+    limit = ThreadpoolController()
     blas = limit.limit(limits=MOST, user_api="blas")
+    set_num_threads(MOST)
     yield
     blas.restore_original_limits()
-    numba.set_num_threads(before)
+    set_num_threads(MOST)
 
 
 def test_there_is_a_blas_to_limit():
@@ -205,8 +209,158 @@ def test_a_model_that_fails_gives_blas_back():
 
 def test_the_libraries_are_looked_for_once_and_again_when_scipy_has_come(monkeypatch):
     """Numba loads SciPy, if there is one, and with it a second BLAS, after the first kernel was asked for."""
-    monkeypatch.delitem(sys.modules, "scipy.linalg", raising=False)
+    monkeypatch.delitem(sys.modules, "scipy.linalg.cython_blas", raising=False)
     alone = blas.find_blas()
     assert blas.find_blas() is alone
-    monkeypatch.setitem(sys.modules, "scipy.linalg", threads)
+    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", threads)
     assert blas.find_blas() is not alone and blas.find_blas() is blas.find_blas()
+
+
+LATE = """
+import sys
+import numpy as np
+from threadpoolctl import threadpool_info
+import npmnv2
+from npmnv2.kernels import conv
+from npmnv2.threads import one_pool
+
+def numbers():
+    return sorted(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+npmnv2.set_num_threads(2)
+with one_pool():
+    print(numbers(), "scipy.linalg.cython_blas" in sys.modules)
+    conv.pointwise_conv2d_forward(np.ones((1, 8, 8, 16), np.float32), np.ones((16, 16), np.float32))
+    print(numbers(), "scipy.linalg.cython_blas" in sys.modules)
+print(numbers())
+"""
+
+
+def test_the_blas_of_scipy_is_held_too_though_it_is_loaded_inside_a_block():
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines() == ["[1] False", "[1, 1] True", "[2, 2]"]
+
+
+# -- several Python threads
+
+
+def in_another_thread(call):
+    """What a call returns there."""
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(call()))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+def number_in_a_pool():
+    """Numba's own number, where a model would run."""
+    with npmnv2.backend("numba"), one_pool():
+        return numba.get_num_threads()
+
+
+def test_any_python_thread_can_limit_blas():
+    """threadpoolctl 3.8 lets only the first that sets it, and is deaf to the others without a word."""
+    set_num_threads(MOST)
+
+    def inside():
+        with npmnv2.backend("numba"), one_pool():
+            return _blas()
+
+    assert in_another_thread(inside) == {1} and _blas() == {MOST}
+    with npmnv2.backend("numba"), one_pool():
+        assert in_another_thread(inside) == {1} and _blas() == {1}
+    assert _blas() == {MOST}
+
+
+def test_the_number_holds_in_every_python_thread():
+    for n in (1, MOST):
+        set_num_threads(n)
+        assert in_another_thread(get_num_threads) == in_another_thread(number_in_a_pool) == n
+
+
+def test_a_python_thread_that_ran_before_takes_a_new_number_too():
+    set_num_threads(MOST)
+    go, seen = [threading.Event() for _ in range(2)], []
+
+    def work():
+        for event in go:
+            event.wait()
+            seen.append(number_in_a_pool())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    go[0].set()
+    while not seen:
+        time.sleep(0.001)
+    set_num_threads(1)
+    go[1].set()
+    thread.join()
+    assert seen == [MOST, 1]
+
+
+def test_a_limit_is_that_of_its_python_thread_and_outlasts_a_choice():
+    with limit_threads(1):
+        assert in_another_thread(get_num_threads) == MOST
+        in_another_thread(lambda: set_num_threads(MOST))
+        assert get_num_threads() == number_in_a_pool() == 1 and _blas() == {1}
+        set_num_threads(MOST)
+        assert get_num_threads() == numba.get_num_threads() == 1 and _blas() == {1}
+    assert get_num_threads() == numba.get_num_threads() == MOST and _blas() == {MOST}
+
+
+def test_a_number_chosen_while_a_model_runs_is_kept():
+    with npmnv2.backend("numba"), one_pool():
+        in_another_thread(lambda: set_num_threads(1))
+    assert _blas() == {1} and get_num_threads() == 1
+    with npmnv2.backend("numba"), one_pool():
+        in_another_thread(lambda: set_num_threads(MOST))
+        assert _blas() == {1}, "the block is still running"
+    assert _blas() == {MOST}
+
+
+SEVERAL = """
+import sys, threading
+import numba, numpy as np, npmnv2
+from threadpoolctl import threadpool_info
+sys.path.insert(0, "tests")
+from test_inference import trained
+
+npmnv2.set_num_threads(2)
+x = [np.random.default_rng(k).normal(size=(2, 32 + 8 * k, 40, 3)).astype(np.float32) for k in range(3)]
+models = [trained(npmnv2.mobilenet_v2(5, 0.35)) for _ in x]
+shared = npmnv2.fuse(models[0])
+together, wrong, expected = threading.Barrier(len(x)), [], {}
+
+def results(k):
+    own = npmnv2.fuse(models[k])
+    logits = models[k](x[k])
+    return logits, models[k].backward(logits), own(x[k]), shared(x[k])
+
+def work(k):
+    together.wait()  # the first kernels of all, which compile or load, at once too
+    first = results(k)
+    for _ in range(5):
+        for a, b in zip(results(k), first):
+            if not np.array_equal(a, b):
+                wrong.append(k)
+    expected[k] = first
+
+workers = [threading.Thread(target=work, args=(k,)) for k in range(len(x))]
+for worker in workers: worker.start()
+for worker in workers: worker.join()
+for k in range(len(x)):
+    wrong += [k for a, b in zip(results(k), expected[k]) if not np.array_equal(a, b)]
+blas = {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+print(numba.threading_layer(), wrong, sorted(expected), blas)
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_models_and_engines_in_several_python_threads(layer):
+    """Numba's layer "workqueue" would end the process when two of them run a kernel at once."""
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", SEVERAL], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{layer} [] [0, 1, 2] {{2}}\n"

@@ -19,11 +19,13 @@ What every kernel promises, and why:
 
 Threads and processes: kernels use whichever threading layer Numba finds; the package chooses none. Under OpenMP (the
 usual one) a process that has run a kernel must not `os.fork()` and run another in the child, which is then killed:
-start worker processes with the "spawn" method. Under the fallback layer "workqueue" two Python threads must not run
-kernels at the same time. `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_layer()` tells.
+start worker processes with the "spawn" method. The fallback layer "workqueue" ends the process when two Python threads
+run kernels at the same time, so under it ours wait for each other. (A parallel function of your own does not know of
+that.) `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_layer()` tells.
 """
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +33,7 @@ from typing import Any
 import numba
 
 
-def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> Any:
+def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> "Kernel":
     """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
 
     Parameters
@@ -43,7 +45,7 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> Any
 
     Returns
     -------
-    numba dispatcher
+    Kernel
         Call it like `loops`; `.py_func` is `loops`.
 
     Notes
@@ -57,10 +59,34 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> Any
         kernel = numba.njit(cache=True, **options)(loops)
     except RuntimeError as reason:  # Numba's "no locator available": nowhere to write
         _warn(f"compiled kernels are not kept on disk ({reason})")
-        return numba.njit(**options)(loops)
+        return Kernel(numba.njit(**options)(loops))
     if hasattr(kernel, "_cache"):  # private to Numba, hence the question
         kernel._cache = _ForgivingCache(kernel._cache)
-    return kernel
+    return Kernel(kernel)
+
+
+class Kernel:
+    """A compiled kernel that several Python threads can call; all else is asked of Numba's own object.
+
+    Until a first kernel has run nobody knows which threading layer it will be, so until then they wait too.
+    """
+
+    _one_at_a_time = threading.Lock()
+    _layer = "workqueue"  # or not known yet
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dispatcher, name)
+
+    def __call__(self, *arguments: Any) -> None:
+        if Kernel._layer != "workqueue":
+            self._dispatcher(*arguments)
+            return
+        with Kernel._one_at_a_time:
+            self._dispatcher(*arguments)
+            Kernel._layer = numba.threading_layer()
 
 
 def compile_inline(loops: Callable[..., Any]) -> Any:

@@ -23,7 +23,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
@@ -112,6 +111,9 @@ class Worker:
     """A contestant, seen from the process that reports: `script` runs `serve` when called with --worker `name`."""
 
     def __init__(self, script, name, threads):
+        from npmnv2.blas_kernel import choose_kernel
+
+        choose_kernel()  # for the new process
         self.name = name
         limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen(
@@ -221,9 +223,17 @@ def environment(packages):
             info[package] = version(package)
     info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
     info["blas"] = np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name")
-    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    info["blas kernel"] = ", ".join(sorted({str(library.get("architecture")) for library in libraries}))
+    info["blas kernel"] = _blas_kernel()
     return info
+
+
+def _blas_kernel():
+    """In a process like the contestants': in this one NumPy may have been loaded before the kernel was chosen."""
+    code = "from npmnv2 import blas_kernel as b; b.choose_kernel(); print(b.running_kernels())"
+    root = str(Path(__file__).resolve().parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def progress(text):
@@ -232,8 +242,11 @@ def progress(text):
         print(f"\r{text:<78}" + "\r" * (not text), end="", file=sys.stderr, flush=True)
 
 
-def arguments(description, quick, rounds=5, patience=300):
-    """The options that all scripts share, as given; what cannot work is one line here, before minutes of work."""
+def arguments(description, quick, rounds=5, patience=300, more=lambda parser: None):
+    """The options that all scripts share, as given; what cannot work is one line here, before minutes of work.
+
+    ``more(parser)`` adds a script's own.
+    """
     from npmnv2.cli.options import check_options, check_writable
     from npmnv2.validate import check_number
 
@@ -246,6 +259,7 @@ def arguments(description, quick, rounds=5, patience=300):
     parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
     parser.add_argument("--plot", metavar="FILE", help="draw the picture")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    more(parser)
     args = parser.parse_args()
     try:
         check_number(args.rounds, "--rounds", 1)

@@ -8,6 +8,11 @@ import os
 import sys
 
 from npmnv2 import __version__
+from npmnv2.blas_kernel import choose_kernel
+
+if __name__ == "__main__":
+    choose_kernel()  # before anything loads NumPy
+
 from npmnv2.cli import classify, convert, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json

@@ -18,6 +18,7 @@ FLOORS = [
     "shapes",
     "validate",
     "blas",
+    "blas_kernel",
     "ops",
     "kernels",
     "gradcheck",

@@ -133,7 +133,7 @@ def _what_next(say: Callable[[str], None]) -> None:
     say("            docs/derivations.md: every backward pass, derived a line at a time")
     say("            docs/index.md: the whole package in an afternoon")
     say("Run next:   python -m npmnv2 summary --width 1.0 --resolution 224")
-    say("            python -m npmnv2 train --data digits --epochs 20")
+    say("            python -m npmnv2 train --data digits --save digits.npz")
     say("            python benchmarks/depthwise.py --quick")
 
 

@@ -433,6 +433,10 @@ def test_settings_are_resolved_by_the_recipe_and_overridden_by_what_is_given():
     )
     assert paper.lr == pytest.approx(0.045 * 32 / 96) and resolve({"recipe": "paper", "batch_size": 96}).lr == 0.045
     assert resolve({"recipe": "paper", "lr": 0.5, "dropout": 0.0}).dropout == 0.0
+    tuned = [
+        resolve(given).lr for given in ({"init": "x"}, {"init": "x", "freeze": "backbone"}, {"init": "x", "lr": 1.0})
+    ]
+    assert tuned == [0.005, 0.02, 1.0]
     assert resolve({"freeze": "backbone", "init": "x"}).bn == "keep" and resolve({"init": "x"}).bn == "update"
     for given, match in (
         ({"recipe": "secret"}, "recipe must be one of sgd, paper"),

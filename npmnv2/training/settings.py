@@ -112,6 +112,8 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         values["lr"] = values["lr"][values["optimizer"]]
         if recipe == "paper":  # its rate is for batches of 96; a smaller one gives noisier gradients, so smaller steps
             values["lr"] *= values["batch_size"] / 96
+        if values["init"] and not values["freeze"]:  # larger first steps would undo what the weights know
+            values["lr"] /= 4
     for name in ("freeze", "bn"):
         if name in given and values["init"] is None:
             raise ValueError(f"{name} needs init: a file with the weights of a trained network")

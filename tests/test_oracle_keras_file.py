@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden import keras_files
 
-from npmnv2.weights import hdf5, keras_file
+from npmnv2.weights import hdf5, keras_file, source
 from npmnv2.weights.keras_layers import rename_counted
 
 pytestmark = pytest.mark.oracle
@@ -114,6 +114,8 @@ def test_networks_in_files_without_names(keras, network, tmp_path):
     found = keras_file.read(path)
     assert not found.keys() & weights.keys()
     assert same(rename_counted(found, {name: value.shape for name, value in weights.items()}), weights)
+    model.save_weights(tmp_path / "named.weights.h5")
+    assert same(source.read(path).state, source.read(tmp_path / "named.weights.h5").state)
 
 
 def test_trained_networks(keras, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 from golden import frameworks
@@ -396,6 +397,26 @@ def test_a_file_without_a_classifier(tmp_path):
         weights.load_into(model, write(path, arrays), partial=True)
 
 
+@pytest.mark.parametrize("case", [c for c in frameworks.GOLDENS if c.names == "keras"], ids=lambda case: case.id)
+@pytest.mark.parametrize("top", [True, False], ids=["whole", "no_top"])
+def test_layers_that_keras_only_counted_get_their_names_from_the_network(case, top, tmp_path):
+    """Files of Keras before 3.6. What does not fit is left as it is, and refused as anything else."""
+    classifier = ("predictions", "conv_preds")
+    arrays = {k: v for k, v in theirs(case, np.float32).items() if top or not k.startswith(classifier)}
+    named, counted = tmp_path / "named.weights.h5", tmp_path / "counted.weights.h5"
+    keras_file.write(named, arrays)
+    keras_file.write(counted, arrays)
+    with h5py.File(counted, "r+") as file:
+        file.visititems(lambda _, item: item.attrs.clear())
+    found = weights.read(counted, partial=not top)
+    assert (found.names, found.architecture) == ("keras", case.architecture)
+    assert same(found.state, weights.read(named, partial=not top).state)
+    with h5py.File(counted, "r+") as file:
+        del file["layers/depthwise_conv2d_3"]
+    with pytest.raises(FormatError, match="holds no MobileNet"):
+        weights.read(counted, partial=not top)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -427,7 +448,7 @@ def test_load_into_wants_a_network(tmp_path):
 @pytest.mark.parametrize(("architecture", "names"), PAIRS)
 def test_saved_names_are_found_again(architecture, names, tmp_path):
     model = network(architecture, 0.35, names)
-    for ending in (".h5", ".weights.h5") if names == "keras" else (".pth", ".pt", ".safetensors", ""):
+    for ending in (".h5", ".weights.h5") if names == "keras" else (".pth", ".pt", ".bin", ".safetensors", ""):
         path = tmp_path / f"model{ending}"
         weights.save(model, path, names=names)
         source = weights.read(path)

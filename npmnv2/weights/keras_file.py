@@ -11,10 +11,11 @@ variable. Neither has the name that it has in the model:
     layers/functional/layers/...         a model inside of the model has layers of its own
 
 Since 3.6 the layer's real name is in the attribute "name" of the group ``vars``. A file older than that has only the
-counted names; `read` then calls the layers by those (``conv2d_7/kernel``). Keras itself never looks at the attribute: a
-model finds the weights of its eighth Conv2D under ``conv2d_7``, whatever the layer is called. So in a file for Keras
-the layers of a class must stand in the order of the model, one must not be missing, and a variable must have the number
-that the layer gives it. Nothing more is needed: layers without variables need no group.
+counted names; `read` then calls the layers by those (``conv2d_7/kernel``), and `source.read` finds the network that has
+as many layers of each class. Keras itself never looks at the attribute: a model finds the weights of its eighth Conv2D
+under ``conv2d_7``, whatever the layer is called. So in a file for Keras the layers of a class must stand in the order
+of the model, one must not be missing, and a variable must have the number that the layer gives it. Nothing more is
+needed: layers without variables need no group.
 
 **`.h5`**, of Keras 1 to 3. A group per layer under its real name, inside of it an array under the variable's full name:
 
@@ -43,14 +44,13 @@ from npmnv2.validate import Array
 from npmnv2.weights.atomic import writing
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.hdf5 import SIGNATURE, File
-from npmnv2.weights.keras_layers import VARIABLES, Path, class_of, class_with, names_in, variables
-from npmnv2.weights.raw import FrugalFile, format_errors, shown, storable
+from npmnv2.weights.keras_layers import VARIABLES, GroupPath, class_of, class_with, names_in, variables
+from npmnv2.weights.raw import DIRECTORY_BYTES, FrugalFile, format_errors, shown, storable
 
 ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second in Keras 2.12
 DEPTH = 16  # of models within models, and of groups
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras
 CONFIG_BYTES = 1 << 20  # a MobileNetV2 has 162,980
-DIRECTORY_BYTES = 1 << 20
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -90,7 +90,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(8)
         if start == SIGNATURE:
-            file.most = file.bytes
+            file.allow_all()
             file.seek(0)
             data, config = file.read(), b""
         elif start.startswith(b"PK"):
@@ -119,7 +119,7 @@ def _unzip(file: FrugalFile) -> tuple[bytes, bytes]:
             for member in members.values():
                 if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 or member.file_size > file.bytes:
                     raise FormatError(f"has {shown(member.filename)} compressed or encrypted; Keras stores it as it is")
-            file.most = file.bytes + 4096  # what zipfile reads at least
+            file.allow_all()
             config = members.get(CONFIG)
             small = config is not None and config.file_size <= CONFIG_BYTES
             return archive.read(WEIGHTS), archive.read(CONFIG) if small else b""
@@ -133,12 +133,12 @@ def _unzip(file: FrugalFile) -> tuple[bytes, bytes]:
 class Layer(NamedTuple):
     """A layer as a `.weights.h5` has it."""
 
-    path: Path  # the groups on the way: ("conv2d_7",), or ("functional", "conv2d_7")
+    path: GroupPath  # ("conv2d_7",), or ("functional", "conv2d_7")
     name: str | None  # such as block_1_project, where the file says it
     arrays: dict[str, Array]  # by variable
 
 
-def _layers(file: File, address: int, above: Path = ()) -> Iterator[Layer]:
+def _layers(file: File, address: int, above: GroupPath = ()) -> Iterator[Layer]:
     """The layers with variables in a group of layers, and in the models among them."""
     if len(above) > DEPTH:
         raise FormatError(f"has models in models, more than {DEPTH} deep")

@@ -15,7 +15,7 @@ VARIABLES = {
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-Path = tuple[str, ...]  # of groups: ("conv2d_7",), or ("functional", "conv2d_7") in a model within the model
+GroupPath = tuple[str, ...]  # on the way to a layer: ("conv2d_7",), or ("functional", "conv2d_7") in an inner model
 
 
 def variables(kind: str, count: int) -> dict[str, str]:
@@ -72,7 +72,7 @@ def snake_case(class_name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)).lower()
 
 
-def names_in(config: bytes, paths: Sequence[Path]) -> dict[Path, str]:
+def names_in(config: bytes, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
     """The names that a config.json gives the layers in these groups.
 
     The third group of a class is the third layer of that class, if the model has as many of them as there are groups.
@@ -87,17 +87,17 @@ def names_in(config: bytes, paths: Sequence[Path]) -> dict[Path, str]:
     return _names(json.loads(config), paths) if config else {}
 
 
-def _names(model: Any, paths: Sequence[Path]) -> dict[Path, str]:
+def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
     layers: dict[str, list[Any]] = {}
     described = _get(model, "config", "layers")
     for layer in described if isinstance(described, list) else ():
         layers.setdefault(snake_case(str(_get(layer, "class_name"))[:64]), []).append(layer)
-    groups: dict[str, list[Path]] = {}
+    groups: dict[str, list[GroupPath]] = {}
     for path in paths:
         groups.setdefault(path[0], []).append(path[1:])
     count = Counter(map(class_of, groups))
 
-    found: dict[Path, str] = {}
+    found: dict[GroupPath, str] = {}
     taken: Counter[str] = Counter()
     for group in sorted(groups, key=_count):
         kind = class_of(group)

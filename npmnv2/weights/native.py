@@ -30,7 +30,7 @@ import numpy as np
 from npmnv2.validate import Array
 from npmnv2.weights.atomic import writing
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.raw import MOST_AXES, FrugalFile, format_errors, shown, storable
+from npmnv2.weights.raw import DIRECTORY_BYTES, MOST_AXES, FrugalFile, format_errors, shown, storable
 
 FORMAT = "npmnv2 checkpoint"
 VERSION = 1  # goes up when an older npmnv2 would misread a file
@@ -38,7 +38,6 @@ HEADER, INFO = "npmnv2", "info"  # the two members that are JSON
 _SIZES = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128)}
 DTYPES = frozenset({"bool", *(f"{kind}{bits}" for kind, sizes in _SIZES.items() for bits in sizes)})
 INFO_BYTES = 1 << 21  # with room for ten thousand epochs
-DIRECTORY_BYTES = 1 << 20  # of the zip, with room for ten thousand arrays
 # The header of an .npy file, version 1.0, as NumPy writes it: a dtype, row-major order, a shape.
 _NPY = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([<|][biufc][1248]6?)', 'fortran_order': False, "
@@ -144,7 +143,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive, file.bytes)
-                file.most = file.bytes + 4096  # what zipfile reads at least
+                file.allow_all()
                 header = _header(archive, members)
                 arrays = {name: _array(name, archive.read(member)) for name, member in members.items()}
         except OSError as error:

@@ -16,17 +16,11 @@ from npmnv2.weights.errors import FormatError
 
 BFLOAT16 = "bfloat16"  # a dtype that NumPy lacks; every other one goes by NumPy's own name
 MOST_AXES = 32  # of NumPy 1; NumPy 2 has 64
+DIRECTORY_BYTES = 1 << 20  # of a zip archive, with room for some ten thousand members
 
-# What damaged and hostile files make the standard library raise. No OSError: a disk that fails is no fault of the file.
-_OF_PYTHON = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    EOFError,
-    Warning,
-)  # by python -W error
+# What damaged and hostile files make Python and its libraries raise; a Warning where it runs as `python -W error`.
+# No OSError: a disk that fails is no fault of the file.
+_OF_PYTHON = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError, Warning)
 _DAMAGE = (*_OF_PYTHON, struct.error, zipfile.BadZipFile, zlib.error)
 
 
@@ -83,7 +77,7 @@ class FrugalFile(io.FileIO):
     ----------
     path : str or path-like
     most : int
-        Bytes that one `read` may return; it is the attribute `most`, to be raised when more is known about the file.
+        Bytes that one `read` may return, until `allow_all` is called.
 
     Raises
     ------
@@ -103,6 +97,10 @@ class FrugalFile(io.FileIO):
         super().__init__(os.fspath(path), "rb")
         self.bytes = os.fstat(self.fileno()).st_size
         self.most = most
+
+    def allow_all(self) -> None:
+        """Hand out as much as there is: for when what the file says of itself has been compared with its size."""
+        self.most = self.bytes + 4096  # what zipfile reads at least
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence == os.SEEK_SET and offset < 0:  # to the system it would be an OSError, as of a broken disk

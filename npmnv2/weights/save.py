@@ -19,6 +19,7 @@ _ENDINGS = {  # of a path -> the container
     ".pth": "pth",
     ".pt": "pth",
     ".safetensors": "safetensors",
+    ".bin": "pth",  # as Hugging Face called its files before .safetensors
     ".weights.h5": "keras",
     ".h5": "keras",
 }
@@ -42,7 +43,7 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
     ----------
     model : Network
     path : str or path-like
-        The ending chooses the container: .pth or .pt and .safetensors for torchvision, timm and hf, .weights.h5 or
+        The ending chooses the container: .pth, .pt, .bin and .safetensors for torchvision, timm and hf, .weights.h5 or
         .h5 for keras. With no ending of these it is .safetensors for the first three. Under our own names it is always
         the native .npz.
     names : "npmnv2", "torchvision", "timm", "keras" or "hf"

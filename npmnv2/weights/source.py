@@ -12,13 +12,13 @@ from npmnv2.cost.network import NETWORKS
 from npmnv2.validate import Array
 from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width, lacks_shortcut
 from npmnv2.weights.errors import FormatError
+from npmnv2.weights.keras_layers import rename_counted
 from npmnv2.weights.names import COUNTER, Entry, entries, schemes
-from npmnv2.weights.raw import FrugalFile, format_errors, shown
+from npmnv2.weights.raw import DIRECTORY_BYTES, FrugalFile, format_errors, shown
 
 Path = str | os.PathLike[str]
 CONTAINERS = ("npz", "pth", "safetensors", "keras")
 SETTINGS = ("strides", "in_channels", "dropout", "padding", "eps", "momentum", "running_var", "dtype", "seed")
-DIRECTORY_BYTES = 1 << 20  # of a zip: more members than any of the formats has
 _LINES = 20  # of an error
 
 
@@ -123,7 +123,20 @@ def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]
         return torch_file.read(path), {}
     from npmnv2.weights import keras_file
 
-    return keras_file.read(path), {}
+    return _with_names(keras_file.read(path)), {}
+
+
+def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Layers that Keras only counted, as it did before 3.6, under the names that they have in the network they fit."""
+    config = {"num_classes": 1000, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}  # any will do
+    for architecture in ("mobilenet_v2", "mobilenet_v1"):
+        ours, known = shapes(architecture, config), entries(architecture, "keras")
+        without_classifier = [entry for entry in known if not entry.ours.startswith("fc.")]
+        for part in (known, without_classifier):
+            named = rename_counted(arrays, {entry.theirs: _shape_there(entry, ours[entry.ours]) for entry in part})
+            if named.keys() != arrays.keys():
+                return named
+    return arrays
 
 
 # -- the library and the network
@@ -267,7 +280,7 @@ def _listed(problems: Sequence[str], count: int) -> str:
 
 def _problem(array: Array, entry: Entry, wanted: tuple[int, ...]) -> str:
     """What is wrong with an array of a known name, or nothing."""
-    shape = entry.to_theirs(np.broadcast_to(np.float32(0), wanted)).shape  # of no memory
+    shape = _shape_there(entry, wanted)
     if array.shape != shape:
         return f"misshapen: {entry.theirs} must be {shape}, was {array.shape}"
     if array.dtype.kind != "f":
@@ -277,6 +290,11 @@ def _problem(array: Array, entry: Entry, wanted: tuple[int, ...]) -> str:
     if memory < array.nbytes:  # a small file would become a large network
         return f"no array of its own: {entry.theirs} repeats {memory} bytes to be {array.nbytes}"
     return ""
+
+
+def _shape_there(entry: Entry, ours: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that the library gives an array of this shape of ours."""
+    return entry.to_theirs(np.broadcast_to(np.float32(0), ours)).shape  # of no memory
 
 
 def _is_counter(name: str, theirs: set[str]) -> bool:

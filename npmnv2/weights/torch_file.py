@@ -42,6 +42,7 @@ from npmnv2.weights.atomic import writing
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.raw import (
     BFLOAT16,
+    DIRECTORY_BYTES,
     FrugalFile,
     brief,
     contiguous,
@@ -58,11 +59,9 @@ PREFIXES = re.compile(r"(module\.|_orig_mod\.)*")  # put before every name by Da
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
-MOST_CLAIMED = (
-    4  # times the file's size: twice for bfloat16, which becomes float32, and twice for weights that are tied
-)
+# Times the file's size, all tensors together: twice for bfloat16, which becomes float32, twice for tied weights
+MOST_CLAIMED = 4
 MOST_UNPACKED = 2  # likewise, for a zip that was compressed later; PyTorch's are not
-DIRECTORY_BYTES = 1 << 20  # of a zip, with room for some ten thousand members
 ALIGNMENT = 64
 
 
@@ -78,7 +77,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     dict of name -> ndarray
         In the order of the file, with the shapes that PyTorch has. bfloat16 becomes float32, exactly. The arrays are
         views of what was read, and so may be read-only, strided and share memory. A dictionary within a training
-        checkpoint ("state_dict", "model_state_dict", "model") is found, and "module." before a name is taken off.
+        checkpoint is found (the first of `WRAPPERS`: averaged weights only if there are no others), and "module."
+        before a name is taken off.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
 def _read_zip(file: FrugalFile) -> dict[str, Array]:
     with zipfile.ZipFile(file) as archive:
         members = _members(archive, file.bytes)
-        file.most = file.bytes + 4096  # what zipfile reads at least
+        file.allow_all()
         folder = _folder(members)
 
         def content(name: str) -> bytes:
@@ -176,7 +176,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def _read_legacy(file: FrugalFile) -> dict[str, Array]:
-    file.most = file.bytes
+    file.allow_all()
     file.seek(0)
     data = memoryview(file.read())
     pickles = io.BytesIO(data[:PICKLE_BYTES])

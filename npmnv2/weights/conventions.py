@@ -4,7 +4,7 @@ The conventions of a library (padding, epsilon, ...) are in no array: they come 
 and the number of classes are in the shapes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from npmnv2.cost.network import NETWORKS
@@ -12,7 +12,7 @@ from npmnv2.weights.names import TABLES
 
 # Each is an argument of `mobilenet_v2` and `mobilenet_v1`. The first two change what a network answers, the others
 # only how it goes on training.
-_PYTORCH = {"padding": 1, "eps": 1e-5, "momentum": 0.1, "running_var": "unbiased"}
+_PYTORCH = {"padding": 1, "eps": 1e-5, "running_var": "unbiased", "momentum": 0.1}
 _KERAS = {"padding": "same", "eps": 1e-3, "running_var": "biased"}
 _SLIM = {"padding": "same", "eps": 1e-3, "running_var": "unbiased"}
 
@@ -31,7 +31,7 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
 }
 ANSWERS = ("padding", "eps")  # the conventions that change what a network answers
 PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4)  # width multipliers, of both networks
-WIDEST = 100.0  # what a builder takes is less
+WIDEST = 100.0  # builders take width multipliers below it
 assert set(CONVENTIONS) == {(names, a) for a, tables in TABLES.items() for names in tables}
 
 
@@ -64,8 +64,9 @@ def channels(architecture: str, width_mult: float) -> dict[str, int]:
 def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
     """The width multiplier that gives these channels: a published one, else the roundest decimal of all that do.
 
-    No rule of rounding is known here. The channels only grow with the width, so the widths that give these lie between
-    the smallest that gives all of them at least and the smallest that gives one of them more.
+    How a network rounds its channels need not be known: they only grow with the width. So the widths that give these
+    channels are an interval. It begins where all of them are reached, and ends where the first is exceeded; both ends
+    are found by halving.
 
     Parameters
     ----------
@@ -90,7 +91,7 @@ def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
         own = channels(architecture, width)
         return all(own.get(name) == count for name, count in found.items())
 
-    def smallest(reaches: Any) -> float:
+    def smallest(reaches: Callable[[dict[str, int]], bool]) -> float:
         low, high = 0.0, WIDEST
         for _ in range(45):  # to within 1e-11
             middle = (low + high) / 2

@@ -1,8 +1,9 @@
 """What every library calls the arrays of a MobileNet, and how it lays them out.
 
 The tables are to be read: a line is a convolution of ours, its name there, and the name of the batch norm behind it.
-`{i}` counts the blocks from 1, `{row}.{repeat}` as the paper's table does (our own names begin with those); the other
-letters are explained where they are used. The leaves, what is stored of a layer, are in `LEAVES`.
+`{i}` counts the blocks from 1, `{row}.{repeat}` as the paper's table does (our own names begin with those). Hugging
+Face's V1 counts convolutions, two a block: `{2i-2}`, `{2i-1}`. The leaves, what is stored of a layer, are in
+`LEAVES`.
 """
 
 import functools
@@ -169,6 +170,7 @@ FROM_KERAS: dict[str, Layout] = {
     "linear": lambda w: w,
     "vector": lambda v: v,
 }
+# Whose classifier is a 1x1 convolution, so that its kernel has four axes
 _CONVOLUTION_AT_THE_END = {("keras", "mobilenet_v1"), ("slim", "mobilenet_v1"), ("slim", "mobilenet_v2")}
 
 

@@ -5,9 +5,9 @@ memory. The engine gives the same logits, to rounding, and the wide middle of a 
 derives how, kernels/fused_loops.py does it.
 """
 
-import importlib
 import math
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.backends import backend, operation
+from npmnv2.blas import load_scipy_blas
 from npmnv2.folding import FoldedBlock, FoldedConv, FoldedNetwork, folded
 from npmnv2.models.network import Network
 from npmnv2.shapes import conv_geometry
@@ -27,6 +28,7 @@ PLANS = 4  # sizes of input whose buffers are kept; the oldest gives way
 class Step(NamedTuple):
     """One thing to run: ``fill(x, out, rooms)`` computes `out`, in `rooms`."""
 
+    layers: tuple[str, ...]  # the names of what it does at once
     fill: Callable[[Array, Array, dict[str, Array]], None]
     out: tuple[int, ...]  # its shape
     rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
@@ -84,6 +86,49 @@ class Engine:
                 x = out
             return x.copy()  # the buffer will be used again
 
+    def profile(self, x: Array) -> list[tuple[tuple[str, ...], float]]:
+        """Run once and take the time of every step.
+
+        The first run with a size of images plans buffers, and the very first compiles: call the engine before.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, H, W, in_channels)
+            Images, at least one.
+
+        Returns
+        -------
+        list of (layers, seconds)
+            In the order they ran; the names of the layers that a step does at once.
+
+        Raises
+        ------
+        RuntimeError
+            If blocks do not run fused: then there are no steps.
+        ValueError, TypeError
+            As for a call.
+
+        Examples
+        --------
+        >>> import npmnv2
+        >>> engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+        >>> times = engine.profile(np.zeros((1, 32, 32, 3), np.float32))
+        >>> times[0][0], times[-1][0], all(seconds > 0 for _, seconds in times)
+        (('stem', 'b0.0.dw', 'b0.0.project'), ('fc',), True)
+        """
+        if not self.fused:
+            raise RuntimeError("profile needs fused blocks, and those SciPy: pip install 'npmnv2[fast]'")
+        from npmnv2.kernels.wrapping import plain
+
+        x, times = plain(self.network.check(x)), []
+        with self._lock, backend("numba"), one_pool():
+            for step, out, rooms in self._plan(*x.shape[:3]).steps:
+                start = time.perf_counter()
+                step.fill(x, out, rooms)
+                times.append((step.layers, time.perf_counter() - start))
+                x = out
+        return times
+
     def working_bytes(self, N: int, H: int, W: int) -> int:
         """The bytes of every buffer for such images, the images themselves, the weights and the logits not counted.
 
@@ -123,7 +168,7 @@ class Engine:
             yield step
             shape = step.out[:3]
         if len(step.out) == 4:
-            yield Step(_average, (N, step.out[3]), {})
+            yield Step(("pool",), _average, (N, step.out[3]), {})
         yield self._classifier(N)
 
     def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
@@ -133,7 +178,8 @@ class Engine:
         block = fused.block(convs, shortcut)
         cut = fused.cut(block, shape, threads)
         block = self._pieces(convs[-1].name, cut.pieces, lambda: fused.in_pieces(block, cut.pieces))
-        return Step(lambda x, out, rooms: fused.run(block, cut, x, out, rooms), cut.out, cut.rooms)
+        names = tuple(conv.name for conv in convs)
+        return Step(names, lambda x, out, rooms: fused.run(block, cut, x, out, rooms), cut.out, cut.rooms)
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
         """The last convolution and the average over the image."""
@@ -151,7 +197,7 @@ class Engine:
         def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
             loops.head(x, w, bias, group, rooms["room"], out)
 
-        return Step(fill, (N, M), {"room": (threads, group, M // pieces)})
+        return Step((conv.name, "pool"), fill, (N, M), {"room": (threads, group, M // pieces)})
 
     def _classifier(self, N: int) -> Step:
         """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
@@ -172,7 +218,7 @@ class Engine:
         def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
             loops.classify(x, w, bias, rooms["room"], out)
 
-        return Step(fill, (N, classes), {"room": (pieces, N, width)})
+        return Step(("fc",), fill, (N, classes), {"room": (pieces, N, width)})
 
     def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for every plan that cuts these weights alike."""
@@ -223,8 +269,8 @@ def fuse(model: Network) -> Engine:
     """
     network = folded(model)
     fused = True
-    try:  # now, not at the first kernel: a BLAS that is not loaded yet is not limited to one thread
-        importlib.import_module("scipy.linalg.cython_blas")
+    try:
+        load_scipy_blas()
     except ImportError:
         fused = False
         warnings.warn(
@@ -246,7 +292,8 @@ def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
     def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
         out[...] = block(x)
 
-    return Step(fill, (N, H, W, block.convs[-1].bias.size), {})
+    names = tuple(conv.name for conv in block.convs)
+    return Step(names, fill, (N, H, W, block.convs[-1].bias.size), {})
 
 
 def _average(x: Array, out: Array, rooms: dict[str, Array]) -> None:

@@ -113,6 +113,26 @@ def test_working_bytes_are_those_of_the_buffers():
     assert nbytes <= sum(base.nbytes for base in bases.values()) <= nbytes + 64 * len(bases)
 
 
+@pytest.mark.parametrize("build, options, shape", CASES)
+def test_a_profile_names_every_layer_once_in_order(build, options, shape):
+    model = build(**options)
+    engine = npmnv2.fuse(model)
+    x = np.zeros((*shape, model.config["in_channels"]), np.float32)
+    times = engine.profile(x)
+    convs = [conv.name for block in folded(model).blocks for conv in block.convs]
+    assert [name for layers, _ in times for name in layers] == [*convs, "pool", "fc"]
+    assert all(seconds > 0 for _, seconds in times)
+
+
+def test_a_profile_needs_what_it_times():
+    engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+    with pytest.raises(ValueError, match=r"^x must not be empty"):
+        engine.profile(np.zeros((0, 8, 8, 3), np.float32))
+    engine.fused = False
+    with pytest.raises(RuntimeError, match=r"^profile needs fused blocks, .* pip install 'npmnv2\[fast\]'"):
+        engine.profile(np.zeros((1, 8, 8, 3), np.float32))
+
+
 def test_buffers_are_used_again_and_results_are_the_callers():
     engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from npmnv2.blas import load_scipy_blas
 from npmnv2.shapes import Geometry, Padding, conv_geometry
 from npmnv2.validate import Array
 
@@ -43,6 +44,6 @@ def geometry_of(H: int, W: int, KH: int, KW: int, stride: int, padding: Padding,
 def need_scipy(name: str) -> None:
     """Raise the error that says what to install, if compiled code could not call `np.dot`. Asked once for a name."""
     try:
-        import scipy.linalg.cython_blas  # noqa: F401 (Numba looks for it when it compiles np.dot)
+        load_scipy_blas()  # here, not when Numba first wants it, which is after BLAS was limited
     except ImportError as missing:
         raise ImportError(f"kernels.{name} needs SciPy: pip install 'npmnv2[fast]'") from missing

@@ -121,6 +121,8 @@ class Engine:
         from npmnv2.kernels.wrapping import plain
 
         x, times = plain(self.network.check(x)), []
+        if len(x) == 0:
+            raise ValueError("x must hold at least one image; was none")
         with self._lock, backend("numba"), one_pool():
             for step, out, rooms in self._plan(*x.shape[:3]).steps:
                 start = time.perf_counter()

@@ -32,7 +32,7 @@ class FoldedConv(NamedTuple):
 
     def __call__(self, x: Array) -> Array:
         """Convolve, add the bias, clip: (N, H, W, C) to (N, OH, OW, M)."""
-        if self.kind == "standard":
+        if self.kind == "standard":  # by im2col, as the model's own layer
             out, _ = operation("conv2d_im2col_forward")(x, self.w, self.stride, self.padding)
         elif self.kind == "depthwise":
             out, _ = operation("depthwise_conv2d_forward")(x, self.w, self.stride, self.padding)

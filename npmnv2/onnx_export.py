@@ -3,7 +3,7 @@
 The file holds the network as inference needs it (`folding.folded`): convolutions with a bias, clipping, additions, the
 average, the linear layer. Two things differ from here, and both are ONNX's rules:
 
-- images and kernels are NCHW (docs/layouts.md); `kernel_to_onnx` moves the axes, once, in the file;
+- images and kernels are PyTorch's NCHW (docs/layouts.md): the axes of the kernels are moved, once, in the file;
 - a depthwise convolution is a grouped one with as many groups as channels.
 
 Values in the file have the names of the layers that compute them here, ``b1.0.dw`` for example.
@@ -20,6 +20,7 @@ from npmnv2.folding import FoldedConv, FoldedNetwork, folded
 from npmnv2.models.network import Network
 from npmnv2.validate import Array
 from npmnv2.weights.atomic import writing
+from npmnv2.weights.names import TO_PYTORCH
 
 OPSET, IR = 17, 8  # of onnx 1.12, in 2022: every operator is there, and runtimes of that age still read the file
 
@@ -118,7 +119,7 @@ def graph(network: FoldedNetwork) -> tuple[list[Node], dict[str, Array]]:
         start = at
         for conv in block.convs:
             name, w, b = conv.name, f"{conv.name}.w", f"{conv.name}.b"
-            weights[w], weights[b] = kernel_to_onnx(conv.w), conv.bias
+            weights[w], weights[b] = np.ascontiguousarray(TO_PYTORCH[conv.kind](conv.w)), conv.bias
             out = f"{name}.conv" if conv.relu6 else name
             nodes.append(Node("Conv", [at, w, b], out, _attributes(conv)))
             if conv.relu6:
@@ -132,23 +133,6 @@ def graph(network: FoldedNetwork) -> tuple[list[Node], dict[str, Array]]:
     nodes.append(Node("Flatten", ["pool"], "flat", {}))  # (N, C)
     nodes.append(Node("Gemm", ["flat", "fc.w", "fc.b"], "logits", {}))
     return nodes, weights
-
-
-def kernel_to_onnx(w: Array) -> Array:
-    """A kernel in ONNX's axes: output channel, input channel (of its group), then the kernel's rows and columns.
-
-    Examples
-    --------
-    >>> [kernel_to_onnx(np.zeros(shape)).shape for shape in ((3, 5, 8, 16), (3, 5, 8), (8, 16))]
-    [(16, 8, 3, 5), (8, 1, 3, 5), (16, 8, 1, 1)]
-    """
-    if w.ndim == 4:  # (KH, KW, C, M)
-        w = w.transpose(3, 2, 0, 1)
-    elif w.ndim == 3:  # (KH, KW, C)
-        w = w.transpose(2, 0, 1)[:, None]
-    else:  # (C, M)
-        w = w.T[:, :, None, None]
-    return np.ascontiguousarray(w)
 
 
 def _attributes(conv: FoldedConv) -> dict[str, Any]:

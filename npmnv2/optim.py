@@ -266,8 +266,6 @@ class EMA:
     model : Layer
     decay : float
         0.9999 as published.
-    warmup : bool
-        Whether the decay grows as above, or is the same from the first update.
 
     Attributes
     ----------
@@ -289,27 +287,25 @@ class EMA:
     --------
     >>> from npmnv2.layers import Linear
     >>> layer = Linear(1, 1, rng=np.random.default_rng(0))
-    >>> layer.b.value[:], ema = 0.0, EMA(layer, decay=0.5, warmup=False)
+    >>> layer.b.value[:], ema = 0.0, EMA(layer, decay=0.1)
     >>> for layer.b.value[:] in (1.0, 1.0):
     ...     ema.update()
     >>> with ema.applied():
-    ...     layer.b.value.item()                      # 0, then 0.5, then 0.75
-    0.75
+    ...     round(layer.b.value.item(), 2)            # 0, then 0.9, then 0.99
+    0.99
     >>> layer.b.value.item()
     1.0
     """
 
-    def __init__(self, model: Layer, decay: float = 0.9999, warmup: bool = True) -> None:
-        self.decay, self.warmup = check_number(decay, "decay", 0, 1), warmup
+    def __init__(self, model: Layer, decay: float = 0.9999) -> None:
+        self.decay = check_number(decay, "decay", 0, 1)
         self.updates = 0
         self._parts = model._state()
         self.shadow = {name: part.value.copy() for name, part in self._parts.items()}
 
     def update(self) -> None:
         """Take the model's values of now into the average."""
-        decay = self.decay
-        if self.warmup:
-            decay = min(decay, (1 + self.updates) / (10 + self.updates))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, part in self._parts.items():
             shadow = self.shadow[name]
             shadow += shadow.dtype.type(1 - decay) * (part.value - shadow)

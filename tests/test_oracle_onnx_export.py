@@ -9,6 +9,7 @@ from cases import randomise
 import npmnv2
 from npmnv2 import onnx_export, ops
 from npmnv2.gradcheck import relative_error
+from npmnv2.weights.names import TO_PYTORCH
 
 pytestmark = pytest.mark.oracle
 
@@ -128,7 +129,7 @@ def test_same_upper_is_our_same(onnx, kernel, stride):
         make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", channels, None, None])
         for name, channels in (("x", 2), ("logits", 3))
     )
-    weights = [onnx.numpy_helper.from_array(onnx_export.kernel_to_onnx(w), "w")]
+    weights = [onnx.numpy_helper.from_array(np.ascontiguousarray(TO_PYTORCH["standard"](w)), "w")]
     opset = [make.make_opsetid("", onnx_export.OPSET)]
     graph = make.make_graph([node], "same", [x_info], [out_info], weights)
     run = session(make.make_model(graph, opset_imports=opset, ir_version=onnx_export.IR).SerializeToString())

@@ -61,7 +61,7 @@ def fold_batchnorm(
     ([[6.0]], [1.0])
     """
     _check(w, gamma, beta, mean, var, eps)
-    wide = np.promote_types(w.dtype, np.float64)
+    wide = np.promote_types(w.dtype, np.float64)  # or complex128, of a complex step
     scale = gamma / np.sqrt(var.astype(wide) + eps)  # (M,)
     w_folded = w * scale
     bias = beta - mean * scale

@@ -125,19 +125,7 @@ def _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, below, hidden):
 
 
 @compile_inline
-def _one_row(wide, b, q0, q1, q2, wd, bd, k, ox, p, hidden):
-    """Four pixels at stride 1."""
-    for e in range(wide.shape[3]):
-        v = bd[k, e]
-        s = (v, v, v, v)
-        s = _four(_next_six(wide, b, q0, ox, e), wd[k, 0, 0, e], wd[k, 0, 1, e], wd[k, 0, 2, e], s)
-        s = _four(_next_six(wide, b, q1, ox, e), wd[k, 1, 0, e], wd[k, 1, 1, e], wd[k, 1, 2, e], s)
-        s = _four(_next_six(wide, b, q2, ox, e), wd[k, 2, 0, e], wd[k, 2, 1, e], wd[k, 2, 2, e], s)
-        _put(hidden, b, p, e, s)
-
-
-@compile_inline
-def _one_row_by_two(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
+def _one_row(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
     """Four pixels at stride 2."""
     for e in range(wide.shape[3]):
         v = bd[k, e]
@@ -150,7 +138,7 @@ def _one_row_by_two(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
 
 @compile_inline
 def _pixel(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
-    """One pixel, at any stride: the plain version of the three above, and what images of under four columns get."""
+    """One pixel, at any stride: the plain version of the two above; single rows and images of few columns get it."""
     zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
     for e in range(wide.shape[3]):
         v = bd[k, e]
@@ -253,35 +241,29 @@ def _forward(
                                         wide[b, q, left + c, e] = _relu6(room[b, p, e] + be[k, e], zero, six)
                         filled += count
 
-                    done = 0
-                    if s == 1 and OW >= 4:
-                        for r in range(0, rows - 1, 2):
+                    if s == 1 and rows > 1 and OW >= 4:
+                        for pair in range(0, rows, 2):
+                            r = min(pair, rows - 2) & NATURAL  # the last pair steps back, as the last block of columns
                             y = oy + r - top + R
                             q0, q1 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL
                             q2, q3 = ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
                             for first in range(0, OW, 4):
-                                ox = (
-                                    min(first, OW - 4) & NATURAL
-                                )  # the last block steps back: some are done twice, alike
-                                p = (r * OW + ox) & NATURAL
-                                _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, p + OW, hidden)
-                        done = rows // 2 * 2
-                    for r in range(done, rows):
-                        y = s * (oy + r) - top + R
-                        q0, q1, q2 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL
-                        if s <= 2 and OW >= 4:
-                            for first in range(0, OW, 4):
                                 ox = min(first, OW - 4) & NATURAL
                                 p = (r * OW + ox) & NATURAL
-                                if s == 1:
-                                    _one_row(wide, b, q0, q1, q2, wd, bd, k, ox, p, hidden)
-                                else:
-                                    _one_row_by_two(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
-                        else:
-                            for ox in range(OW):
-                                _pixel(
-                                    wide, b, q0, q1, q2, wd, bd, k, (s * ox) & NATURAL, (r * OW + ox) & NATURAL, hidden
-                                )
+                                _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, (p + OW) & NATURAL, hidden)
+                    else:
+                        for r in range(rows):
+                            y = s * (oy + r) - top + R
+                            q0, q1, q2 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL
+                            if s == 2 and OW >= 4:
+                                for first in range(0, OW, 4):
+                                    ox = min(first, OW - 4) & NATURAL
+                                    p = (r * OW + ox) & NATURAL
+                                    _one_row(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
+                            else:
+                                for ox in range(OW):
+                                    p = (r * OW + ox) & NATURAL
+                                    _pixel(wide, b, q0, q1, q2, wd, bd, k, (s * ox) & NATURAL, p, hidden)
 
                     _project(hidden, b, rows * OW, wp, k, narrow)
                     for r in range(rows):

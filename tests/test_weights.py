@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import h5py
 import numpy as np
@@ -535,3 +536,15 @@ def test_convert_says_what_is_wrong(arguments, message, tmp_path, capsys, monkey
     assert captured.err.startswith("npmnv2 convert: ")
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_convert_without_a_library_is_one_line_and_a_mistake_of_ours_is_not_hidden(tmp_path, capsys, monkeypatch):
+    path = write(str(tmp_path / "a.pth"), theirs(frameworks.GOLDENS[0], np.float32))
+    words = ["convert", path, str(tmp_path / "b.onnx")]
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "pip install 'npmnv2[onnx]'" in err and err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "npmnv2.onnx_export", None)
+    with pytest.raises(ImportError):
+        main(words)

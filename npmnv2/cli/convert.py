@@ -1,13 +1,12 @@
-"""The command `convert`: weights from one library's file to another's."""
+"""`python -m npmnv2 convert`: weights from one library's file to another's."""
 
 import argparse
-from typing import Any
 
 NAMES_OF = {".npz": "npmnv2", ".h5": "keras"}  # the endings that leave no choice
 
 
-def add_to(commands: Any) -> None:
-    """Add the command's options to the parser."""
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its options to a parser."""
     convert = commands.add_parser(
         "convert", help="weights from and to PyTorch, timm, Keras and Hugging Face; to ONNX (docs/checkpoints.md)"
     )
@@ -20,10 +19,10 @@ def add_to(commands: Any) -> None:
         choices=["npmnv2", "torchvision", "timm", "keras", "hf"],
         help="whose names OUT has; must be given for .pth and .safetensors",
     )
-    convert.set_defaults(run=_convert)
+    convert.set_defaults(run=_run)
 
 
-def _convert(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.weights import read
     from npmnv2.weights.load import build
     from npmnv2.weights.save import save
@@ -35,17 +34,14 @@ def _convert(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--names must be left out for an .onnx file, which has no names of a library; was {names}")
     if not is_onnx and names is None:
         raise ValueError(f"--names must be given for {target}: torchvision, timm or hf")
-    try:
-        source = read(arguments.source)
-        model = build(source, source.dtype)  # float64 stays float64
-        if is_onnx:
-            from npmnv2.onnx_export import export
+    source = read(arguments.source)
+    model = build(source, source.dtype)  # float64 stays float64
+    if is_onnx:
+        from npmnv2.onnx_export import export
 
-            export(model, target)
-        else:
-            save(model, target, str(names))
-    except ImportError as error:
-        raise ValueError(str(error)) from None
+        export(model, target)
+    else:
+        save(model, target, str(names))
     said = source.config
     classes, width = said["num_classes"], said["width_mult"]
     print(

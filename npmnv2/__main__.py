@@ -13,7 +13,7 @@ from npmnv2.blas_kernel import choose_kernel
 if __name__ == "__main__":
     choose_kernel()  # before anything loads NumPy
 
-from npmnv2.cli import classify, convert, train
+from npmnv2.cli import classify, convert, summary, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json
 
@@ -65,20 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--plot", metavar="FILE", default="npmnv2-tour.png", help="the picture (default: %(default)s)")
     tour.set_defaults(run=_tour)
 
-    summary = commands.add_parser(
-        "summary", help="every layer: output, parameters, multiply-adds, bytes; runs no model"
-    )
-    models = ["mobilenet_v1", "mobilenet_v1_conv", "mobilenet_v2"]
-    summary.add_argument("--model", choices=models, default="mobilenet_v2", help="default: %(default)s")
-    summary.add_argument("--width", type=float, default=1.0, metavar="A", help="width multiplier (default: 1.0)")
-    summary.add_argument("--resolution", type=int, default=224, metavar="R", help="image side in pixels (default: 224)")
-    summary.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
-    summary.add_argument(
-        "--convention", metavar="NAME", default="paper", help="what counts: paper, fvcore, thop, ... (docs/costs.md)"
-    )
-    summary.add_argument("--plot", metavar="FILE", help="save where the costs sit along the network as a picture")
-    summary.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    summary.set_defaults(run=_summary)
+    summary.add_to(commands)
 
     gradcheck = commands.add_parser("gradcheck", help="check every gradient numerically and print the errors")
     gradcheck.add_argument("--json", action="store_true", help="one JSON document instead of a table")
@@ -94,24 +81,6 @@ def _tour(arguments: argparse.Namespace) -> int:
     from npmnv2.tour import tour
 
     return 0 if tour(arguments.plot, say=lambda line: print(line, flush=True)) else 1
-
-
-def _summary(arguments: argparse.Namespace) -> int:
-    from npmnv2 import summary
-
-    layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes)
-    document = summary.document(layers, arguments.convention)
-    title = f"{arguments.model}, width {arguments.width:g}, {arguments.resolution}x{arguments.resolution} pixels"
-    if arguments.plot:
-        from npmnv2 import plots
-
-        plots.costs(layers, f"{title}, {arguments.classes} classes", arguments.plot)
-    if arguments.json:
-        given = {name: getattr(arguments, name) for name in ("model", "width", "resolution", "classes")}
-        print_json({**given, **document})
-    else:
-        print(f"{title}, {arguments.classes} classes", "", *summary.text(layers, arguments.convention), sep="\n")
-    return 0
 
 
 def _gradcheck(arguments: argparse.Namespace) -> int:

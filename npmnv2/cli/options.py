@@ -13,6 +13,7 @@ LIMITS = {
     "classes": (1, math.inf, "[]"),
     "epochs": (1, math.inf, "[]"),
     "batch_size": (1, math.inf, "[]"),
+    "batch": (1, math.inf, "[]"),
     "lr": (0, math.inf, "[]"),
     "weight_decay": (0, math.inf, "[]"),
     "label_smoothing": (0, 1, "[]"),

@@ -1,7 +1,7 @@
 """From pictures to names: what `python -m npmnv2 classify` does, as functions.
 
-All of it runs under the ``"numpy"`` backend. One picture takes plain NumPy some hundredths of a second of processor
-time and Numba half of that, but importing Numba and reading its kernels from disk takes longer than forty pictures.
+All of it runs under the ``"numpy"`` backend. Numba would be quicker with each picture, but importing it and reading its
+kernels from disk takes longer than plain NumPy takes for all that people name on a command line.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,6 +20,7 @@ from npmnv2.folding import FoldedNetwork, folded
 from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.validate import Array, check_int
+from npmnv2.weights.raw import shown
 
 # Pixels that go through the network at a time: two pictures of 224x224, or a thousand digits. More is slower, since
 # what a layer leaves for the next no longer fits the processor's caches.
@@ -252,4 +253,4 @@ def printable(text: str) -> str:
     >>> print(printable("caf\\u00e9 \\x1b[31m\\n"))
     café \\x1b[31m\\n
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return shown(text, most=len(text))

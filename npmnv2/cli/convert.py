@@ -25,13 +25,15 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.weights import read
     from npmnv2.weights.load import build
-    from npmnv2.weights.save import save
+    from npmnv2.weights.save import ENDINGS, save
 
     target = arguments.target
     names = arguments.names or next((n for end, n in NAMES_OF.items() if target.lower().endswith(end)), None)
     is_onnx = target.lower().endswith(".onnx")
     if is_onnx and arguments.names:
         raise ValueError(f"--names must be left out for an .onnx file, which has no names of a library; was {names}")
+    if not is_onnx and not target.lower().endswith(tuple(ENDINGS)):
+        raise ValueError(f"OUT must end in {', '.join(ENDINGS)} or .onnx; was {target}")
     if not is_onnx and names is None:
         raise ValueError(f"--names must be given for {target}: torchvision, timm or hf")
     source = read(arguments.source)

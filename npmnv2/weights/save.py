@@ -14,7 +14,7 @@ from npmnv2.weights.names import TABLES, counters, translate
 from npmnv2.weights.source import Path
 
 NAMES = ("npmnv2", "torchvision", "timm", "keras", "hf")
-_ENDINGS = {  # of a path -> the container
+ENDINGS = {  # of a path -> the container
     ".npz": "npz",
     ".pth": "pth",
     ".pt": "pth",
@@ -44,8 +44,8 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
     model : Network
     path : str or path-like
         The ending chooses the container: .pth, .pt, .bin and .safetensors for torchvision, timm and hf, .weights.h5 or
-        .h5 for keras. With no ending of these it is .safetensors for the first three. Under our own names it is always
-        the native .npz.
+        .h5 for keras. Without an ending it is .safetensors for the first three. Our own names are always in the native
+        .npz.
     names : "npmnv2", "torchvision", "timm", "keras" or "hf"
         Whose names and layouts. "npmnv2" keeps everything: configuration, preprocessing and labels too. The others
         have no place for these, and their builder must be given the width multiplier and the number of classes.
@@ -151,13 +151,15 @@ def check_fits(model: Network, names: str) -> None:
 
 def _container(path: str, names: str) -> str:
     """The container that the path's ending asks for, if the names can be in it."""
-    ending = next((end for end in _ENDINGS if path.lower().endswith(end)), "")
-    if not ending and names != "keras":
-        return "npz" if names == "npmnv2" else "safetensors"
-    container = _ENDINGS.get(ending, "")
+    ending = next((end for end in ENDINGS if path.lower().endswith(end)), "")
+    if not ending and names == "npmnv2":
+        return "npz"
+    if not os.path.splitext(path)[1] and names != "keras":
+        return "safetensors"
+    container = ENDINGS.get(ending, "")
     possible = _CONTAINERS[names]
     if container not in possible:
-        endings = [end for end, c in _ENDINGS.items() if c in possible]
+        endings = [end for end, c in ENDINGS.items() if c in possible]
         raise ValueError(f"path must end in {' or '.join(endings)} for names={names!r}; was {path}")
     return container
 

@@ -18,7 +18,6 @@ from npmnv2.validate import Array
 SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
 NARROW = 20  # columns; from here on each row of the image is a product of its own, and bands may be cut anywhere
 CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
-TASKS = 8  # of a few small images there are at least so many, if the channels have as many pieces
 
 
 class Block(NamedTuple):
@@ -40,14 +39,14 @@ class Block(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How a block is cut for one size of input. All but `bands` follows from the shape, and so do the bits."""
+    """How a block is cut for one size of input. All but `band` and `each` follows from the shape; so do the bits."""
 
     out: tuple[int, int, int, int]  # (N, OH, OW, M)
     pieces: int  # of the wide channels
     step: int  # rows of the output at a time
     band: int  # rows of the output in a task
     group: int  # rows of the image in a product
-    each: int  # pieces in a task
+    each: int  # pieces in a task: all of them, or one
     stem_corner: tuple[int, int]  # rows and columns of zeros above and left, for the stem
     corner: tuple[int, int]  # and for the depthwise convolution
     rooms: dict[str, tuple[int, ...]]  # shapes of what the loops work in, one plane a thread
@@ -123,15 +122,17 @@ def by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 def by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     """Whole images, a piece of the wide channels at a time: the paper's split. Nothing is computed twice.
 
-    With few images each piece is a task, and the pieces' shares of the output are added up at the end.
+    If the images cannot be shared evenly, each piece is a task, whose share of the output is kept until all are there.
+    The shares are added in the same order either way, so the bits do not tell.
     """
     g, (E, M) = geometry(block, shape), block.wp.shape
     pieces = pieces_of(E, 128)
     e = E // pieces
     group = even(g.H, SMALL // (g.W * block.we.shape[0] * e)) if block.source == loops.EXPAND else 1
     step = even(g.OH, SMALL // (g.OW * e * M))
-    each = -(-pieces * g.N // TASKS) if g.N > 1 else 1
-    return _cut(block, g, threads, pieces, step, g.OH, group, min(each, pieces))
+    even_shares = g.N % threads == 0 or 4 * threads < g.N
+    each = pieces if even_shares else 1
+    return _cut(block, g, threads, pieces, step, g.OH, group, each)
 
 
 def _cut(block: Block, g: Geometry, threads: int, pieces: int, step: int, band: int, group: int, each: int) -> Cut:

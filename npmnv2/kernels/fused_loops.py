@@ -304,7 +304,7 @@ def _add_up(parts, bp, x, shortcut, clip, out):
                     out[n, y, c, m] = _relu6(out[n, y, c, m] + bp[m], zero, six)
             elif shortcut:
                 for m in range(M):
-                    out[n, y, c, m] += bp[m] + x[n, y, c, m]
+                    out[n, y, c, m] = out[n, y, c, m] + bp[m] + x[n, y, c, m]
             else:
                 for m in range(M):
                     out[n, y, c, m] += bp[m]

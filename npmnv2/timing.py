@@ -1,14 +1,13 @@
 """Where a network's time goes, measured: every layer, and every fused block, beside what the machine allows.
 
 ``python -m npmnv2 summary --time``. The whole network runs, again and again, and a clock is read between its layers: so
-each finds in cache what the layer before it left there, as it does in earnest. What counts is the mean of the fastest
-tenth of the runs: in the others, other programs had a share of the machine.
+each finds in cache what the layer before it left there, as it does in earnest. The least of a layer's times counts: in
+the others, other programs had a share of the machine.
 """
 
 import contextlib
 import functools
 import os
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +129,7 @@ def _others(before: tuple[float, float, float], after: tuple[float, float, float
 
 
 def time_layers(network: Network, x: Array, seconds: float) -> dict[str, float]:
-    """The seconds of every block and every layer of a network's forward, by name; of the whole by "total".
+    """The seconds of every block and every layer of a network's forward, by name; the sum of the blocks' by "total".
 
     A layer is a convolution with its batch norm and ReLU6. A block's time is more than its layers': it adds a shortcut.
 
@@ -141,32 +140,26 @@ def time_layers(network: Network, x: Array, seconds: float) -> dict[str, float]:
     >>> times["total"] >= times["b1.1"] >= times["b1.1.dw"] > 0
     True
     """
-    times: dict[str, list[float]] = {"total": []}
+    times: dict[str, list[float]] = {}
     network(x)  # compiles
     with _watched(dict(_parts(network)), times):
-        _repeat(lambda: _timed(network.forward, times["total"], x), seconds)
-    return _of_the_fastest(times, "total")
+        _repeat(lambda: network(x), seconds)
+    least = {name: min(some) for name, some in times.items()}
+    return {**least, "total": sum(least[name] for name in network.children())}
 
 
 def time_steps(engine: Engine, x: Array, seconds: float) -> dict[tuple[str, ...], float]:
-    """The seconds of every step of an engine, by the layers it covers; of the whole by ("total",)."""
+    """The seconds of every step of an engine, by the layers it covers; their sum by ("total",)."""
     times: dict[tuple[str, ...], list[float]] = {}
     engine(x)  # plans, and compiles
 
     def run() -> None:
-        found = engine.profile(x)
-        for layers, some in [*found, (("total",), sum(some for _, some in found))]:
+        for layers, some in engine.profile(x):
             times.setdefault(layers, []).append(some)
 
     _repeat(run, seconds)
-    return _of_the_fastest(times, ("total",))
-
-
-def _of_the_fastest(times: dict[Any, list[float]], whole: object) -> dict[Any, float]:
-    """Means over the tenth of the runs that took least as a whole."""
-    runs = sorted(range(len(times[whole])), key=lambda k: times[whole][k])
-    fastest = runs[: max(1, len(runs) // 10)]
-    return {name: statistics.mean(some[k] for k in fastest) for name, some in times.items()}
+    least = {layers: min(some) for layers, some in times.items()}
+    return {**least, ("total",): sum(least.values())}
 
 
 def _repeat(call: Callable[[], object], seconds: float) -> None:
@@ -225,7 +218,7 @@ def _plain_rows(times: dict[str, float], layers: Sequence[LayerCost], batch: int
         inside = [row for row in leaves if name in ("total", row.name, row.name.rpartition(".")[0])]
         if inside:  # not dropout, which does nothing here
             rows.append(_together(name, seconds, inside))
-    return [*rows[1:], rows[0]]
+    return rows
 
 
 def _together(name: str, seconds: float, rows: Sequence[Row]) -> Row:
@@ -267,8 +260,8 @@ def text(found: Profile) -> list[str]:
         lines.append("blocks fused: not without SciPy; pip install 'npmnv2[fast]'")
     return [
         *lines,
-        "ms: of the fastest tenth of the runs; a layer has its batch norm and ReLU6 in",
-        "  it, a block its shortcut",
+        "ms: the least of all runs; a layer has its batch norm and ReLU6 in it, a block",
+        "  its shortcut; total: the sum",
         "GFLOP/s: two operations a multiply-add; GB/s: input, weights and output once",
         "limit: the time of as many operations in products of matrices (flop), or of",
         "  copying as many bytes (byte), whichever is longer; reached: limit / ms",

@@ -9,7 +9,7 @@ import numpy as np
 from npmnv2.data import Dataset
 from npmnv2.layers import Dropout
 from npmnv2.train import Epoch
-from npmnv2.training.settings import Settings
+from npmnv2.training.settings import OPTIMIZERS, Settings
 from npmnv2.validate import Array, check_int
 from npmnv2.weights import FormatError
 from npmnv2.weights.native import Checkpoint
@@ -47,7 +47,10 @@ def capture(session: "Session") -> tuple[dict[str, Array], dict[str, Any]]:
 def settings_of(checkpoint: Checkpoint, path: Path) -> Settings:
     """The settings of the run in a checkpoint."""
     try:
-        return Settings(**checkpoint.info["training"]["settings"])
+        settings = Settings(**checkpoint.info["training"]["settings"])
+        if not isinstance(settings.data, str) or settings.optimizer not in OPTIMIZERS:
+            raise TypeError
+        return settings
     except (KeyError, TypeError):
         raise FormatError(f"{path}: holds weights, but no run of this version to go on with") from None
 
@@ -61,21 +64,25 @@ def restore(session: "Session", checkpoint: Checkpoint, path: Path) -> None:
         for name, array in _arrays(session):
             _copy(array, checkpoint.arrays, name)
         if session.ema:
-            session.ema.updates = training["ema_updates"]
+            session.ema.updates = check_int(training["ema_updates"], "ema_updates", 0)
         for name, layer in _dropouts(session):
             layer.rng.bit_generator.state = training["dropout"][name]
         position.rng.bit_generator.state = training["generator"]
         session.optimizer.lr = training["lr"]
         position.done = check_int(training["done"], "done", 0, len(session.data.train_x))
-        position.loss_sum, position.right = training["loss_sum"], training["right"]
-        position.seconds = training["seconds"]
+        position.loss_sum, position.right = float(training["loss_sum"]), int(training["right"])
+        position.seconds = float(training["seconds"])
         position.history = [Epoch(*epoch) for epoch in training["history"]]
         batch, images = session.settings.batch_size, len(session.data.train_x)
         position.step = len(position.history) * -(-images // batch) + -(-position.done // batch)
         if "training/order" in checkpoint.arrays:
             position.order = np.empty(len(session.data.train_x), np.int64)
             _copy(position.order, checkpoint.arrays, "training/order")
-    except (KeyError, TypeError, ValueError) as error:
+            if not np.array_equal(np.sort(position.order), np.arange(len(position.order))):
+                raise ValueError("training/order must have every image once")
+        elif position.done:
+            raise ValueError("training/order is missing")
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise FormatError(f"{path}: does not hold the whole of a run ({error})") from None
 
 

@@ -20,6 +20,7 @@ except ImportError:  # Windows, which refuses to remove an open file: that is as
     fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".tmp-npmnv2"
+MOST_LETTERS = 55  # of the target's name in a temporary's, which must not be too long where the target's is not
 
 
 @contextlib.contextmanager
@@ -94,6 +95,8 @@ def _check(target: str) -> None:
         raise FileNotFoundError(errno.ENOENT, "No such folder", folder)
     if os.path.isdir(target):
         raise IsADirectoryError(errno.EISDIR, "Is a folder", target)
+    if os.path.islink(target):  # `realpath` followed all others
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), target)
     if os.path.exists(target) and not os.path.isfile(target):
         raise OSError(errno.EINVAL, "Is not a regular file", target)
 
@@ -101,7 +104,7 @@ def _check(target: str) -> None:
 def _create(target: str) -> BinaryIO:
     folder, name = os.path.split(target)
     while True:
-        file = open(os.path.join(folder, f".{name}.{secrets.token_hex(4)}{SUFFIX}"), "xb")  # noqa: SIM115
+        file = open(os.path.join(folder, f".{name[:MOST_LETTERS]}.{secrets.token_hex(4)}{SUFFIX}"), "xb")  # noqa: SIM115
         if _lock(file) is not False and os.path.exists(file.name):
             return file
         file.close()  # the sweep of another process came between open and lock
@@ -123,7 +126,7 @@ def _lock(file: BinaryIO) -> bool | None:
 def _sweep(target: str) -> None:
     """Remove the temporaries that killed processes left of this target."""
     folder, name = os.path.split(target)
-    stale = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
+    stale = re.compile(rf"\.{re.escape(name[:MOST_LETTERS])}\.[0-9a-f]{{8}}{re.escape(SUFFIX)}")
     for entry in os.listdir(folder):
         if stale.fullmatch(entry):
             with contextlib.suppress(OSError):  # another process was faster, or it belongs to somebody else

@@ -60,6 +60,8 @@ def check_writable(path: str, option: str) -> None:
     """
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"{option} must name a file in an existing folder; was {path}")
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # to open a pipe is to wait
+        raise ValueError(f"{option} must name a file; was {path}, a pipe or a device")
     is_new = not os.path.lexists(path)  # a link to a file that is not there yet is not ours to remove
     try:
         open(path, "ab").close()  # the surest way to know, and it changes nothing

@@ -52,6 +52,8 @@ def open_image(path: str | os.PathLike[str]) -> Array:
     from PIL import Image, UnidentifiedImageError
 
     name = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError(f"{name}: is no file, but a pipe or a device")  # to open a pipe is to wait for its writer
     with open(path, "rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow: what it can still read is no matter, what not is an error below
         try:

@@ -68,6 +68,20 @@ def shown(text: str, most: int = 60) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
 
 
+def check_no_pipe(path: str | os.PathLike[str]) -> None:
+    """Raise FormatError for a pipe or a device: to open a pipe is to wait, maybe for ever, for who writes into it.
+
+    Examples
+    --------
+    >>> check_no_pipe(os.devnull)
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    """
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise FormatError(f"{os.fspath(path)}: is no file, but a pipe or a device")
+
+
 class FrugalFile(io.FileIO):
     """A file that refuses to hand out much at once: `zipfile` reads as much as the file itself says it should.
 
@@ -94,6 +108,7 @@ class FrugalFile(io.FileIO):
     """
 
     def __init__(self, path: str | os.PathLike[str], most: int) -> None:
+        check_no_pipe(path)
         super().__init__(os.fspath(path), "rb")
         self.bytes = os.fstat(self.fileno()).st_size
         self.most = most

@@ -14,7 +14,7 @@ from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_wi
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.keras_layers import rename_counted
 from npmnv2.weights.names import COUNTER, Entry, entries, schemes
-from npmnv2.weights.raw import DIRECTORY_BYTES, FrugalFile, format_errors, shown
+from npmnv2.weights.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
 Path = str | os.PathLike[str]
 CONTAINERS = ("npz", "pth", "safetensors", "keras")
@@ -79,6 +79,7 @@ def read(path: Path, partial: bool = False) -> Source:
 
 
 def _container(path: str) -> str:
+    check_no_pipe(path)
     with open(path, "rb") as file:
         start = file.read(9)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):

@@ -4,13 +4,18 @@ The larger commands are in `cli/`, a file each.
 """
 
 import argparse
+import io
 import os
+import signal
 import sys
 
 from npmnv2 import __version__
 from npmnv2.blas_kernel import choose_kernel
 
 if __name__ == "__main__":
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
+    if on_ctrl_c is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
     choose_kernel()  # before anything loads NumPy
 
 from npmnv2.cli import classify, convert, summary, train
@@ -27,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     1
     """
     command, status = "npmnv2", 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for is no error
     try:
         arguments = _parser().parse_args(argv)
         if arguments.command is None:
@@ -114,4 +121,5 @@ def _flush(command: str, status: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, on_ctrl_c)
     sys.exit(main())

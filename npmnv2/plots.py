@@ -139,9 +139,9 @@ def _predictions(figure: Any, model: Network, data: Dataset) -> None:
     order = np.lexsort((p.max(axis=1), ~wrong))
     for axes, k in zip(figure.subplots(4, 5).flat, order, strict=False):
         _show(axes, data.test_x[k])
-        mark = f"not {data.classes[data.test_y[k]]}" if wrong[k] else ""
+        mark = f"not {_drawable(data.classes[data.test_y[k]])}" if wrong[k] else ""
         axes.set_title(
-            f"{data.classes[said[k]]} ({100 * p[k, said[k]]:.0f} %)\n{mark}",
+            f"{_drawable(data.classes[said[k]])} ({100 * p[k, said[k]]:.0f} %)\n{mark}",
             fontsize=8,
             color=RED if wrong[k] else "black",
             parse_math=False,  # a name may hold a $
@@ -149,6 +149,11 @@ def _predictions(figure: Any, model: Network, data: Dataset) -> None:
     for axes in figure.axes:
         axes.set_xticks([])
         axes.set_yticks([])
+
+
+def _drawable(name: object) -> str:
+    """A name of a class as fonts can have it: that of a folder may hold bytes that are no letters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
 
 
 def _show(axes: Any, image: Array) -> None:
@@ -206,7 +211,7 @@ def confusion(matrix: Array, classes: Sequence[str], path: str | PathLike[str] |
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     every = -(-K // 50)  # names that can be read
-    named = [str(name) if len(str(name)) <= 16 else f"{str(name)[:15]}…" for name in classes[::every]]
+    named = [name if len(name) <= 16 else f"{name[:15]}…" for name in map(_drawable, classes[::every])]
     size = 9 if K <= 30 else 6
     axes.set_xticks(range(0, K, every), named, rotation=90 if max(map(len, named)) > 2 else 0, fontsize=size)
     axes.set_yticks(range(0, K, every), named, fontsize=size)

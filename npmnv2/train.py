@@ -1,5 +1,6 @@
 """Training: a loop short enough to read aloud."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -163,7 +164,7 @@ def train(
     _check(model, optimizer, data)
     images = len(data.train_x)
     steps = epochs * -(-images // batch_size)
-    bar = tqdm(total=steps, initial=position.step, unit="step", leave=False, disable=None)
+    bar = tqdm(total=steps, initial=position.step, unit="step", leave=False, disable=sys.stderr is None or None)
     with bar:
         for epoch in range(len(position.history), epochs):
             bar.set_description(f"epoch {epoch + 1}/{epochs}")

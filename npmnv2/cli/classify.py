@@ -1,8 +1,6 @@
 """`python -m npmnv2 classify`."""
 
 import argparse
-import io
-import sys
 
 from npmnv2.cli.output import complain, print_json
 
@@ -35,12 +33,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.plot and len(arguments.images) != 1:
         raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal has no letters for is no error
     try:
         model = load(arguments.weights, arguments.preprocessing, arguments.labels)
     except OSError as error:
-        raise ValueError(printable(complaint(error.filename or arguments.weights, error))) from None
+        path = arguments.weights if error.filename is None else error.filename
+        raise ValueError(printable(complaint(path, error))) from None
     if not arguments.json:
         print(about(model))
     answers = []

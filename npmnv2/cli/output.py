@@ -7,9 +7,10 @@ from typing import Any
 
 
 def complain(line: str) -> None:
-    """One line on stderr, if there is one."""
+    """One line on stderr, if there is one; what a terminal would obey, which a file's name may hold, as escapes."""
     if sys.stderr is not None:  # the shell closed it, as in `... 2>&-`; print would take stdout instead
-        print(line, file=sys.stderr)
+        shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in line)
+        print(shown, file=sys.stderr)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Pictures in folders, a class each: the way most people keep their own."""
 
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -147,7 +148,8 @@ def _read(pictures: list[tuple[Path, int]], preprocessing: Preprocessing, proble
     side = preprocessing.crop or 0
     x = np.empty((len(pictures), side, side, 3), np.uint8)  # (N, size, size, 3)
     y: list[int] = []
-    for path, number in tqdm(pictures, desc="reading", unit="picture", leave=False, disable=None):
+    quiet = sys.stderr is None or None  # None: on a terminal alone
+    for path, number in tqdm(pictures, desc="reading", unit="picture", leave=False, disable=quiet):
         try:
             x[len(y)] = fit(open_image(path), preprocessing)
             y.append(number)

@@ -1,6 +1,6 @@
 """The figures of README.md: run the exhibits, keep what they measured in results/, and write its tables anew.
 
-    python benchmarks/results.py          about a quarter of an hour: run everything, then write the tables
+    python benchmarks/results.py          about half an hour: run everything, then write the tables
     python benchmarks/results.py --only tables
 
 README.md holds its tables between marks, ``<!-- name -->`` and ``<!-- end -->``; a test compares them with results/.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-EXHIBITS = ("depthwise", "separable", "width_resolution")
+EXHIBITS = ("depthwise", "separable", "width_resolution", "peers", "scaling")
 
 
 def load(name):
@@ -91,7 +91,90 @@ def width():
         yield f"| {network} | {threads} | {curve['b']:.2f} | {curve['R2']:.3f} | {point}: {off:+.0%} |"
 
 
-TABLES = {f.__name__: f for f in (machine, depthwise, separable, networks, width)}
+def inference():
+    yield from _columns("inference")
+
+
+def training():
+    yield from _columns("training")
+
+
+def _columns(what):
+    """A line for each contestant, in milliseconds, and our time over others'."""
+    from peers import EAGER, ENGINES, in_columns, number, over, over_limit
+
+    rows = in_columns(load("peers"), what)
+    heads = [f"{r['batch']}x{r['size']}x{r['size']}, {r['threads']} thread{'s'[: r['threads'] > 1]}" for r in rows]
+    yield f"| milliseconds | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(rows)) + "|"
+    for name in dict.fromkeys(name for row in rows for name in row["times"]):
+        cells = [f"{row['times'][name]['median']:.2f}" if name in row["times"] else "-" for row in rows]
+        yield f"| {name} | {' | '.join(cells)} |"
+    limits = [f"{row['limit_ms']:.2f}" for row in rows]
+    yield f"| limit | {' | '.join(limits)} |"
+    engines, compiled = ("the better of onnxruntime and OpenVINO", ENGINES), ("torch.compile", ["torch.compile"])
+    for title, names in (engines if what == "inference" else compiled, ("PyTorch eager, its better layout", EAGER)):
+        yield f"| **ours over {title}** | {' | '.join(number(over(row, names)) for row in rows)} |"
+    yield f"| **ours over the limit** | {' | '.join(number(over_limit(row)) for row in rows)} |"
+
+
+def grid():
+    """Our time over the better engine's."""
+    from peers import ENGINES, number, over
+
+    rows = [row for row in load("peers")["results"] if row["what"] == "inference"]
+    columns = sorted({(row["batch"], row["threads"]) for row in rows})
+    heads = [f"batch {N}, {n} thread{'s'[: n > 1]}" for N, n in columns]
+    yield f"| width | pixels | {' | '.join(heads)} |"
+    yield "|---" * (2 + len(columns)) + "|"
+    for width, size in sorted({(row["width"], row["size"]) for row in rows}):
+        mine = {(r["batch"], r["threads"]): over(r, ENGINES) for r in rows if (r["width"], r["size"]) == (width, size)}
+        yield f"| {width} | {size} | {' | '.join(number(mine.get(column)) for column in columns)} |"
+
+
+def memory():
+    rows = load("peers")["memory"]
+    if not rows:
+        yield "A quick run measures no memory."
+        return
+    heads = [f"{row['what']} {row['batch']}x{row['size']}x{row['size']}" for row in rows]
+    yield f"| MB | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(rows)) + "|"
+    for name in dict.fromkeys(name for row in rows for name in row["peak"]):
+        cells = [f"{row['peak'][name] / 1e6:.1f}" if row["peak"].get(name) else "-" for row in rows]
+        yield f"| {name} | {' | '.join(cells)} |"
+    counted = [f"{r['working_bytes'] / 1e6:.2f}" if r["working_bytes"] else "-" for r in rows]
+    yield f"| buffers of the engine, counted | {' | '.join(counted)} |"
+
+
+def cold():
+    report = load("peers_cold")
+    yield "| seconds from the start of a process | median | least | CPU |"
+    yield "|---|---|---|---|"
+    seconds, cpu = (f"{report['compile'][key]:.2f}" for key in ("seconds", "cpu"))
+    yield f"| npmnv2, nothing compiled: logits and a training step | {seconds} | - | {cpu} |"
+    for name, found in report["first"].items():
+        cells = " | ".join(f"{found[key]:.2f}" for key in ("median", "least", "cpu"))
+        yield f"| {name.replace('torch nchw', 'torchvision')}, first logits | {cells} |"
+
+
+def growth():
+    report = load("scaling")
+    names = [name for name in ("npmnv2", report["peer"]) if name]
+    yield f"| what grows | from | to | {' | '.join(f'{n}: b | R2' for n in names)} | multiply-adds: b |"
+    yield "|---" * (4 + 2 * len(names)) + "|"
+    for sweep, fits in report["fits"].items():
+        values = [row["value"] for row in report["sweeps"][sweep]]
+        if fits:
+            cells = " | ".join(f"{fits[n]['b']:.2f} | {fits[n]['R2']:.3f}" for n in names)
+            formula = "-" if sweep.startswith("threads") else f"{fits['MAdds']['b']:.2f}"
+            yield f"| {sweep} | {values[0]} | {values[-1]} | {cells} | {formula} |"
+
+
+TABLES = {
+    f.__name__: f
+    for f in (machine, inference, training, grid, memory, cold, growth, depthwise, separable, networks, width)
+}
 
 
 def with_tables(text):
@@ -112,6 +195,8 @@ def main():
         for name in EXHIBITS:
             to = ["--json", str(RESULTS / f"{name}.json"), "--plot", str(RESULTS / f"{name}.png")]
             subprocess.run([sys.executable, str(HERE / f"{name}.py"), *to], check=True)
+        to = ["--cold", "--json", str(RESULTS / "peers_cold.json")]
+        subprocess.run([sys.executable, str(HERE / "peers.py"), *to], check=True)
     readme = HERE / "README.md"
     readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -154,6 +154,99 @@ def _pixel(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
         hidden[b, p, e] = _relu6(v, zero, six)
 
 
+@compile_inline
+def _fill(
+    source, x, stem_stride, stem_top, stem_left, we, be, k, n, filled, need, group, H, W, left, wide, patch, room, b
+):  # fmt: skip
+    """Put rows `filled` to `need` of the widened image into the ring `wide`, zeros for those outside of the image.
+
+    Returns how far it came, which may be beyond `need`: a product takes `group` rows, and the ring has room for them.
+    """
+    E, R = wide.shape[3], wide.shape[1]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    while filled < need:
+        if filled < 0 or filled >= H:
+            q = ((filled + R) % R) & NATURAL
+            for c in range(W):
+                for e in range(E):
+                    wide[b, q, left + c, e] = zero
+            filled += 1
+            continue
+        count = min(group, H - filled)
+        if source == EXPAND:
+            _expand(x, n, filled, count, we, k, room, b)
+        elif source == STEM:
+            _convolve(x, n, filled, stem_stride, stem_top, stem_left, we, k, patch, room, b)
+        for r in range(count):
+            y = (filled + r) & NATURAL
+            q = ((filled + r) % R) & NATURAL
+            for c in range(W):
+                p = (r * W + c) & NATURAL
+                if source == COPY:
+                    for e in range(E):
+                        wide[b, q, left + c, e] = x[n, y, c, k * E + e]
+                else:
+                    for e in range(E):
+                        wide[b, q, left + c, e] = _relu6(room[b, p, e] + be[k, e], zero, six)
+        filled += count
+    return filled
+
+
+@compile_inline
+def _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b):
+    """hidden = relu6(depthwise(wide) + bd), `rows` rows of it; the window of the topmost begins in row `first`."""
+    R = wide.shape[1]
+    if s == 1 and rows > 1 and OW >= 4:
+        for pair in range(0, rows, 2):
+            r = min(pair, rows - 2) & NATURAL  # the last pair steps back, as the last block of columns
+            y = first + r + R
+            q0, q1 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL
+            q2, q3 = ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
+            for column in range(0, OW, 4):
+                ox = min(column, OW - 4) & NATURAL
+                p = (r * OW + ox) & NATURAL
+                _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, (p + OW) & NATURAL, hidden)
+    else:
+        for r in range(rows):
+            y = first + s * r + R
+            q0, q1, q2 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL
+            if s == 2 and OW >= 4:
+                for column in range(0, OW, 4):
+                    ox = min(column, OW - 4) & NATURAL
+                    p = (r * OW + ox) & NATURAL
+                    _one_row(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
+            else:
+                for ox in range(OW):
+                    p = (r * OW + ox) & NATURAL
+                    _pixel(wide, b, q0, q1, q2, wd, bd, k, (s * ox) & NATURAL, p, hidden)
+
+
+@compile_inline
+def _finish(narrow, b, g, n, oy, rows, is_first, is_last, bp, x, shortcut, clip, parts):
+    """Add what a piece of the channels gives to `rows` rows of the output; after the last piece, the bias and x."""
+    groups, OW, M = parts.shape[0], parts.shape[3], parts.shape[4]
+    zero, six = parts.dtype.type(0), parts.dtype.type(6)
+    for r in range(rows):
+        y = (oy + r) & NATURAL
+        for c in range(OW):
+            p = (r * OW + c) & NATURAL
+            if not is_first:
+                for m in range(M):
+                    narrow[b, p, m] += parts[g, n, y, c, m]
+            if groups > 1 or not is_last:
+                for m in range(M):
+                    parts[g, n, y, c, m] = narrow[b, p, m]
+            elif clip:
+                for m in range(M):
+                    parts[g, n, y, c, m] = _relu6(narrow[b, p, m] + bp[m], zero, six)
+            elif shortcut:
+                for m in range(M):
+                    parts[g, n, y, c, m] = narrow[b, p, m] + bp[m] + x[n, y, c, m]
+            else:
+                for m in range(M):
+                    parts[g, n, y, c, m] = narrow[b, p, m] + bp[m]
+
+
 def _forward(
     source,
     x,
@@ -196,7 +289,7 @@ def _forward(
     H, W = x.shape[1], x.shape[2]
     if source == STEM:
         H, W = (H - 1) // stem_stride + 1, (W - 1) // stem_stride + 1
-    zero, six = x.dtype.type(0), x.dtype.type(6)
+    zero = x.dtype.type(0)
     bands = (OH + band - 1) // band
     tasks = N * bands * groups
     for b in prange(threads):
@@ -214,77 +307,16 @@ def _forward(
                 filled = s * begin - top  # the first row that is not in `wide` yet
                 for oy in range(begin, end, step):
                     rows = min(step, end - oy)
-                    need = s * (oy + rows - 1) - top + 3
-                    while filled < need:
-                        if filled < 0 or filled >= H:
-                            q = ((filled + R) % R) & NATURAL
-                            for c in range(W):
-                                for e in range(E):
-                                    wide[b, q, left + c, e] = zero
-                            filled += 1
-                            continue
-                        count = min(group, H - filled)  # may run ahead of `need`: `wide` has room
-                        if source == EXPAND:
-                            _expand(x, n, filled, count, we, k, room, b)
-                        elif source == STEM:
-                            _convolve(x, n, filled, stem_stride, stem_top, stem_left, we, k, patch, room, b)
-                        for r in range(count):
-                            y = (filled + r) & NATURAL
-                            q = ((filled + r) % R) & NATURAL
-                            for c in range(W):
-                                p = (r * W + c) & NATURAL
-                                if source == COPY:
-                                    for e in range(E):
-                                        wide[b, q, left + c, e] = x[n, y, c, k * E + e]
-                                else:
-                                    for e in range(E):
-                                        wide[b, q, left + c, e] = _relu6(room[b, p, e] + be[k, e], zero, six)
-                        filled += count
-
-                    if s == 1 and rows > 1 and OW >= 4:
-                        for pair in range(0, rows, 2):
-                            r = min(pair, rows - 2) & NATURAL  # the last pair steps back, as the last block of columns
-                            y = oy + r - top + R
-                            q0, q1 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL
-                            q2, q3 = ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
-                            for first in range(0, OW, 4):
-                                ox = min(first, OW - 4) & NATURAL
-                                p = (r * OW + ox) & NATURAL
-                                _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, (p + OW) & NATURAL, hidden)
-                    else:
-                        for r in range(rows):
-                            y = s * (oy + r) - top + R
-                            q0, q1, q2 = (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL
-                            if s == 2 and OW >= 4:
-                                for first in range(0, OW, 4):
-                                    ox = min(first, OW - 4) & NATURAL
-                                    p = (r * OW + ox) & NATURAL
-                                    _one_row(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
-                            else:
-                                for ox in range(OW):
-                                    p = (r * OW + ox) & NATURAL
-                                    _pixel(wide, b, q0, q1, q2, wd, bd, k, (s * ox) & NATURAL, p, hidden)
-
+                    first = s * oy - top
+                    filled = _fill(
+                        source, x, stem_stride, stem_top, stem_left, we, be, k, n, filled, first + s * (rows - 1) + 3,
+                        group, H, W, left, wide, patch, room, b
+                    )  # fmt: skip
+                    _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b)
                     _project(hidden, b, rows * OW, wp, k, narrow)
-                    for r in range(rows):
-                        y = (oy + r) & NATURAL
-                        for c in range(OW):
-                            p = (r * OW + c) & NATURAL
-                            if piece > g * each:
-                                for m in range(M):
-                                    narrow[b, p, m] += parts[g, n, y, c, m]
-                            if groups > 1 or piece < pieces - 1:
-                                for m in range(M):
-                                    parts[g, n, y, c, m] = narrow[b, p, m]
-                            elif clip:
-                                for m in range(M):
-                                    parts[g, n, y, c, m] = _relu6(narrow[b, p, m] + bp[m], zero, six)
-                            elif shortcut:
-                                for m in range(M):
-                                    parts[g, n, y, c, m] = narrow[b, p, m] + bp[m] + x[n, y, c, m]
-                            else:
-                                for m in range(M):
-                                    parts[g, n, y, c, m] = narrow[b, p, m] + bp[m]
+                    _finish(
+                        narrow, b, g, n, oy, rows, piece == g * each, piece == pieces - 1, bp, x, shortcut, clip, parts
+                    )
 
 
 def _add_up(parts, bp, x, shortcut, clip, out):

@@ -107,7 +107,11 @@ def test_every_part_of_a_run_is_needed_and_is_in_the_checkpoint(tmp_path):
     expected = end(lambda arrays, training: None)
     changes = [other_generator, other_masks, *map(other, ("model/fc.w", "optimizer/velocity/fc.w", "training/order"))]
     changes += [other("model/stem.bn.mean"), other("ema/fc.w"), lambda a, t: t.update(ema_updates=10**6)]
-    changes += [lambda a, t: t.update(done=32), lambda a, t: t.update(loss_sum=t["loss_sum"] + 0.5), lambda a, t: t.update(right=t["right"] + 1)]
+    changes += [
+        lambda a, t: t.update(done=32),
+        lambda a, t: t.update(loss_sum=t["loss_sum"] + 0.5),
+        lambda a, t: t.update(right=t["right"] + 1),
+    ]
     for k, change in enumerate(changes):
         assert end(change) != expected, k
 

@@ -1,8 +1,8 @@
 """Standard and pointwise convolution, compiled: the signatures of `ops`, the matrix products cut to fit the cache.
 
-No layer calls these yet. They are the two sides of `benchmarks/separable.py`: a separable convolution is compared with
-a standard one that is as fast as we can write it, and its pointwise half with the same care. They need SciPy (the extra
-``fast``), whose BLAS compiled code can call.
+The layers call the standard one; both are the two sides of `benchmarks/separable.py`, which compares a separable
+convolution with a standard one that is as fast as we can write it. They need SciPy (the extra ``fast``), whose BLAS
+compiled code can call.
 
 How many pixels and channels make a product worth its call is a matter of the BLAS library. The bounds here suit the
 OpenBLAS that SciPy brings; they decide how fast a result comes, and of the result no more than its last bits.
@@ -136,7 +136,10 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
     with limit_blas(1):
-        _image(dout, w, geometry, dx)
+        if KW * C <= 16:
+            loops.backward_x(dout, plain(w.reshape(-1, M).T), KW, s, top, left, dx)
+        else:
+            _image(dout, w, geometry, dx)
         _weights(dout, plain(x), KW, s, top, left, dw.reshape(-1, M))
     return dx, dw
 

@@ -140,6 +140,38 @@ def _backward_w(dout, x, KW, stride, dilation, top, left, pixels, depth, dw):
                     dw[k0 + k, m] += part[k, m]
 
 
+def _backward_x(dout, wt, KW, stride, top, left, dx):
+    """dx of few channels: ``dout @ wt`` says what each window sends to all it saw; added up there. Owns an image.
+
+    wt: (M, KH*KW*C). For 3 channels, a stem's, this was measured three times as fast as a convolution with s*s parts of
+    the kernel, which multiplies matrices of 3 to 12 columns.
+    """
+    N, H, W, C = dx.shape
+    _, OH, OW, M = dout.shape
+    run = KW * C  # what a kernel row sees lies in a row of x side by side
+    KH = wt.shape[1] // run
+    rows = dx.reshape(N, H, W * C)
+    for n in prange(N):
+        sent = np.empty((OW, KH * run), dx.dtype)
+        for y in range(H):
+            for k in range(W * C):
+                rows[n, y, k] = 0
+        for oy in range(OH):
+            np.dot(dout[n, oy], wt, sent)
+            for i in range(KH):
+                y = stride * oy + i - top
+                if 0 <= y < H:
+                    for ox in range(OW):
+                        at = (stride * ox - left) * C
+                        if at >= 0 and at + run <= W * C:
+                            to, k = at & NATURAL, (i * run) & NATURAL
+                            for q in range(run):
+                                rows[n, y & NATURAL, to + q] += sent[ox, k + q]
+                        else:
+                            for q in range(max(0, -at), min(run, W * C - at)):
+                                rows[n, y, at + q] += sent[ox, i * run + q]
+
+
 def _forward_pointwise(x, w, pixels, out):
     """A 1x1 convolution is one product, cut into tiles of so many pixels. x: (P, C), out: (P, M). Owns a tile."""
     P = x.shape[0]
@@ -152,3 +184,4 @@ forward_rows = compile_kernel(_forward_rows)
 forward_tiles = compile_kernel(_forward_tiles)
 forward_pointwise = compile_kernel(_forward_pointwise)
 backward_w = compile_kernel(_backward_w)
+backward_x = compile_kernel(_backward_x)

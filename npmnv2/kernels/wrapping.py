@@ -47,3 +47,13 @@ def need_scipy(name: str) -> None:
         load_scipy_blas()  # here, not when Numba first wants it, which is after BLAS was limited
     except ImportError as missing:
         raise ImportError(f"kernels.{name} needs SciPy: pip install 'npmnv2[fast]'") from missing
+
+
+@cache
+def has_scipy() -> bool:
+    """Whether compiled code can call `np.dot`. Asked once."""
+    try:
+        need_scipy("deferred")
+    except ImportError:
+        return False
+    return True

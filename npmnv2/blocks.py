@@ -3,10 +3,12 @@
 Batch norm's settings (`eps`, `momentum`, `running_var`, see `layers.BatchNorm`) are passed through as `**bn`.
 """
 
+import importlib
 from typing import Any
 
 import numpy as np
 
+from npmnv2.backends import current_backend
 from npmnv2.layers import BatchNorm, BatchNormReLU6, DepthwiseConv2d, Layer, PointwiseConv2d
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
@@ -36,7 +38,7 @@ class ConvBN(Layer):
 
     def __init__(self, conv: Layer, channels: int, *, dtype: Any = np.float32, **bn: Any) -> None:
         super().__init__()
-        self.conv = conv
+        self.conv: Any = conv  # a Layer with a Parameter `w`
         self.bn = self._norm(channels, dtype=dtype, **bn)
 
     def forward(self, x: Array) -> Array:
@@ -197,6 +199,9 @@ class InvertedResidual(Layer):
 
     def forward(self, x: Array) -> Array:
         """Expand, filter, project; add x if it has the shape."""
+        if (kernels := self._fused(x)) is not None:
+            return self._forward_fused(kernels, x)
+        self._cache = None
         out = self.expand(x) if self.t != 1 else x
         out = self.dw(out)
         out = self.project(out)
@@ -206,8 +211,50 @@ class InvertedResidual(Layer):
 
     def backward(self, dout: Array) -> Array:
         """The same, backwards: x was used twice if it was added, so its gradient is a sum of two."""
+        if self._cache is not None:
+            return self._backward_fused(dout)
         dx = self.project.backward(dout)
         dx = self.dw.backward(dx)
         dx = self.expand.backward(dx) if self.t != 1 else dx
         # forward was: x + out
         return dout + dx if self.residual else dx
+
+    # -- the same in training mode, as a few kernels that pass through memory once: docs/training_speed.md
+
+    def _parts(self) -> list[ConvBN]:
+        return [self.expand, self.dw, self.project] if self.t != 1 else [self.dw, self.project]
+
+    def _fused(self, x: Array) -> Any:
+        """The module of the kernels, if they can train this block on x and nobody looks at what happens inside."""
+        inside = [layer for part in self._parts() for layer in (part, part.conv, part.bn)]
+        if current_backend() != "numba" or not all(layer.training and layer._record is None for layer in inside):
+            return None
+        kernels = importlib.import_module("npmnv2.kernels.deferred")  # here, not above: it imports Numba
+        dw = self.dw.conv
+        return kernels if kernels.is_possible(x, self._weights(kernels), dw.stride, dw.padding, self.residual) else None
+
+    def _weights(self, kernels: Any) -> Any:
+        parts = self._parts()
+        we = self.expand.conv.w.value if self.t != 1 else None
+        norms = tuple(kernels.Norm(part.bn.gamma.value, part.bn.beta.value, part.bn.eps) for part in parts)
+        return kernels.Weights(we, self.dw.conv.w.value, self.project.conv.w.value, norms)
+
+    def _forward_fused(self, kernels: Any, x: Array) -> Array:
+        self._forget()
+        dw = self.dw.conv
+        out, cache = kernels.forward(x, self._weights(kernels), dw.stride, dw.padding, self.residual)
+        for part, (shape, mean, var, _) in zip(self._parts(), cache.statistics, strict=True):
+            part.bn._update_statistics(shape, mean, var)
+        self._cache = (kernels, cache)
+        return out
+
+    def _backward_fused(self, dout: Array) -> Array:
+        kernels, cache = self._cache
+        dx, gradients = kernels.backward(dout, cache)
+        if self.t != 1:
+            self.expand.conv.w.grad = gradients.we
+        self.dw.conv.w.grad, self.project.conv.w.grad = gradients.wd, gradients.wp
+        for part, dgamma, dbeta in zip(self._parts(), gradients.gammas, gradients.betas, strict=True):
+            part.bn.gamma.grad, part.bn.beta.grad = dgamma, dbeta
+        self._cache = None
+        return dx

@@ -4,6 +4,7 @@ All mathematics is in `ops/` (and its compiled twins in `kernels/`); a layer onl
 and the rules they keep, is in `layer.py`.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from npmnv2.backends import operation
 from npmnv2.layer import Layer, Parameter, Sequential, Statistic
 from npmnv2.ops.activation import relu6_mask
-from npmnv2.ops.batchnorm import BatchNormCache
 from npmnv2.shapes import Padding, conv_geometry
 from npmnv2.validate import Array, check_dout, check_dtype, check_generator, check_int, check_number
 
@@ -219,7 +219,7 @@ class BatchNorm(Layer):
             self._cache = ("eval", (x, mean, var))
             return out
         out, cache = operation("batchnorm_forward")(x, gamma, beta, self.eps)
-        self._update_statistics(x, cache)
+        self._update_statistics(x.shape, cache.mean, cache.var)
         self._cache = ("train", cache)
         return out
 
@@ -239,18 +239,18 @@ class BatchNorm(Layer):
         """The running statistics, as copies: a training forward before the backward would change them in place."""
         return self.mean.value.copy(), self.var.value.copy()
 
-    def _update_statistics(self, x: Array, cache: BatchNormCache) -> None:
-        """Move the running statistics a step towards those of this batch."""
-        m = x.size // x.shape[-1]  # values per channel
+    def _update_statistics(self, shape: tuple[int, ...], mean: Array, var: Array) -> None:
+        """Move the running statistics a step towards those of this batch, `var` being biased; `shape` is that of x."""
+        m = math.prod(shape[:-1])  # values per channel
         correction = 1.0
         if self.running_var == "unbiased":
             if m < 2:
                 raise ValueError(
-                    f"x must hold at least 2 values a channel for an unbiased variance; its shape was {x.shape}"
+                    f"x must hold at least 2 values a channel for an unbiased variance; its shape was {shape}"
                 )
             correction = m / (m - 1)
-        self.mean.value += self.momentum * (cache.mean - self.mean.value)
-        self.var.value += self.momentum * (correction * cache.var - self.var.value)
+        self.mean.value += self.momentum * (mean - self.mean.value)
+        self.var.value += self.momentum * (correction * var - self.var.value)
 
 
 class BatchNormReLU6(BatchNorm):
@@ -278,7 +278,7 @@ class BatchNormReLU6(BatchNorm):
             self._cache = ("eval", (x, out, mean, var))
             return out
         out, cache = operation("batchnorm_relu6_forward")(x, gamma, beta, self.eps)
-        self._update_statistics(x, cache)
+        self._update_statistics(x.shape, cache.mean, cache.var)
         self._cache = ("train", cache)
         return out
 

@@ -1,0 +1,307 @@
+"""The inverted residual while it is trained: the calls of `deferred_loops` and `deferred_backward_loops`.
+
+What they compute is `blocks.InvertedResidual` layer by layer, which is the version to read first. These kernels need
+SciPy, whose BLAS compiled code can call.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from npmnv2.blas import limit_blas
+from npmnv2.kernels import batchnorm_loops
+from npmnv2.kernels import deferred_backward_loops as backward_loops
+from npmnv2.kernels import deferred_loops as loops
+from npmnv2.kernels.fused import pieces_of, split
+from npmnv2.kernels.wrapping import empty, geometry_of, has_scipy, plain
+from npmnv2.shapes import Padding
+from npmnv2.validate import Array, check_dout
+
+SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
+TILE = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
+PIECE = 144  # channels in a piece, at most
+TASKS = 8  # there are at least so many, if there are pixels and channels enough
+FEW = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
+
+
+class Norm(NamedTuple):
+    """A batch norm: what it multiplies by and adds, and its epsilon."""
+
+    gamma: Array  # (C,)
+    beta: Array  # (C,)
+    eps: float
+
+
+class Statistics(NamedTuple):
+    """Of one batch norm's input."""
+
+    shape: tuple[int, ...]  # of that input
+    mean: Array  # (C,)
+    var: Array  # (C,), biased
+    inv_std: Array  # (C,), 1 / sqrt(var + eps)
+
+
+class Weights(NamedTuple):
+    """The convolutions of a block and their batch norms. Without an expansion `we` is None and `norms` has two."""
+
+    we: Array | None  # (C, E)
+    wd: Array  # (3, 3, E)
+    wp: Array  # (E, M)
+    norms: tuple[Norm, ...]
+
+
+class Gradients(NamedTuple):
+    """Of all that `Weights` holds, in the same shapes."""
+
+    we: Array | None
+    wd: Array
+    wp: Array
+    gammas: tuple[Array, ...]
+    betas: tuple[Array, ...]
+
+
+class Shape(NamedTuple):
+    """The sizes of a block. E is the channels of one of the `pieces` into which the wide channels are cut."""
+
+    N: int
+    H: int
+    W: int
+    C: int
+    pieces: int
+    E: int
+    OH: int
+    OW: int
+    M: int
+    stride: int
+    top: int  # rows of zeros above the image
+    left: int
+    right: int
+
+
+class BlockCache(NamedTuple):
+    """What the backward needs: the outputs of the convolutions and their statistics, nothing normalised or clipped."""
+
+    shape: Shape
+    shortcut: bool
+    x: Array  # (N, H, W, C)
+    y1: Array  # (pieces, N*H*W, E); without an expansion x itself, as one piece
+    y2: Array  # (pieces, N*OH*OW, E)
+    y3: Array  # (N*OH*OW, M)
+    we: Array | None  # (pieces, C, E)
+    wd: Array  # (pieces, 3, 3, E)
+    wp: Array  # (pieces, E, M)
+    gamma: Array  # (M,), of the last batch norm, as is
+    beta: Array  # (M,)
+    norm1: Array  # (pieces, 3, E): mean, scale and shift, see `deferred_loops._normal`
+    norm2: Array  # (pieces, 3, E)
+    statistics: tuple[Statistics, ...]  # of the batch norms, in the order of `Weights.norms`
+
+
+def is_possible(x: object, weights: Weights, stride: int, padding: Padding, shortcut: bool) -> bool:
+    """Whether the kernels take this: a 3x3 kernel at stride 1 or 2, at most two zeros above and left, and SciPy.
+
+    All else, bad input too, is the business of the layers, one by one.
+    """
+    if type(x) is not np.ndarray or x.ndim != 4 or x.size == 0 or x.dtype not in (np.float32, np.float64):
+        return False
+    we, wd, wp, norms = weights
+    arrays = [wd, wp, *(v for norm in norms for v in norm[:2]), *([] if we is None else [we])]
+    channels = wd.shape[2] if we is None else we.shape[0]
+    if x.shape[3] != channels or any(w.dtype != x.dtype for w in arrays):
+        return False
+    if wd.shape[:2] != (3, 3) or stride not in (1, 2) or not has_scipy():
+        return False
+    try:
+        geometry = geometry_of(x.shape[1], x.shape[2], 3, 3, stride, padding, 1)
+    except ValueError:
+        return False
+    if shortcut and x.shape[1:3] != (geometry.OH, geometry.OW):
+        return False
+    return geometry.pads[0][0] <= 2 and geometry.pads[1][0] <= 2
+
+
+def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut: bool) -> tuple[Array, BlockCache]:
+    """Expand, filter, project, each with its batch norm; with `shortcut`, + x."""
+    x = plain(x)
+    N, H, W, C = x.shape
+    geometry = geometry_of(H, W, 3, 3, stride, padding, 1)
+    (top, _), (left, right) = geometry.pads
+    wide, M = weights.wp.shape
+    pieces = 1 if weights.we is None else pieces_of(wide, PIECE)
+    s = Shape(N, H, W, C, pieces, wide // pieces, geometry.OH, geometry.OW, M, stride, top, left, right)
+    wd, wp = split(weights.wd, 2, pieces), plain(weights.wp).reshape(pieces, -1, M)
+    with limit_blas(1):
+        if weights.we is None:
+            we, y1, statistics = None, x.reshape(1, -1, C), []
+            norm1 = np.repeat(np.array([0, 1, 0], x.dtype), C).reshape(1, 3, C)  # which changes nothing
+        else:
+            we = split(weights.we, 1, pieces)
+            y1, norm1, first = _expand(s, x.reshape(-1, C), we, weights.norms[0])
+            statistics = [first]
+        y2, norm2, second = _depthwise(s, y1, norm1, weights.we is not None, wd, weights.norms[-2])
+        y3 = _project(s, y2, norm2, wp)
+        norm3, third = _statistics_of(s, y3, weights.norms[-1])
+        out = empty((N, s.OH, s.OW, M), x.dtype)
+        chunk = batchnorm_loops.chunk_rows(y3)
+        loops.normalise(y3, norm3, x.reshape(-1, C), shortcut, chunk, out.reshape(-1, M))
+    gamma, beta, _ = weights.norms[-1]
+    statistics += [second, third]
+    return out, BlockCache(
+        s, shortcut, x, y1, y2, y3, we, wd, wp, plain(gamma), plain(beta), norm1, norm2, tuple(statistics)
+    )
+
+
+def backward(dout: Array, cache: BlockCache) -> tuple[Array, Gradients]:
+    """dx and the gradient of everything in `Weights`."""
+    s, x, statistics = cache.shape, cache.x, cache.statistics
+    check_dout(dout, (s.N, s.OH, s.OW, s.M), x, compiled=True)
+    dout = plain(dout).reshape(-1, s.M)
+    dgamma3, dbeta3, dy3 = np.empty(s.M, x.dtype), np.empty(s.M, x.dtype), empty(dout.shape, x.dtype)
+    chunk, last = batchnorm_loops.chunk_rows(cache.y3), statistics[-1]
+    with limit_blas(1):
+        batchnorm_loops.backward(
+            dout, cache.y3, last.mean, last.inv_std, cache.gamma, cache.beta, False, chunk, dgamma3, dbeta3, dy3
+        )
+        dz2, dwp, sums = _project_backward(s, dy3, cache)
+        back2, dgamma2, dbeta2 = _back(sums, cache.norm2, statistics[-2])
+        dz1, dwd, sums = _depthwise_backward(s, dz2, back2, cache)
+        if cache.we is None:
+            dx = dz1.reshape(x.shape)
+            if cache.shortcut:
+                dx += dout.reshape(x.shape)
+            return dx, Gradients(None, dwd, dwp, (dgamma2, dgamma3), (dbeta2, dbeta3))
+        back1, dgamma1, dbeta1 = _back(sums, cache.norm1, statistics[0])
+        dx, dwe = _expand_backward(s, dz1, back1, dout, cache)
+    return dx, Gradients(dwe, dwd, dwp, (dgamma1, dgamma2, dgamma3), (dbeta1, dbeta2, dbeta3))
+
+
+def _expand(s: Shape, x: Array, we: Array, norm: Norm) -> tuple[Array, Array, Statistics]:
+    y = empty((s.pieces, len(x), s.E), x.dtype)
+    mean, var = np.empty((2, s.pieces, s.E))
+    loops.expand(x, we, _groups(len(x), s.pieces), _tile(s.C, s.E), y, mean, var)
+    return y, *_norm(mean, var, norm, (s.N, s.H, s.W))
+
+
+def _depthwise(s: Shape, x: Array, norm1: Array, clip: bool, wd: Array, norm: Norm) -> tuple[Array, Array, Statistics]:
+    y = empty((s.pieces, s.N * s.OH * s.OW, s.E), x.dtype)
+    mean, var = np.empty((2, s.pieces, s.E))
+    columns = max(s.left + s.W + s.right, s.stride * (s.OW - 1) + 3)
+    wide = empty((numba.get_num_threads(), 4, columns, s.E), x.dtype)
+    images = x.reshape(s.pieces, s.N, s.H, s.W, s.E), y.reshape(s.pieces * s.N, -1, s.E)
+    loops.depthwise(images[0], norm1, clip, wd, s.stride, s.top, s.left, s.OW, wide, images[1], mean, var)
+    return y, *_norm(mean, var, norm, (s.N, s.OH, s.OW))
+
+
+def _project(s: Shape, x: Array, norm2: Array, wp: Array) -> Array:
+    P, tile, threads = x.shape[1], _tile(s.E, s.M), numba.get_num_threads()
+    groups, each = _shares(P, s.pieces)
+    parts = empty((-(-s.pieces // each), P, s.M), x.dtype)
+    hidden, narrow = empty((threads, tile, s.E), x.dtype), empty((threads, tile, s.M), x.dtype)
+    loops.project(x, norm2, wp, groups, tile, each, hidden, narrow, parts)
+    return _sum(parts)
+
+
+def _statistics_of(s: Shape, y: Array, norm: Norm) -> tuple[Array, Statistics]:
+    mean, var = np.empty((2, 1, s.M))
+    batchnorm_loops.statistics(y, batchnorm_loops.chunk_rows(y), mean[0], var[0])
+    return _norm(mean, var, norm, (s.N, s.OH, s.OW))
+
+
+def _project_backward(s: Shape, dy: Array, cache: BlockCache) -> tuple[Array, Array, Array]:
+    P, tile, threads, dtype = len(dy), _tile(s.E, s.M), numba.get_num_threads(), dy.dtype
+    groups = _groups(P, s.pieces)
+    dz = empty((s.pieces, P, s.E), dtype)
+    dw, sums = empty((groups, s.pieces, s.E, s.M), dtype), np.empty((s.pieces, 2, s.E))
+    hidden, part = empty((threads, tile, s.E), dtype), empty((threads, s.E, s.M), dtype)
+    wt = _transposed(cache.wp)
+    backward_loops.project(dy, cache.y2, cache.norm2, wt, groups, tile, hidden, part, dz, dw, sums)
+    return dz, _sum(dw.reshape(groups, -1, s.M)), sums
+
+
+def _depthwise_backward(s: Shape, dz: Array, back: Array, cache: BlockCache) -> tuple[Array, Array, Array]:
+    threads, dtype = numba.get_num_threads(), dz.dtype
+    # `hidden` is a multiple of four columns, for the loops take four at a time; `wide` is what they then see
+    across = -(-(s.W + (s.left if s.stride == 2 else 0)) // 4) * 4
+    columns = max(across + 2, s.OW + 2 - s.left) if s.stride == 1 else max(across // 2 + 1, s.OW + 1)
+    wide, (hidden, spread) = empty((threads, 4, columns, s.E), dtype), empty((2, threads, 2, across, s.E), dtype)
+    dx, dw = empty((s.pieces * s.N, s.H * s.W, s.E), dtype), empty((s.pieces * s.N, 3, 3, s.E), dtype)
+    sums = np.empty((s.pieces, 2, s.E))
+    backward_loops.depthwise(
+        dz.reshape(s.pieces * s.N, -1, s.E), cache.y2.reshape(s.pieces * s.N, -1, s.E), back, s.OW,
+        cache.y1.reshape(dx.shape), cache.norm1, cache.we is not None, cache.wd, s.W, s.stride, s.top, s.left,
+        wide, hidden, spread, dx, dw, sums,
+    )  # fmt: skip
+    dw = dw.reshape(s.pieces, s.N, 3, 3, s.E).sum(axis=1)  # (pieces, 3, 3, E)
+    return dx, np.moveaxis(dw, 0, 2).reshape(3, 3, -1), sums
+
+
+def _expand_backward(s: Shape, dz: Array, back: Array, dout: Array, cache: BlockCache) -> tuple[Array, Array]:
+    x, dtype = cache.x.reshape(-1, s.C), dz.dtype
+    P, tile, threads = len(x), _tile(s.C, s.E), numba.get_num_threads()
+    groups, each = _shares(P, s.pieces)
+    dx, dw = empty((-(-s.pieces // each), P, s.C), dtype), empty((groups, s.pieces, s.C, s.E), dtype)
+    rooms = [empty((threads, *shape), dtype) for shape in ((tile, s.E), (s.C, s.E), (tile, s.C))]
+    wt = _transposed(cache.we)
+    dz = dz.reshape(cache.y1.shape)
+    backward_loops.expand(
+        dz, cache.y1, back, wt, x, dout, cache.shortcut, groups, tile, each, *rooms, dx, dw
+    )  # fmt: skip
+    dw = _sum(dw.reshape(groups, -1, s.E)).reshape(s.pieces, s.C, s.E)
+    return _sum(dx).reshape(cache.x.shape), np.moveaxis(dw, 0, 1).reshape(s.C, -1)
+
+
+def _norm(mean: Array, var: Array, norm: Norm, image: tuple[int, int, int]) -> tuple[Array, Statistics]:
+    """What `deferred_loops._normal` needs, and the statistics. mean, var: (pieces, E) in float64."""
+    gamma, beta, eps = norm
+    inv_std = (1 / np.sqrt(var + eps)).astype(gamma.dtype)
+    out = np.empty((len(mean), 3, mean.shape[1]), gamma.dtype)  # (pieces, 3, E)
+    out[:, 0] = mean
+    out[:, 1] = gamma.reshape(mean.shape) * inv_std
+    out[:, 2] = beta.reshape(mean.shape)
+    shape = (*image, mean.size)
+    return out, Statistics(shape, mean.ravel().astype(gamma.dtype), var.ravel().astype(gamma.dtype), inv_std.ravel())
+
+
+def _back(sums: Array, norm: Array, statistics: Statistics) -> tuple[Array, Array, Array]:
+    """What `deferred_backward_loops._dy` needs, dgamma and dbeta. sums: (pieces, 2, E), of dz and dz * (y - mean)."""
+    pieces, _, E = sums.shape
+    N, H, W, _ = statistics.shape
+    m, inv_std = N * H * W, statistics.inv_std.reshape(pieces, E)
+    dbeta, dgamma = sums[:, 0], sums[:, 1] * inv_std
+    out = np.empty((pieces, 4, E), norm.dtype)
+    out[:, :2] = norm[:, :2]
+    out[:, 2] = dbeta / m
+    out[:, 3] = dgamma * inv_std / m
+    return out, dgamma.ravel().astype(norm.dtype), dbeta.ravel().astype(norm.dtype)
+
+
+def _transposed(w: Any) -> Array:
+    """Each piece transposed. Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250."""
+    out = empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
+    out[...] = w.swapaxes(1, 2)
+    return out
+
+
+def _sum(parts: Array) -> Array:
+    if len(parts) == 1:
+        return parts[0]
+    out = empty(parts.shape[1:], parts.dtype)
+    loops.add_up(parts, max(1, len(out) // TASKS), out)
+    return out
+
+
+def _tile(rows: int, columns: int) -> int:
+    """Pixels in a product with a matrix of this shape."""
+    return max(4, min(TILE, SMALL // (rows * columns)) // 4 * 4)
+
+
+def _groups(P: int, pieces: int) -> int:
+    """Groups of pixels, where a task is a group of a piece."""
+    return max(1, min(-(-TASKS // pieces), P // FEW))
+
+
+def _shares(P: int, pieces: int) -> tuple[int, int]:
+    """Groups of pixels and pieces in a task, where a task adds up the products of its pieces."""
+    groups = max(1, min(TASKS, P // FEW))
+    return groups, max(1, min(pieces, pieces * groups // TASKS))

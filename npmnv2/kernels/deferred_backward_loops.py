@@ -1,0 +1,364 @@
+"""The inverted residual while it is trained, backward: each wide array is read once and each gradient written once.
+
+`deferred_loops` keeps `y1` and `y2` as the convolutions made them. The way back defers the same half of batch norm: a
+kernel writes `dz`, the gradient that ReLU6 let through, and sums up dbeta and dgamma while its tiles are in cache; the
+rest of batch norm's backward needs those sums, and is done by who reads dz next, on the way::
+
+    project:    dz2 = mask(y2) * (dy3 @ wp.T)            dwp = relu6(bn(y2)).T @ dy3
+    depthwise:  dz1 = mask(y1) * spread(dy2, wd)         dwd = windows of relu6(bn(y1)) times dy2
+    expand:     dx  = dy1 @ we.T                         dwe = x.T @ dy1
+
+with ``dy = scale * (dz - dbeta / m - xhat * dgamma / m)`` from dz and y. ``back[k]`` holds what that takes, see `_dy`.
+docs/training_speed.md derives it. Pieces, groups and tasks are those of `deferred_loops`; the first helpers are copies,
+as Numba's cache of a kernel does not notice a change in another file.
+"""
+
+import numpy as np
+from numba import prange
+
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
+
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
+
+
+@compile_inline
+def _normal(d, norm, k, e, clip, zero, six):
+    """relu6(bn(y)) from d = y - mean: norm[k] holds the mean, the scale gamma * inv_std and the shift beta."""
+    v = d * norm[k, 1, e] + norm[k, 2, e]
+    if clip:
+        v = zero if v <= zero else v
+        v = six if v >= six else v
+    return v
+
+
+@compile_inline
+def _dy(dz, y, back, k, e):
+    """What batch norm's backward makes of dz. back[k]: mean, gamma * inv_std, dbeta / m, dgamma * inv_std / m."""
+    return back[k, 1, e] * (dz - back[k, 2, e] - (y - back[k, 0, e]) * back[k, 3, e])
+
+
+@compile_apart
+def _product(x, first, last, wt, k, out, plane, to):
+    """out[plane, to ...] = x[first ... last - 1] @ wt[k]. Apart, see `compile_apart`: it calls np.dot."""
+    np.dot(x[first:last], wt[k], out[plane, to : to + last - first])
+
+
+@compile_apart
+def _product_of_tile(room, b, rows, wt, k, out, plane, to):
+    """out[plane, to ...] = room[b, : rows] @ wt[k]."""
+    np.dot(room[b, :rows], wt[k], out[plane, to : to + rows])
+
+
+@compile_apart
+def _tile_transposed_times(room, b, x, first, last, out):
+    """out[b] = room[b, : rows].T @ x[first ... last - 1]."""
+    np.dot(room[b, : last - first].T, x[first:last], out[b])
+
+
+@compile_apart
+def _transposed_times_tile(x, first, last, room, b, out):
+    """out[b] = x[first ... last - 1].T @ room[b, : rows]."""
+    np.dot(x[first:last].T, room[b, : last - first], out[b])
+
+
+@compile_inline
+def _put(part, b, overwrite, dw, g, k):
+    """Begin dw[g, k] with part[b], or add it."""
+    for i in range(part.shape[1]):
+        if overwrite:
+            for j in range(part.shape[2]):
+                dw[g, k, i, j] = part[b, i, j]
+        else:
+            for j in range(part.shape[2]):
+                dw[g, k, i, j] += part[b, i, j]
+
+
+@compile_inline
+def _sum_up(dz, y, k, plane, first, last, norm, task, part, total):
+    """Add to total[task] the rows of dz[plane], and of dz * (y - mean): dbeta, and dgamma before its inv_std."""
+    E = y.shape[2]
+    for e in range(E):
+        part[task, 0, e] = 0
+        part[task, 1, e] = 0
+    fours = last - (last - first) % 4
+    for row in range(first, fours, 4):
+        r = row & NATURAL
+        for e in range(E):
+            g0, g1, g2, g3 = dz[plane, r, e], dz[plane, r + 1, e], dz[plane, r + 2, e], dz[plane, r + 3, e]
+            mean = norm[k, 0, e]
+            d0, d1 = y[plane, r, e] - mean, y[plane, r + 1, e] - mean
+            d2, d3 = y[plane, r + 2, e] - mean, y[plane, r + 3, e] - mean
+            part[task, 0, e] += (g0 + g1) + (g2 + g3)
+            part[task, 1, e] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)
+    for row in range(fours, last):
+        r = row & NATURAL
+        for e in range(E):
+            part[task, 0, e] += dz[plane, r, e]
+            part[task, 1, e] += dz[plane, r, e] * (y[plane, r, e] - norm[k, 0, e])
+    for e in range(E):
+        total[task, 0, e] += part[task, 0, e]
+        total[task, 1, e] += part[task, 1, e]
+
+
+@compile_inline
+def _merge(total, sums):
+    """sums[k] = the totals of the groups of piece k, in order."""
+    pieces, _, E = sums.shape
+    groups = total.shape[0] // pieces
+    for k in range(pieces):
+        for i in range(2):
+            for e in range(E):
+                sums[k, i, e] = 0
+            for g in range(groups):
+                for e in range(E):
+                    sums[k, i, e] += total[k * groups + g, i, e]
+
+
+def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
+    """dz, its sums and dw, from the gradient `dy` of ``relu6(bn(y)) @ w``. A task is (piece, group of pixels).
+
+    dy: (P, M); y, dz: (pieces, P, E); norm: (pieces, 3, E); wt: (pieces, M, E), transposed; dw: (groups, pieces, E, M);
+    sums: (pieces, 2, E) in float64; hidden, part: (threads, tile, E), (threads, E, M).
+    """
+    pieces, P, E = y.shape
+    threads = hidden.shape[0]
+    tasks = pieces * groups
+    zero, six = y.dtype.type(0), y.dtype.type(6)
+    rough, total = np.zeros((tasks, 2, E), y.dtype), np.zeros((tasks, 2, E))
+    for b in prange(threads):
+        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+            k, g = (task // groups) & NATURAL, (task % groups) & NATURAL
+            begin, end = g * P // groups, (g + 1) * P // groups
+            for first in range(begin, end, tile):
+                last = min(first + tile, end)
+                _product(dy, first, last, wt, k, dz, k, first)
+                for r in range(last - first):
+                    p = (first + r) & NATURAL
+                    for e in range(E):
+                        h = _normal(y[k, p, e] - norm[k, 0, e], norm, k, e, True, zero, six)
+                        hidden[b, r, e] = h
+                        dz[k, p, e] = zero if h <= zero or h >= six else dz[k, p, e]
+                _sum_up(dz, y, k, k, first, last, norm, task, rough, total)
+                _tile_transposed_times(hidden, b, dy, first, last, part)
+                _put(part, b, first == begin, dw, g, k)
+    _merge(total, sums)
+
+
+def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw):
+    """dx[j] = what the pieces of chunk j add to the gradient of x in ``y = x @ w``, + dout with a shortcut; and dw.
+
+    A task is (chunk, group of pixels). dz, y: (pieces, P, E); back: (pieces, 4, E); wt: (pieces, E, C);
+    x, dout: (P, C);
+    dx: (chunks, P, C); dw: (groups, pieces, C, E);
+    room, part, narrow: (threads, tile, E), (threads, C, E), (threads, tile, C).
+    """
+    pieces, P, E = y.shape
+    chunks, _, C = dx.shape
+    threads = room.shape[0]
+    tasks = chunks * groups
+    for b in prange(threads):
+        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+            j, g = (task // groups) & NATURAL, (task % groups) & NATURAL
+            begin, end = g * P // groups, (g + 1) * P // groups
+            for piece in range(j * each, min(j * each + each, pieces)):
+                k = piece & NATURAL
+                for first in range(begin, end, tile):
+                    last = min(first + tile, end)
+                    for r in range(last - first):
+                        p = (first + r) & NATURAL
+                        for e in range(E):
+                            room[b, r, e] = _dy(dz[k, p, e], y[k, p, e], back, k, e)
+                    _transposed_times_tile(x, first, last, room, b, part)
+                    _put(part, b, first == begin, dw, g, k)
+                    if piece == j * each and not (shortcut and j == 0):
+                        _product_of_tile(room, b, last - first, wt, k, dx, j, first)
+                        continue
+                    _product_of_tile(room, b, last - first, wt, k, narrow, b, 0)
+                    for r in range(last - first):
+                        p = (first + r) & NATURAL
+                        if piece == j * each:
+                            for c in range(C):
+                                dx[j, p, c] = dout[p, c] + narrow[b, r, c]
+                        else:
+                            for c in range(C):
+                                dx[j, p, c] += narrow[b, r, c]
+
+
+@compile_inline
+def _next_six(wide, b, y, xx, e):
+    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
+    return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
+
+
+@compile_inline
+def _next_four(room, b, y, xx, e):
+    return room[b, y, xx, e], room[b, y, xx + 1, e], room[b, y, xx + 2, e], room[b, y, xx + 3, e]
+
+
+@compile_inline
+def _four(a, w0, w1, w2, s):
+    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
+    return (
+        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
+        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
+        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
+        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
+    )
+
+
+@compile_inline
+def _three(a, b, s):
+    """Add to the sums `s` four neighbouring pixels `b` times the gradients that taps 2, 1 and 0 of a row see."""
+    return (
+        s[0] + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3],
+        s[1] + a[1] * b[0] + a[2] * b[1] + a[3] * b[2] + a[4] * b[3],
+        s[2] + a[2] * b[0] + a[3] * b[1] + a[4] * b[2] + a[5] * b[3],
+    )
+
+
+@compile_inline
+def _add_nine(dw, task, g0, g1, g2, e):
+    """Add the sums of the three kernel rows; each runs from tap 2 to tap 0."""
+    dw[task, 0, 2, e] += g0[0]
+    dw[task, 0, 1, e] += g0[1]
+    dw[task, 0, 0, e] += g0[2]
+    dw[task, 1, 2, e] += g1[0]
+    dw[task, 1, 1, e] += g1[1]
+    dw[task, 1, 0, e] += g1[2]
+    dw[task, 2, 2, e] += g2[0]
+    dw[task, 2, 1, e] += g2[1]
+    dw[task, 2, 0, e] += g2[2]
+
+
+@compile_inline
+def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, task, dw):
+    """Two rows by four columns at stride 1, as in `depthwise_3x3_backward`. q: rows of dy in the ring `wide`."""
+    zero = wide.dtype.type(0)
+    for e in range(wide.shape[3]):
+        p, q = _next_four(hidden, b, 0, xx, e), _next_four(hidden, b, 1, xx, e)
+        s = t = (zero, zero, zero, zero)
+        g0 = g1 = g2 = (zero, zero, zero)
+        a = _next_six(wide, b, q0, xx, e)
+        s, g2 = _four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], s), _three(a, p, g2)
+        a = _next_six(wide, b, q1, xx, e)
+        s, g1 = _four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], s), _three(a, p, g1)
+        t, g2 = _four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], t), _three(a, q, g2)
+        a = _next_six(wide, b, q2, xx, e)
+        s, g0 = _four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], s), _three(a, p, g0)
+        t, g1 = _four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], t), _three(a, q, g1)
+        a = _next_six(wide, b, q3, xx, e)
+        t, g0 = _four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], t), _three(a, q, g0)
+        spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s
+        spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = t
+        _add_nine(dw, task, g0, g1, g2, e)
+
+
+@compile_inline
+def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw):
+    """Two rows by four columns at stride 2, the first row and column under kernel rows and columns 0 and 2 alone."""
+    for e in range(wide.shape[3]):
+        a0, a1, a2 = wide[b, q0, ox, e], wide[b, q0, ox + 1, e], wide[b, q0, ox + 2, e]
+        c0, c1, c2 = wide[b, q1, ox, e], wide[b, q1, ox + 1, e], wide[b, q1, ox + 2, e]
+        p0, p1, p2, p3 = _next_four(hidden, b, 0, xx, e)
+        r0, r1, r2, r3 = _next_four(hidden, b, 1, xx, e)
+        w00, w01, w02 = w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e]
+        w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
+        w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
+        spread[b, 0, xx, e] = c1 * w00 + c0 * w02 + a1 * w20 + a0 * w22
+        spread[b, 0, xx + 1, e] = c1 * w01 + a1 * w21
+        spread[b, 0, xx + 2, e] = c2 * w00 + c1 * w02 + a2 * w20 + a1 * w22
+        spread[b, 0, xx + 3, e] = c2 * w01 + a2 * w21
+        spread[b, 1, xx, e], spread[b, 1, xx + 1, e] = c1 * w10 + c0 * w12, c1 * w11
+        spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = c2 * w10 + c1 * w12, c2 * w11
+        g0 = (p0 * c0 + p2 * c1, p1 * c1 + p3 * c2, p0 * c1 + p2 * c2)
+        g1 = (r0 * c0 + r2 * c1, r1 * c1 + r3 * c2, r0 * c1 + r2 * c2)
+        g2 = (p0 * a0 + p2 * a1, p1 * a1 + p3 * a2, p0 * a1 + p2 * a2)
+        _add_nine(dw, task, g0, g1, g2, e)
+
+
+def _depthwise(dz, y, back, OW, x, norm, clip, w, W, stride, top, left, wide, hidden, spread, dx, dw, sums):
+    """dx, its sums and dw, from the gradient of ``y = depthwise(relu6(bn(x)), w)``. A task is an image of a piece.
+
+    dz, y: (pieces*N, OH*OW, E); back: (pieces, 4, E); x, dx: (pieces*N, H*W, E); norm: (pieces, 3, E);
+    w: (pieces, 3, 3, E); dw: (pieces*N, 3, 3, E); sums: (pieces, 2, E) in float64; without `clip` x goes through no
+    ReLU6.
+    wide: (threads, 4, columns, E), a ring of rows of dy with zeros around; hidden, spread: (threads, 2, across, E),
+    two rows of what the filter saw, with zeros around, and of its gradient.
+
+    Rows and columns are taken in pairs. At stride 1 pixel c is column c of `hidden` and sees columns c, c + 1 and c + 2
+    of `wide` through taps 2, 1 and 0: output ox is column ox + 2 - left. At stride 2 a pair begins where its first
+    pixel is under taps 0 and 2: pixel c is column c + left, output ox is column ox + 1.
+    """
+    tasks, pixels, E = x.shape
+    N, H, OH = tasks // w.shape[0], pixels // W, y.shape[1] // OW
+    threads, R, columns, _ = wide.shape
+    across = hidden.shape[2]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    up, aside, ahead = (0, 0, 2 - left) if stride == 1 else (top, left, 1)
+    rough, total = np.zeros((tasks, 2, E), x.dtype), np.zeros((tasks, 2, E))
+    for b in prange(threads):
+        for r in range(R):
+            for c in range(columns):
+                if c < ahead or c >= ahead + OW:
+                    for e in range(E):
+                        wide[b, r, c & NATURAL, e] = zero
+        for r in range(2):
+            for c in range(across):
+                if c < aside or c >= aside + W:
+                    for e in range(E):
+                        hidden[b, r, c & NATURAL, e] = zero
+        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+            k, image = (task // N) & NATURAL, task & NATURAL
+            for i in range(3):
+                for j in range(3):
+                    for e in range(E):
+                        dw[image, i, j, e] = 0
+            filled = top - 2 if stride == 1 else -1  # the first row of dy that is not in `wide` yet
+            for yy in range(-up, H, 2):
+                oy = yy + top - 2 if stride == 1 else (yy + top) // 2 - 1  # the first row of dy that is seen
+                while filled < oy + (4 if stride == 1 else 2):
+                    q = ((filled + R) % R) & NATURAL
+                    if filled < 0 or filled >= OH:
+                        for c in range(OW):
+                            for e in range(E):
+                                wide[b, q, ahead + c, e] = zero
+                    else:
+                        for c in range(OW):
+                            p = (filled * OW + c) & NATURAL
+                            for e in range(E):
+                                wide[b, q, ahead + c, e] = _dy(dz[image, p, e], y[image, p, e], back, k, e)
+                    filled += 1
+                for r in range(2):
+                    if 0 <= yy + r < H:
+                        for c in range(W):
+                            p = ((yy + r) * W + c) & NATURAL
+                            for e in range(E):
+                                h = _normal(x[image, p, e] - norm[k, 0, e], norm, k, e, clip, zero, six)
+                                hidden[b, r, aside + c, e] = h
+                    else:
+                        for c in range(W):
+                            for e in range(E):
+                                hidden[b, r, aside + c, e] = zero
+                q0, q1 = ((oy + R) % R) & NATURAL, ((oy + 1 + R) % R) & NATURAL
+                q2, q3 = ((oy + 2 + R) % R) & NATURAL, ((oy + 3 + R) % R) & NATURAL
+                for start in range(0, across, 4):
+                    xx = start & NATURAL
+                    if stride == 1:
+                        _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, image, dw)
+                    else:
+                        _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, spread, image, dw)
+                for r in range(2):
+                    if 0 <= yy + r < H:
+                        for c in range(W):
+                            p = ((yy + r) * W + c) & NATURAL
+                            for e in range(E):
+                                h, s = hidden[b, r, aside + c, e], spread[b, r, aside + c, e]
+                                dx[image, p, e] = zero if clip and (h <= zero or h >= six) else s
+                if clip:
+                    _sum_up(dx, x, k, image, max(yy, 0) * W, min(yy + 2, H) * W, norm, image, rough, total)
+    _merge(total, sums)
+
+
+project = compile_kernel(_project, contract=True)
+expand = compile_kernel(_expand, contract=True)
+depthwise = compile_kernel(_depthwise, contract=True)

@@ -1,0 +1,350 @@
+"""The inverted residual while it is trained, forward: batch norm and ReLU6 wait until somebody reads what they follow.
+
+Normalised values would be written once to be read once. So the wide arrays of a block, `y1` behind the expansion and
+`y2` behind the depthwise convolution, are kept as the convolutions made them, and who reads one normalises and clips it
+on the way, in a tile that stays in cache::
+
+    y1 = x @ we                                  the statistics of y1 are summed up while its tiles are in cache
+    y2 = depthwise(relu6(bn(y1)), wd)            and those of y2
+    y3 = relu6(bn(y2)) @ wp
+
+docs/training_speed.md derives it and says what it is worth. The wide channels are cut into pieces, which no kernel but
+the last adds up, and the pieces are the first axis: `y1` is (pieces, N*H*W, E), E channels in a piece, and a tile of it
+is a matrix as it lies there. ``norm[k]`` holds what normalises a piece, see `_normal`.
+
+A task owns a group of pixels and one or some pieces. How many there are, and in which order what they sum up is added,
+follows from the shape alone, so the bits do not depend on the number of threads.
+"""
+
+import numpy as np
+from numba import prange
+
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
+
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
+
+
+@compile_apart
+def _product(x, first, last, w, k, out, plane, to):
+    """out[plane, to ...] = x[first ... last - 1] @ w[k]. Apart, see `compile_apart`: it calls np.dot."""
+    np.dot(x[first:last], w[k], out[plane, to : to + last - first])
+
+
+@compile_apart
+def _product_of_tile(room, b, rows, w, k, out, plane, to):
+    """out[plane, to ...] = room[b, : rows] @ w[k]."""
+    np.dot(room[b, :rows], w[k], out[plane, to : to + rows])
+
+
+@compile_inline
+def _normal(y, norm, k, e, clip, zero, six):
+    """relu6(bn(y)): norm[k] holds the mean, the scale gamma * inv_std and the shift beta. NaN stays NaN."""
+    v = (y - norm[k, 0, e]) * norm[k, 1, e] + norm[k, 2, e]
+    if clip:
+        v = zero if v <= zero else v
+        v = six if v >= six else v
+    return v
+
+
+@compile_inline
+def _center(y, k, first, last, task, shift):
+    """shift[task] = the mean of these rows of y[k]: the deviations from it are what `_sum_up` adds."""
+    for e in range(y.shape[2]):
+        shift[task, e] = 0
+    for r in range(first, last):
+        for e in range(y.shape[2]):
+            shift[task, e] += y[k, r & NATURAL, e]
+    for e in range(y.shape[2]):
+        shift[task, e] /= last - first
+
+
+@compile_inline
+def _sum_up(y, k, first, last, task, shift, part, total):
+    """Add to total[task] the deviations of these rows of y[k] and their squares, four rows at a time."""
+    E = y.shape[2]
+    for e in range(E):
+        part[task, 0, e] = 0
+        part[task, 1, e] = 0
+    fours = last - (last - first) % 4
+    for row in range(first, fours, 4):
+        r = row & NATURAL
+        for e in range(E):
+            d0, d1 = y[k, r, e] - shift[task, e], y[k, r + 1, e] - shift[task, e]
+            d2, d3 = y[k, r + 2, e] - shift[task, e], y[k, r + 3, e] - shift[task, e]
+            part[task, 0, e] += (d0 + d1) + (d2 + d3)
+            part[task, 1, e] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for row in range(fours, last):
+        r = row & NATURAL
+        for e in range(E):
+            d = y[k, r, e] - shift[task, e]
+            part[task, 0, e] += d
+            part[task, 1, e] += d * d
+    for e in range(E):
+        total[task, 0, e] += part[task, 0, e]
+        total[task, 1, e] += part[task, 1, e]
+
+
+@compile_inline
+def _merge(shift, total, P, mean, var):
+    """Mean and biased variance of every channel from the sums of the groups, in order. Task k * groups + g."""
+    pieces, E = mean.shape
+    groups = total.shape[0] // pieces
+    for k in range(pieces):
+        for e in range(E):
+            mean[k, e] = 0
+            var[k, e] = 0
+        for g in range(groups):
+            before, now, task = g * P // groups, (g + 1) * P // groups - g * P // groups, k * groups + g
+            for e in range(E):
+                drift = total[task, 0, e] / now
+                delta = shift[task, e] + drift - mean[k, e]
+                var[k, e] += total[task, 1, e] - drift * drift * now + delta * delta * before * now / (before + now)
+                mean[k, e] += delta * now / (before + now)
+        for e in range(E):
+            var[k, e] /= P
+            if var[k, e] < 0:  # by rounding
+                var[k, e] = 0
+
+
+def _expand(x, w, groups, tile, y, mean, var):
+    """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels), a product `tile` pixels.
+
+    x: (P, C); w: (pieces, C, E); y: (pieces, P, E); mean, var: (pieces, E) in float64.
+    """
+    pieces, P, E = y.shape
+    tasks = pieces * groups
+    shift, part = np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype)
+    total = np.zeros((tasks, 2, E))
+    for task in prange(tasks):
+        k, g = task // groups, task % groups
+        begin, end = g * P // groups, (g + 1) * P // groups
+        for first in range(begin, end, tile):
+            last = min(first + tile, end)
+            _product(x, first, last, w, k, y, k, first)
+            if first == begin:
+                _center(y, k, first, last, task, shift)
+            _sum_up(y, k, first, last, task, shift, part, total)
+    _merge(shift, total, P, mean, var)
+
+
+@compile_inline
+def _next_six(wide, b, y, xx, e):
+    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
+    return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
+
+
+@compile_inline
+def _four(a, w0, w1, w2, s):
+    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
+    return (
+        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
+        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
+        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
+        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
+    )
+
+
+@compile_inline
+def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
+    """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
+    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
+    a3, a4, a5 = wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
+    a6, a7, a8 = wide[b, y, xx + 6, e], wide[b, y, xx + 7, e], wide[b, y, xx + 8, e]
+    return (
+        s[0] + a0 * w0 + a1 * w1 + a2 * w2,
+        s[1] + a2 * w0 + a3 * w1 + a4 * w2,
+        s[2] + a4 * w0 + a5 * w1 + a6 * w2,
+        s[3] + a6 * w0 + a7 * w1 + a8 * w2,
+    )
+
+
+@compile_inline
+def _two_rows(wide, b, q0, q1, q2, q3, w, k, ox, image, p, below, y):
+    """Eight pixels at stride 1: four from pixel p of `y` on, and the four below them. q: the rows of `wide`."""
+    zero = y.dtype.type(0)
+    for e in range(y.shape[2]):
+        w00, w01, w02 = w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e]
+        w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
+        w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
+        s = t = (zero, zero, zero, zero)
+        a = _next_six(wide, b, q0, ox, e)
+        s = _four(a, w00, w01, w02, s)
+        a = _next_six(wide, b, q1, ox, e)
+        s, t = _four(a, w10, w11, w12, s), _four(a, w00, w01, w02, t)
+        a = _next_six(wide, b, q2, ox, e)
+        s, t = _four(a, w20, w21, w22, s), _four(a, w10, w11, w12, t)
+        a = _next_six(wide, b, q3, ox, e)
+        t = _four(a, w20, w21, w22, t)
+        y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = s
+        y[image, below, e], y[image, below + 1, e], y[image, below + 2, e], y[image, below + 3, e] = t
+
+
+@compile_inline
+def _one_row(wide, b, q0, q1, q2, w, k, ox, image, p, y):
+    """Four pixels at stride 1."""
+    zero = y.dtype.type(0)
+    for e in range(y.shape[2]):
+        s = (zero, zero, zero, zero)
+        s = _four(_next_six(wide, b, q0, ox, e), w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], s)
+        s = _four(_next_six(wide, b, q1, ox, e), w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], s)
+        s = _four(_next_six(wide, b, q2, ox, e), w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], s)
+        y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = s
+
+
+@compile_inline
+def _one_row_by_two(wide, b, q0, q1, q2, w, k, xx, image, p, y):
+    """Four pixels at stride 2."""
+    zero = y.dtype.type(0)
+    for e in range(y.shape[2]):
+        s = (zero, zero, zero, zero)
+        s = _four_by_two(wide, b, q0, xx, e, w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], s)
+        s = _four_by_two(wide, b, q1, xx, e, w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], s)
+        s = _four_by_two(wide, b, q2, xx, e, w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], s)
+        y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = s
+
+
+@compile_inline
+def _pixel(wide, b, q0, q1, q2, w, k, xx, image, p, y):
+    """One pixel: the plain version of the three above, and what images of under four columns get."""
+    for e in range(y.shape[2]):
+        v = wide[b, q0, xx, e] * w[k, 0, 0, e]
+        v += wide[b, q0, xx + 1, e] * w[k, 0, 1, e]
+        v += wide[b, q0, xx + 2, e] * w[k, 0, 2, e]
+        v += wide[b, q1, xx, e] * w[k, 1, 0, e]
+        v += wide[b, q1, xx + 1, e] * w[k, 1, 1, e]
+        v += wide[b, q1, xx + 2, e] * w[k, 1, 2, e]
+        v += wide[b, q2, xx, e] * w[k, 2, 0, e]
+        v += wide[b, q2, xx + 1, e] * w[k, 2, 1, e]
+        v += wide[b, q2, xx + 2, e] * w[k, 2, 2, e]
+        y[image, p, e] = v
+
+
+def _depthwise(x, norm, clip, w, stride, top, left, OW, wide, y, mean, var):
+    """y = depthwise(relu6(bn(x)), w) and the statistics of y. A task is an image of a piece.
+
+    x: (pieces, N, H, W, E); norm: (pieces, 3, E); w: (pieces, 3, 3, E); y: (pieces*N, OH*OW, E).
+    wide: (threads, 4, columns, E), a ring of normalised rows with zeros around the image, a plane for each thread.
+    """
+    pieces, N, H, W, E = x.shape
+    threads, R, columns, _ = wide.shape
+    OH = y.shape[1] // OW
+    tasks = pieces * N
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    shift, part = np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype)
+    total = np.zeros((tasks, 2, E))
+    for b in prange(threads):
+        for r in range(R):
+            for c in range(columns):
+                if c < left or c >= left + W:
+                    for e in range(E):
+                        wide[b, r, c & NATURAL, e] = zero
+        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+            k, n, image = (task // N) & NATURAL, (task % N) & NATURAL, task & NATURAL
+            filled = -top  # the first row that is not in `wide` yet
+            step = 2 if stride == 1 else 1
+            for oy in range(0, OH, step):
+                rows = min(step, OH - oy)
+                need = stride * (oy + rows - 1) - top + 3
+                while filled < need:
+                    q = ((filled + R) % R) & NATURAL
+                    if filled < 0 or filled >= H:
+                        for c in range(W):
+                            to = (left + c) & NATURAL
+                            for e in range(E):
+                                wide[b, q, to, e] = zero
+                    else:
+                        yy = filled & NATURAL
+                        for c in range(W):
+                            to = (left + c) & NATURAL
+                            for e in range(E):
+                                wide[b, q, to, e] = _normal(x[k, n, yy, c, e], norm, k, e, clip, zero, six)
+                    filled += 1
+                yy = stride * oy - top + R
+                q0, q1 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL
+                q2, q3 = ((yy + 2) % R) & NATURAL, ((yy + 3) % R) & NATURAL
+                if OW >= 4:
+                    for start in range(0, OW, 4):
+                        ox = min(start, OW - 4) & NATURAL  # the last block steps back: some are done twice, alike
+                        p = (oy * OW + ox) & NATURAL
+                        if rows == 2:
+                            _two_rows(wide, b, q0, q1, q2, q3, w, k, ox, image, p, (p + OW) & NATURAL, y)
+                        elif stride == 1:
+                            _one_row(wide, b, q0, q1, q2, w, k, ox, image, p, y)
+                        else:
+                            _one_row_by_two(wide, b, q0, q1, q2, w, k, (2 * ox) & NATURAL, image, p, y)
+                else:
+                    for r in range(rows):
+                        yy = stride * oy + r - top + R
+                        q0, q1, q2 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL, ((yy + 2) % R) & NATURAL
+                        for ox in range(OW):
+                            p = ((oy + r) * OW + ox) & NATURAL
+                            _pixel(wide, b, q0, q1, q2, w, k, (stride * ox) & NATURAL, image, p, y)
+                if oy == 0:
+                    _center(y, image, 0, rows * OW, task, shift)
+                _sum_up(y, image, oy * OW, (oy + rows) * OW, task, shift, part, total)
+    _merge(shift, total, N * OH * OW, mean, var)
+
+
+def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
+    """parts[j] = what the pieces of chunk j, `each` of them, add to relu6(bn(x)) @ w.
+
+    A task is (chunk, group of pixels). x: (pieces, P, E); norm: (pieces, 3, E); w: (pieces, E, M);
+    hidden, narrow: (threads, tile, E), (threads, tile, M); parts: (chunks, P, M).
+    """
+    pieces, P, E = x.shape
+    chunks, _, M = parts.shape
+    threads = hidden.shape[0]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    tasks = chunks * groups
+    for b in prange(threads):
+        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+            j, g = (task // groups) & NATURAL, task % groups
+            for piece in range(j * each, min(j * each + each, pieces)):
+                k = piece & NATURAL
+                for first in range(g * P // groups, (g + 1) * P // groups, tile):
+                    last = min(first + tile, (g + 1) * P // groups)
+                    for r in range(last - first):
+                        p = (first + r) & NATURAL
+                        for e in range(E):
+                            hidden[b, r, e] = _normal(x[k, p, e], norm, k, e, True, zero, six)
+                    if piece == j * each:
+                        _product_of_tile(hidden, b, last - first, w, k, parts, j, first)
+                    else:
+                        _product_of_tile(hidden, b, last - first, w, k, narrow, b, 0)
+                        for r in range(last - first):
+                            p = (first + r) & NATURAL
+                            for m in range(M):
+                                parts[j, p, m] += narrow[b, r, m]
+
+
+def _normalise(y, norm, x, shortcut, chunk, out):
+    """out = bn(y), + x with a shortcut. y, x, out: (P, M); norm: (1, 3, M). A task is `chunk` pixels."""
+    P, M = y.shape
+    zero, six = y.dtype.type(0), y.dtype.type(6)
+    for task in prange((P + chunk - 1) // chunk):
+        for r in range(task * chunk, min(P, task * chunk + chunk)):
+            if shortcut:
+                for m in range(M):
+                    out[r, m] = x[r, m] + _normal(y[r, m], norm, 0, m, False, zero, six)
+            else:
+                for m in range(M):
+                    out[r, m] = _normal(y[r, m], norm, 0, m, False, zero, six)
+
+
+def _add_up(parts, chunk, out):
+    """out = the sum of the parts, in their order. parts: (groups, P, M); out: (P, M). A task is `chunk` rows."""
+    groups, P, M = parts.shape
+    for task in prange((P + chunk - 1) // chunk):
+        for r in range(task * chunk, min(P, task * chunk + chunk)):
+            for m in range(M):
+                out[r, m] = parts[0, r, m] + parts[1, r, m]
+            for g in range(2, groups):
+                for m in range(M):
+                    out[r, m] += parts[g, r, m]
+
+
+expand = compile_kernel(_expand)
+depthwise = compile_kernel(_depthwise, contract=True)
+project = compile_kernel(_project, contract=True)
+normalise = compile_kernel(_normalise)
+add_up = compile_kernel(_add_up)

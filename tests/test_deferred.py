@@ -1,0 +1,293 @@
+"""The kernels that train a block: equal to its layers one by one, the same bits on any threads, no race, no overrun."""
+
+import copy
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from cases import randomise
+from test_races import plain
+
+import npmnv2
+from npmnv2.blocks import InvertedResidual
+from npmnv2.kernels import deferred, deferred_backward_loops, deferred_loops
+from npmnv2.kernels.compile import Kernel
+from npmnv2.threads import limit_threads
+
+ROOT = pathlib.Path(npmnv2.__file__).parents[1]
+
+# image, channels out, stride, t, padding
+CASES = [
+    ((2, 5, 7, 4), 4, 1, 6, 1),
+    ((2, 6, 9, 4), 5, 2, 6, 1),
+    ((1, 8, 8, 32), 16, 1, 1, 1),
+    ((3, 14, 13, 24), 24, 1, 6, "same"),
+    ((2, 15, 12, 24), 32, 2, 6, "same"),
+    ((2, 1, 1, 8), 8, 1, 6, 1),
+    ((2, 2, 3, 8), 8, 2, 6, 1),
+    ((2, 7, 7, 160), 160, 1, 6, 1),
+    ((4, 9, 9, 4), 6, 1, 3, ((0, 1), (2, 1))),
+    ((4, 9, 10, 4), 6, 2, 3, ((2, 1), (2, 1))),
+    ((4, 9, 10, 4), 6, 2, 3, ((1, 2), (0, 3))),
+    ((3, 33, 40, 16), 24, 2, 6, 1),
+    ((4, 6, 5, 7), 7, 1, 1, 1),
+]
+
+
+def block_of(case, dtype):
+    (*_, C), M, stride, t, padding = case
+    options = {"stride": stride, "t": t, "padding": padding, "rng": np.random.default_rng(0), "dtype": dtype}
+    return randomise(InvertedResidual(C, M, **options))
+
+
+def results(block, x):
+    """Everything that a training step computes, by name."""
+    out = block(x)
+    dx = block.backward(np.random.default_rng(2).normal(size=out.shape).astype(x.dtype))
+    gradients = {name: p.grad for name, p in block.named_parameters().items()}
+    return {"out": out, "dx": dx, **gradients, **{f"state {name}": v for name, v in block.state_dict().items()}}
+
+
+@pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-10), (np.float32, 2e-5)])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_same_as_layer_by_layer(case, dtype, bound):
+    x = np.random.default_rng(1).normal(size=case[0]).astype(dtype)
+    found, exact = block_of(case, dtype), block_of(case, np.float64)
+    with npmnv2.backend("numpy"):
+        expected = results(exact, x.astype(np.float64))
+    if x[..., 0].size < 8 and dtype == np.float32:
+        return  # two values a channel: xhat is 1 or -1, and its gradient rounding alone
+    for name, value in results(found, x).items():
+        assert value.dtype == dtype and value.shape == expected[name].shape
+        floor = 1e-2 * max(abs(expected["dx"]).max(), 1e-3)
+        assert abs(value - expected[name]).max() <= bound * max(abs(expected[name]).max(), floor), name
+
+
+def test_a_whole_network_in_float64():
+    x, y = np.random.default_rng(0).normal(size=(3, 40, 36, 3)), np.arange(3)
+    found = []
+    for backend in ("numpy", "numba"):
+        model = npmnv2.mobilenet_v2(10, 0.35, dtype="float64", dropout=0.0)
+        with npmnv2.backend(backend):
+            dx = model.backward(npmnv2.ops.softmax_cross_entropy(model(x), y)[1])
+        found.append({"dx": dx, **{name: p.grad for name, p in model.named_parameters().items()}, **model.state_dict()})
+    for name, value in found[0].items():
+        assert abs(value - found[1][name]).max() <= 1e-10 * max(1, abs(value).max()), name
+
+
+BITS = """
+import hashlib
+import numpy as np, npmnv2
+from npmnv2 import ops, optim
+digests = set()
+for threads in (1, 2, 3, 8):
+    npmnv2.set_num_threads(threads)
+    digest, rng = hashlib.sha256(), np.random.default_rng(0)
+    model = npmnv2.mobilenet_v2(10, 0.5)
+    sgd = optim.SGD(model.parameters(), 0.1)
+    for shape in ((5, 64, 50, 3), (2, 96, 97, 3)):
+        logits = model(rng.normal(size=shape).astype(np.float32))
+        digest.update(model.backward(ops.softmax_cross_entropy(logits, np.arange(len(logits)))[1]).tobytes())
+        sgd.step()
+    for value in model.state_dict().values():
+        digest.update(value.tobytes())
+    digests.add(digest.hexdigest())
+print(len(digests))
+"""
+
+
+def test_a_training_step_gives_the_same_bits_at_any_number_of_threads():
+    environment = os.environ | {"NUMBA_NUM_THREADS": "8"}
+    command = [sys.executable, "-c", BITS]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "1"
+
+
+# -- when the layers run one by one after all
+
+
+def test_one_backward_for_one_forward():
+    block = block_of(CASES[0], np.float64)
+    x = np.random.default_rng(1).normal(size=CASES[0][0])
+    with npmnv2.backend("numpy"):
+        block(x)  # leaves caches in the layers
+    out = block(x)
+    with pytest.raises(ValueError, match=r"^dout must have the shape"):
+        block.backward(out[:1])
+    block.backward(out)
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        block.backward(out)
+    block(x)
+    with pytest.raises(ValueError, match=r"^w must have length"):
+        block(x[..., :2])
+    with pytest.raises(RuntimeError, match="needs a forward before it"):
+        block.backward(out)
+
+
+def test_who_looks_inside_sees_the_layers():
+    block = block_of(CASES[0], np.float64)
+    x = np.random.default_rng(1).normal(size=CASES[0][0])
+    names = ["expand.conv", "expand", "dw.bn", "project"]
+    seen = block.activations(x, names)
+    with npmnv2.backend("numpy"):
+        expected = block.activations(x, names)
+    for name in names:
+        np.testing.assert_allclose(seen[name], expected[name], rtol=1e-10, atol=1e-10)
+
+
+def test_frozen_norms_run_one_by_one(monkeypatch):
+    monkeypatch.setattr(deferred, "forward", lambda *_: pytest.fail("these kernels take batch statistics"))
+    block = block_of(CASES[0], np.float64)
+    block.dw.bn.eval()
+    x = np.random.default_rng(1).normal(size=CASES[0][0])
+    block.backward(block(x))
+
+
+def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
+    monkeypatch.setattr(deferred, "has_scipy", lambda: False)
+    monkeypatch.setattr(deferred, "forward", lambda *_: pytest.fail("SciPy is not there"))
+    block = block_of(CASES[0], np.float64)
+    block.backward(block(np.random.default_rng(1).normal(size=CASES[0][0])))
+
+
+# -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
+
+
+def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
+    """Every call of a kernel that a few small blocks make: its name, arguments before it and arguments after it."""
+    made = []
+
+    def recorder(kernel):
+        def call(*arguments):
+            arguments = [a if not isinstance(a, np.ndarray) else np.ascontiguousarray(a) for a in arguments]
+            before = copy.deepcopy(arguments)
+            kernel(*arguments)
+            made.append((kernel, before, copy.deepcopy(arguments)))
+
+        return call
+
+    with monkeypatch.context() as patch, limit_threads(threads):
+        patch.setattr(deferred, "FEW", 8)
+        patch.setattr(deferred, "TILE", 12)
+        patch.setattr(deferred, "PIECE", 12)
+        for name, loops in (("loops", deferred_loops), ("backward_loops", deferred_backward_loops)):
+            kernels_of = {k: recorder(v) for k, v in vars(loops).items() if isinstance(v, Kernel)}
+            patch.setattr(deferred, name, types.SimpleNamespace(**kernels_of))
+        for case in (CASES[k] for k in cases):
+            (N, H, W, C), M, *rest = case
+            case = ((N, H, W, min(C, 4)), min(M, 5) if C != M else min(M, 4), *rest)
+            results(block_of(case, np.float64), np.random.default_rng(1).normal(size=case[0]))
+    return made
+
+
+def same(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        if isinstance(b, np.ndarray):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+def is_room(kernel, position):
+    """Whether it is scratch: what a room holds afterwards nobody reads."""
+    return kernel.py_func.__code__.co_varnames[position] in ("wide", "hidden", "narrow", "room", "part", "spread")
+
+
+def kept(kernel, arguments):
+    return [a for k, a in enumerate(arguments) if not is_room(kernel, k)]
+
+
+def test_source_and_compiled_agree(monkeypatch):
+    seen = set()
+    for kernel, before, after in calls(monkeypatch):
+        again = copy.deepcopy(before)
+        plain(kernel, prange=range)(*again)
+        same(kept(kernel, again), kept(kernel, after))
+        seen.add(kernel)
+    assert len(seen) == 8
+
+
+def test_no_element_has_two_owners(monkeypatch):
+    """Each iteration alone, on results full of NaN: what it writes is right and its alone; rooms are its own plane."""
+    for kernel, before, after in calls(monkeypatch, threads=min(2, npmnv2.get_num_threads()), cases=(0, 1, 2)):
+        names = kernel.py_func.__code__.co_varnames
+        written = [
+            k
+            for k, (a, b) in enumerate(zip(before, after, strict=True))
+            if isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=True)
+        ]
+        pairs = [(k, a, b) for k, (a, b) in enumerate(zip(before, after, strict=True)) if isinstance(a, np.ndarray)]
+        changed = [k for k, a, b in pairs if not np.array_equal(a, b, equal_nan=True)]
+        sums = ("mean", "var", "sums")  # made after the parallel loop
+        written = [k for k in changed if not is_room(kernel, k) and names[k] not in sums]
+        counts: list[int] = []
+        plain(kernel, prange=lambda n, counts=counts: counts.append(n) or range(n))(*copy.deepcopy(before))
+        writers = [np.zeros(before[k].shape, int) for k in written]
+        for one in range(counts[0]):
+            alone = copy.deepcopy(before)
+            for k in written:
+                alone[k][...] = np.nan
+            with np.errstate(all="ignore"):
+                plain(kernel, prange=lambda n, one=one: [one])(*alone)
+            for k, count in zip(written, writers, strict=True):
+                mine = ~np.isnan(alone[k])
+                np.testing.assert_allclose(alone[k][mine], after[k][mine], rtol=1e-11, atol=1e-11)
+                count += mine
+        for count in writers:
+            assert (count == 1).all(), kernel
+
+
+def test_nothing_outside_is_read_or_written(monkeypatch):
+    for kernel, before, after in calls(monkeypatch, cases=range(len(CASES))):
+        framed, wholes = [], []
+        for value in before:
+            if isinstance(value, np.ndarray):
+                whole = np.full(value.size + 400, np.nan, value.dtype)
+                inner = whole[200:-200].reshape(value.shape)
+                inner[...] = value
+                wholes.append(whole)
+                value = inner
+            framed.append(value)
+        kernel(*framed)
+        same(kept(kernel, framed), kept(kernel, after))
+        for whole in wholes:
+            assert np.isnan(whole[:200]).all() and np.isnan(whole[-200:]).all(), kernel
+
+
+# -- wrong backwards: each must be noticed by `test_the_same_as_layer_by_layer`
+
+MUTANTS = [
+    ("expand", "(y - back[k, 0, e]) * back[k, 3, e]", "0", "the part of dgamma dropped"),
+    ("depthwise", "dz - back[k, 2, e] -", "dz -", "the part of dbeta dropped"),
+    ("project", "h <= zero or h >= six", "h <= zero", "no upper kink"),
+    ("depthwise", "clip and (h <= zero or h >= six)", "False", "no mask"),
+    ("project", "first == begin", "True", "only the last tile of a group counts for dw"),
+    ("expand", "dx[j, p, c] += narrow", "dx[j, p, c] = narrow", "only the last piece counts for dx"),
+    ("expand", "dout[p, c] + narrow", "narrow", "the shortcut forgotten"),
+    ("depthwise", "dw[image, i, j, e] = 0", "dw[image, i, j, e] = 1", "dw begins at one"),
+]
+
+
+@pytest.mark.parametrize("name, right, wrong, why", MUTANTS, ids=[m[3] for m in MUTANTS])
+def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
+    source = pathlib.Path(deferred_backward_loops.__file__).read_text()
+    assert right in source
+    scope = {"__name__": "mutant"}
+    source = source.replace(right, wrong)
+    for compiling in ("@compile_apart\n", "@compile_inline\n"):
+        source = source.replace(compiling, "")
+    source = source[: source.index("project = compile_kernel")]
+    exec(source.replace("from numba import prange", "prange = range"), scope)
+    mutant = types.SimpleNamespace(
+        **{k: getattr(deferred_backward_loops, k) for k in ("project", "expand", "depthwise")}
+    )
+    setattr(mutant, name, scope[f"_{name}"])
+    monkeypatch.setattr(deferred, "backward_loops", mutant)
+    monkeypatch.setattr(deferred, "FEW", 8)
+    monkeypatch.setattr(deferred, "TILE", 12)
+    monkeypatch.setattr(deferred, "PIECE", 12)
+    with pytest.raises(AssertionError):
+        test_the_same_as_layer_by_layer(CASES[0], np.float64, 1e-10)

@@ -55,7 +55,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _add_settings(group: Any) -> None:
     group.add_argument("--recipe", choices=["sgd", "paper"], help="sgd (default): SGD, cosine; paper: as published")
-    group.add_argument("--epochs", type=int, metavar="E", help="default: 40 for sgd, 100 for paper")
+    group.add_argument("--epochs", type=int, metavar="E", help="default: 80 for sgd, 100 for paper")
     group.add_argument("--width", type=float, metavar="A", help="width multiplier (default: 0.35, or that of --init)")
     group.add_argument("--resolution", type=int, metavar="R", help="image side for folder:DIR (default: 96)")
     group.add_argument("--batch-size", type=int, metavar="N", help="default: 32")
@@ -63,7 +63,9 @@ def _add_settings(group: Any) -> None:
     group.add_argument(
         "--lr", type=float, metavar="R", help="highest learning rate (default: the recipe's, by batch size)"
     )
-    group.add_argument("--weight-decay", type=float, metavar="D", help="never of depthwise kernels (default: 4e-5)")
+    group.add_argument(
+        "--weight-decay", type=float, metavar="D", help="never of depthwise kernels (default: 1e-3; paper: 4e-5)"
+    )
     group.add_argument("--label-smoothing", type=float, metavar="S", help="default: 0.1")
     group.add_argument("--dropout", type=float, metavar="P", help="the share dropped (default: 0.2)")
     group.add_argument("--bn-momentum", type=float, metavar="M", help="share of the new (default: 0.1; paper: 0.003)")

@@ -83,7 +83,7 @@ def _crop_and_flip(x: Array, rng: np.random.Generator) -> Array:
 
 
 _AUGMENT: dict[str, Callable[[Array, np.random.Generator], Array]] = {
-    "digits": random_shift,
+    "digits": functools.partial(random_shift, share=0.8),
     "mnist": functools.partial(random_shift, most=2),
     "cifar10": _crop_and_flip,
     "folder": _crop_and_flip,

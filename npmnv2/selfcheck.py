@@ -112,10 +112,11 @@ def _convolutions() -> list[_Case]:
     depth = (x, rng.normal(size=(3, 2, 4)))
     depthwise, twin = ops.depthwise_conv2d_forward, kernels.depthwise_conv2d_forward
     grouped = partial(ops.grouped_conv2d_forward, groups=2, **strided)
-    im2col = partial(ops.conv2d_im2col_forward, **strided)
+    im2col, tiles = (partial(half.conv2d_im2col_forward, **strided) for half in (ops, kernels))
     return [
         _linear("standard", partial(ops.conv2d_forward, **strided), ops.conv2d_backward, image),
         _linear("standard, im2col", im2col, ops.conv2d_im2col_backward, image),
+        _linear("standard, compiled", tiles, kernels.conv2d_im2col_backward, image),
         _linear("grouped", grouped, ops.grouped_conv2d_backward, groups),
         _linear("depthwise", partial(depthwise, **strided), ops.depthwise_conv2d_backward, depth),
         _linear("depthwise, compiled", partial(twin, **strided), kernels.depthwise_conv2d_backward, depth),

@@ -1,6 +1,7 @@
 """The figures of README.md: run the exhibits, keep what they measured in results/, and write its tables anew.
 
     python benchmarks/results.py          about half an hour: run everything, then write the tables
+    python benchmarks/results.py --only fusion      or any other exhibit, and write the tables
     python benchmarks/results.py --only tables
 
 README.md holds its tables between marks, ``<!-- name -->`` and ``<!-- end -->``; a test compares them with results/.
@@ -15,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-EXHIBITS = ("depthwise", "separable", "width_resolution", "peers", "scaling")
+EXHIBITS = ("depthwise", "separable", "fusion", "width_resolution", "peers", "scaling")
 
 
 def load(name):
@@ -65,6 +66,18 @@ def separable():
             f"| {standard / separable:.2f} | {standard / separable / row['formula']:.2f} | {limit:.2f} | {why} "
             f"| {ratio} |"
         )
+
+
+def fusion():
+    yield "| x, wide, out | steps | rows | channels | t | gain | KB: steps | rows | channels |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in load("fusion")["results"]:
+        if row["threads"] == 1:
+            ms, kb, ways = row["ms"], row["kb"], ("steps", "rows", "channels")
+            cells = [f"{ms[way]:.3f}{' *' * (way == row['chosen'])}" if way in ms else "-" for way in ways]
+            rooms = [f"{kb[way]:,.0f}" if way in kb else "-" for way in ways]
+            gain = f"{ms['steps'] / ms[row['chosen']]:.2f}"
+            yield f"| {' | '.join([row['shape'], *cells, str(row['t'].get('channels', '-')), gain, *rooms])} |"
 
 
 def networks():
@@ -173,7 +186,7 @@ def growth():
 
 TABLES = {
     f.__name__: f
-    for f in (machine, inference, training, grid, memory, cold, growth, depthwise, separable, networks, width)
+    for f in (machine, inference, training, grid, memory, cold, growth, depthwise, separable, fusion, networks, width)
 }
 
 
@@ -189,12 +202,15 @@ def with_tables(text):
 
 def main():
     parser = argparse.ArgumentParser(description="Measure everything that README.md tells, and write its tables.")
-    parser.add_argument("--only", choices=["tables"], help="do not measure again")
-    if parser.parse_args().only is None:
-        RESULTS.mkdir(exist_ok=True)
-        for name in EXHIBITS:
+    choices = [*EXHIBITS, "cold", "tables"]
+    parser.add_argument("--only", choices=choices, help="measure one exhibit again; `tables`: none")
+    only = parser.parse_args().only
+    RESULTS.mkdir(exist_ok=True)
+    for name in EXHIBITS:
+        if only in (None, name):
             to = ["--json", str(RESULTS / f"{name}.json"), "--plot", str(RESULTS / f"{name}.png")]
             subprocess.run([sys.executable, str(HERE / f"{name}.py"), *to], check=True)
+    if only in (None, "cold"):
         to = ["--cold", "--json", str(RESULTS / "peers_cold.json")]
         subprocess.run([sys.executable, str(HERE / "peers.py"), *to], check=True)
     readme = HERE / "README.md"

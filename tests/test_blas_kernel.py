@@ -115,8 +115,11 @@ import json, os, sys
 sys.path.insert(0, "benchmarks")
 from measure import Worker, environment
 worker = Worker("benchmarks/separable.py", "npmnv2", 1)
-with open(f"/proc/{worker.process.pid}/environ") as file:
-    chosen = dict(entry.split("=", 1) for entry in file.read().split("\\0") if entry).get("OPENBLAS_CORETYPE")
+told = ""
+while not told:  # nothing is there yet while the process is only becoming that of the worker
+    with open(f"/proc/{worker.process.pid}/environ") as file:
+        told = file.read()
+chosen = dict(entry.split("=", 1) for entry in told.split("\\0") if entry).get("OPENBLAS_CORETYPE")
 worker.close()
 print(json.dumps([chosen, environment(())["blas kernel"]]))
 """

@@ -1,7 +1,6 @@
 """A run as arrays and as JSON, and back: nothing that decides how it goes on may be missing."""
 
 import hashlib
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from npmnv2.validate import Array, check_int
 from npmnv2.weights import FormatError
 from npmnv2.weights.native import Checkpoint
 from npmnv2.weights.save import describe
+from npmnv2.weights.source import Path
 
 if TYPE_CHECKING:
     from npmnv2.training.session import Session
-
-Path = str | os.PathLike[str]
 
 
 def capture(session: "Session") -> tuple[dict[str, Array], dict[str, Any]]:

@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,19 +27,27 @@ PLANS = 4  # sizes of input whose buffers are kept; the oldest gives way
 
 
 class Step(NamedTuple):
-    """One thing to run: ``fill(x, out, rooms)`` computes `out`, in `rooms`."""
+    """One thing to run: ``bind(x, out, rooms)`` gives the call that computes `out` from `x`, in `rooms`."""
 
     layers: tuple[str, ...]  # the names of what it does at once
-    fill: Callable[[Array, Array, dict[str, Array]], None]
+    bind: Callable[[Array, Array, dict[str, Array]], Callable[[], None]]
     out: tuple[int, ...]  # its shape
     rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
 
 
 class Plan(NamedTuple):
-    """What there is to run for one size of input, and where: every step with its output and its rooms."""
+    """What there is to run for one size of input, and where. Only the first step's `x` is another one in every call."""
 
-    steps: list[tuple[Step, Array, dict[str, Array]]]
+    first: tuple[Step, Array, dict[str, Array]]  # with its output and its rooms
+    calls: list[Callable[[], None]]  # of the other steps, in order: all that they work on is known beforehand
+    layers: list[tuple[str, ...]]  # of all steps
+    logits: Array
     nbytes: int
+
+    def bound(self, x: Array) -> list[Callable[[], None]]:
+        """Every call."""
+        step, out, rooms = self.first
+        return [step.bind(x, out, rooms), *self.calls]
 
 
 class Engine:
@@ -81,10 +90,10 @@ class Engine:
 
         x = plain(self.network.check(x))
         with self._lock, backend("numba"), one_pool():  # the buffers serve one call at a time
-            for step, out, rooms in self._plan(*x.shape[:3]).steps:
-                step.fill(x, out, rooms)
-                x = out
-            return x.copy()  # the buffer will be used again
+            plan = self._plan(*x.shape[:3])
+            for call in plan.bound(x):
+                call()
+            return plan.logits.copy()  # the buffer will be used again
 
     def profile(self, x: Array) -> list[tuple[tuple[str, ...], float]]:
         """Run once and take the time of every step.
@@ -124,11 +133,11 @@ class Engine:
         if len(x) == 0:
             raise ValueError("x must hold at least one image; was none")
         with self._lock, backend("numba"), one_pool():
-            for step, out, rooms in self._plan(*x.shape[:3]).steps:
+            plan = self._plan(*x.shape[:3])
+            for layers, call in zip(plan.layers, plan.bound(x), strict=True):
                 start = time.perf_counter()
-                step.fill(x, out, rooms)
-                times.append((step.layers, time.perf_counter() - start))
-                x = out
+                call()
+                times.append((layers, time.perf_counter() - start))
         return times
 
     def working_bytes(self, N: int, H: int, W: int) -> int:
@@ -181,35 +190,36 @@ class Engine:
         cut = fused.cut(block, shape, threads)
         block = self._pieces(convs[-1].name, cut.pieces, lambda: fused.in_pieces(block, cut.pieces))
         names = tuple(conv.name for conv in convs)
-        return Step(names, lambda x, out, rooms: fused.run(block, cut, x, out, rooms), cut.out, cut.rooms)
+        return Step(names, lambda x, out, rooms: fused.bind(block, cut, x, out, rooms), cut.out, cut.rooms)
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
         """The last convolution and the average over the image."""
         from npmnv2.kernels import fused
-        from npmnv2.kernels import fused_loops as loops
+        from npmnv2.kernels import fused_head_loops as loops
 
         N, H, W = shape
         C, M = conv.w.shape
-        pieces = fused.pieces_of(M, 64)
-        group = fused.even(H * W, fused.SMALL // (C * M // pieces))
+        pieces, images = fused.pieces_of(M, 64), fused.images_of(N, H * W)
+        group = fused.even(images * H * W, fused.SMALL // (C * M // pieces))
         w, bias = self._pieces(
             conv.name, pieces, lambda: (fused.split(conv.w, 1, pieces), fused.split(conv.bias, 0, pieces))
         )
 
-        def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
-            loops.head(x, w, bias, group, rooms["room"], out)
+        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
+            return partial(loops.head, x.reshape(-1, C), H * W, w, bias, images, group, rooms["room"], out)
 
-        return Step((conv.name, "pool"), fill, (N, M), {"room": (threads, group, M // pieces)})
+        return Step((conv.name, "pool"), bind, (N, M), {"room": (threads, group, M // pieces)})
 
     def _classifier(self, N: int) -> Step:
         """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
         from npmnv2.kernels import fused
-        from npmnv2.kernels import fused_loops as loops
+        from npmnv2.kernels import fused_head_loops as loops
 
         C, classes = self.network.w.shape
-        pieces = -(-classes // 128)
+        pieces = -(-classes // 64)
         width = -(-classes // pieces // 16) * 16  # rows of whole cache lines: a quarter faster
         spare = pieces * width - classes
+        group = fused.even(N, fused.SMALL // (C * width))
 
         def cut() -> tuple[Array, Array]:
             w, b = np.pad(self.network.w, ((0, 0), (0, spare))), np.pad(self.network.b, (0, spare))
@@ -217,10 +227,10 @@ class Engine:
 
         w, bias = self._pieces("fc", pieces, cut)
 
-        def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
-            loops.classify(x, w, bias, rooms["room"], out)
+        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
+            return partial(loops.classify, x, w, bias, group, rooms["room"], out)
 
-        return Step(("fc",), fill, (N, classes), {"room": (pieces, N, width)})
+        return Step(("fc",), bind, (N, classes), {"room": (pieces, N, width)})
 
     def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for every plan that cuts these weights alike."""
@@ -291,15 +301,21 @@ def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
             geometry = conv_geometry(H, W, conv.w.shape[0], conv.w.shape[1], conv.stride, conv.padding)
             H, W = geometry.OH, geometry.OW
 
-    def fill(x: Array, out: Array, rooms: dict[str, Array]) -> None:
-        out[...] = block(x)
+    def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
+        def call() -> None:
+            out[...] = block(x)
+
+        return call
 
     names = tuple(conv.name for conv in block.convs)
-    return Step(names, fill, (N, H, W, block.convs[-1].bias.size), {})
+    return Step(names, bind, (N, H, W, block.convs[-1].bias.size), {})
 
 
-def _average(x: Array, out: Array, rooms: dict[str, Array]) -> None:
-    out[...] = operation("global_avg_pool_forward")(x)[0]
+def _average(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
+    def call() -> None:
+        out[...] = operation("global_avg_pool_forward")(x)[0]
+
+    return call
 
 
 def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
@@ -313,14 +329,17 @@ def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
     results = [max((_padded(step.out) for step in steps[k::2]), default=0) for k in (0, 1)]
     rooms = max(sum(_padded(shape) for shape in step.rooms.values()) for step in steps)
     regions = [empty((size,), dtype) for size in (*results, rooms)]
-    laid_out = []
+    laid_out: list[tuple[Step, Array, dict[str, Array]]] = []
     for k, step in enumerate(steps):
         views, at = {}, 0
         for name, shape in step.rooms.items():
             views[name] = regions[2][at : at + math.prod(shape)].reshape(shape)
             at += _padded(shape)
         laid_out.append((step, regions[k % 2][: math.prod(step.out)].reshape(step.out), views))
-    return Plan(laid_out, sum(region.nbytes for region in regions))
+    outs = [out for _, out, _ in laid_out]
+    calls = [step.bind(x, out, rooms) for x, (step, out, rooms) in zip(outs, laid_out[1:], strict=False)]
+    layers = [step.layers for step in steps]
+    return Plan(laid_out[0], calls, layers, outs[-1], sum(region.nbytes for region in regions))
 
 
 def _padded(shape: tuple[int, ...]) -> int:

@@ -15,6 +15,7 @@ import npmnv2
 from npmnv2 import inference
 from npmnv2.folding import folded
 from npmnv2.kernels import fused, fused_loops
+from npmnv2.kernels import fused_head_loops as loops
 from npmnv2.threads import limit_threads
 
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
@@ -72,7 +73,7 @@ for threads in (1, 2, 3, 8):
     digest, rng = hashlib.sha256(), np.random.default_rng(0)
     for build, options in ((npmnv2.mobilenet_v2, {}), (npmnv2.mobilenet_v1, {"width_mult": 0.5})):
         engine = npmnv2.fuse(trained(build(**options)))
-        for shape in ((1, 160, 130, 3), (3, 65, 97, 3), (1, 224, 224, 3)):
+        for shape in ((1, 160, 130, 3), (3, 65, 97, 3), (1, 224, 224, 3), (8, 40, 50, 3)):
             digest.update(engine(rng.normal(size=shape).astype(np.float32)).tobytes())
     digests.add(digest.hexdigest())
 print(len(digests))
@@ -104,8 +105,13 @@ def test_working_bytes_are_those_of_the_buffers():
     nbytes = engine.working_bytes(2, 50, 60)
     [plan] = engine._plans.values()
     bases = {}
-    for _, out, rooms in plan.steps:
-        for view in (out, *rooms.values()):
+    _, out, rooms = plan.first
+    arrays = [out, *rooms.values(), plan.logits]
+    for call in plan.calls:  # the weights of these are no part of it
+        arrays += [value for value in getattr(call, "args", ()) if isinstance(value, np.ndarray)]
+    weights = [value for cut in engine._cut.values() for value in cut if isinstance(value, np.ndarray)]
+    for view in arrays:
+        if not any(np.shares_memory(view, w) for w in weights):
             base = view
             while isinstance(base.base, np.ndarray):
                 base = base.base
@@ -226,14 +232,14 @@ def test_without_scipy_it_says_so_and_works(monkeypatch):
 
 
 def block_calls(count=14):
-    """Random blocks of every source, stride and cut -> kernel arguments, the last of which is the result."""
+    """Random blocks of every source and stride, cut both ways and unevenly: (block, cut, x)."""
     rng = np.random.default_rng(3)
     for k in range(count):
         source = (fused_loops.EXPAND, fused_loops.STEM, fused_loops.COPY)[k % 3]
         stride = int(rng.integers(1, 4))
-        N, H, W = (int(n) for n in (rng.integers(1, 3), *rng.integers(1, 8, 2)))
+        N, H, W = (int(n) for n in (rng.integers(1, 5), *rng.integers(1, 8, 2)))
         E, M = 2 * int(rng.integers(1, 4)), int(rng.integers(1, 5))
-        C = E if source == fused_loops.COPY else int(rng.integers(1, 4))
+        C = E if source == fused_loops.COPY else 3 if source == fused_loops.STEM and k % 2 else int(rng.integers(1, 4))
         pieces = 1 if source == fused_loops.STEM else 2
         e, padding = E // pieces, (1, "same")[int(rng.integers(2))]
         draw = rng.standard_normal
@@ -241,32 +247,35 @@ def block_calls(count=14):
             source, 1 + k % 2, padding, draw((9 * C if source == fused_loops.STEM else C, E)), draw(E), stride, padding,
             draw((3, 3, E)), draw(E), draw((E, M)), draw(M), bool(k % 2) and source != fused_loops.STEM, bool(k % 3),
         )  # fmt: skip
-        x = draw((N, H, W, C))
-        cut = fused.cut(block, (N, H, W), threads=1 + k % 3)
+        by_rows = source == fused_loops.STEM or bool(rng.integers(2))
+        cut = (fused.by_rows if by_rows else fused.by_channels)(block, (N, H, W), threads=1 + k % 3)
+        g, threads, step = cut.geometry, 1 + k % 3, int(rng.integers(1, 4))
         if block.shortcut and cut.out != (N, H, W, C):
             block = block._replace(shortcut=False)
-        group = int(rng.integers(1, 3)) if source == fused_loops.EXPAND else 1
-        step, each = int(rng.integers(1, 4)), int(rng.integers(1, pieces + 1))
-        rooms = dict(cut.rooms)
-        rows = cut.rooms["room"][1] // cut.group  # columns of the widened image
-        rooms["wide"] = (rooms["wide"][0], stride * (step - 1) + 3 + group - 1, rooms["wide"][2], e)
-        rooms["room"] = (rooms["room"][0], group * rows, e)
-        rooms["hidden"] = (rooms["hidden"][0], step * cut.out[2], e)
-        rooms["narrow"] = (rooms["narrow"][0], step * cut.out[2], M)
-        rooms["parts"] = (-(-pieces // each), *cut.out)
-        cut = cut._replace(pieces=pieces, step=step, band=2 * step, group=group, each=each, rooms=rooms)
-        yield block, cut, x
+        rooms = dict(cut.rooms, narrow=(threads, step * g.OW, M))
+        if by_rows:
+            rooms |= {"wide": (threads, stride * (step - 1) + 3, g.columns, e), "hidden": (threads, step * g.OW, e)}
+            cut = cut._replace(pieces=pieces, step=step, band=2 * step, rooms=rooms)
+        else:
+            images, group, each = (int(rng.integers(1, most)) for most in (N + 1, 5, pieces + 1))
+            rows = max(g.corner[0] + g.H, stride * (g.OH - 1) + 3)
+            rooms |= {"wide": (threads, images * rows, g.columns, e), "hidden": (threads, images * g.OH * g.OW, e)}
+            rooms |= {"room": (threads, group * g.W, e), "parts": (-(-pieces // each), *cut.out)}
+            cut = cut._replace(pieces=pieces, images=images, group=group, step=step, each=each, rooms=rooms)
+        yield block, cut, draw((N, H, W, C))
 
 
-def arguments_of(block, cut, x):
-    cut_up = fused.in_pieces(block, cut.pieces)
+def call_of(block, cut, x):
+    """The compiled kernel, its arguments: at their end four rooms, full of NaN, and the result."""
+    block = fused.in_pieces(block, cut.pieces)
     rooms = {name: np.full(shape, np.nan) for name, shape in cut.rooms.items()}
-    order = ("wide", "patch", "room", "hidden", "narrow", "parts")
-    return [
-        block.source, x, block.stem_stride, *cut.stem_corner, cut_up.we, cut_up.be, cut_up.wd, cut_up.bd, cut_up.wp,
-        cut_up.bp, block.shortcut, block.clip, block.stride, *cut.corner, cut.step, cut.band, cut.group, cut.each,
-        *(rooms[name] for name in order),
-    ]  # fmt: skip
+    parts = rooms.pop("parts", None)
+    out = np.full(cut.out, np.nan) if parts is None else parts[0]
+    call = fused.bind(block, cut, x, out, rooms)
+    arguments = list(call.args)
+    if parts is not None:
+        arguments[-1] = parts.reshape(len(parts), -1, *parts.shape[3:])
+    return call.func, arguments
 
 
 def exact_block(block, x):
@@ -284,36 +293,36 @@ def exact_block(block, x):
     return clip(out)[0] if block.clip else out + x if block.shortcut else out
 
 
-def finish(block, x, parts):
+def finish(block, cut, x, parts):
     """What `add_up` makes of the groups: with one group they are finished already."""
     if len(parts) == 1:
-        return parts[0]
+        return parts[0].reshape(cut.out)
     out = np.empty(parts.shape[1:])
-    fused_loops.add_up(parts, block.bp, x, block.shortcut, block.clip, out)
-    return out
+    fused_loops.add_up(parts, block.bp, x.reshape(-1, *x.shape[2:]), block.shortcut, block.clip, out)
+    return out.reshape(cut.out)
 
 
 def test_compiled_blocks_are_right_however_they_are_cut():
     for block, cut, x in block_calls(60):
-        arguments = arguments_of(block, cut, x)
-        fused_loops.forward(*arguments)
-        np.testing.assert_allclose(finish(block, x, arguments[-1]), exact_block(block, x), rtol=1e-11, atol=1e-11)
+        kernel, arguments = call_of(block, cut, x)
+        kernel(*arguments)
+        out = finish(block, cut, x, arguments[-1])
+        np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
 
 
 def test_source_and_compiled_agree_and_no_element_has_two_owners():
     """Each thread's share alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
     for block, cut, x in block_calls():
-        compiled = arguments_of(block, cut, x)
-        fused_loops.forward(*compiled)
+        kernel, compiled = call_of(block, cut, x)
+        kernel(*compiled)
         writers = np.zeros(compiled[-1].shape, int)
         for b in range(cut.rooms["wide"][0]):
-            alone = arguments_of(block, cut, x)
-            plain(fused_loops.forward, prange=lambda n, b=b: [b])(*alone)
+            _, alone = call_of(block, cut, x)
+            plain(kernel, prange=lambda n, b=b: [b])(*alone)
             mine = ~np.isnan(alone[-1])
             np.testing.assert_allclose(alone[-1][mine], compiled[-1][mine], rtol=1e-11, atol=1e-11)
             writers += mine
-            rooms = alone[-6:-1]
-            for room in rooms:  # and it works in its own plane of the rooms
+            for room in alone[-5:-1]:  # and it works in its own plane of the rooms
                 others = np.arange(len(room)) != b
                 assert np.isnan(room[others]).all()
         assert (writers == 1).all()
@@ -322,7 +331,8 @@ def test_source_and_compiled_agree_and_no_element_has_two_owners():
 def test_nothing_outside_is_read_or_written():
     for block, cut, x in block_calls():
         framed = []
-        for value in arguments_of(block, cut, x):
+        kernel, arguments = call_of(block, cut, x)
+        for value in arguments:
             if isinstance(value, np.ndarray):
                 room = np.full(value.size + 400, np.nan)
                 inner = room[200:-200].reshape(value.shape)
@@ -331,8 +341,9 @@ def test_nothing_outside_is_read_or_written():
                 framed.append(room)
             framed.append(value)
         arguments = [value for value in framed if not (isinstance(value, np.ndarray) and value.base is None)]
-        fused_loops.forward(*arguments)
-        np.testing.assert_allclose(finish(block, x, arguments[-1]), exact_block(block, x), rtol=1e-11, atol=1e-11)
+        kernel(*arguments)
+        out = finish(block, cut, x, arguments[-1])
+        np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
         for room in framed:
             if isinstance(room, np.ndarray) and room.base is None:
                 assert np.isnan(room[:200]).all() and np.isnan(room[-200:]).all()
@@ -341,23 +352,23 @@ def test_nothing_outside_is_read_or_written():
 def test_the_parts_of_a_sum_and_of_a_head():
     rng = np.random.default_rng(0)
     for groups, shortcut, clip in itertools.product((1, 3), (False, True), (False, True)):
-        parts, bias, x = rng.normal(size=(groups, 2, 3, 4, 5)), rng.normal(size=5), rng.normal(size=(2, 3, 4, 5))
+        parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(6, 4, 5))
         for add_up in (fused_loops.add_up, plain(fused_loops.add_up, prange=range)):
             out = np.full(x.shape, np.nan)
             add_up(parts, bias, x, shortcut and not clip, clip, out)
             exact = parts.sum(axis=0) + bias + (x if shortcut and not clip else 0)
             np.testing.assert_allclose(out, np.clip(exact, 0, 6) if clip else exact, rtol=1e-12, atol=1e-12)
-    x, w, bias = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
+    x, w, bias = rng.normal(size=(5, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
     exact = np.clip(x @ np.concatenate(list(w), axis=1) + bias.ravel(), 0, 6).mean(axis=(1, 2))
-    for head in (fused_loops.head, plain(fused_loops.head, prange=range)):
-        pooled = np.full((2, 6), np.nan)
-        head(x, w, bias, 4, np.empty((2, 4, 2)), pooled)
+    for head in (loops.head, plain(loops.head, prange=range)):
+        pooled = np.full((5, 6), np.nan)
+        head(x.reshape(-1, 4), 15, w, bias, 2, 4, np.empty((2, 4, 2)), pooled)
         np.testing.assert_allclose(pooled, exact, rtol=1e-12)
     w, bias = rng.normal(size=(3, 6, 4)), rng.normal(size=(3, 4))
     exact = (pooled @ np.concatenate(list(w), axis=1) + bias.ravel())[:, :10]
-    for classify in (fused_loops.classify, plain(fused_loops.classify, prange=range)):
-        logits = np.full((2, 10), np.nan)
-        classify(pooled, w, bias, np.empty((3, 2, 4)), logits)
+    for classify in (loops.classify, plain(loops.classify, prange=range)):
+        logits = np.full((5, 10), np.nan)
+        classify(pooled, w, bias, 2, np.empty((3, 5, 4)), logits)
         np.testing.assert_allclose(logits, exact, rtol=1e-12, atol=1e-12)
 
 

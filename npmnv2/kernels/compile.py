@@ -32,6 +32,12 @@ from typing import Any
 
 import numba
 
+# What Numba runs in parallel: the loops over `prange`, and nothing that it finds by itself. Otherwise every `np.zeros`
+# and sum in a kernel becomes a parallel loop of its own, which costs half a second to compile and is slower when small.
+PARALLEL = {"prange": True} | dict.fromkeys(
+    ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
+)
+
 
 def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> "Kernel":
     """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
@@ -54,7 +60,7 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> "Ke
     division. The first call with a new dtype compiles (seconds); later processes load the result from disk. A folder
     that cannot be written, or a file in it that cannot be read, costs that time again and one warning, never an error.
     """
-    options = {"parallel": True, "error_model": "numpy", "fastmath": {"contract"} if contract else False}
+    options = {"parallel": PARALLEL, "error_model": "numpy", "fastmath": {"contract"} if contract else False}
     try:
         kernel = numba.njit(cache=True, **options)(loops)
     except RuntimeError as reason:  # Numba's "no locator available": nowhere to write
@@ -94,6 +100,17 @@ def compile_inline(loops: Callable[..., Any]) -> Any:
     return numba.njit(inline="always")(loops)
 
 
+def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
+    """Compile a small helper without a loop. LLVM makes it part of the machine code, which costs Numba less to compile.
+
+    A helper with a loop has to be `compile_inline`: compiled for itself, its loop is not turned into vectors, for its
+    arrays might overlap.
+    """
+    return numba.njit(error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        arithmetic
+    )
+
+
 def compile_apart(loops: Callable[..., Any]) -> Any:
     """Compile a helper in the same file that must not become part of its kernel.
 
@@ -101,6 +118,14 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
     kernel takes slices of them and calls `np.dot`: five times slower in `separable_loops`. What does goes in here.
     """
     return numba.njit(error_model="numpy")(loops)
+
+
+def compile_small(arithmetic: Callable[..., Any]) -> Any:
+    """Compile a helper in the same file that has no loop, multiply-adds fused: LLVM puts it into its kernel.
+
+    `compile_inline` would put every call of it before Numba's own analysis, which is most of the time of compiling.
+    """
+    return numba.njit(error_model="numpy", fastmath={"contract"})(arithmetic)
 
 
 class _ForgivingCache:

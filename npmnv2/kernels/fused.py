@@ -5,7 +5,8 @@ A fused block has a depthwise convolution in its middle: expand, depthwise, proj
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from npmnv2.validate import Array
 SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
 NARROW = 20  # columns; from here on each row of the image is a product of its own, and bands may be cut anywhere
 CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
+FEW = 160  # pixels: so many and no more are gathered from several small images into one product
 
 
 class Block(NamedTuple):
@@ -38,18 +40,41 @@ class Block(NamedTuple):
     clip: bool  # ReLU6 at the end: V1
 
 
-class Cut(NamedTuple):
-    """How a block is cut for one size of input. All but `band` and `each` follows from the shape; so do the bits."""
+class Geometry(NamedTuple):
+    """The sizes of a block for one size of input."""
 
-    out: tuple[int, int, int, int]  # (N, OH, OW, M)
+    N: int
+    H: int  # of the widened image
+    W: int
+    OH: int  # of the output
+    OW: int
+    corner: tuple[int, int]  # rows and columns of zeros above and left of the widened image
+    columns: int  # of the widened image and the zeros beside it
+    stem_corner: tuple[int, int]  # the same as `corner` for the stem
+
+
+class Rows(NamedTuple):
+    """A block cut into bands of rows. All but `band` follows from the shape; so do the bits."""
+
+    geometry: Geometry
     pieces: int  # of the wide channels
     step: int  # rows of the output at a time
     band: int  # rows of the output in a task
-    group: int  # rows of the image in a product
-    each: int  # pieces in a task: all of them, or one
-    stem_corner: tuple[int, int]  # rows and columns of zeros above and left, for the stem
-    corner: tuple[int, int]  # and for the depthwise convolution
+    out: tuple[int, int, int, int]  # (N, OH, OW, M)
     rooms: dict[str, tuple[int, ...]]  # shapes of what the loops work in, one plane a thread
+
+
+class Channels(NamedTuple):
+    """A block cut by its wide channels. All but `each` follows from the shape; so do the bits."""
+
+    geometry: Geometry
+    pieces: int  # of the wide channels
+    images: int  # in a task
+    group: int  # rows of the images in a product
+    step: int  # rows of the output in a product
+    each: int  # pieces in a task: all of them, or one
+    out: tuple[int, int, int, int]
+    rooms: dict[str, tuple[int, ...]]
 
 
 def block(convs: Sequence[Any], shortcut: bool) -> Block:
@@ -66,19 +91,6 @@ def block(convs: Sequence[Any], shortcut: bool) -> Block:
     return Block(loops.EXPAND, 1, 0, before.w, before.bias, **common)
 
 
-class Geometry(NamedTuple):
-    """The sizes of a block for one size of input."""
-
-    N: int
-    H: int  # of the widened image
-    W: int
-    OH: int  # of the output
-    OW: int
-    corner: tuple[int, int]  # rows and columns of zeros above and left of the widened image
-    columns: int  # of the widened image and the zeros beside it
-    stem_corner: tuple[int, int]  # the same as `corner` for the stem
-
-
 def geometry(block: Block, shape: tuple[int, ...]) -> Geometry:
     """What follows from the shape (N, H, W) of the block's input."""
     (N, H, W), stem_corner = shape, (0, 0)
@@ -92,7 +104,7 @@ def geometry(block: Block, shape: tuple[int, ...]) -> Geometry:
     return Geometry(N, H, W, OH, OW, (top, left), columns, stem_corner)
 
 
-def cut(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+def cut(block: Block, shape: tuple[int, ...], threads: int) -> Rows | Channels:
     """Cut a block for images of shape (N, H, W): large ones into bands of rows, small ones by their channels.
 
     docs/fusion.md derives both and measures which is faster where.
@@ -102,81 +114,90 @@ def cut(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     return by_channels(block, shape, threads)
 
 
-def by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+def by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Rows:
     """Bands of output rows, as many as it takes to give every thread as much of the images.
 
     A band computes for itself the row or two of the widened image above and below it, which its neighbours compute too.
     Every row of the image is a product of its own, so that the bits do not tell where the bands were cut.
     """
-    g, s, E = geometry(block, shape), block.stride, block.bd.size
+    g, s, (E, M) = geometry(block, shape), block.stride, block.wp.shape
     pieces = 1 if block.source == loops.STEM else pieces_of(E, 192)
-    row = g.columns * (E // pieces) * block.wp.itemsize  # bytes
+    e = E // pieces
+    row = g.columns * e * block.wp.itemsize  # bytes
     steps = [n for n in ((7, 4, 2) if s == 2 else (4, 2)) if (s * (n - 1) + 3) * row <= CACHEFUL or n == 2]
     half = -(-g.OH // 2)
     step = min(steps, key=lambda n: (-(-half // n) * n, -n))  # what cuts the image into two halves most evenly
     bands = threads // math.gcd(g.N, threads)
     band = -(-g.OH // bands // step) * step
-    return _cut(block, g, threads, pieces, step, band, 1, pieces)
+    rooms: dict[str, tuple[int, ...]] = {
+        "wide": (threads, s * (step - 1) + 3, g.columns, e),
+        "patch": (threads, g.W, block.we.shape[0]) if block.source == loops.STEM else (1, 1, 1),
+        "hidden": (threads, step * g.OW, e),
+        "narrow": (threads, step * g.OW, M),
+    }
+    return Rows(g, pieces, step, band, (g.N, g.OH, g.OW, M), rooms)
 
 
-def by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
+def by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Channels:
     """Whole images, a piece of the wide channels at a time: the paper's split. Nothing is computed twice.
 
     If the images cannot be shared evenly, each piece is a task, whose share of the output is kept until all are there.
     The shares are added in the same order either way, so the bits do not tell.
     """
-    g, (E, M) = geometry(block, shape), block.wp.shape
-    pieces = pieces_of(E, 128)
-    e = E // pieces
-    group = even(g.H, SMALL // (g.W * block.we.shape[0] * e)) if block.source == loops.EXPAND else 1
-    step = even(g.OH, SMALL // (g.OW * e * M))
-    even_shares = g.N % threads == 0 or 4 * threads < g.N
+    g, s, (E, M) = geometry(block, shape), block.stride, block.wp.shape
+    pieces, images = pieces_of(E, 128), images_of(g.N, g.H * g.W)
+    e, chunks = E // pieces, g.N // images
+    group = even(images * g.H, SMALL // (g.W * block.we.shape[0] * e)) if block.source == loops.EXPAND else images * g.H
+    step = even(images * g.OH, SMALL // (g.OW * e * M))
+    even_shares = chunks % threads == 0 or 4 * threads < chunks
     each = pieces if even_shares else 1
-    return _cut(block, g, threads, pieces, step, g.OH, group, each)
-
-
-def _cut(block: Block, g: Geometry, threads: int, pieces: int, step: int, band: int, group: int, each: int) -> Cut:
-    E, M = block.wp.shape
-    e = E // pieces
+    rows = max(g.corner[0] + g.H, s * (g.OH - 1) + 3)  # of an image and the zeros above and below it
     rooms: dict[str, tuple[int, ...]] = {
-        "wide": (threads, block.stride * (step - 1) + 3 + group - 1, g.columns, e),
-        "patch": (threads, g.W, block.we.shape[0]) if block.source == loops.STEM else (1, 1, 1),
-        "room": (threads, group * g.W, e),
-        "hidden": (threads, step * g.OW, e),
+        "wide": (threads, images * rows, g.columns, e),
+        "room": (threads, group * g.W, e) if block.source == loops.EXPAND else (1, 1, 1),
+        "hidden": (threads, images * g.OH * g.OW, e),
         "narrow": (threads, step * g.OW, M),
     }
     if each < pieces:
-        rooms["parts"] = (-(-pieces // each), g.N, g.OH, g.OW, M)
-    return Cut((g.N, g.OH, g.OW, M), pieces, step, band, group, each, g.stem_corner, g.corner, rooms)
+        rooms["parts"] = (pieces, g.N, g.OH, g.OW, M)
+    return Channels(g, pieces, images, group, step, each, (g.N, g.OH, g.OW, M), rooms)
 
 
-def run(block: Block, cut: Cut, x: Array, out: Array, rooms: dict[str, Array]) -> None:
-    """Fill `out`. The weights of `block` are in pieces, see `in_pieces`."""
-    parts = rooms.get("parts", out[None])  # (groups, N, OH, OW, M)
-    loops.forward(
-        block.source,
-        x,
-        block.stem_stride,
-        *cut.stem_corner,
-        block.we,
-        block.be,
-        block.wd,
-        block.bd,
-        block.wp,
-        block.bp,
-        block.shortcut,
-        block.clip,
-        block.stride,
-        *cut.corner,
-        cut.step,
-        cut.band,
-        cut.group,
-        cut.each,
-        *(rooms[name] for name in ("wide", "patch", "room", "hidden", "narrow")),
-        parts,
-    )
-    if "parts" in rooms:
+def images_of(N: int, pixels: int) -> int:
+    """How many images share a product: as many as divide N and have at most `FEW` pixels, two tasks left if they can.
+
+    Examples
+    --------
+    >>> [images_of(8, pixels) for pixels in (9, 36, 49, 196)], images_of(1, 9)
+    ([4, 4, 2, 1], 1)
+    """
+    most = max(1, min(FEW // pixels, N // 2))
+    return max(n for n in range(1, most + 1) if N % n == 0)
+
+
+def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
+    """The call that fills `out`. The weights of `block` are in pieces, see `in_pieces`."""
+    g, N, stem_rows = cut.geometry, x.shape[0], x.shape[1]
+    x = x.reshape(N * stem_rows, *x.shape[2:])
+    out = out.reshape(N * g.OH, g.OW, -1)
+    weights = block.we, block.be, block.wd, block.bd, block.wp, block.bp
+    if isinstance(cut, Rows):
+        stem = stem_rows, block.stem_stride, *g.stem_corner
+        how = block.shortcut, block.clip, block.stride, *g.corner, g.H, g.OH, cut.step, cut.band
+        work = rooms["wide"], rooms["patch"], rooms["hidden"], rooms["narrow"]
+        return partial(loops.by_rows, block.source, x, *stem, *weights, *how, *work, out[None])
+    sizes = g.H, g.OH, cut.images, cut.each, cut.group, cut.step
+    how = block.shortcut, block.clip, block.stride, *g.corner, *sizes
+    work = rooms["wide"], rooms["room"], rooms["hidden"], rooms["narrow"]
+    if "parts" not in rooms:
+        return partial(loops.by_channels, block.source, x, *weights, *how, *work, out[None])
+    parts = rooms["parts"].reshape(-1, *out.shape)
+
+    def in_parts() -> None:
+        loops.by_channels(block.source, x, *weights, *how, *work, parts)
         loops.add_up(parts, block.bp, x, block.shortcut, block.clip, out)
+
+    return in_parts
 
 
 def in_pieces(block: Block, pieces: int) -> Block:

@@ -1,77 +1,104 @@
-"""The inverted residual in one pass: its wide middle is a few rows in the cache of a core, never in memory.
+"""The inverted residual in one pass: its wide middle lies in the cache of a core, never in memory.
 
-A block of MobileNetV2 widens its image sixfold, filters it and narrows it again. Only the two narrow ends need memory
-(the paper's section 5.1). So a band of output rows is made from top to bottom, and a piece of the wide channels at a
-time: each row is expanded once, into `wide`, a ring of a few rows that begins again at its first when it is full; what
-the 3x3 window of the next output rows sees is in there; those rows are filtered into `hidden` and projected at once::
+A block of MobileNetV2 widens its image sixfold, filters it and narrows it again::
 
-    wide[y]  = relu6(x[y] @ we + be)                     a row of the image, when the first window needs it
-    hidden   = relu6(depthwise(wide, wd) + bd)           `step` rows of the output
-    out     += hidden @ wp                               the pieces are added up; at the end + bp, + x
+    wide    = relu6(x @ we + be)
+    hidden  = relu6(depthwise(wide, wd) + bd)
+    out     = hidden @ wp + bp                           + x, if the block has a shortcut
 
-docs/fusion.md derives it and measures what each choice is worth. `hidden` and `wide` have zeros around the image, so no
-loop asks where the border is.
+Only the two narrow ends need memory (the paper's section 5.1). There are two ways to cut the middle into parts that
+fit a cache, and a kernel for each. docs/fusion.md derives both and measures which is faster where.
+
+by_rows      A band of output rows is made from top to bottom. Each row of x is widened once, into `wide`, a ring of a
+             few rows that begins again at its first when it is full; what the 3x3 windows of the next `step` rows of
+             the output see is in there; those are filtered into `hidden` and projected at once.
+by_channels  A piece of the wide channels at a time goes through all three steps, for whole images; what the pieces give
+             is added up.
+
+`wide` has zeros around the image, so no loop asks where the border is. The images of a batch lie below one another:
+x, (N, H, W, C) elsewhere, is (N*H, W, C) here, and row y of image n is row n*H + y.
 
 Which rows and channels are multiplied in one product follows from the shape alone, so the bits do not depend on the
-number of threads: a band of any size multiplies row by row (`group` 1), or a band is the whole image.
+number of threads.
 """
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 EXPAND, STEM, COPY = 0, 1, 2  # where a row of `wide` comes from: a 1x1 convolution of x, the 3x3 stem, x itself
 
 
 @compile_apart
-def _expand(x, n, y, rows, we, k, room, b):
-    """room[b] = x[n, y ... y + rows - 1] @ we[k]. Apart, see `compile_apart`: it calls np.dot."""
-    W, C = x.shape[2:]
-    np.dot(x[n, y : y + rows].reshape(rows * W, C), we[k], room[b, : rows * W])
+def _expand_row(x, row, we, k, wide, b, q, left):
+    """Row q of the ring = x[row] @ we[k]. Apart, see `compile_apart`: it calls np.dot."""
+    np.dot(x[row], we[k], wide[b, q, left : left + x.shape[1]])
 
 
 @compile_apart
-def _convolve(x, n, y, stride, top, left, we, k, patch, room, b):
-    """room[b] = row y of a 3x3 convolution of image n. What each window sees is copied first (im2col)."""
-    _, H, width, C = x.shape
+def _expand_rows(x, first, rows, we, k, room, b):
+    """room[b] = x[first ... first + rows - 1] @ we[k]."""
+    _, W, C = x.shape
+    np.dot(x[first : first + rows].reshape(rows * W, C), we[k], room[b, : rows * W])
+
+
+@compile_apart
+def _project(hidden, b, first, pixels, wp, k, narrow):
+    """narrow[b] = so many pixels of hidden[b] @ wp[k]."""
+    np.dot(hidden[b, first : first + pixels], wp[k], narrow[b, :pixels])
+
+
+@compile_scalar
+def _copy_nine(rows, row, start, patch, b, c, to):
+    """Nine values in a row, all read before the first is written: a few vectors instead of nine copies."""
+    v0, v1, v2 = rows[row, start], rows[row, start + 1], rows[row, start + 2]
+    v3, v4, v5 = rows[row, start + 3], rows[row, start + 4], rows[row, start + 5]
+    v6, v7, v8 = rows[row, start + 6], rows[row, start + 7], rows[row, start + 8]
+    patch[b, c, to], patch[b, c, to + 1], patch[b, c, to + 2] = v0, v1, v2
+    patch[b, c, to + 3], patch[b, c, to + 4], patch[b, c, to + 5] = v3, v4, v5
+    patch[b, c, to + 6], patch[b, c, to + 7], patch[b, c, to + 8] = v6, v7, v8
+
+
+@compile_apart
+def _convolve_row(x, n, H, y, stride, top, left, we, k, patch, wide, b, q, corner):
+    """Row q of the ring = row y of a 3x3 convolution of image n. What each window sees is copied first (im2col)."""
+    _, width, C = x.shape
     W = patch.shape[1]
-    rows = x[n].reshape(H, width * C)
+    rows = x.reshape(x.shape[0], width * C)
     zero = x.dtype.type(0)
+    low = min(-(-left // stride), W)  # the windows from here to `high` lie inside the image
+    high = max(min((width - 3 + left) // stride + 1, W), low)
     for i in range(3):
         yy = stride * y - top + i
-        for c in range(W):
-            first = (stride * c - left) * C  # of the run of 3*C values that kernel row i sees
-            inside = 0 <= yy < H and first >= 0 and first + 3 * C <= width * C
-            if inside and C == 3:  # a run of a length known beforehand is copied without a loop: twice as fast
-                for q in range(9):
-                    patch[b, c, 9 * i + q] = rows[yy & NATURAL, (first & NATURAL) + q]
-            else:
-                for q in range(3 * C):
-                    here = inside or (0 <= yy < H and 0 <= first + q < width * C)
-                    patch[b, c, 3 * C * i + q] = rows[yy, first + q] if here else zero
-    np.dot(patch[b], we[k], room[b])
+        row = (n * H + yy) & NATURAL
+        quick = 0 <= yy < H and C == 3
+        if quick:
+            for c in range(low, high):
+                _copy_nine(rows, row, ((stride * c - left) * 3) & NATURAL, patch, b, c & NATURAL, 9 * i)
+        for j in range(W - (high - low) if quick else W):
+            c = j + high - low if quick and j >= low else j
+            for v in range(3 * C):
+                at = (stride * c - left) * C + v
+                here = 0 <= yy < H and 0 <= at < width * C
+                patch[b, c, 3 * C * i + v] = rows[row, at & NATURAL] if here else zero
+    np.dot(patch[b], we[k], wide[b, q, corner : corner + W])
 
 
-@compile_apart
-def _project(hidden, b, pixels, wp, k, room):
-    np.dot(hidden[b, :pixels], wp[k], room[b, :pixels])
-
-
-@compile_inline
+@compile_scalar
 def _relu6(v, zero, six):
     v = zero if v < zero else v  # in this order NaN stays NaN
     return six if v > six else v
 
 
-@compile_inline
+@compile_scalar
 def _next_six(wide, b, y, xx, e):
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
     return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
 
 
-@compile_inline
+@compile_scalar
 def _four(a, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
     return (
@@ -82,7 +109,7 @@ def _four(a, w0, w1, w2, s):
     )
 
 
-@compile_inline
+@compile_scalar
 def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
@@ -96,7 +123,7 @@ def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
     )
 
 
-@compile_inline
+@compile_scalar
 def _put(hidden, b, p, e, s):
     zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
     hidden[b, p, e], hidden[b, p + 1, e] = _relu6(s[0], zero, six), _relu6(s[1], zero, six)
@@ -155,46 +182,11 @@ def _pixel(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
 
 
 @compile_inline
-def _fill(
-    source, x, stem_stride, stem_top, stem_left, we, be, k, n, filled, need, group, H, W, left, wide, patch, room, b
-):  # fmt: skip
-    """Put rows `filled` to `need` of the widened image into the ring `wide`, zeros for those outside of the image.
+def _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b, to):
+    """hidden = relu6(depthwise(wide) + bd), `rows` rows of it from pixel `to` on.
 
-    Returns how far it came, which may be beyond `need`: a product takes `group` rows, and the ring has room for them.
+    The window of the topmost begins in row `first` of `wide`, a ring: after its last row comes its first.
     """
-    E, R = wide.shape[3], wide.shape[1]
-    zero, six = x.dtype.type(0), x.dtype.type(6)
-    while filled < need:
-        if filled < 0 or filled >= H:
-            q = ((filled + R) % R) & NATURAL
-            for c in range(W):
-                for e in range(E):
-                    wide[b, q, left + c, e] = zero
-            filled += 1
-            continue
-        count = min(group, H - filled)
-        if source == EXPAND:
-            _expand(x, n, filled, count, we, k, room, b)
-        elif source == STEM:
-            _convolve(x, n, filled, stem_stride, stem_top, stem_left, we, k, patch, room, b)
-        for r in range(count):
-            y = (filled + r) & NATURAL
-            q = ((filled + r) % R) & NATURAL
-            for c in range(W):
-                p = (r * W + c) & NATURAL
-                if source == COPY:
-                    for e in range(E):
-                        wide[b, q, left + c, e] = x[n, y, c, k * E + e]
-                else:
-                    for e in range(E):
-                        wide[b, q, left + c, e] = _relu6(room[b, p, e] + be[k, e], zero, six)
-        filled += count
-    return filled
-
-
-@compile_inline
-def _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b):
-    """hidden = relu6(depthwise(wide) + bd), `rows` rows of it; the window of the topmost begins in row `first`."""
     R = wide.shape[1]
     if s == 1 and rows > 1 and OW >= 4:
         for pair in range(0, rows, 2):
@@ -204,7 +196,7 @@ def _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b):
             q2, q3 = ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
             for column in range(0, OW, 4):
                 ox = min(column, OW - 4) & NATURAL
-                p = (r * OW + ox) & NATURAL
+                p = (to + r * OW + ox) & NATURAL
                 _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, (p + OW) & NATURAL, hidden)
     else:
         for r in range(rows):
@@ -213,85 +205,88 @@ def _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b):
             if s == 2 and OW >= 4:
                 for column in range(0, OW, 4):
                     ox = min(column, OW - 4) & NATURAL
-                    p = (r * OW + ox) & NATURAL
+                    p = (to + r * OW + ox) & NATURAL
                     _one_row(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
             else:
                 for ox in range(OW):
-                    p = (r * OW + ox) & NATURAL
+                    p = (to + r * OW + ox) & NATURAL
                     _pixel(wide, b, q0, q1, q2, wd, bd, k, (s * ox) & NATURAL, p, hidden)
 
 
 @compile_inline
-def _finish(narrow, b, g, n, oy, rows, is_first, is_last, bp, x, shortcut, clip, parts):
-    """Add what a piece of the channels gives to `rows` rows of the output; after the last piece, the bias and x."""
-    groups, OW, M = parts.shape[0], parts.shape[3], parts.shape[4]
+def _finish(narrow, b, parts, g, first, rows, is_first, is_last, bp, x, shortcut, clip):
+    """Add what a piece of the channels gives to rows of the output, from `first` on; after the last, the bias and x."""
+    groups, _, OW, M = parts.shape
     zero, six = parts.dtype.type(0), parts.dtype.type(6)
     for r in range(rows):
-        y = (oy + r) & NATURAL
+        y = (first + r) & NATURAL
         for c in range(OW):
             p = (r * OW + c) & NATURAL
             if not is_first:
                 for m in range(M):
-                    narrow[b, p, m] += parts[g, n, y, c, m]
+                    narrow[b, p, m] += parts[g, y, c, m]
             if groups > 1 or not is_last:
                 for m in range(M):
-                    parts[g, n, y, c, m] = narrow[b, p, m]
+                    parts[g, y, c, m] = narrow[b, p, m]
             elif clip:
                 for m in range(M):
-                    parts[g, n, y, c, m] = _relu6(narrow[b, p, m] + bp[m], zero, six)
+                    parts[g, y, c, m] = _relu6(narrow[b, p, m] + bp[m], zero, six)
             elif shortcut:
                 for m in range(M):
-                    parts[g, n, y, c, m] = narrow[b, p, m] + bp[m] + x[n, y, c, m]
+                    parts[g, y, c, m] = narrow[b, p, m] + bp[m] + x[y, c, m]
             else:
                 for m in range(M):
-                    parts[g, n, y, c, m] = narrow[b, p, m] + bp[m]
+                    parts[g, y, c, m] = narrow[b, p, m] + bp[m]
 
 
-def _forward(
-    source,
-    x,
-    stem_stride,
-    stem_top,
-    stem_left,
-    we,
-    be,
-    wd,
-    bd,
-    wp,
-    bp,
-    shortcut,
-    clip,
-    s,
-    top,
-    left,
-    step,
-    band,
-    group,
-    each,
-    wide,
-    patch,
-    room,
-    hidden,
-    narrow,
-    parts,
-):
-    """parts[g] = what the pieces of group g, `each` of them, add to the output; with one group, the output itself.
+@compile_inline
+def _fill(
+    source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, k, n, filled, need, H, W, left, wide, patch, b
+):  # fmt: skip
+    """Put rows `filled` to `need` - 1 of the widened image n into the ring, zeros for those outside of the image."""
+    E, R = wide.shape[3], wide.shape[1]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    for y in range(filled, need):
+        q = ((y + R) % R) & NATURAL
+        row = (n * H + y) & NATURAL
+        if y < 0 or y >= H:
+            for c in range(W):
+                for e in range(E):
+                    wide[b, q, left + c, e] = zero
+        elif source == COPY:
+            for c in range(W):
+                for e in range(E):
+                    wide[b, q, left + c, e] = x[row, c, k * E + e]
+        else:
+            if source == EXPAND:
+                _expand_row(x, row, we, k, wide, b, q, left)
+            else:
+                _convolve_row(
+                    x, n, stem_rows, y, stem_stride, stem_top, stem_left, we, k, patch, wide, b, q, left
+                )  # fmt: skip
+            for c in range(W):
+                for e in range(E):
+                    wide[b, q, left + c, e] = _relu6(wide[b, q, left + c, e] + be[k, e], zero, six)
 
-    A task is (image, band of `band` output rows, group of pieces); thread b owns a run of tasks and plane b of the
-    rooms. x: (N, HX, WX, C); we, be: (pieces, C, E), (pieces, E); wd, bd: (pieces, 3, 3, E), (pieces, E);
+
+def _by_rows(
+    source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, wd, bd, wp, bp, shortcut, clip, s, top, left, H, OH,
+    step, band, wide, patch, hidden, narrow, out,
+):  # fmt: skip
+    """out = the block of x, in bands of `band` rows of the output, `step` rows at a time.
+
+    A task is (image, band); thread b owns a run of tasks and plane b of the rooms. x: (N*H, W, C), of the stem
+    (N*stem_rows, ...); we, be: (pieces, C, E), (pieces, E); wd, bd: (pieces, 3, 3, E), (pieces, E);
     wp, bp: (pieces, E, M), (M,); wide: (threads, R, W + zeros, E); patch: (threads, W, 9*C);
-    room: (threads, group*W, E); hidden, narrow: (threads, step*OW, E), (threads, step*OW, M);
-    parts: (groups, N, OH, OW, M).
+    hidden, narrow: (threads, step*OW, E), (threads, step*OW, M); out: (1, N*OH, OW, M).
     """
-    groups, N, OH, OW, M = parts.shape
+    N, OW = out.shape[1] // OH, out.shape[2]
     threads, R, columns, E = wide.shape
     pieces = wp.shape[0]
-    H, W = x.shape[1], x.shape[2]
-    if source == STEM:
-        H, W = (H - 1) // stem_stride + 1, (W - 1) // stem_stride + 1
+    W = patch.shape[1] if source == STEM else x.shape[1]
     zero = x.dtype.type(0)
     bands = (OH + band - 1) // band
-    tasks = N * bands * groups
+    tasks = N * bands
     for b in prange(threads):
         for r in range(R):
             for c in range(columns):
@@ -299,93 +294,112 @@ def _forward(
                     for e in range(E):
                         wide[b, r, c & NATURAL, e] = zero
         for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            g = (task % groups) & NATURAL
-            n, begin = (task // groups // bands) & NATURAL, task // groups % bands * band
+            n, begin = (task // bands) & NATURAL, task % bands * band
             end = min(begin + band, OH)
-            for piece in range(g * each, min(g * each + each, pieces)):
+            for piece in range(pieces):
                 k = piece & NATURAL
                 filled = s * begin - top  # the first row that is not in `wide` yet
                 for oy in range(begin, end, step):
                     rows = min(step, end - oy)
                     first = s * oy - top
-                    filled = _fill(
-                        source, x, stem_stride, stem_top, stem_left, we, be, k, n, filled, first + s * (rows - 1) + 3,
-                        group, H, W, left, wide, patch, room, b
+                    need = first + s * (rows - 1) + 3
+                    _fill(
+                        source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, k, n, filled, need, H, W, left,
+                        wide, patch, b
                     )  # fmt: skip
-                    _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b)
-                    _project(hidden, b, rows * OW, wp, k, narrow)
+                    filled = max(filled, need)
+                    _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b, 0)
+                    _project(hidden, b, 0, rows * OW, wp, k, narrow)
                     _finish(
-                        narrow, b, g, n, oy, rows, piece == g * each, piece == pieces - 1, bp, x, shortcut, clip, parts
+                        narrow, b, out, 0, n * OH + oy, rows, piece == 0, piece == pieces - 1, bp, x, shortcut, clip
                     )
 
 
+@compile_inline
+def _widen(source, x, row, H, rows, we, be, k, first, top, left, wide, R, room, b):
+    """Put `rows` rows of the widened images, from number `first` on, into `wide`, R rows an image; row: that of x."""
+    W, E = x.shape[1], wide.shape[3]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    if source == EXPAND:
+        _expand_rows(x, row, rows, we, k, room, b)
+    for r in range(rows):
+        i, y = (first + r) // H, (first + r) % H
+        q = (i * R + top + y) & NATURAL
+        for c in range(W):
+            p = (r * W + c) & NATURAL
+            if source == COPY:
+                for e in range(E):
+                    wide[b, q, left + c, e] = x[(row + r) & NATURAL, c, k * E + e]
+            else:
+                for e in range(E):
+                    wide[b, q, left + c, e] = _relu6(room[b, p, e] + be[k, e], zero, six)
+
+
+def _by_channels(
+    source, x, we, be, wd, bd, wp, bp, shortcut, clip, s, top, left, H, OH, images, each, group, step,
+    wide, room, hidden, narrow, parts,
+):  # fmt: skip
+    """parts[g] = what the pieces of group g, `each` of them, add to the output; with one group, the output itself.
+
+    A task is (`images` images, group of pieces); thread b owns a run of tasks and plane b of the rooms. `group` rows of
+    x and `step` rows of the output are one product, across images. x: (N*H, W, C); the weights as in `_by_rows`;
+    wide: (threads, images*R, W + zeros, E), R rows an image, zeros above and below included; room: (threads, group*W,
+    E); hidden: (threads, images*OH*OW, E); narrow: (threads, step*OW, M); parts: (groups, N*OH, OW, M).
+    """
+    N, W = x.shape[0] // H, x.shape[1]
+    groups, OW = parts.shape[0], parts.shape[2]
+    threads, R, columns, E = wide.shape
+    R //= images
+    pieces = wp.shape[0]
+    zero = x.dtype.type(0)
+    tasks = (N + images - 1) // images * groups
+    for b in prange(threads):
+        for r in range(images * R):
+            for c in range(columns):
+                if r % R < top or r % R >= top + H or c < left or c >= left + W:
+                    for e in range(E):
+                        wide[b, r & NATURAL, c & NATURAL, e] = zero
+        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+            g, n = (task % groups) & NATURAL, task // groups * images
+            count = min(images, N - n)
+            for piece in range(g * each, min(g * each + each, pieces)):
+                k = piece & NATURAL
+                for first in range(0, count * H, group):
+                    rows = min(group, count * H - first)
+                    _widen(source, x, n * H + first, H, rows, we, be, k, first, top, left, wide, R, room, b)
+                for i in range(count):
+                    _filter(wide, wd, bd, k, s, i * R, OH, OW, hidden, b, i * OH * OW)
+                for first in range(0, count * OH, step):
+                    rows = min(step, count * OH - first)
+                    _project(hidden, b, first * OW, rows * OW, wp, k, narrow)
+                    _finish(
+                        narrow, b, parts, g, n * OH + first, rows, piece == g * each, piece == pieces - 1, bp, x,
+                        shortcut, clip
+                    )  # fmt: skip
+
+
 def _add_up(parts, bp, x, shortcut, clip, out):
-    """out = the sum of the groups, in their order, + bp, + x. A row of an image is one task."""
-    groups, N, H, W, M = parts.shape
+    """out = the sum of the groups, in their order, + bp, + x. A row of an image is one task; shapes as above."""
+    groups, rows, W, M = parts.shape
     zero, six = out.dtype.type(0), out.dtype.type(6)
-    for row in prange(N * H):
-        n, y = row // H, row % H
+    for y in prange(rows):
         for c in range(W):
             for m in range(M):
-                out[n, y, c, m] = parts[0, n, y, c, m]
+                out[y, c, m] = parts[0, y, c, m]
             for g in range(1, groups):
                 for m in range(M):
-                    out[n, y, c, m] += parts[g, n, y, c, m]
+                    out[y, c, m] += parts[g, y, c, m]
             if clip:
                 for m in range(M):
-                    out[n, y, c, m] = _relu6(out[n, y, c, m] + bp[m], zero, six)
+                    out[y, c, m] = _relu6(out[y, c, m] + bp[m], zero, six)
             elif shortcut:
                 for m in range(M):
-                    out[n, y, c, m] = out[n, y, c, m] + bp[m] + x[n, y, c, m]
+                    out[y, c, m] = out[y, c, m] + bp[m] + x[y, c, m]
             else:
                 for m in range(M):
-                    out[n, y, c, m] += bp[m]
+                    out[y, c, m] += bp[m]
 
 
-@compile_apart
-def _product(x, first, last, w, k, room, b):
-    np.dot(x[first:last], w[k], room[b, : last - first])
-
-
-def _head(x, w, bias, group, room, pooled):
-    """pooled[n] = the average over image n of relu6(x @ w + bias): the last convolution is never whole in memory.
-
-    A task is (image, piece of the channels). x: (N, H, W, C); w, bias: (pieces, C, E), (pieces, E);
-    room: (threads, group, E); pooled: (N, pieces * E).
-    """
-    N, H, W, C = x.shape
-    pieces, _, E = w.shape
-    threads = room.shape[0]
-    zero, six = x.dtype.type(0), x.dtype.type(6)
-    flat = x.reshape(N * H * W, C)
-    for b in prange(threads):
-        for task in range(b * N * pieces // threads, (b + 1) * N * pieces // threads):
-            n, k = task // pieces, (task % pieces) & NATURAL
-            to = (k * E) & NATURAL
-            for e in range(E):
-                pooled[n, to + e] = zero
-            for first in range(n * H * W, (n + 1) * H * W, group):
-                last = min(first + group, (n + 1) * H * W)
-                _product(flat, first, last, w, k, room, b)
-                for p in range(last - first):
-                    for e in range(E):
-                        pooled[n, to + e] += _relu6(room[b, p, e] + bias[k, e], zero, six)
-            for e in range(E):
-                pooled[n, to + e] /= H * W
-
-
-def _classify(pooled, w, bias, room, logits):
-    """logits = pooled @ w + bias, a piece of the classes at a time. room: (pieces, N, E), E classes in a piece."""
-    N, classes = logits.shape
-    pieces, _, E = w.shape
-    for k in prange(pieces):
-        _product(pooled, 0, N, w, k, room, k)
-        for n in range(N):
-            for e in range(min(E, classes - k * E)):
-                logits[n, k * E + e] = room[k, n, e] + bias[k, e]
-
-
-forward = compile_kernel(_forward, contract=True)
+by_rows = compile_kernel(_by_rows, contract=True)
+by_channels = compile_kernel(_by_channels, contract=True)
 add_up = compile_kernel(_add_up, contract=True)
-head = compile_kernel(_head)
-classify = compile_kernel(_classify)

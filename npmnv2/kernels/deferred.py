@@ -22,6 +22,7 @@ SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a fa
 TILE = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
 PIECE = 144  # channels in a piece, at most
 TASKS = 8  # there are at least so many, if there are pixels and channels enough
+THIN = 64  # times fewer channels than pixels, and `y1` is computed anew rather than stored
 FEW = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
 
 
@@ -84,8 +85,9 @@ class BlockCache(NamedTuple):
 
     shape: Shape
     shortcut: bool
-    x: Array  # (N, H, W, C)
-    y1: Array  # (pieces, N*H*W, E); without an expansion x itself, as one piece
+    x: Array  # (1, N*H*W, C); less its mean, if `gram` is not None
+    y1: Array  # (pieces, N*H*W, E); without an expansion x itself, as one piece, and so if `gram` is not None
+    gram: Array | None  # (C, pieces*E): x.T @ x @ we
     y2: Array  # (pieces, N*OH*OW, E)
     y3: Array  # (N*OH*OW, M)
     we: Array | None  # (pieces, C, E)
@@ -132,14 +134,19 @@ def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut:
     s = Shape(N, H, W, C, pieces, wide // pieces, geometry.OH, geometry.OW, M, stride, top, left, right)
     wd, wp = split(weights.wd, 2, pieces), plain(weights.wp).reshape(pieces, -1, M)
     with limit_blas(1):
+        thin, gram = x.reshape(1, -1, C), None
         if weights.we is None:
-            we, y1, statistics = None, x.reshape(1, -1, C), []
+            we, y1, statistics = None, thin, []
             norm1 = np.repeat(np.array([0, 1, 0], x.dtype), C).reshape(1, 3, C)  # which changes nothing
         else:
             we = split(weights.we, 1, pieces)
-            y1, norm1, first = _expand(s, x.reshape(-1, C), we, weights.norms[0])
+            if N * H * W >= THIN * C:
+                thin, gram, norm1, first = _expand_unseen(s, thin[0], weights.we, weights.norms[0])
+                y1 = thin
+            else:
+                y1, norm1, first = _expand(s, thin, we, weights.norms[0])
             statistics = [first]
-        y2, norm2, second = _depthwise(s, y1, norm1, weights.we is not None, wd, weights.norms[-2])
+        y2, norm2, second = _depthwise(s, y1, gram is not None, we, norm1, wd, weights.norms[-2])
         y3 = _project(s, y2, norm2, wp)
         norm3, third = _statistics_of(s, y3, weights.norms[-1])
         out = empty((N, s.OH, s.OW, M), x.dtype)
@@ -148,16 +155,16 @@ def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut:
     gamma, beta, _ = weights.norms[-1]
     statistics += [second, third]
     return out, BlockCache(
-        s, shortcut, x, y1, y2, y3, we, wd, wp, plain(gamma), plain(beta), norm1, norm2, tuple(statistics)
+        s, shortcut, thin, y1, gram, y2, y3, we, wd, wp, plain(gamma), plain(beta), norm1, norm2, tuple(statistics)
     )
 
 
 def backward(dout: Array, cache: BlockCache) -> tuple[Array, Gradients]:
     """dx and the gradient of everything in `Weights`."""
-    s, x, statistics = cache.shape, cache.x, cache.statistics
-    check_dout(dout, (s.N, s.OH, s.OW, s.M), x, compiled=True)
+    s, dtype, statistics = cache.shape, cache.x.dtype, cache.statistics
+    check_dout(dout, (s.N, s.OH, s.OW, s.M), cache.x, compiled=True)
     dout = plain(dout).reshape(-1, s.M)
-    dgamma3, dbeta3, dy3 = np.empty(s.M, x.dtype), np.empty(s.M, x.dtype), empty(dout.shape, x.dtype)
+    dgamma3, dbeta3, dy3 = np.empty(s.M, dtype), np.empty(s.M, dtype), empty(dout.shape, dtype)
     chunk, last = batchnorm_loops.chunk_rows(cache.y3), statistics[-1]
     with limit_blas(1):
         batchnorm_loops.backward(
@@ -165,32 +172,57 @@ def backward(dout: Array, cache: BlockCache) -> tuple[Array, Gradients]:
         )
         dz2, dwp, sums = _project_backward(s, dy3, cache)
         back2, dgamma2, dbeta2 = _back(sums, cache.norm2, statistics[-2])
-        dz1, dwd, sums = _depthwise_backward(s, dz2, back2, cache)
+        dz1, dwe, dwd, sums = _depthwise_backward(s, dz2, back2, cache)
         if cache.we is None:
-            dx = dz1.reshape(x.shape)
+            dx = dz1.reshape(s.N, s.H, s.W, s.C)
             if cache.shortcut:
-                dx += dout.reshape(x.shape)
+                dx += dout.reshape(dx.shape)
             return dx, Gradients(None, dwd, dwp, (dgamma2, dgamma3), (dbeta2, dbeta3))
         back1, dgamma1, dbeta1 = _back(sums, cache.norm1, statistics[0])
-        dx, dwe = _expand_backward(s, dz1, back1, dout, cache)
+        if cache.gram is None:
+            dx, dwe = _expand_backward(s, dz1, back1, dout, cache)
+        else:
+            dx, dwe = _finish(s, dz1, dwe, back1, dout, cache)
+        dx = dx.reshape(s.N, s.H, s.W, s.C)
     return dx, Gradients(dwe, dwd, dwp, (dgamma1, dgamma2, dgamma3), (dbeta1, dbeta2, dbeta3))
 
 
 def _expand(s: Shape, x: Array, we: Array, norm: Norm) -> tuple[Array, Array, Statistics]:
-    y = empty((s.pieces, len(x), s.E), x.dtype)
+    P = x.shape[1]
+    y = empty((s.pieces, P, s.E), x.dtype)
     mean, var = np.empty((2, s.pieces, s.E))
-    loops.expand(x, we, _groups(len(x), s.pieces), _tile(s.C, s.E), y, mean, var)
+    loops.expand(x, we, _groups(P, s.pieces), _tile(s.C, s.E), y, mean, var)
     return y, *_norm(mean, var, norm, (s.N, s.H, s.W))
 
 
-def _depthwise(s: Shape, x: Array, norm1: Array, clip: bool, wd: Array, norm: Norm) -> tuple[Array, Array, Statistics]:
-    y = empty((s.pieces, s.N * s.OH * s.OW, s.E), x.dtype)
+def _expand_unseen(s: Shape, x: Array, we: Array, norm: Norm) -> tuple[Array, Array, Array, Statistics]:
+    """x less its mean, its `gram`, and the statistics of ``x @ we``, which follow from them: nothing is expanded."""
+    P, groups, tile, threads = len(x), _groups(len(x), 1), TILE, numba.get_num_threads()
+    mean, var = np.empty((2, s.C))
+    batchnorm_loops.statistics(x, batchnorm_loops.chunk_rows(x), mean, var)
+    thin, grams = empty((1, *x.shape), x.dtype), np.empty((groups, s.C, s.C))
+    rooms = np.empty((threads, tile, s.C)), np.empty((threads, s.C, s.C))
+    loops.center_thin(x, mean.astype(x.dtype), groups, tile, *rooms, thin[0], grams)
+    gram = grams.sum(axis=0) @ we  # (C, E), in float64
+    var = np.maximum((we * gram).sum(axis=0) / P, 0).reshape(s.pieces, s.E)
+    norm1, statistics = _norm((mean @ we).reshape(s.pieces, s.E), var, norm, (s.N, s.H, s.W))
+    norm1[:, 0] = 0  # for x has none
+    return thin, gram.astype(x.dtype), norm1, statistics
+
+
+def _depthwise(
+    s: Shape, x: Array, inside: bool, we: Array | None, norm1: Array, wd: Array, norm: Norm
+) -> tuple[Array, Array, Statistics]:
+    threads, dtype = numba.get_num_threads(), x.dtype
+    y = empty((s.pieces * s.N, s.OH * s.OW, s.E), dtype)
     mean, var = np.empty((2, s.pieces, s.E))
     columns = max(s.left + s.W + s.right, s.stride * (s.OW - 1) + 3)
-    wide = empty((numba.get_num_threads(), 4, columns, s.E), x.dtype)
-    images = x.reshape(s.pieces, s.N, s.H, s.W, s.E), y.reshape(s.pieces * s.N, -1, s.E)
-    loops.depthwise(images[0], norm1, clip, wd, s.stride, s.top, s.left, s.OW, wide, images[1], mean, var)
-    return y, *_norm(mean, var, norm, (s.N, s.OH, s.OW))
+    wide, raw = empty((threads, 4, columns, s.E), dtype), empty((threads, 4 * s.W if inside else 0, s.E), dtype)
+    clip, we = we is not None, np.empty((1, 1, 1), dtype) if we is None else we
+    loops.depthwise(
+        x, inside, we, norm1, clip, wd, s.H, s.W, s.stride, s.top, s.left, s.OW, wide, raw, y, mean, var
+    )  # fmt: skip
+    return y.reshape(s.pieces, -1, s.E), *_norm(mean, var, norm, (s.N, s.OH, s.OW))
 
 
 def _project(s: Shape, x: Array, norm2: Array, wp: Array) -> Array:
@@ -212,43 +244,63 @@ def _project_backward(s: Shape, dy: Array, cache: BlockCache) -> tuple[Array, Ar
     P, tile, threads, dtype = len(dy), _tile(s.E, s.M), numba.get_num_threads(), dy.dtype
     groups = _groups(P, s.pieces)
     dz = empty((s.pieces, P, s.E), dtype)
-    dw, sums = empty((groups, s.pieces, s.E, s.M), dtype), np.empty((s.pieces, 2, s.E))
+    dw, sums = empty((groups * s.pieces, s.E, s.M), dtype), np.empty((s.pieces, 2, s.E))
     hidden, part = empty((threads, tile, s.E), dtype), empty((threads, s.E, s.M), dtype)
     wt = _transposed(cache.wp)
-    backward_loops.project(dy, cache.y2, cache.norm2, wt, groups, tile, hidden, part, dz, dw, sums)
+    backward_loops.project(dy[None], cache.y2, cache.norm2, wt, groups, tile, hidden, part, dz, dw, sums)
     return dz, _sum(dw.reshape(groups, -1, s.M)), sums
 
 
-def _depthwise_backward(s: Shape, dz: Array, back: Array, cache: BlockCache) -> tuple[Array, Array, Array]:
-    threads, dtype = numba.get_num_threads(), dz.dtype
+def _depthwise_backward(s: Shape, dz: Array, back: Array, cache: BlockCache) -> tuple[Array, Array, Array, Array]:
+    threads, dtype, inside, tasks = numba.get_num_threads(), dz.dtype, cache.gram is not None, s.pieces * s.N
     # `hidden` is a multiple of four columns, for the loops take four at a time; `wide` is what they then see
     across = -(-(s.W + (s.left if s.stride == 2 else 0)) // 4) * 4
     columns = max(across + 2, s.OW + 2 - s.left) if s.stride == 1 else max(across // 2 + 1, s.OW + 1)
     wide, (hidden, spread) = empty((threads, 4, columns, s.E), dtype), empty((2, threads, 2, across, s.E), dtype)
-    dx, dw = empty((s.pieces * s.N, s.H * s.W, s.E), dtype), empty((s.pieces * s.N, 3, 3, s.E), dtype)
-    sums = np.empty((s.pieces, 2, s.E))
+    pixels = max(2 * s.W, _tile(s.C, s.E) if inside else 0)
+    raw, room = empty((threads, 2 * s.W, s.E), dtype), empty((threads, pixels, s.E), dtype)
+    part = empty((threads, s.C, s.E), dtype)
+    if inside:
+        we, wt = cache.we, _transposed(cache.we * cache.norm1[:, None, 1])
+        dx, dwe = empty((s.pieces, s.N * s.H * s.W, s.C), dtype), empty((tasks, s.C, s.E), dtype)
+    else:
+        we, wt, dwe = np.empty((3, 1, 1, 1), dtype)
+        dx = empty((s.pieces, s.N * s.H * s.W, s.E), dtype)
+    dw, sums = empty((tasks, 3, 3, s.E), dtype), np.empty((s.pieces, 2, s.E))
     backward_loops.depthwise(
-        dz.reshape(s.pieces * s.N, -1, s.E), cache.y2.reshape(s.pieces * s.N, -1, s.E), back, s.OW,
-        cache.y1.reshape(dx.shape), cache.norm1, cache.we is not None, cache.wd, s.W, s.stride, s.top, s.left,
-        wide, hidden, spread, dx, dw, sums,
+        dz.reshape(tasks, -1, s.E), cache.y2.reshape(tasks, -1, s.E), back, s.OW, cache.y1, inside, we, wt,
+        cache.norm1, cache.we is not None, cache.wd, s.H, s.W, s.stride, s.top, s.left,
+        wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
     )  # fmt: skip
     dw = dw.reshape(s.pieces, s.N, 3, 3, s.E).sum(axis=1)  # (pieces, 3, 3, E)
-    return dx, np.moveaxis(dw, 0, 2).reshape(3, 3, -1), sums
+    return dx, dwe, np.moveaxis(dw, 0, 2).reshape(3, 3, -1), sums
 
 
 def _expand_backward(s: Shape, dz: Array, back: Array, dout: Array, cache: BlockCache) -> tuple[Array, Array]:
-    x, dtype = cache.x.reshape(-1, s.C), dz.dtype
-    P, tile, threads = len(x), _tile(s.C, s.E), numba.get_num_threads()
+    dtype = dz.dtype
+    P, tile, threads = cache.x.shape[1], _tile(s.C, s.E), numba.get_num_threads()
     groups, each = _shares(P, s.pieces)
-    dx, dw = empty((-(-s.pieces // each), P, s.C), dtype), empty((groups, s.pieces, s.C, s.E), dtype)
+    dx, dw = empty((-(-s.pieces // each), P, s.C), dtype), empty((groups * s.pieces, s.C, s.E), dtype)
     rooms = [empty((threads, *shape), dtype) for shape in ((tile, s.E), (s.C, s.E), (tile, s.C))]
     wt = _transposed(cache.we)
-    dz = dz.reshape(cache.y1.shape)
     backward_loops.expand(
-        dz, cache.y1, back, wt, x, dout, cache.shortcut, groups, tile, each, *rooms, dx, dw
+        dz, cache.y1, back, wt, cache.x, dout, cache.shortcut, groups, tile, each, *rooms, dx, dw
     )  # fmt: skip
-    dw = _sum(dw.reshape(groups, -1, s.E)).reshape(s.pieces, s.C, s.E)
-    return _sum(dx).reshape(cache.x.shape), np.moveaxis(dw, 0, 1).reshape(s.C, -1)
+    return _sum(dx), _joined(_sum(dw.reshape(groups, -1, s.E)).reshape(s.pieces, s.C, s.E))
+
+
+def _finish(s: Shape, dx: Array, dwe: Array, back: Array, dout: Array, cache: BlockCache) -> tuple[Array, Array]:
+    """The part of dx and dwe that waited for the sums of `back`, where y1 is not stored."""
+    threads, tile = numba.get_num_threads(), TILE
+    _, scale, mean_dz, slope = (_joined(v) for v in back.transpose(1, 0, 2)[:, :, None])  # (1, E) each, all pieces
+    assert cache.we is not None and cache.gram is not None
+    we = _joined(cache.we)
+    through = we * (scale * slope) @ we.T  # (C, C)
+    mean = we @ (scale * mean_dz)[0]  # (C,)
+    total = _joined(dwe.reshape(s.pieces, s.N, s.C, s.E).sum(axis=1))
+    out, narrow = empty(dx.shape[1:], dx.dtype), empty((threads, tile, s.C), dx.dtype)
+    backward_loops.finish(dx, cache.x, through[None], mean, dout, cache.shortcut, tile, narrow, out)
+    return out, scale * (total - cache.gram * slope)
 
 
 def _norm(mean: Array, var: Array, norm: Norm, image: tuple[int, int, int]) -> tuple[Array, Statistics]:
@@ -274,6 +326,11 @@ def _back(sums: Array, norm: Array, statistics: Statistics) -> tuple[Array, Arra
     out[:, 2] = dbeta / m
     out[:, 3] = dgamma * inv_std / m
     return out, dgamma.ravel().astype(norm.dtype), dbeta.ravel().astype(norm.dtype)
+
+
+def _joined(w: Array) -> Array:
+    """(pieces, C, E) as (C, pieces*E)."""
+    return np.moveaxis(w, 0, 1).reshape(w.shape[1], -1)
 
 
 def _transposed(w: Any) -> Array:

@@ -16,12 +16,12 @@ as Numba's cache of a kernel does not notice a change in another file.
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_small
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
-@compile_inline
+@compile_small
 def _normal(d, norm, k, e, clip, zero, six):
     """relu6(bn(y)) from d = y - mean: norm[k] holds the mean, the scale gamma * inv_std and the shift beta."""
     v = d * norm[k, 1, e] + norm[k, 2, e]
@@ -31,70 +31,61 @@ def _normal(d, norm, k, e, clip, zero, six):
     return v
 
 
-@compile_inline
+@compile_small
 def _dy(dz, y, back, k, e):
     """What batch norm's backward makes of dz. back[k]: mean, gamma * inv_std, dbeta / m, dgamma * inv_std / m."""
     return back[k, 1, e] * (dz - back[k, 2, e] - (y - back[k, 0, e]) * back[k, 3, e])
 
 
 @compile_apart
-def _product(x, first, last, wt, k, out, plane, to):
-    """out[plane, to ...] = x[first ... last - 1] @ wt[k]. Apart, see `compile_apart`: it calls np.dot."""
-    np.dot(x[first:last], wt[k], out[plane, to : to + last - first])
+def _product(x, at, first, last, wt, k, out, plane, to):
+    """out[plane, to ...] = x[at, first ... last - 1] @ wt[k]. Apart, see `compile_apart`: it calls np.dot."""
+    np.dot(x[at, first:last], wt[k], out[plane, to : to + last - first])
 
 
 @compile_apart
-def _product_of_tile(room, b, rows, wt, k, out, plane, to):
-    """out[plane, to ...] = room[b, : rows] @ wt[k]."""
-    np.dot(room[b, :rows], wt[k], out[plane, to : to + rows])
-
-
-@compile_apart
-def _tile_transposed_times(room, b, x, first, last, out):
-    """out[b] = room[b, : rows].T @ x[first ... last - 1]."""
-    np.dot(room[b, : last - first].T, x[first:last], out[b])
-
-
-@compile_apart
-def _transposed_times_tile(x, first, last, room, b, out):
-    """out[b] = x[first ... last - 1].T @ room[b, : rows]."""
-    np.dot(x[first:last].T, room[b, : last - first], out[b])
+def _transposed_product(x, at, first, last, z, plane, start, out, b):
+    """out[b] = x[at, first ... last - 1].T @ z[plane, start ...]."""
+    np.dot(x[at, first:last].T, z[plane, start : start + last - first], out[b])
 
 
 @compile_inline
-def _put(part, b, overwrite, dw, g, k):
-    """Begin dw[g, k] with part[b], or add it."""
+def _put(part, b, overwrite, dw, g):
+    """Begin dw[g] with part[b], or add it."""
     for i in range(part.shape[1]):
         if overwrite:
             for j in range(part.shape[2]):
-                dw[g, k, i, j] = part[b, i, j]
+                dw[g, i, j] = part[b, i, j]
         else:
             for j in range(part.shape[2]):
-                dw[g, k, i, j] += part[b, i, j]
+                dw[g, i, j] += part[b, i, j]
 
 
 @compile_inline
-def _sum_up(dz, y, k, plane, first, last, norm, task, part, total):
-    """Add to total[task] the rows of dz[plane], and of dz * (y - mean): dbeta, and dgamma before its inv_std."""
+def _sum_up(dz, plane, first, y, at, start, rows, k, norm, task, part, total):
+    """Add to total[task] `rows` rows of dz[plane], and of dz * (y - mean): dbeta, and dgamma before its inv_std.
+
+    Those of dz begin at `first`, those of y[at] at `start`.
+    """
     E = y.shape[2]
     for e in range(E):
         part[task, 0, e] = 0
         part[task, 1, e] = 0
-    fours = last - (last - first) % 4
-    for row in range(first, fours, 4):
-        r = row & NATURAL
+    fours = rows - rows % 4
+    for row in range(0, fours, 4):
+        r, q = (first + row) & NATURAL, (start + row) & NATURAL
         for e in range(E):
             g0, g1, g2, g3 = dz[plane, r, e], dz[plane, r + 1, e], dz[plane, r + 2, e], dz[plane, r + 3, e]
             mean = norm[k, 0, e]
-            d0, d1 = y[plane, r, e] - mean, y[plane, r + 1, e] - mean
-            d2, d3 = y[plane, r + 2, e] - mean, y[plane, r + 3, e] - mean
+            d0, d1 = y[at, q, e] - mean, y[at, q + 1, e] - mean
+            d2, d3 = y[at, q + 2, e] - mean, y[at, q + 3, e] - mean
             part[task, 0, e] += (g0 + g1) + (g2 + g3)
             part[task, 1, e] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)
-    for row in range(fours, last):
-        r = row & NATURAL
+    for row in range(fours, rows):
+        r, q = (first + row) & NATURAL, (start + row) & NATURAL
         for e in range(E):
             part[task, 0, e] += dz[plane, r, e]
-            part[task, 1, e] += dz[plane, r, e] * (y[plane, r, e] - norm[k, 0, e])
+            part[task, 1, e] += dz[plane, r, e] * (y[at, q, e] - norm[k, 0, e])
     for e in range(E):
         total[task, 0, e] += part[task, 0, e]
         total[task, 1, e] += part[task, 1, e]
@@ -117,8 +108,8 @@ def _merge(total, sums):
 def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
     """dz, its sums and dw, from the gradient `dy` of ``relu6(bn(y)) @ w``. A task is (piece, group of pixels).
 
-    dy: (P, M); y, dz: (pieces, P, E); norm: (pieces, 3, E); wt: (pieces, M, E), transposed; dw: (groups, pieces, E, M);
-    sums: (pieces, 2, E) in float64; hidden, part: (threads, tile, E), (threads, E, M).
+    dy: (1, P, M); y, dz: (pieces, P, E); norm: (pieces, 3, E); wt: (pieces, M, E), transposed;
+    dw: (groups*pieces, E, M); sums: (pieces, 2, E) in float64; hidden, part: (threads, tile, E), (threads, E, M).
     """
     pieces, P, E = y.shape
     threads = hidden.shape[0]
@@ -131,16 +122,16 @@ def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
             begin, end = g * P // groups, (g + 1) * P // groups
             for first in range(begin, end, tile):
                 last = min(first + tile, end)
-                _product(dy, first, last, wt, k, dz, k, first)
+                _product(dy, 0, first, last, wt, k, dz, k, first)
                 for r in range(last - first):
                     p = (first + r) & NATURAL
                     for e in range(E):
                         h = _normal(y[k, p, e] - norm[k, 0, e], norm, k, e, True, zero, six)
                         hidden[b, r, e] = h
                         dz[k, p, e] = zero if h <= zero or h >= six else dz[k, p, e]
-                _sum_up(dz, y, k, k, first, last, norm, task, rough, total)
-                _tile_transposed_times(hidden, b, dy, first, last, part)
-                _put(part, b, first == begin, dw, g, k)
+                _sum_up(dz, k, first, y, k, first, last - first, k, norm, task, rough, total)
+                _transposed_product(hidden, b, 0, last - first, dy, 0, first, part, b)
+                _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
     _merge(total, sums)
 
 
@@ -148,8 +139,8 @@ def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, 
     """dx[j] = what the pieces of chunk j add to the gradient of x in ``y = x @ w``, + dout with a shortcut; and dw.
 
     A task is (chunk, group of pixels). dz, y: (pieces, P, E); back: (pieces, 4, E); wt: (pieces, E, C);
-    x, dout: (P, C);
-    dx: (chunks, P, C); dw: (groups, pieces, C, E);
+    x: (1, P, C);
+    dout: (P, C); dx: (chunks, P, C); dw: (groups*pieces, C, E);
     room, part, narrow: (threads, tile, E), (threads, C, E), (threads, tile, C).
     """
     pieces, P, E = y.shape
@@ -168,12 +159,12 @@ def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, 
                         p = (first + r) & NATURAL
                         for e in range(E):
                             room[b, r, e] = _dy(dz[k, p, e], y[k, p, e], back, k, e)
-                    _transposed_times_tile(x, first, last, room, b, part)
-                    _put(part, b, first == begin, dw, g, k)
+                    _transposed_product(x, 0, first, last, room, b, 0, part, b)
+                    _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
                     if piece == j * each and not (shortcut and j == 0):
-                        _product_of_tile(room, b, last - first, wt, k, dx, j, first)
+                        _product(room, b, 0, last - first, wt, k, dx, j, first)
                         continue
-                    _product_of_tile(room, b, last - first, wt, k, narrow, b, 0)
+                    _product(room, b, 0, last - first, wt, k, narrow, b, 0)
                     for r in range(last - first):
                         p = (first + r) & NATURAL
                         if piece == j * each:
@@ -195,7 +186,7 @@ def _next_four(room, b, y, xx, e):
     return room[b, y, xx, e], room[b, y, xx + 1, e], room[b, y, xx + 2, e], room[b, y, xx + 3, e]
 
 
-@compile_inline
+@compile_small
 def _four(a, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
     return (
@@ -206,7 +197,7 @@ def _four(a, w0, w1, w2, s):
     )
 
 
-@compile_inline
+@compile_small
 def _three(a, b, s):
     """Add to the sums `s` four neighbouring pixels `b` times the gradients that taps 2, 1 and 0 of a row see."""
     return (
@@ -276,21 +267,28 @@ def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw
         _add_nine(dw, task, g0, g1, g2, e)
 
 
-def _depthwise(dz, y, back, OW, x, norm, clip, w, W, stride, top, left, wide, hidden, spread, dx, dw, sums):
+def _depthwise(
+    dz, y, back, OW, x, inside, we, wt, norm, clip, w, H, W, stride, top, left,
+    wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
+):  # fmt: skip
     """dx, its sums and dw, from the gradient of ``y = depthwise(relu6(bn(x)), w)``. A task is an image of a piece.
 
-    dz, y: (pieces*N, OH*OW, E); back: (pieces, 4, E); x, dx: (pieces*N, H*W, E); norm: (pieces, 3, E);
+    dz, y: (pieces*N, OH*OW, E); back: (pieces, 4, E); x, dx: (pieces, N*H*W, E); norm: (pieces, 3, E);
     w: (pieces, 3, 3, E); dw: (pieces*N, 3, 3, E); sums: (pieces, 2, E) in float64; without `clip` x goes through no
     ReLU6.
+    With `inside` x is (1, N*H*W, C), what was normalised ``x @ we``, we: (pieces, C, E), and its gradient goes on
+    from here: dx[k] = gradient @ wt[k] is (pieces, N*H*W, C), wt: (pieces, E, C); dwe[task] = x.T @ gradient is
+    (pieces*N, C, E).
     wide: (threads, 4, columns, E), a ring of rows of dy with zeros around; hidden, spread: (threads, 2, across, E),
-    two rows of what the filter saw, with zeros around, and of its gradient.
+    two rows of what the filter saw, with zeros around, and of its gradient; raw: (threads, 2*W, E), them before their
+    batch norm; room: (threads, pixels, E), the gradient of as many rows as fit; part: (threads, C, E).
 
     Rows and columns are taken in pairs. At stride 1 pixel c is column c of `hidden` and sees columns c, c + 1 and c + 2
     of `wide` through taps 2, 1 and 0: output ox is column ox + 2 - left. At stride 2 a pair begins where its first
     pixel is under taps 0 and 2: pixel c is column c + left, output ox is column ox + 1.
     """
-    tasks, pixels, E = x.shape
-    N, H, OH = tasks // w.shape[0], pixels // W, y.shape[1] // OW
+    tasks, E = y.shape[0], y.shape[2]
+    N, OH = tasks // w.shape[0], y.shape[1] // OW
     threads, R, columns, _ = wide.shape
     across = hidden.shape[2]
     zero, six = x.dtype.type(0), x.dtype.type(6)
@@ -309,11 +307,13 @@ def _depthwise(dz, y, back, OW, x, norm, clip, w, W, stride, top, left, wide, hi
                         hidden[b, r, c & NATURAL, e] = zero
         for task in range(b * tasks // threads, (b + 1) * tasks // threads):
             k, image = (task // N) & NATURAL, task & NATURAL
+            begin = ((task % N) * H * W) & NATURAL  # the first pixel of the image
             for i in range(3):
                 for j in range(3):
                     for e in range(E):
                         dw[image, i, j, e] = 0
             filled = top - 2 if stride == 1 else -1  # the first row of dy that is not in `wide` yet
+            sent, held = 0, 0  # pixels that have left `room`, and that are in it
             for yy in range(-up, H, 2):
                 oy = yy + top - 2 if stride == 1 else (yy + top) // 2 - 1  # the first row of dy that is seen
                 while filled < oy + (4 if stride == 1 else 2):
@@ -328,12 +328,20 @@ def _depthwise(dz, y, back, OW, x, norm, clip, w, W, stride, top, left, wide, hi
                             for e in range(E):
                                 wide[b, q, ahead + c, e] = _dy(dz[image, p, e], y[image, p, e], back, k, e)
                     filled += 1
+                first, last = max(yy, 0) * W, min(yy + 2, H) * W  # the pixels of the pair
+                if inside:
+                    _product(x, 0, begin + first, begin + last, we, k, raw, b, 0)
+                else:
+                    for r in range(last - first):
+                        p = (begin + first + r) & NATURAL
+                        for e in range(E):
+                            raw[b, r, e] = x[k, p, e]
                 for r in range(2):
                     if 0 <= yy + r < H:
                         for c in range(W):
-                            p = ((yy + r) * W + c) & NATURAL
+                            p = ((yy + r) * W + c - first) & NATURAL
                             for e in range(E):
-                                h = _normal(x[image, p, e] - norm[k, 0, e], norm, k, e, clip, zero, six)
+                                h = _normal(raw[b, p, e] - norm[k, 0, e], norm, k, e, clip, zero, six)
                                 hidden[b, r, aside + c, e] = h
                     else:
                         for c in range(W):
@@ -350,15 +358,53 @@ def _depthwise(dz, y, back, OW, x, norm, clip, w, W, stride, top, left, wide, hi
                 for r in range(2):
                     if 0 <= yy + r < H:
                         for c in range(W):
-                            p = ((yy + r) * W + c) & NATURAL
+                            p = (held + (yy + r) * W + c - first) & NATURAL
                             for e in range(E):
                                 h, s = hidden[b, r, aside + c, e], spread[b, r, aside + c, e]
-                                dx[image, p, e] = zero if clip and (h <= zero or h >= six) else s
+                                room[b, p, e] = zero if clip and (h <= zero or h >= six) else s
                 if clip:
-                    _sum_up(dx, x, k, image, max(yy, 0) * W, min(yy + 2, H) * W, norm, image, rough, total)
+                    _sum_up(room, b, held, raw, b, 0, last - first, k, norm, image, rough, total)
+                held += last - first
+                if held + 2 * W <= room.shape[1] and yy + 2 < H:
+                    continue
+                if inside:
+                    _product(room, b, 0, held, wt, k, dx, k, begin + sent)
+                    _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
+                    _put(part, b, sent == 0, dwe, image)
+                else:
+                    for r in range(held):
+                        p = (begin + sent + r) & NATURAL
+                        for e in range(E):
+                            dx[k, p, e] = room[b, r, e]
+                sent, held = sent + held, 0
     _merge(total, sums)
+
+
+def _finish(parts, x, through, mean, dout, shortcut, tile, narrow, dx):
+    """dx = the sum of the parts - x @ through - mean, + dout with a shortcut. A task is a group of pixels.
+
+    parts: (pieces, P, C); x: (1, P, C); through: (1, C, C); mean: (C,); dout, dx: (P, C); narrow: (threads, tile, C).
+    """
+    pieces, P, C = parts.shape
+    threads = narrow.shape[0]
+    tiles = (P + tile - 1) // tile
+    for b in prange(threads):
+        for task in range(b * tiles // threads, (b + 1) * tiles // threads):
+            first, last = task * tile, min(task * tile + tile, P)
+            _product(x, 0, first, last, through, 0, narrow, b, 0)
+            for r in range(last - first):
+                p = (first + r) & NATURAL
+                for c in range(C):
+                    dx[p, c] = parts[0, p, c] - narrow[b, r, c] - mean[c]
+                for k in range(1, pieces):
+                    for c in range(C):
+                        dx[p, c] += parts[k, p, c]
+                if shortcut:
+                    for c in range(C):
+                        dx[p, c] += dout[p, c]
 
 
 project = compile_kernel(_project, contract=True)
 expand = compile_kernel(_expand, contract=True)
 depthwise = compile_kernel(_depthwise, contract=True)
+finish = compile_kernel(_finish, contract=True)

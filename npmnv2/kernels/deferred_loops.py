@@ -8,9 +8,11 @@ on the way, in a tile that stays in cache::
     y2 = depthwise(relu6(bn(y1)), wd)            and those of y2
     y3 = relu6(bn(y2)) @ wp
 
-docs/training_speed.md derives it and says what it is worth. The wide channels are cut into pieces, which no kernel but
-the last adds up, and the pieces are the first axis: `y1` is (pieces, N*H*W, E), E channels in a piece, and a tile of it
-is a matrix as it lies there. ``norm[k]`` holds what normalises a piece, see `_normal`.
+Where ``x`` is thin enough not even `y1` is kept: `depthwise` expands a few rows at a time (`inside`), `center_thin`
+makes of x what the statistics follow from. docs/training_speed.md derives it and says what it is worth. The wide
+channels are cut into pieces, which no kernel but the last adds up, and the pieces are the first axis: `y1` is (pieces,
+N*H*W, E), E channels in a piece, and a tile of it is a matrix as it lies there. ``norm[k]`` holds what normalises a
+piece, see `_normal`.
 
 A task owns a group of pixels and one or some pieces. How many there are, and in which order what they sum up is added,
 follows from the shape alone, so the bits do not depend on the number of threads.
@@ -19,21 +21,21 @@ follows from the shape alone, so the bits do not depend on the number of threads
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_small
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_apart
-def _product(x, first, last, w, k, out, plane, to):
-    """out[plane, to ...] = x[first ... last - 1] @ w[k]. Apart, see `compile_apart`: it calls np.dot."""
-    np.dot(x[first:last], w[k], out[plane, to : to + last - first])
+def _product(x, at, first, last, w, k, out, plane, to):
+    """out[plane, to ...] = x[at, first ... last - 1] @ w[k]. Apart, see `compile_apart`: it calls np.dot."""
+    np.dot(x[at, first:last], w[k], out[plane, to : to + last - first])
 
 
 @compile_apart
-def _product_of_tile(room, b, rows, w, k, out, plane, to):
-    """out[plane, to ...] = room[b, : rows] @ w[k]."""
-    np.dot(room[b, :rows], w[k], out[plane, to : to + rows])
+def _squared(z, b, rows, out):
+    """out[b] = z.T @ z, of the rows of z[b]."""
+    np.dot(z[b, :rows].T, z[b, :rows], out[b])
 
 
 @compile_inline
@@ -109,7 +111,7 @@ def _merge(shift, total, P, mean, var):
 def _expand(x, w, groups, tile, y, mean, var):
     """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels), a product `tile` pixels.
 
-    x: (P, C); w: (pieces, C, E); y: (pieces, P, E); mean, var: (pieces, E) in float64.
+    x: (1, P, C); w: (pieces, C, E); y: (pieces, P, E); mean, var: (pieces, E) in float64.
     """
     pieces, P, E = y.shape
     tasks = pieces * groups
@@ -120,20 +122,20 @@ def _expand(x, w, groups, tile, y, mean, var):
         begin, end = g * P // groups, (g + 1) * P // groups
         for first in range(begin, end, tile):
             last = min(first + tile, end)
-            _product(x, first, last, w, k, y, k, first)
+            _product(x, 0, first, last, w, k, y, k, first)
             if first == begin:
                 _center(y, k, first, last, task, shift)
             _sum_up(y, k, first, last, task, shift, part, total)
     _merge(shift, total, P, mean, var)
 
 
-@compile_inline
+@compile_small
 def _next_six(wide, b, y, xx, e):
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
     return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
 
 
-@compile_inline
+@compile_small
 def _four(a, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
     return (
@@ -144,7 +146,7 @@ def _four(a, w0, w1, w2, s):
     )
 
 
-@compile_inline
+@compile_small
 def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
@@ -219,13 +221,44 @@ def _pixel(wide, b, q0, q1, q2, w, k, xx, image, p, y):
         y[image, p, e] = v
 
 
-def _depthwise(x, norm, clip, w, stride, top, left, OW, wide, y, mean, var):
+def _center_thin(x, mean, groups, tile, wide, part, centered, gram):
+    """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
+
+    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), wide: (threads, tile, C), part: (threads, C, C).
+    """
+    P, C = x.shape
+    threads = wide.shape[0]
+    for b in prange(threads):
+        for task in range(b * groups // threads, (b + 1) * groups // threads):
+            g = task & NATURAL
+            for i in range(C):
+                for j in range(C):
+                    gram[g, i, j] = 0
+            end = (g + 1) * P // groups
+            for first in range(g * P // groups, end, tile):
+                last = min(first + tile, end)
+                for r in range(last - first):
+                    p = (first + r) & NATURAL
+                    for c in range(C):
+                        d = x[p, c] - mean[c]
+                        centered[p, c] = d
+                        wide[b, r, c] = d
+                _squared(wide, b, last - first, part)
+                for i in range(C):
+                    for j in range(C):
+                        gram[g, i, j] += part[b, i, j]
+
+
+def _depthwise(x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, raw, y, mean, var):
     """y = depthwise(relu6(bn(x)), w) and the statistics of y. A task is an image of a piece.
 
-    x: (pieces, N, H, W, E); norm: (pieces, 3, E); w: (pieces, 3, 3, E); y: (pieces*N, OH*OW, E).
-    wide: (threads, 4, columns, E), a ring of normalised rows with zeros around the image, a plane for each thread.
+    x: (pieces, N*H*W, E), or with `inside` (1, N*H*W, C), and ``x @ we`` takes its place, a few rows at a time.
+    we: (pieces, C, E); norm: (pieces, 3, E); w: (pieces, 3, 3, E); y: (pieces*N, OH*OW, E).
+    wide: (threads, 4, columns, E), a ring of normalised rows with zeros around the image, a plane for each thread;
+    raw: (threads, 4*W, E), rows of ``x @ we``.
     """
-    pieces, N, H, W, E = x.shape
+    pieces, _, E = norm.shape
+    N = y.shape[0] // pieces
     threads, R, columns, _ = wide.shape
     OH = y.shape[1] // OW
     tasks = pieces * N
@@ -245,6 +278,9 @@ def _depthwise(x, norm, clip, w, stride, top, left, OW, wide, y, mean, var):
             for oy in range(0, OH, step):
                 rows = min(step, OH - oy)
                 need = stride * (oy + rows - 1) - top + 3
+                new = max(filled, 0)
+                if inside and new < min(need, H):
+                    _product(x, 0, (n * H + new) * W, (n * H + min(need, H)) * W, we, k, raw, b, 0)
                 while filled < need:
                     q = ((filled + R) % R) & NATURAL
                     if filled < 0 or filled >= H:
@@ -252,12 +288,16 @@ def _depthwise(x, norm, clip, w, stride, top, left, OW, wide, y, mean, var):
                             to = (left + c) & NATURAL
                             for e in range(E):
                                 wide[b, q, to, e] = zero
-                    else:
-                        yy = filled & NATURAL
+                    elif inside:
                         for c in range(W):
-                            to = (left + c) & NATURAL
+                            to, p = (left + c) & NATURAL, ((filled - new) * W + c) & NATURAL
                             for e in range(E):
-                                wide[b, q, to, e] = _normal(x[k, n, yy, c, e], norm, k, e, clip, zero, six)
+                                wide[b, q, to, e] = _normal(raw[b, p, e], norm, k, e, clip, zero, six)
+                    else:
+                        for c in range(W):
+                            to, p = (left + c) & NATURAL, ((n * H + filled) * W + c) & NATURAL
+                            for e in range(E):
+                                wide[b, q, to, e] = _normal(x[k, p, e], norm, k, e, clip, zero, six)
                     filled += 1
                 yy = stride * oy - top + R
                 q0, q1 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL
@@ -308,9 +348,9 @@ def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
                         for e in range(E):
                             hidden[b, r, e] = _normal(x[k, p, e], norm, k, e, True, zero, six)
                     if piece == j * each:
-                        _product_of_tile(hidden, b, last - first, w, k, parts, j, first)
+                        _product(hidden, b, 0, last - first, w, k, parts, j, first)
                     else:
-                        _product_of_tile(hidden, b, last - first, w, k, narrow, b, 0)
+                        _product(hidden, b, 0, last - first, w, k, narrow, b, 0)
                         for r in range(last - first):
                             p = (first + r) & NATURAL
                             for m in range(M):
@@ -343,6 +383,7 @@ def _add_up(parts, chunk, out):
                     out[r, m] += parts[g, r, m]
 
 
+center_thin = compile_kernel(_center_thin)
 expand = compile_kernel(_expand)
 depthwise = compile_kernel(_depthwise, contract=True)
 project = compile_kernel(_project, contract=True)

@@ -5,12 +5,14 @@ parameter, are made when it is. `step()` is short enough to be compared line by 
 of its class: ``velocity = momentum * velocity + grad`` is two lines there, which change the array in place.
 """
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from npmnv2.backends import current_backend
 from npmnv2.layer import ROLES, Layer, Parameter
 from npmnv2.validate import Array, check_int, check_number
 
@@ -19,6 +21,8 @@ from npmnv2.validate import Array, check_int, check_number
 # MobileNets (arXiv:1704.04861), section 3.2: "it was important to put very little or no weight decay (l2
 # regularization) on the depthwise filters since there are so few parameters in them"; slim's mobilenet.py likewise.
 DECAYED = frozenset({"weight"})
+
+LARGE = 1024  # values: smaller arrays NumPy has changed before a kernel has begun
 
 
 class Optimizer:
@@ -151,6 +155,11 @@ class SGD(Optimizer):
         """Change every parameter by its gradient: all of them, or none and an error."""
         self._check()
         for p, velocity in zip(self.parameters, self.velocity, strict=True):
+            if _is_large(p, velocity):
+                decay = self.weight_decay if p.role in self.decayed else 0.0
+                kernel = importlib.import_module("npmnv2.kernels.sgd")  # here, not above: it imports Numba
+                kernel.step(p.value, velocity, p.grad, self.lr, self.momentum, decay)
+                continue
             grad = self._gradient(p)
             velocity *= self.momentum
             velocity += grad
@@ -159,6 +168,14 @@ class SGD(Optimizer):
     def state(self) -> dict[str, list[Array]]:
         """The velocities."""
         return {"velocity": self.velocity}
+
+
+def _is_large(p: Parameter, velocity: Array) -> bool:
+    """Whether the compiled step is worth its call, and takes these arrays; its result is the same to the bit."""
+    assert p.grad is not None  # `Optimizer._check` has looked
+    if p.value.size < LARGE or current_backend() != "numba" or p.value.dtype not in (np.float32, np.float64):
+        return False
+    return p.grad.dtype == velocity.dtype == p.value.dtype and p.value.flags.carray and velocity.flags.carray
 
 
 class RMSProp(Optimizer):

@@ -5,7 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from test_races import plain
 
+import npmnv2
+from npmnv2 import optim
+from npmnv2.kernels import sgd as sgd_kernel
 from npmnv2.layers import Parameter
 from npmnv2.models import mobilenet_v2
 from npmnv2.optim import DECAYED, EMA, SGD, RMSProp, cosine_schedule, exponential_schedule
@@ -37,6 +41,45 @@ def test_sgd_with_weight_decay_by_hand():
     p = _parameter()
     values = _run(SGD([p], lr=0.1, momentum=0.0, weight_decay=0.5), p)
     assert values == pytest.approx([1.6, 1.62, 1.489], rel=1e-14)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.25])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sgd_compiled_has_the_bits_of_the_plain_one(dtype, weight_decay):
+    found = []
+    for backend in ("numpy", "numba"):
+        rng = np.random.default_rng(0)
+        shapes = [(optim.LARGE,), (3, 4, 1001), (optim.LARGE + 1,), (70, 80), (5,)]
+        parameters = [Parameter(rng.normal(size=shape).astype(dtype), "weight") for shape in shapes]
+        parameters[3].role = "beta"  # which does not decay
+        sgd = SGD(parameters, lr=0.1, momentum=0.9, weight_decay=weight_decay)
+        with npmnv2.backend(backend):
+            for _ in range(3):
+                for p in parameters:
+                    p.grad = rng.normal(size=p.value.shape).astype(dtype)
+                parameters[3].grad = rng.normal(size=(80, 70)).astype(dtype).T
+                sgd.step()
+        found.append([p.value for p in parameters] + sgd.velocity)
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def test_sgd_compiled_has_one_writer_for_each_value():
+    """Each task alone, on arrays of its own."""
+    size, chunk = 10, 4
+    value, velocity, grad = np.random.default_rng(0).normal(size=(3, size))
+    arguments = (grad, 0.1, 0.9, 0.5, chunk)
+    whole = value.copy(), velocity.copy()
+    sgd_kernel.loops(*whole, *arguments)
+    writers = np.zeros(size, int)
+    for task in range(3):
+        alone = value.copy(), velocity.copy()
+        plain(sgd_kernel.loops, prange=lambda n, task=task: [task])(*alone, *arguments)
+        mine = alone[0] != value
+        np.testing.assert_allclose(alone[0][mine], whole[0][mine], rtol=1e-14)
+        np.testing.assert_allclose(alone[1][mine], whole[1][mine], rtol=1e-14)
+        writers += mine
+    assert (writers == 1).all()
 
 
 def test_rmsprop_tensorflow_by_hand():

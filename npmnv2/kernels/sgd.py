@@ -1,0 +1,51 @@
+"""SGD with momentum, compiled: each array is read and written once, on all threads. The plain version is `optim.SGD`.
+
+NumPy makes a pass of each operation of the formula, five for each array, on one thread: at 3.5 million parameters that
+was a twentieth of a training step.
+"""
+
+from numba import prange
+
+from npmnv2.kernels.compile import compile_kernel
+from npmnv2.kernels.wrapping import plain
+from npmnv2.validate import Array
+
+CHUNK = 4096  # values in a task: three arrays of them fit in the first-level cache
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
+
+
+def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float, decay: float) -> None:
+    """Change `value` and `velocity`, both contiguous, in place; all three arrays have one shape and dtype.
+
+    The operations and their order are those of `optim.SGD.step`, and so are the bits of the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, velocity = np.ones(1), np.ones(1)
+    >>> step(value, velocity, np.ones(1), lr=0.125, momentum=0.5, decay=1.0)
+    >>> velocity.item(), value.item()                 # 0.5 * 1 + (1 + 1 * 1); 1 - 0.125 * 2.5
+    (2.5, 0.6875)
+    """
+    number = value.dtype.type
+    arrays = [v.reshape(-1) for v in (value, velocity, plain(grad))]
+    loops(*arrays, number(lr), number(momentum), number(decay), CHUNK)
+
+
+def _step(value, velocity, grad, lr, momentum, decay, chunk):
+    """A task is `chunk` values."""
+    size = value.shape[0]
+    for task in prange((size + chunk - 1) // chunk):
+        first = (task * chunk) & NATURAL
+        if decay == 0:
+            for i in range(min(chunk, size - first)):
+                velocity[first + i] = velocity[first + i] * momentum + grad[first + i]
+        else:
+            for i in range(min(chunk, size - first)):
+                g = grad[first + i] + decay * value[first + i]
+                velocity[first + i] = velocity[first + i] * momentum + g
+        for i in range(min(chunk, size - first)):
+            value[first + i] -= lr * velocity[first + i]
+
+
+loops = compile_kernel(_step)

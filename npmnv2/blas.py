@@ -77,7 +77,9 @@ def _apply() -> None:
             if now != n:  # asking is a tenth of the work of setting
                 _set(library, n)
         elif library.filepath in _outside:
-            _set(library, _outside.pop(library.filepath))
+            before = _outside.pop(library.filepath)
+            if library.get_num_threads() != before:
+                _set(library, before)
 
 
 def _set(library: Any, n: int) -> None:

@@ -229,7 +229,7 @@ def test_source_and_compiled_agree(monkeypatch):
         plain(kernel, prange=range)(*again)
         same(kept(kernel, again), kept(kernel, after))
         seen.add(kernel)
-    assert len(seen) == 10
+    assert len(seen) == 11
 
 
 def test_no_element_has_two_owners(monkeypatch):
@@ -295,7 +295,7 @@ MUTANTS = [
     ("finish", "dx[p, c] += dout[p, c]", "pass", "the shortcut forgotten there"),
     ("expand", "dx[j, p, c] += narrow", "dx[j, p, c] = narrow", "only the last piece counts for dx"),
     ("expand", "dout[p, c] + narrow", "narrow", "the shortcut forgotten"),
-    ("depthwise", "dw[image, i, j, e] = 0", "dw[image, i, j, e] = 1", "dw begins at one"),
+    ("depthwise", "dw[slot, i, j, e] = 0", "dw[slot, i, j, e] = 1", "dw begins at one"),
 ]
 
 

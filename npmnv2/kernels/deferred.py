@@ -4,7 +4,7 @@ What they compute is `blocks.InvertedResidual` layer by layer, which is the vers
 SciPy, whose BLAS compiled code can call.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -13,7 +13,7 @@ from npmnv2.blas import limit_blas
 from npmnv2.kernels import batchnorm_loops
 from npmnv2.kernels import deferred_backward_loops as backward_loops
 from npmnv2.kernels import deferred_loops as loops
-from npmnv2.kernels.fused import pieces_of, split
+from npmnv2.kernels.fused import pieces_of
 from npmnv2.kernels.wrapping import empty, geometry_of, has_scipy, plain
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
@@ -132,14 +132,14 @@ def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut:
     wide, M = weights.wp.shape
     pieces = 1 if weights.we is None else pieces_of(wide, PIECE)
     s = Shape(N, H, W, C, pieces, wide // pieces, geometry.OH, geometry.OW, M, stride, top, left, right)
-    wd, wp = split(weights.wd, 2, pieces), plain(weights.wp).reshape(pieces, -1, M)
+    wd, wp = _pieces(weights.wd, pieces), plain(weights.wp).reshape(pieces, -1, M)
     with limit_blas(1):
         thin, gram = x.reshape(1, -1, C), None
         if weights.we is None:
             we, y1, statistics = None, thin, []
             norm1 = np.repeat(np.array([0, 1, 0], x.dtype), C).reshape(1, 3, C)  # which changes nothing
         else:
-            we = split(weights.we, 1, pieces)
+            we = _pieces(weights.we, pieces)
             if N * H * W >= THIN * C:
                 thin, gram, norm1, first = _expand_unseen(s, thin[0], weights.we, weights.norms[0])
                 y1 = thin
@@ -231,7 +231,7 @@ def _project(s: Shape, x: Array, norm2: Array, wp: Array) -> Array:
     parts = empty((-(-s.pieces // each), P, s.M), x.dtype)
     hidden, narrow = empty((threads, tile, s.E), x.dtype), empty((threads, tile, s.M), x.dtype)
     loops.project(x, norm2, wp, groups, tile, each, hidden, narrow, parts)
-    return _sum(parts)
+    return _sum(parts[:, None])
 
 
 def _statistics_of(s: Shape, y: Array, norm: Norm) -> tuple[Array, Statistics]:
@@ -248,7 +248,7 @@ def _project_backward(s: Shape, dy: Array, cache: BlockCache) -> tuple[Array, Ar
     hidden, part = empty((threads, tile, s.E), dtype), empty((threads, s.E, s.M), dtype)
     wt = _transposed(cache.wp)
     backward_loops.project(dy[None], cache.y2, cache.norm2, wt, groups, tile, hidden, part, dz, dw, sums)
-    return dz, _sum(dw.reshape(groups, -1, s.M)), sums
+    return dz, _sum(dw.reshape(groups, 1, -1, s.M)), sums
 
 
 def _depthwise_backward(s: Shape, dz: Array, back: Array, cache: BlockCache) -> tuple[Array, Array, Array, Array]:
@@ -272,8 +272,7 @@ def _depthwise_backward(s: Shape, dz: Array, back: Array, cache: BlockCache) -> 
         cache.norm1, cache.we is not None, cache.wd, s.H, s.W, s.stride, s.top, s.left,
         wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
     )  # fmt: skip
-    dw = dw.reshape(s.pieces, s.N, 3, 3, s.E).sum(axis=1)  # (pieces, 3, 3, E)
-    return dx, dwe, np.moveaxis(dw, 0, 2).reshape(3, 3, -1), sums
+    return dx, dwe, _sum(dw.reshape(s.N, s.pieces, 9, s.E)).reshape(3, 3, -1), sums
 
 
 def _expand_backward(s: Shape, dz: Array, back: Array, dout: Array, cache: BlockCache) -> tuple[Array, Array]:
@@ -282,22 +281,23 @@ def _expand_backward(s: Shape, dz: Array, back: Array, dout: Array, cache: Block
     groups, each = _shares(P, s.pieces)
     dx, dw = empty((-(-s.pieces // each), P, s.C), dtype), empty((groups * s.pieces, s.C, s.E), dtype)
     rooms = [empty((threads, *shape), dtype) for shape in ((tile, s.E), (s.C, s.E), (tile, s.C))]
+    assert cache.we is not None
     wt = _transposed(cache.we)
     backward_loops.expand(
         dz, cache.y1, back, wt, cache.x, dout, cache.shortcut, groups, tile, each, *rooms, dx, dw
     )  # fmt: skip
-    return _sum(dx), _joined(_sum(dw.reshape(groups, -1, s.E)).reshape(s.pieces, s.C, s.E))
+    return _sum(dx[:, None]), _sum(dw.reshape(groups, s.pieces, s.C, s.E))
 
 
 def _finish(s: Shape, dx: Array, dwe: Array, back: Array, dout: Array, cache: BlockCache) -> tuple[Array, Array]:
     """The part of dx and dwe that waited for the sums of `back`, where y1 is not stored."""
     threads, tile = numba.get_num_threads(), TILE
-    _, scale, mean_dz, slope = (_joined(v) for v in back.transpose(1, 0, 2)[:, :, None])  # (1, E) each, all pieces
+    _, scale, mean_dz, slope = back.transpose(1, 0, 2).reshape(4, 1, -1)  # (1, E) each, all pieces
     assert cache.we is not None and cache.gram is not None
-    we = _joined(cache.we)
+    we = _sum(cache.we[None])  # (C, E)
     through = we * (scale * slope) @ we.T  # (C, C)
     mean = we @ (scale * mean_dz)[0]  # (C,)
-    total = _joined(dwe.reshape(s.pieces, s.N, s.C, s.E).sum(axis=1))
+    total = _sum(dwe.reshape(s.N, s.pieces, s.C, s.E))
     out, narrow = empty(dx.shape[1:], dx.dtype), empty((threads, tile, s.C), dx.dtype)
     backward_loops.finish(dx, cache.x, through[None], mean, dout, cache.shortcut, tile, narrow, out)
     return out, scale * (total - cache.gram * slope)
@@ -328,23 +328,27 @@ def _back(sums: Array, norm: Array, statistics: Statistics) -> tuple[Array, Arra
     return out, dgamma.ravel().astype(norm.dtype), dbeta.ravel().astype(norm.dtype)
 
 
-def _joined(w: Array) -> Array:
-    """(pieces, C, E) as (C, pieces*E)."""
-    return np.moveaxis(w, 0, 1).reshape(w.shape[1], -1)
+def _pieces(w: Array, pieces: int) -> Array:
+    """The last axis in pieces, each contiguous; a new first axis counts them."""
+    out = empty((pieces, *w.shape[:-1], w.shape[-1] // pieces), w.dtype)
+    out[...] = np.moveaxis(w.reshape(*w.shape[:-1], pieces, -1), -2, 0)
+    return out
 
 
-def _transposed(w: Any) -> Array:
+def _transposed(w: Array) -> Array:
     """Each piece transposed. Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250."""
     out = empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
-    out[...] = w.swapaxes(1, 2)
+    loops.transpose(w, out)
     return out
 
 
 def _sum(parts: Array) -> Array:
-    if len(parts) == 1:
-        return parts[0]
-    out = empty(parts.shape[1:], parts.dtype)
-    loops.add_up(parts, max(1, len(out) // TASKS), out)
+    """(groups, pieces, C, E) summed up over the groups, pieces side by side: (C, pieces*E)."""
+    groups, pieces, C, E = parts.shape
+    if groups == pieces == 1:
+        return parts[0, 0]
+    out = empty((C, pieces * E), parts.dtype)
+    loops.add_up(parts, max(1, C // TASKS), out)
     return out
 
 

@@ -274,11 +274,11 @@ def _depthwise(
     """dx, its sums and dw, from the gradient of ``y = depthwise(relu6(bn(x)), w)``. A task is an image of a piece.
 
     dz, y: (pieces*N, OH*OW, E); back: (pieces, 4, E); x, dx: (pieces, N*H*W, E); norm: (pieces, 3, E);
-    w: (pieces, 3, 3, E); dw: (pieces*N, 3, 3, E); sums: (pieces, 2, E) in float64; without `clip` x goes through no
+    w: (pieces, 3, 3, E); dw: (N*pieces, 3, 3, E); sums: (pieces, 2, E) in float64; without `clip` x goes through no
     ReLU6.
     With `inside` x is (1, N*H*W, C), what was normalised ``x @ we``, we: (pieces, C, E), and its gradient goes on
-    from here: dx[k] = gradient @ wt[k] is (pieces, N*H*W, C), wt: (pieces, E, C); dwe[task] = x.T @ gradient is
-    (pieces*N, C, E).
+    from here: dx[k] = gradient @ wt[k] is (pieces, N*H*W, C), wt: (pieces, E, C); dwe = x.T @ gradient, of every image
+    for itself, is (N*pieces, C, E).
     wide: (threads, 4, columns, E), a ring of rows of dy with zeros around; hidden, spread: (threads, 2, across, E),
     two rows of what the filter saw, with zeros around, and of its gradient; raw: (threads, 2*W, E), them before their
     batch norm; room: (threads, pixels, E), the gradient of as many rows as fit; part: (threads, C, E).
@@ -308,10 +308,11 @@ def _depthwise(
         for task in range(b * tasks // threads, (b + 1) * tasks // threads):
             k, image = (task // N) & NATURAL, task & NATURAL
             begin = ((task % N) * H * W) & NATURAL  # the first pixel of the image
+            slot = ((task % N) * w.shape[0] + k) & NATURAL  # of its sums: all pieces of an image side by side
             for i in range(3):
                 for j in range(3):
                     for e in range(E):
-                        dw[image, i, j, e] = 0
+                        dw[slot, i, j, e] = 0
             filled = top - 2 if stride == 1 else -1  # the first row of dy that is not in `wide` yet
             sent, held = 0, 0  # pixels that have left `room`, and that are in it
             for yy in range(-up, H, 2):
@@ -352,9 +353,9 @@ def _depthwise(
                 for start in range(0, across, 4):
                     xx = start & NATURAL
                     if stride == 1:
-                        _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, image, dw)
+                        _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, slot, dw)
                     else:
-                        _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, spread, image, dw)
+                        _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, spread, slot, dw)
                 for r in range(2):
                     if 0 <= yy + r < H:
                         for c in range(W):
@@ -370,7 +371,7 @@ def _depthwise(
                 if inside:
                     _product(room, b, 0, held, wt, k, dx, k, begin + sent)
                     _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
-                    _put(part, b, sent == 0, dwe, image)
+                    _put(part, b, sent == 0, dwe, slot)
                 else:
                     for r in range(held):
                         p = (begin + sent + r) & NATURAL

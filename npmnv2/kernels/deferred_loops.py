@@ -372,15 +372,32 @@ def _normalise(y, norm, x, shortcut, chunk, out):
 
 
 def _add_up(parts, chunk, out):
-    """out = the sum of the parts, in their order. parts: (groups, P, M); out: (P, M). A task is `chunk` rows."""
-    groups, P, M = parts.shape
+    """out = the sum of the groups, in their order, the pieces side by side. A task is `chunk` rows.
+
+    parts: (groups, pieces, P, M); out: (P, pieces*M).
+    """
+    groups, pieces, P, M = parts.shape
     for task in prange((P + chunk - 1) // chunk):
-        for r in range(task * chunk, min(P, task * chunk + chunk)):
-            for m in range(M):
-                out[r, m] = parts[0, r, m] + parts[1, r, m]
-            for g in range(2, groups):
+        for row in range(task * chunk, min(P, task * chunk + chunk)):
+            r = row & NATURAL
+            for k in range(pieces):
+                to = (k * M) & NATURAL
                 for m in range(M):
-                    out[r, m] += parts[g, r, m]
+                    out[r, to + m] = parts[0, k, r, m]
+                for g in range(1, groups):
+                    for m in range(M):
+                        out[r, to + m] += parts[g, k, r, m]
+
+
+def _transpose(w, out):
+    """out[k] = w[k] transposed. w: (pieces, A, B); out: (pieces, B, A). A task is 16 rows, a cache line of w."""
+    pieces, A, B = w.shape
+    blocks = (B + 15) // 16
+    for task in prange(pieces * blocks):
+        k, first = (task // blocks) & NATURAL, (task % blocks * 16) & NATURAL
+        for i in range(min(16, B - first)):
+            for j in range(A):
+                out[k, first + i, j] = w[k, j, first + i]
 
 
 center_thin = compile_kernel(_center_thin)
@@ -389,3 +406,4 @@ depthwise = compile_kernel(_depthwise, contract=True)
 project = compile_kernel(_project, contract=True)
 normalise = compile_kernel(_normalise)
 add_up = compile_kernel(_add_up)
+transpose = compile_kernel(_transpose)

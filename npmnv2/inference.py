@@ -26,28 +26,45 @@ from npmnv2.validate import Array, check_int
 PLANS = 4  # sizes of input whose buffers are kept; the oldest gives way
 
 
+Calls = list["partial[None]"]
+
+
 class Step(NamedTuple):
-    """One thing to run: ``bind(x, out, rooms)`` gives the call that computes `out` from `x`, in `rooms`."""
+    """One thing to run: ``bind(x, out, rooms)`` gives the calls that compute `out` from `x`, in `rooms`."""
 
     layers: tuple[str, ...]  # the names of what it does at once
-    bind: Callable[[Array, Array, dict[str, Array]], Callable[[], None]]
     out: tuple[int, ...]  # its shape
     rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
+    bind: Callable[[Array, Array, dict[str, Array]], Calls]
+    fused: bool = False  # whether the calls can be rows of a program, see `fused.encode`
 
 
 class Plan(NamedTuple):
     """What there is to run for one size of input, and where. Only the first step's `x` is another one in every call."""
 
     first: tuple[Step, Array, dict[str, Array]]  # with its output and its rooms
-    calls: list[Callable[[], None]]  # of the other steps, in order: all that they work on is known beforehand
+    calls: list[Calls]  # of the other steps, in order: all that they work on is known beforehand
+    blocks: int  # so many steps at the beginning are fused blocks, and
+    program: Array  # their calls as one, but for the address of x
     layers: list[tuple[str, ...]]  # of all steps
     logits: Array
     nbytes: int
 
-    def bound(self, x: Array) -> list[Callable[[], None]]:
-        """Every call."""
+    def bound(self, x: Array) -> list[Calls]:
+        """The calls of every step."""
         step, out, rooms = self.first
         return [step.bind(x, out, rooms), *self.calls]
+
+    def run(self, x: Array) -> None:
+        """Make the calls that `bound` returns; those of the blocks at the beginning as one, which is quicker."""
+        from npmnv2.kernels import fused_loops as loops
+
+        if self.blocks:
+            self.program[0, loops.NUMBERS] = x.ctypes.data
+            loops.run(self.program, x)
+        for some in self.calls[self.blocks - 1 :] if self.blocks else self.bound(x):
+            for call in some:
+                call()
 
 
 class Engine:
@@ -91,8 +108,7 @@ class Engine:
         x = plain(self.network.check(x))
         with self._lock, backend("numba"), one_pool():  # the buffers serve one call at a time
             plan = self._plan(*x.shape[:3])
-            for call in plan.bound(x):
-                call()
+            plan.run(x)
             return plan.logits.copy()  # the buffer will be used again
 
     def profile(self, x: Array) -> list[tuple[tuple[str, ...], float]]:
@@ -134,9 +150,10 @@ class Engine:
             raise ValueError("x must hold at least one image; was none")
         with self._lock, backend("numba"), one_pool():
             plan = self._plan(*x.shape[:3])
-            for layers, call in zip(plan.layers, plan.bound(x), strict=True):
+            for layers, calls in zip(plan.layers, plan.bound(x), strict=True):
                 start = time.perf_counter()
-                call()
+                for call in calls:
+                    call()
                 times.append((layers, time.perf_counter() - start))
         return times
 
@@ -158,7 +175,8 @@ class Engine:
         if key not in self._plans:
             if len(self._plans) == PLANS:
                 self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = _lay_out(list(self._steps(*key)), self.network.w.dtype)
+            x = np.empty((N, H, W, self.network.in_channels), self.network.w.dtype)
+            self._plans[key] = _lay_out(list(self._steps(*key)), x)
         return self._plans[key]
 
     def _steps(self, N: int, H: int, W: int, threads: int) -> Iterator[Step]:
@@ -179,7 +197,7 @@ class Engine:
             yield step
             shape = step.out[:3]
         if len(step.out) == 4:
-            yield Step(("pool",), _average, (N, step.out[3]), {})
+            yield Step(("pool",), (N, step.out[3]), {}, _average)
         yield self._classifier(N)
 
     def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
@@ -190,7 +208,7 @@ class Engine:
         cut = fused.cut(block, shape, threads)
         block = self._pieces(convs[-1].name, cut.pieces, lambda: fused.in_pieces(block, cut.pieces))
         names = tuple(conv.name for conv in convs)
-        return Step(names, lambda x, out, rooms: fused.bind(block, cut, x, out, rooms), cut.out, cut.rooms)
+        return Step(names, cut.out, cut.rooms, lambda x, out, rooms: fused.bind(block, cut, x, out, rooms), True)
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
         """The last convolution and the average over the image."""
@@ -205,10 +223,10 @@ class Engine:
             conv.name, pieces, lambda: (fused.split(conv.w, 1, pieces), fused.split(conv.bias, 0, pieces))
         )
 
-        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
-            return partial(loops.head, x.reshape(-1, C), H * W, w, bias, images, group, rooms["room"], out)
+        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+            return [partial(loops.head, x.reshape(-1, C), H * W, w, bias, images, group, rooms["room"], out)]
 
-        return Step((conv.name, "pool"), bind, (N, M), {"room": (threads, group, M // pieces)})
+        return Step((conv.name, "pool"), (N, M), {"room": (threads, group, M // pieces)}, bind)
 
     def _classifier(self, N: int) -> Step:
         """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
@@ -227,10 +245,10 @@ class Engine:
 
         w, bias = self._pieces("fc", pieces, cut)
 
-        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
-            return partial(loops.classify, x, w, bias, group, rooms["room"], out)
+        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+            return [partial(loops.classify, x, w, bias, group, rooms["room"], out)]
 
-        return Step(("fc",), bind, (N, classes), {"room": (pieces, N, width)})
+        return Step(("fc",), (N, classes), {"room": (pieces, N, width)}, bind)
 
     def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for every plan that cuts these weights alike."""
@@ -301,34 +319,29 @@ def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
             geometry = conv_geometry(H, W, conv.w.shape[0], conv.w.shape[1], conv.stride, conv.padding)
             H, W = geometry.OH, geometry.OW
 
-    def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
-        def call() -> None:
-            out[...] = block(x)
-
-        return call
+    def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+        return [partial(lambda: np.copyto(out, block(x)))]
 
     names = tuple(conv.name for conv in block.convs)
-    return Step(names, bind, (N, H, W, block.convs[-1].bias.size), {})
+    return Step(names, (N, H, W, block.convs[-1].bias.size), {}, bind)
 
 
-def _average(x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
-    def call() -> None:
-        out[...] = operation("global_avg_pool_forward")(x)[0]
-
-    return call
+def _average(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+    return [partial(lambda: np.copyto(out, operation("global_avg_pool_forward")(x)[0]))]
 
 
-def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
-    """Give every step its memory.
+def _lay_out(steps: list[Step], x: Array) -> Plan:
+    """Give every step its memory, for images such as x.
 
     Results go to two regions in turn, each as large as the largest result it will hold. What a step works in goes to a
     third, which all share.
     """
+    from npmnv2.kernels.fused import encode
     from npmnv2.kernels.wrapping import empty
 
     results = [max((_padded(step.out) for step in steps[k::2]), default=0) for k in (0, 1)]
     rooms = max(sum(_padded(shape) for shape in step.rooms.values()) for step in steps)
-    regions = [empty((size,), dtype) for size in (*results, rooms)]
+    regions = [empty((size,), x.dtype) for size in (*results, rooms)]
     laid_out: list[tuple[Step, Array, dict[str, Array]]] = []
     for k, step in enumerate(steps):
         views, at = {}, 0
@@ -336,10 +349,12 @@ def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
             views[name] = regions[2][at : at + math.prod(shape)].reshape(shape)
             at += _padded(shape)
         laid_out.append((step, regions[k % 2][: math.prod(step.out)].reshape(step.out), views))
-    outs = [out for _, out, _ in laid_out]
-    calls = [step.bind(x, out, rooms) for x, (step, out, rooms) in zip(outs, laid_out[1:], strict=False)]
-    layers = [step.layers for step in steps]
-    return Plan(laid_out[0], calls, layers, outs[-1], sum(region.nbytes for region in regions))
+    inputs = [x, *(out for _, out, _ in laid_out)]
+    calls = [step.bind(x, out, views) for x, (step, out, views) in zip(inputs, laid_out, strict=False)]
+    blocks = next(k for k, step in enumerate(steps) if not step.fused)
+    program = encode([call for some in calls[:blocks] for call in some])
+    nbytes = sum(region.nbytes for region in regions)
+    return Plan(laid_out[0], calls[1:], blocks, program, [step.layers for step in steps], inputs[-1], nbytes)
 
 
 def _padded(shape: tuple[int, ...]) -> int:

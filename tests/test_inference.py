@@ -107,7 +107,7 @@ def test_working_bytes_are_those_of_the_buffers():
     bases = {}
     _, out, rooms = plan.first
     arrays = [out, *rooms.values(), plan.logits]
-    for call in plan.calls:  # the weights of these are no part of it
+    for call in itertools.chain(*plan.calls):  # the weights of these are no part of it
         arrays += [value for value in getattr(call, "args", ()) if isinstance(value, np.ndarray)]
     weights = [value for cut in engine._cut.values() for value in cut if isinstance(value, np.ndarray)]
     for view in arrays:
@@ -117,6 +117,23 @@ def test_working_bytes_are_those_of_the_buffers():
                 base = base.base
             bases[id(base)] = base
     assert nbytes <= sum(base.nbytes for base in bases.values()) <= nbytes + 64 * len(bases)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("build, options, shape", CASES)
+def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, dtype):
+    engine = npmnv2.fuse(trained(build(**options, dtype=dtype)))
+    rng = np.random.default_rng(2)
+    for threads in range(1, min(2, npmnv2.get_num_threads()) + 1):
+        with limit_threads(threads):
+            for _ in range(2):  # the second time with other images, which lie elsewhere
+                x = rng.normal(size=(*shape, engine.network.in_channels)).astype(dtype)
+                logits = engine(x)
+                [*_, plan] = engine._plans.values()
+                assert plan.blocks == (0 if build is TWIN or options.get("width_mult") == 0.1 else len(plan.layers) - 2)
+                plan.logits[:] = np.nan
+                engine.profile(x)  # makes them one by one
+                np.testing.assert_array_equal(plan.logits, logits)
 
 
 @pytest.mark.parametrize("build, options, shape", CASES)
@@ -271,7 +288,7 @@ def call_of(block, cut, x):
     rooms = {name: np.full(shape, np.nan) for name, shape in cut.rooms.items()}
     parts = rooms.pop("parts", None)
     out = np.full(cut.out, np.nan) if parts is None else parts[0]
-    call = fused.bind(block, cut, x, out, rooms)
+    [call] = fused.bind(block, cut, x, out, rooms)
     arguments = list(call.args)
     if parts is not None:
         arguments[-1] = parts.reshape(len(parts), -1, *parts.shape[3:])

@@ -39,7 +39,7 @@ PARALLEL = {"prange": True} | dict.fromkeys(
 )
 
 
-def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> "Kernel":
+def compile_kernel(loops: Callable[..., None], *, contract: bool = False, parallel: bool = True) -> "Kernel":
     """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
 
     Parameters
@@ -48,6 +48,8 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> "Ke
         Loops over arrays; `numba.prange` marks the parallel one.
     contract : bool
         Allow fused multiply-adds.
+    parallel : bool
+        Whether there is a `prange` in it.
 
     Returns
     -------
@@ -60,7 +62,11 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False) -> "Ke
     division. The first call with a new dtype compiles (seconds); later processes load the result from disk. A folder
     that cannot be written, or a file in it that cannot be read, costs that time again and one warning, never an error.
     """
-    options = {"parallel": PARALLEL, "error_model": "numpy", "fastmath": {"contract"} if contract else False}
+    options: dict[str, Any] = {
+        "parallel": PARALLEL if parallel else False,
+        "error_model": "numpy",
+        "fastmath": {"contract"} if contract else False,
+    }
     try:
         kernel = numba.njit(cache=True, **options)(loops)
     except RuntimeError as reason:  # Numba's "no locator available": nowhere to write
@@ -85,6 +91,11 @@ class Kernel:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dispatcher, name)
+
+    @property
+    def dispatcher(self) -> Any:
+        """Numba's own object, which another kernel in the same file can call."""
+        return self._dispatcher
 
     def __call__(self, *arguments: Any) -> None:
         if Kernel._layer != "workqueue":

@@ -5,7 +5,7 @@ A fused block has a depthwise convolution in its middle: expand, depthwise, proj
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a fa
 NARROW = 20  # columns; from here on each row of the image is a product of its own, and bands may be cut anywhere
 CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
 FEW = 160  # pixels: so many and no more are gathered from several small images into one product
+
+
+Call = partial[None]
 
 
 class Block(NamedTuple):
@@ -175,8 +178,8 @@ def images_of(N: int, pixels: int) -> int:
     return max(n for n in range(1, most + 1) if N % n == 0)
 
 
-def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[str, Array]) -> Callable[[], None]:
-    """The call that fills `out`. The weights of `block` are in pieces, see `in_pieces`."""
+def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[str, Array]) -> list[Call]:
+    """The calls of kernels that fill `out`. The weights of `block` are in pieces, see `in_pieces`."""
     g, N, stem_rows = cut.geometry, x.shape[0], x.shape[1]
     x = x.reshape(N * stem_rows, *x.shape[2:])
     out = out.reshape(N * g.OH, g.OW, -1)
@@ -185,19 +188,31 @@ def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[s
         stem = stem_rows, block.stem_stride, *g.stem_corner
         how = block.shortcut, block.clip, block.stride, *g.corner, g.H, g.OH, cut.step, cut.band
         work = rooms["wide"], rooms["patch"], rooms["hidden"], rooms["narrow"]
-        return partial(loops.by_rows, block.source, x, *stem, *weights, *how, *work, out[None])
-    sizes = g.H, g.OH, cut.images, cut.each, cut.group, cut.step
-    how = block.shortcut, block.clip, block.stride, *g.corner, *sizes
+        return [partial(loops.by_rows, block.source, x, *stem, *weights, *how, *work, out[None])]
+    sizes = *g.corner, g.H, g.OH, cut.images, cut.each, cut.group, cut.step
+    flags = block.shortcut, block.clip
     work = rooms["wide"], rooms["room"], rooms["hidden"], rooms["narrow"]
-    if "parts" not in rooms:
-        return partial(loops.by_channels, block.source, x, *weights, *how, *work, out[None])
-    parts = rooms["parts"].reshape(-1, *out.shape)
+    parts = rooms["parts"].reshape(-1, *out.shape) if "parts" in rooms else out[None]
+    calls = [partial(loops.by_channels, block.source, x, *weights, *flags, block.stride, *sizes, *work, parts)]
+    if "parts" in rooms:
+        calls.append(partial(loops.add_up, parts, block.bp, x, block.shortcut, block.clip, out))
+    return calls
 
-    def in_parts() -> None:
-        loops.by_channels(block.source, x, *weights, *how, *work, parts)
-        loops.add_up(parts, block.bp, x, block.shortcut, block.clip, out)
 
-    return in_parts
+def encode(calls: list[Call]) -> Array:
+    """Calls as a program for `fused_loops.run`, a row each: the kernel, its numbers, its arrays' addresses and shapes.
+
+    Whoever runs it keeps the arrays. The first array of the first row is the block's input.
+    """
+    program = np.zeros((len(calls), loops.NUMBERS + 12 * loops.PLACES), np.int64)
+    for row, call in zip(program, calls, strict=True):
+        numbers = [int(value) for value in call.args if not isinstance(value, np.ndarray)]
+        arrays = [value for value in call.args if isinstance(value, np.ndarray)]
+        row[: len(numbers) + 1] = [loops.KERNELS.index(call.func), *numbers]
+        for k, array in enumerate(arrays):
+            at = loops.NUMBERS + k * loops.PLACES
+            row[at : at + array.ndim + 1] = [array.ctypes.data, *array.shape]
+    return program
 
 
 def in_pieces(block: Block, pieces: int) -> Block:

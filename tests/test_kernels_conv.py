@@ -107,14 +107,25 @@ def kernel_calls():
                 tiles = (x, w, stride, dilation, top, left, pixels, depth, bands, out)
                 yield conv_loops.forward_tiles, tiles, exact
         dout = rng.standard_normal(exact.shape)
-        _, dw = ops.conv2d_backward(dout, cache)
-        for pixels, depth in itertools.product((1, 5, 100), (1, 4, 18)):
-            arguments = (dout, x, 2, stride, dilation, top, left, pixels, depth, np.full((18, 4), np.nan))
-            yield conv_loops.backward_w, arguments, dw.reshape(18, 4)
+        for groups, pixels, depth in itertools.product((1, 3), (1, 5, 100), (1, 4, 18)):
+            arguments = (dout, x, 2, stride, dilation, top, left, pixels, depth, np.full((groups, 18, 4), np.nan))
+            yield conv_loops.backward_w, arguments, gradients_of_groups(dout, cache, groups)
     yield from separable_calls(rng)
     flat, matrix = rng.standard_normal((13, 3)), rng.standard_normal((3, 5))
     for pixels in (1, 4, 13, 50):
         yield conv_loops.forward_pointwise, (flat, matrix, pixels, np.full((13, 5), np.nan)), flat @ matrix
+
+
+def gradients_of_groups(dout, cache, groups):
+    """dw of each group of pixels, as if all others had no gradient."""
+    P, M = dout.size // dout.shape[3], dout.shape[3]
+    found = []
+    for g in range(groups):
+        alone = np.zeros((P, M))
+        mine = slice(g * P // groups, (g + 1) * P // groups)
+        alone[mine] = dout.reshape(P, M)[mine]
+        found.append(ops.conv2d_backward(alone.reshape(dout.shape), cache)[1].reshape(-1, M))
+    return np.stack(found)
 
 
 def separable_calls(rng):

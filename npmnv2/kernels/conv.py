@@ -204,7 +204,11 @@ def _weights(dout: Array, x: Array, KW: int, stride: int, top: int, left: int, d
         return
     pixels = min(P, max(112, loops.SMALL // (K * M)))
     depth = max(1, min(K, loops.SMALL // (pixels * M)))
-    loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, dw)
+    # Few weights are one piece, so it is the pixels that are shared out: each group adds up for itself, all in order.
+    groups = max(1, min(8 // -(-K // depth), P // (2 * pixels)))
+    parts = empty((groups, K, M), dw.dtype)
+    loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, parts)
+    parts.sum(axis=0, out=dw)
 
 
 def _last_tap(taps: int, position: int, stride: int) -> int:

@@ -119,25 +119,31 @@ def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out)
 
 
 def _backward_w(dout, x, KW, stride, dilation, top, left, pixels, depth, dw):
-    """dw[k, m] = sum_p patch[p, k] * dout[p, m], a tile of pixels at a time. Owns `depth` rows of dw."""
+    """dw[g, k, m] = sum_p patch[p, k] * dout[p, m] of group g of the pixels, a tile at a time. Owns `depth` rows of it.
+
+    dw: (groups, KH*KW*C, M).
+    """
     N, H, W, C = x.shape
     _, OH, OW, M = dout.shape
-    P, K = N * OH * OW, dw.shape[0]
+    groups, K, _ = dw.shape
+    P, pieces = N * OH * OW, (K + depth - 1) // depth
     rows, flat = x.reshape(N * H, W * C), dout.reshape(P, M)
-    for piece in prange((K + depth - 1) // depth):
+    for task in prange(groups * pieces):
+        g, piece = task // pieces, task % pieces
         k0, k1 = piece * depth, min(piece * depth + depth, K)
         patch = np.empty((pixels, k1 - k0), x.dtype)
         part = np.empty((k1 - k0, M), x.dtype)
         for k in range(k0, k1):
             for m in range(M):
-                dw[k, m] = 0
-        for first in range(0, P, pixels):
-            count = min(pixels, P - first)
+                dw[g, k, m] = 0
+        end = (g + 1) * P // groups
+        for first in range(g * P // groups, end, pixels):
+            count = min(pixels, end - first)
             _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
             np.dot(patch[:count].T, flat[first : first + count], part)
             for k in range(k1 - k0):
                 for m in range(M):
-                    dw[k0 + k, m] += part[k, m]
+                    dw[g, k0 + k, m] += part[k, m]
 
 
 def _backward_x(dout, wt, KW, stride, top, left, dx):

@@ -112,10 +112,10 @@ def compile_inline(loops: Callable[..., Any]) -> Any:
 
 
 def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
-    """Compile a small helper without a loop. LLVM makes it part of the machine code, which costs Numba less to compile.
+    """Compile a small helper without a loop, in the same file, multiply-adds fused: LLVM puts it into its kernel.
 
-    A helper with a loop has to be `compile_inline`: compiled for itself, its loop is not turned into vectors, for its
-    arrays might overlap.
+    `compile_inline` puts every call of it before Numba's own analysis, which is most of the time of compiling. But a
+    helper with a loop needs that: compiled for itself, its loop is not turned into vectors, since arrays might overlap.
     """
     return numba.njit(error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
         arithmetic
@@ -129,14 +129,6 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
     kernel takes slices of them and calls `np.dot`: five times slower in `separable_loops`. What does goes in here.
     """
     return numba.njit(error_model="numpy")(loops)
-
-
-def compile_small(arithmetic: Callable[..., Any]) -> Any:
-    """Compile a helper in the same file that has no loop, multiply-adds fused: LLVM puts it into its kernel.
-
-    `compile_inline` would put every call of it before Numba's own analysis, which is most of the time of compiling.
-    """
-    return numba.njit(error_model="numpy", fastmath={"contract"})(arithmetic)
 
 
 class _ForgivingCache:

@@ -16,12 +16,12 @@ as Numba's cache of a kernel does not notice a change in another file.
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_small
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
-@compile_small
+@compile_scalar
 def _normal(d, norm, k, e, clip, zero, six):
     """relu6(bn(y)) from d = y - mean: norm[k] holds the mean, the scale gamma * inv_std and the shift beta."""
     v = d * norm[k, 1, e] + norm[k, 2, e]
@@ -31,7 +31,7 @@ def _normal(d, norm, k, e, clip, zero, six):
     return v
 
 
-@compile_small
+@compile_scalar
 def _dy(dz, y, back, k, e):
     """What batch norm's backward makes of dz. back[k]: mean, gamma * inv_std, dbeta / m, dgamma * inv_std / m."""
     return back[k, 1, e] * (dz - back[k, 2, e] - (y - back[k, 0, e]) * back[k, 3, e])
@@ -175,18 +175,18 @@ def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, 
                                 dx[j, p, c] += narrow[b, r, c]
 
 
-@compile_inline
+@compile_scalar
 def _next_six(wide, b, y, xx, e):
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
     return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
 
 
-@compile_inline
+@compile_scalar
 def _next_four(room, b, y, xx, e):
     return room[b, y, xx, e], room[b, y, xx + 1, e], room[b, y, xx + 2, e], room[b, y, xx + 3, e]
 
 
-@compile_small
+@compile_scalar
 def _four(a, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
     return (
@@ -197,7 +197,7 @@ def _four(a, w0, w1, w2, s):
     )
 
 
-@compile_small
+@compile_scalar
 def _three(a, b, s):
     """Add to the sums `s` four neighbouring pixels `b` times the gradients that taps 2, 1 and 0 of a row see."""
     return (
@@ -207,7 +207,7 @@ def _three(a, b, s):
     )
 
 
-@compile_inline
+@compile_scalar
 def _add_nine(dw, task, g0, g1, g2, e):
     """Add the sums of the three kernel rows; each runs from tap 2 to tap 0."""
     dw[task, 0, 2, e] += g0[0]

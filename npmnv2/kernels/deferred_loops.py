@@ -21,7 +21,7 @@ follows from the shape alone, so the bits do not depend on the number of threads
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_small
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -38,7 +38,7 @@ def _squared(z, b, rows, out):
     np.dot(z[b, :rows].T, z[b, :rows], out[b])
 
 
-@compile_inline
+@compile_scalar
 def _normal(y, norm, k, e, clip, zero, six):
     """relu6(bn(y)): norm[k] holds the mean, the scale gamma * inv_std and the shift beta. NaN stays NaN."""
     v = (y - norm[k, 0, e]) * norm[k, 1, e] + norm[k, 2, e]
@@ -129,13 +129,13 @@ def _expand(x, w, groups, tile, y, mean, var):
     _merge(shift, total, P, mean, var)
 
 
-@compile_small
+@compile_scalar
 def _next_six(wide, b, y, xx, e):
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
     return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
 
 
-@compile_small
+@compile_scalar
 def _four(a, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
     return (
@@ -146,7 +146,7 @@ def _four(a, w0, w1, w2, s):
     )
 
 
-@compile_small
+@compile_scalar
 def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
     """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
     a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]

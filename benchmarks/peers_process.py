@@ -52,13 +52,30 @@ with torch.inference_mode():
 """,
 }
 COMPILE = """
+import collections, json, time
+import numba.core.event as event
 import numpy as np, npmnv2
 from npmnv2 import ops, optim
+
+class Watch(event.Listener):
+    starts, seconds = [], collections.Counter()
+
+    def on_start(self, now):
+        self.starts.append(time.perf_counter())
+
+    def on_end(self, now):
+        start = self.starts.pop()
+        if not self.starts:  # what a kernel needs counts as a part of it
+            self.seconds[now.data["dispatcher"].py_func.__name__.strip("_")] += time.perf_counter() - start
+
+event.register("numba:compile", Watch())
 x, model = np.load("x.npy"), npmnv2.weights.load_model("1.0.npz")
 logits = npmnv2.fuse(model)(x)
 loss, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0]))
 model.backward(dlogits)
 optim.SGD(model.parameters(), 0.01).step()
+with open("kernels.json", "w") as file:
+    json.dump(Watch.seconds, file)
 """
 END = """
 import time
@@ -196,6 +213,7 @@ def cold(rounds, packages):
             exact = npmnv2.weights.load_model(f"{folder}/1.0.npz").eval()(x)
         progress("compiling everything")
         report["compile"] = first_logits(COMPILE, folder, exact)
+        report["compile"]["kernels"] = json.loads(Path(f"{folder}/kernels.json").read_text())
         found = {name: [] for name in names}
         for k in range(rounds):
             for name in names:
@@ -234,7 +252,11 @@ def show_cold(report):
         title = f"{title_of(name)}, start to first logits"
         print(f"{title:<34}" + "".join(f"{found[key]:>10.2f}" for key in ("median", "least", "cpu")))
     print("\nnothing compiled: the engine's kernels and a training step's, both run once;")
-    print("in the other lines they come from disk\n")
+    print("in the other lines they come from disk. Seconds by the name of the kernel:")
+    slowest = sorted(compiled["kernels"].items(), key=lambda item: -item[1])
+    for start in range(0, len(slowest), 4):
+        print("".join(f"{name:>13}{seconds:>6.1f}" for name, seconds in slowest[start : start + 4]))
+    print()
     for name, reason in report["missing"].items():
         print(f"left out: {name} ({reason}); pip install npmnv2[peers]")
 

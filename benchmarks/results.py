@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-EXHIBITS = ("depthwise", "separable", "fusion", "width_resolution", "peers", "scaling")
+EXHIBITS = ("depthwise", "separable", "fusion", "width_resolution", "peers", "scaling", "training_profile")
 
 
 def load(name):
@@ -171,6 +171,23 @@ def cold():
         yield f"| {name.replace('torch nchw', 'torchvision')}, first logits | {cells} |"
 
 
+def step():
+    from training_profile import heading, parts_of
+
+    rows = load("training_profile")["results"]
+    yield "| ms, and times over the arithmetic | " + " | ".join(map(heading, rows)) + " |"
+    yield "|---" * (1 + len(rows)) + "|"
+    for part in parts_of(rows[0]):
+        found = [(row["ms"][part], row["limit_ms"].get(part)) for row in rows]
+        yield (
+            f"| {part} | "
+            + " | ".join(f"{ms:.2f}" + (f", {ms / limit:.1f}" if limit else "") for ms, limit in found)
+            + " |"
+        )
+    whole = [(sum(row["ms"].values()), sum(row["limit_ms"].values())) for row in rows]
+    yield "| the step | " + " | ".join(f"{ms:.2f}, {ms / limit:.1f}" for ms, limit in whole) + " |"
+
+
 def growth():
     report = load("scaling")
     names = [name for name in ("npmnv2", report["peer"]) if name]
@@ -186,7 +203,10 @@ def growth():
 
 TABLES = {
     f.__name__: f
-    for f in (machine, inference, training, grid, memory, cold, growth, depthwise, separable, fusion, networks, width)
+    for f in (
+        *(machine, inference, training, grid, memory, cold, step, growth),
+        *(depthwise, separable, fusion, networks, width),
+    )
 }
 
 

@@ -21,6 +21,7 @@ import peers_plot  # noqa: E402
 import peers_process  # noqa: E402
 import results  # noqa: E402
 import scaling  # noqa: E402
+import training_profile  # noqa: E402
 
 WIDTH, SIZE, N = 0.35, 64, 4
 
@@ -295,6 +296,29 @@ def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, ca
     with pytest.raises(SystemExit) as stop:
         peers.main()
     assert re.search(re.escape(says), f"{stop.value} {capsys.readouterr().err}")
+
+
+# -- the parts of a training step
+
+
+def test_the_parts_of_a_step(tmp_path):
+    from npmnv2 import layers
+    from npmnv2.kernels import deferred_loops, sgd
+
+    before = layers.operation, deferred_loops.expand, sgd.loops
+    ms = training_profile.profile(2, 32, 1)
+    assert (layers.operation, deferred_loops.expand, sgd.loops) == before
+    assert set(ms) == {*training_profile.PARTS.values(), training_profile.REST, training_profile.PYTHON}
+    assert min(ms.values()) > 0
+    arithmetic = training_profile.limits(2, 32, 1e9)
+    assert sum(arithmetic.values()) == pytest.approx(
+        6e-6 * 2 * npmnv2.cost.total(npmnv2.cost.mobilenet_v2(1.0, 32)).madds
+    )
+    row = {"batch": 2, "size": 32, "threads": 1, "ms": ms, "limit_ms": arithmetic}
+    lines = list(training_profile.show([row]))
+    assert max(map(len, lines)) <= 80 and len(lines) == len(ms) + 3
+    training_profile.draw([row], {"system": "Here"}, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 20_000
 
 
 # -- scaling

@@ -1,0 +1,212 @@
+"""Where does a training step go, and how far is each part from its arithmetic?
+
+    python benchmarks/training_profile.py [--quick] [--json FILE] [--plot FILE] [--rounds N]
+
+MobileNetV2 1.0, forward, loss, backward, SGD with momentum, float32, on one thread and on two. Every compiled kernel
+and every operation of NumPy that a layer calls is timed where it is called; a figure is the median of the steps:
+
+    ms          of all its calls in a step
+    %           of the step
+    limit       two operations for each of the convolutions' multiply-adds, once in the forward and twice in the
+                backward, at the measured speed of large matrix products
+    x           ms over limit
+
+`Python` is what lies between the calls: Python's own work, small NumPy operations, taking and giving back memory. What
+has no limit has no products: it is memory traffic alone. Where an expansion is multiplied anew rather than stored
+(docs/training_speed.md) that happens inside of the depthwise kernels, so `expand` may come out below its limit.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
+
+from npmnv2.blas_kernel import choose_kernel  # noqa: E402
+
+choose_kernel()  # before NumPy loads BLAS
+
+import numpy as np  # noqa: E402
+from measure import arguments, environment, progress  # noqa: E402
+
+CASES = ((16, 96), (8, 224))  # images, pixels a side
+MODULES = ("deferred_loops", "deferred_backward_loops", "batchnorm_loops", "conv_loops", "sgd")
+PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
+    "deferred_loops.expand": "expand, forward",
+    "deferred_loops.depthwise": "depthwise, forward",
+    "deferred_loops.project": "project, forward",
+    "deferred_backward_loops.project": "project, backward",
+    "deferred_backward_loops.depthwise": "depthwise, backward",
+    "deferred_backward_loops.expand": "expand, backward",
+    "batchnorm_loops": "batch norms at the ends",
+    "conv_loops": "stem",
+    "sgd": "SGD",
+    "ops": "head, classifier (NumPy)",
+}
+REST, PYTHON = "blocks, the rest", "Python"
+MADDS = {  # which layers' multiply-adds, and how many times
+    "expand, forward": ((".expand",), 1),
+    "depthwise, forward": ((".dw",), 1),
+    "project, forward": ((".project",), 1),
+    "project, backward": ((".project",), 2),
+    "depthwise, backward": ((".dw",), 2),
+    "expand, backward": ((".expand",), 2),
+    "stem": (("stem",), 3),
+    "head, classifier (NumPy)": (("head", "fc"), 3),
+}
+
+
+def part_of(name):
+    """Of a kernel or operation, by its module and name."""
+    return PARTS.get(name) or PARTS.get(name.partition(".")[0]) or REST
+
+
+@contextlib.contextmanager
+def watched(seconds):
+    """Inside, every call of a kernel or a NumPy operation adds its time to `seconds`, by part."""
+    from npmnv2 import layers
+    from npmnv2.kernels.compile import Kernel
+
+    def timed(call, part):
+        def run(*values):
+            start = time.perf_counter()
+            found = call(*values)
+            seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
+            return found
+
+        return run
+
+    def operation(name):
+        call = choose(name)
+        return timed(call, part_of("ops")) if call.__module__.startswith("npmnv2.ops") else call
+
+    choose, patched = layers.operation, []
+    for module in (importlib.import_module(f"npmnv2.kernels.{name}") for name in MODULES):
+        for name, kernel in list(vars(module).items()):
+            if isinstance(kernel, Kernel):
+                short = module.__name__.rpartition(".")[2]
+                patched.append((module, name, kernel))
+                setattr(module, name, timed(kernel, part_of(f"{short}.{name}")))
+    layers.operation = operation
+    try:
+        yield
+    finally:
+        layers.operation = choose
+        for module, name, kernel in patched:
+            setattr(module, name, kernel)
+
+
+def profile(N, side, rounds):
+    """Part -> milliseconds of a step; the sum is the step."""
+    from npmnv2 import mobilenet_v2, ops, optim
+
+    model = mobilenet_v2()
+    rng, optimizer = np.random.default_rng(0), optim.SGD(model.parameters(), 0.01, 0.9)
+    x, y = rng.standard_normal((N, side, side, 3), np.float32), rng.integers(0, 1000, N)
+    steps = []
+    for _ in range(rounds + 3):  # the first compile, and take memory that later ones use again
+        seconds = {}
+        with watched(seconds):
+            start = time.perf_counter()
+            model.backward(ops.softmax_cross_entropy(model(x), y)[1])
+            optimizer.step()
+            whole = time.perf_counter() - start
+        steps.append(seconds | {PYTHON: whole - sum(seconds.values())})
+    return {part: 1e3 * statistics.median(step[part] for step in steps[3:]) for part in steps[-1]}
+
+
+def limits(N, side, flop_per_s):
+    """Part -> milliseconds of its arithmetic."""
+    from npmnv2 import cost
+
+    layers = cost.mobilenet_v2(1.0, side)
+    found = {}
+    for part, (ends, times) in MADDS.items():
+        madds = sum(layer.madds for layer in layers if layer.name.endswith(ends))
+        found[part] = 2e3 * times * N * madds / flop_per_s
+    return found
+
+
+def run(rounds, quick):
+    from npmnv2.roofline import measure
+    from npmnv2.threads import limit_threads
+
+    rows = []
+    for threads in range(1, min(2, os.cpu_count() or 1) + 1):
+        with limit_threads(threads):
+            machine = measure()
+            for N, side in CASES[: 1 if quick else 2]:
+                progress(f"{N}x{side}x{side}, {threads} threads")
+                ms = profile(N, side, rounds)
+                arithmetic = limits(N, side, machine.flop_per_s)
+                rows.append({"batch": N, "size": side, "threads": threads, "ms": ms, "limit_ms": arithmetic})
+    progress("")
+    return rows
+
+
+def parts_of(row):
+    """In the order of a step."""
+    order = [*PARTS.values(), REST, PYTHON]
+    return [part for part in order if part in row["ms"]]
+
+
+def heading(row):
+    return f"{row['batch']}x{row['size']}x{row['size']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+
+
+def show(rows):
+    for row in rows:
+        whole = sum(row["ms"].values())
+        yield f"{heading(row):<28}{'ms':>8}{'%':>6}{'limit':>9}{'x':>7}"
+        for part in parts_of(row):
+            ms, limit = row["ms"][part], row["limit_ms"].get(part)
+            yield f"{part:<28}{ms:>8.2f}{ms / whole:>6.0%}" + (f"{limit:>9.2f}{ms / limit:>7.1f}" if limit else "")
+        limit = sum(row["limit_ms"].values())
+        yield f"{'the step':<28}{whole:>8.2f}{1:>6.0%}{limit:>9.2f}{whole / limit:>7.1f}"
+        yield ""
+
+
+def draw(rows, info, path):
+    """A bar for each part: its time, and in it the part of that which is arithmetic."""
+    import matplotlib.pyplot as plt
+
+    across = min(2, len(rows))
+    size = {"figsize": (2 + 4.5 * across, 4.4 * -(-len(rows) // across)), "layout": "constrained"}
+    figure, panels = plt.subplots(-(-len(rows) // across), across, sharey=True, squeeze=False, **size)
+    for panel, row in zip(panels.flat, rows, strict=False):
+        parts = parts_of(rows[0])
+        places = np.arange(len(parts))[::-1]
+        panel.barh(places, [row["ms"].get(part, 0) for part in parts], color="#56b4e9", label="measured")
+        arithmetic = [row["limit_ms"].get(part, 0) for part in parts]
+        panel.barh(places, arithmetic, 0.35, color="#0072b2", hatch="//", edgecolor="white", label="its arithmetic")
+        panel.set_yticks(places, parts)
+        panel.set_title(heading(row), fontsize=10)
+        panel.set_xlabel("ms")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].legend(frameon=False, loc="lower right")
+    figure.suptitle(f"A training step of MobileNetV2 1.0, part by part: {info.get('cpu', info['system'])}, float32")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main():
+    args = arguments(__doc__.split("\n", 1)[0], "16x96x96 alone, in seconds", rounds=15)
+    info = environment(["scipy"])
+    rows = run(3 if args.quick else args.rounds, args.quick)
+    if args.json:
+        document = {"environment": info, "results": rows}
+        Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        draw(rows, info, args.plot)
+    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
+    print("\n".join(show(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -255,7 +255,7 @@ def show_cold(report):
     print("in the other lines they come from disk. Seconds by the name of the kernel:")
     slowest = sorted(compiled["kernels"].items(), key=lambda item: -item[1])
     for start in range(0, len(slowest), 4):
-        print("".join(f"{name:>13}{seconds:>6.1f}" for name, seconds in slowest[start : start + 4]))
+        print("".join(f"{name:>14}{seconds:>6.1f}" for name, seconds in slowest[start : start + 4]))
     print()
     for name, reason in report["missing"].items():
         print(f"left out: {name} ({reason}); pip install npmnv2[peers]")

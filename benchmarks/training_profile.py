@@ -11,9 +11,11 @@ and every operation of NumPy that a layer calls is timed where it is called; a f
                 backward, at the measured speed of large matrix products
     x           ms over limit
 
-`Python` is what lies between the calls: Python's own work, small NumPy operations, taking and giving back memory. What
-has no limit has no products: it is memory traffic alone. Where an expansion is multiplied anew rather than stored
-(docs/training_speed.md) that happens inside of the depthwise kernels, so `expand` may come out below its limit.
+The expansion and the depthwise convolution are one part, for where the first is multiplied anew rather than stored
+(docs/training_speed.md) that happens in the kernels of the second; the limit counts it once. `batch norms at the ends`
+are those behind the stem, the projections and the head, and the mean of what is expanded. `blocks, the rest` adds up
+shares and transposes weights. `Python` is what lies between the calls: Python's own work, small NumPy operations,
+taking and giving back memory. `the step` is the sum of the parts.
 """
 
 import contextlib
@@ -38,25 +40,26 @@ from measure import arguments, environment, progress  # noqa: E402
 CASES = ((16, 96), (8, 224))  # images, pixels a side
 MODULES = ("deferred_loops", "deferred_backward_loops", "batchnorm_loops", "conv_loops", "sgd")
 PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
-    "deferred_loops.expand": "expand, forward",
-    "deferred_loops.depthwise": "depthwise, forward",
+    "deferred_loops.expand": "expand, depthwise, forward",
+    "deferred_loops.center_thin": "expand, depthwise, forward",
+    "deferred_loops.depthwise": "expand, depthwise, forward",
     "deferred_loops.project": "project, forward",
     "deferred_backward_loops.project": "project, backward",
-    "deferred_backward_loops.depthwise": "depthwise, backward",
-    "deferred_backward_loops.expand": "expand, backward",
+    "deferred_backward_loops.depthwise": "expand, depthwise, backward",
+    "deferred_backward_loops.expand": "expand, depthwise, backward",
+    "deferred_backward_loops.finish": "expand, depthwise, backward",
     "batchnorm_loops": "batch norms at the ends",
+    "deferred_loops.normalise": "batch norms at the ends",
     "conv_loops": "stem",
     "sgd": "SGD",
     "ops": "head, classifier (NumPy)",
 }
 REST, PYTHON = "blocks, the rest", "Python"
 MADDS = {  # which layers' multiply-adds, and how many times
-    "expand, forward": ((".expand",), 1),
-    "depthwise, forward": ((".dw",), 1),
+    "expand, depthwise, forward": ((".expand", ".dw"), 1),
     "project, forward": ((".project",), 1),
     "project, backward": ((".project",), 2),
-    "depthwise, backward": ((".dw",), 2),
-    "expand, backward": ((".expand",), 2),
+    "expand, depthwise, backward": ((".expand", ".dw"), 2),
     "stem": (("stem",), 3),
     "head, classifier (NumPy)": (("head", "fc"), 3),
 }
@@ -103,7 +106,7 @@ def watched(seconds):
 
 
 def profile(N, side, rounds):
-    """Part -> milliseconds of a step; the sum is the step."""
+    """Part -> milliseconds of a step, the median over the steps."""
     from npmnv2 import mobilenet_v2, ops, optim
 
     model = mobilenet_v2()
@@ -152,7 +155,7 @@ def run(rounds, quick):
 
 def parts_of(row):
     """In the order of a step."""
-    order = [*PARTS.values(), REST, PYTHON]
+    order = [*dict.fromkeys(PARTS.values()), REST, PYTHON]
     return [part for part in order if part in row["ms"]]
 
 

@@ -245,12 +245,12 @@ class InvertedResidual(Layer):
         out, cache = kernels.forward(x, self._weights(kernels), dw.stride, dw.padding, self.residual)
         for part, (shape, mean, var, _) in zip(self._parts(), cache.statistics, strict=True):
             part.bn._update_statistics(shape, mean, var)
-        self._cache = (kernels, cache)
+        self._cache = cache
         return out
 
     def _backward_fused(self, dout: Array) -> Array:
-        kernels, cache = self._cache
-        dx, gradients = kernels.backward(dout, cache)
+        kernels = importlib.import_module("npmnv2.kernels.deferred")
+        dx, gradients = kernels.backward(dout, self._cache)
         if self.t != 1:
             self.expand.conv.w.grad = gradients.we
         self.dw.conv.w.grad, self.project.conv.w.grad = gradients.wd, gradients.wp

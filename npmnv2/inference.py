@@ -62,7 +62,7 @@ class Plan(NamedTuple):
         if self.blocks:
             self.program[0, loops.NUMBERS] = x.ctypes.data
             loops.run(self.program, x)
-        for some in self.calls[self.blocks - 1 :] if self.blocks else self.bound(x):
+        for some in self.calls[self.blocks - 1 :] if self.blocks else self.bound(x):  # `calls` begins with the second
             for call in some:
                 call()
 
@@ -81,6 +81,10 @@ class Engine:
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._cut: dict[tuple[str, int], Any] = {}  # weights in pieces, by the block's name and the number of pieces
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy begins anew with the same weights: plans hold addresses, and there is a lock."""
+        return _engine, (self.network,)
 
     def __call__(self, x: Array) -> Array:
         """Classify images.
@@ -158,7 +162,7 @@ class Engine:
         return times
 
     def working_bytes(self, N: int, H: int, W: int) -> int:
-        """The bytes of every buffer for such images, the images themselves, the weights and the logits not counted.
+        """The bytes of a fused run's buffers for such images, not counting images, weights and the copy of the logits.
 
         Examples
         --------
@@ -297,7 +301,10 @@ def fuse(model: Network) -> Engine:
     >>> bool(np.allclose(npmnv2.fuse(model)(x), model.eval()(x), atol=1e-5))
     True
     """
-    network = folded(model)
+    return _engine(folded(model))
+
+
+def _engine(network: FoldedNetwork) -> Engine:
     fused = True
     try:
         load_scipy_blas()
@@ -306,7 +313,7 @@ def fuse(model: Network) -> Engine:
         warnings.warn(
             "npmnv2: blocks are not fused without SciPy; all works, slower: pip install 'npmnv2[fast]'",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return Engine(network, fused)
 

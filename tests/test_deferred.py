@@ -4,6 +4,7 @@ import copy
 import itertools
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import types
@@ -290,7 +291,7 @@ MUTANTS = [
     ("depthwise", "sent == 0", "True", "only the last rows of an image count for dwe"),
     ("depthwise", "sent, held = sent + held, 0", "sent, held = 0, 0", "all rows of an image sent to its first"),
     ("finish", "- narrow[b, r, c]", "", "the part of dgamma dropped, where y1 is not stored"),
-    ("finish", "- mean[c]", "", "the part of dbeta dropped, where y1 is not stored"),
+    ("finish", "- constant[c]", "", "the part of dbeta dropped, where y1 is not stored"),
     ("finish", "dx[p, c] += parts[k, p, c]", "dx[p, c] = parts[k, p, c]", "only the last piece counts for dx there"),
     ("finish", "dx[p, c] += dout[p, c]", "pass", "the shortcut forgotten there"),
     ("expand", "dx[j, p, c] += narrow", "dx[j, p, c] = narrow", "only the last piece counts for dx"),
@@ -319,3 +320,11 @@ def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
     with pytest.raises((AssertionError, ValueError)):  # a ValueError by slices that do not fit
         for thin in (ALWAYS, NEVER):
             test_the_same_as_layer_by_layer(monkeypatch, CASES[0], thin, np.float64, 1e-10)
+
+
+def test_a_network_can_be_copied_between_forward_and_backward():
+    model = npmnv2.mobilenet_v2(10, 0.35, strides="digits")
+    x, dout = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32), np.eye(2, 10, dtype=np.float32)
+    model(x)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    np.testing.assert_array_equal(model.backward(dout), again.backward(dout))

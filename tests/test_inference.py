@@ -1,8 +1,10 @@
 """The engine gives the logits of the model, whatever is fused and however it is cut: the same bits on any threads."""
 
+import copy
 import itertools
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -193,6 +195,15 @@ def test_a_value_that_is_not_finite_is_not_hidden():
     x[1, 30, 30, 1] = np.nan
     logits = engine(x)
     assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))])
+def test_a_copy_gives_the_same_bits(again, used):
+    engine, x = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35))), np.ones((2, 40, 36, 3), np.float32)
+    if used:
+        engine(x)
+    np.testing.assert_array_equal(again(engine)(x), engine(x))
 
 
 def test_no_images_give_no_logits():

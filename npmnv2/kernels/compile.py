@@ -1,8 +1,8 @@
-"""The one place that calls Numba: turns a plain Python loop nest into a parallel compiled kernel.
+"""The one place that compiles: turns a plain Python loop nest into a parallel kernel, by Numba.
 
 A kernel is written as an ordinary function and then compiled::
 
-    def _forward(x, w, ..., out): ...           # loops: importable, readable, runnable without Numba's compiler
+    def _forward(x, w, ..., out): ...           # loops: importable, readable; plain Python once its helpers are, too
     forward = compile_kernel(_forward)          # the same loops as machine code; forward.py_func is _forward
 
 What every kernel promises, and why:
@@ -13,7 +13,8 @@ What every kernel promises, and why:
 * **No imported globals.** Numba's on-disk cache is keyed by the source file of the kernel alone: a constant or a
   helper imported from elsewhere would go stale in it. Constants come in as arguments.
 * **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the
-  fusing of `a * b + c` into one instruction with one rounding; each that does says what it measured.
+  fusing of `a * b + c` into one instruction with one rounding, where that was measured to pay. The helpers of
+  `compile_scalar` always have it.
 * **Nothing is checked inside.** Numba checks no bounds (and `boundscheck` cannot be trusted together with `parallel`),
   so the wrappers check shapes, dtypes and layout before the first kernel runs.
 
@@ -90,6 +91,8 @@ class Kernel:
         self._dispatcher = dispatcher
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_dispatcher":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self._dispatcher, name)
 
     @property

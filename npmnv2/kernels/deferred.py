@@ -21,8 +21,8 @@ from npmnv2.validate import Array, check_dout
 SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
 TILE = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
 PIECE = 144  # channels in a piece, at most
-TASKS = 8  # there are at least so many, if there are pixels and channels enough
-THIN = 64  # times fewer channels than pixels, and `y1` is computed anew rather than stored
+TASKS = 8  # there are at least so many, if there are pixels and channels enough; of `depthwise` an image is the least
+THIN = 64  # pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored
 FEW = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
 
 
@@ -85,9 +85,9 @@ class BlockCache(NamedTuple):
 
     shape: Shape
     shortcut: bool
-    x: Array  # (1, N*H*W, C); less its mean, if `gram` is not None
-    y1: Array  # (pieces, N*H*W, E); without an expansion x itself, as one piece, and so if `gram` is not None
-    gram: Array | None  # (C, pieces*E): x.T @ x @ we
+    x: Array  # (1, N*H*W, C); less its mean, where y1 is not stored
+    y1: Array  # (pieces, N*H*W, E); the same as `x` where there is no expansion, or where it is not stored
+    gram: Array | None  # (C, pieces*E): x.T @ x @ we, where y1 is not stored, else None
     y2: Array  # (pieces, N*OH*OW, E)
     y3: Array  # (N*OH*OW, M)
     we: Array | None  # (pieces, C, E)
@@ -206,7 +206,7 @@ def _expand_unseen(s: Shape, x: Array, we: Array, norm: Norm) -> tuple[Array, Ar
     gram = grams.sum(axis=0) @ we  # (C, E), in float64
     var = np.maximum((we * gram).sum(axis=0) / P, 0).reshape(s.pieces, s.E)
     norm1, statistics = _norm((mean @ we).reshape(s.pieces, s.E), var, norm, (s.N, s.H, s.W))
-    norm1[:, 0] = 0  # for x has none
+    norm1[:, 0] = 0  # x is less its mean, so that of x @ we is 0
     return thin, gram.astype(x.dtype), norm1, statistics
 
 
@@ -294,12 +294,12 @@ def _finish(s: Shape, dx: Array, dwe: Array, back: Array, dout: Array, cache: Bl
     threads, tile = numba.get_num_threads(), TILE
     _, scale, mean_dz, slope = back.transpose(1, 0, 2).reshape(4, 1, -1)  # (1, E) each, all pieces
     assert cache.we is not None and cache.gram is not None
-    we = _sum(cache.we[None])  # (C, E)
-    through = we * (scale * slope) @ we.T  # (C, C)
-    mean = we @ (scale * mean_dz)[0]  # (C,)
+    we = _sum(cache.we[None])  # (C, E): the pieces side by side
+    through = (we * (scale * slope)) @ we.T  # (C, C)
+    constant = we @ (scale * mean_dz)[0]  # (C,)
     total = _sum(dwe.reshape(s.N, s.pieces, s.C, s.E))
     out, narrow = empty(dx.shape[1:], dx.dtype), empty((threads, tile, s.C), dx.dtype)
-    backward_loops.finish(dx, cache.x, through[None], mean, dout, cache.shortcut, tile, narrow, out)
+    backward_loops.finish(dx, cache.x, through[None], constant, dout, cache.shortcut, tile, narrow, out)
     return out, scale * (total - cache.gram * slope)
 
 

@@ -9,8 +9,10 @@ rest of batch norm's backward needs those sums, and is done by who reads dz next
     expand:     dx  = dy1 @ we.T                         dwe = x.T @ dy1
 
 with ``dy = scale * (dz - dbeta / m - xhat * dgamma / m)`` from dz and y. ``back[k]`` holds what that takes, see `_dy`.
-docs/training_speed.md derives it. Pieces, groups and tasks are those of `deferred_loops`; the first helpers are copies,
-as Numba's cache of a kernel does not notice a change in another file.
+Where `y1` was not kept, `depthwise` makes its rows again from x less its mean (`inside`), multiplies the rows of dz1 at
+once and writes no dz1; `finish` subtracts what had to wait for the sums. docs/training_speed.md derives all of it.
+Pieces, groups and tasks are those of `deferred_loops`. `_product`, `_next_six` and `_four` are copies, as Numba's cache
+of a kernel does not notice a change in another file.
 """
 
 import numpy as np
@@ -136,11 +138,11 @@ def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
 
 
 def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw):
-    """dx[j] = what the pieces of chunk j add to the gradient of x in ``y = x @ w``, + dout with a shortcut; and dw.
+    """dx[j] = what the pieces of chunk j add to the gradient of x in ``y = x @ w``; and dw.
 
-    A task is (chunk, group of pixels). dz, y: (pieces, P, E); back: (pieces, 4, E); wt: (pieces, E, C);
-    x: (1, P, C);
-    dout: (P, C); dx: (chunks, P, C); dw: (groups*pieces, C, E);
+    With a shortcut dx[0] begins with dout. A task is (chunk, group of pixels). dz, y: (pieces, P, E);
+    back: (pieces, 4, E); wt: (pieces, E, C); x: (1, P, C); dout: (P, C); dx: (chunks, P, C);
+    dw: (groups*pieces, C, E);
     room, part, narrow: (threads, tile, E), (threads, C, E), (threads, tile, C).
     """
     pieces, P, E = y.shape
@@ -271,14 +273,15 @@ def _depthwise(
     dz, y, back, OW, x, inside, we, wt, norm, clip, w, H, W, stride, top, left,
     wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
 ):  # fmt: skip
-    """dx, its sums and dw, from the gradient of ``y = depthwise(relu6(bn(x)), w)``. A task is an image of a piece.
+    """dx, its sums and dw, from the dz of ``y = depthwise(relu6(bn(x)), w)``. A task is an image of a piece.
 
-    dz, y: (pieces*N, OH*OW, E); back: (pieces, 4, E); x, dx: (pieces, N*H*W, E); norm: (pieces, 3, E);
-    w: (pieces, 3, 3, E); dw: (N*pieces, 3, 3, E); sums: (pieces, 2, E) in float64; without `clip` x goes through no
-    ReLU6.
-    With `inside` x is (1, N*H*W, C), what was normalised ``x @ we``, we: (pieces, C, E), and its gradient goes on
-    from here: dx[k] = gradient @ wt[k] is (pieces, N*H*W, C), wt: (pieces, E, C); dwe = x.T @ gradient, of every image
-    for itself, is (N*pieces, C, E).
+    dx is what the ReLU6 in there lets through, a dz again: its batch norm's backward waits for its sums.
+    dz, y: (pieces*N, OH*OW, E), image n of piece k is k*N + n; back: (pieces, 4, E); x, dx: (pieces, N*H*W, E);
+    norm: (pieces, 3, E); w: (pieces, 3, 3, E); dw: (N*pieces, 3, 3, E), where it is n*pieces + k; sums: (pieces, 2, E)
+    in float64; without `clip` x goes through no ReLU6.
+    With `inside` x is (1, N*H*W, C), less its mean, and what was normalised ``x @ we``, of mean 0, we: (pieces, C, E).
+    The gradient goes on from here: dx[k] = dz @ wt[k] is (pieces, N*H*W, C), wt: (pieces, E, C), the transpose of we
+    times the batch norm's scale; dwe = x.T @ dz, of every image for itself, is (N*pieces, C, E).
     wide: (threads, 4, columns, E), a ring of rows of dy with zeros around; hidden, spread: (threads, 2, across, E),
     two rows of what the filter saw, with zeros around, and of its gradient; raw: (threads, 2*W, E), them before their
     batch norm; room: (threads, pixels, E), the gradient of as many rows as fit; part: (threads, C, E).
@@ -292,6 +295,7 @@ def _depthwise(
     threads, R, columns, _ = wide.shape
     across = hidden.shape[2]
     zero, six = x.dtype.type(0), x.dtype.type(6)
+    # rows above and columns left of the image in `hidden`, columns left of it in `wide`
     up, aside, ahead = (0, 0, 2 - left) if stride == 1 else (top, left, 1)
     rough, total = np.zeros((tasks, 2, E), x.dtype), np.zeros((tasks, 2, E))
     for b in prange(threads):
@@ -381,10 +385,11 @@ def _depthwise(
     _merge(total, sums)
 
 
-def _finish(parts, x, through, mean, dout, shortcut, tile, narrow, dx):
-    """dx = the sum of the parts - x @ through - mean, + dout with a shortcut. A task is a group of pixels.
+def _finish(parts, x, through, constant, dout, shortcut, tile, narrow, dx):
+    """dx = the sum of the parts - x @ through - constant, + dout with a shortcut. A task is a group of pixels.
 
-    parts: (pieces, P, C); x: (1, P, C); through: (1, C, C); mean: (C,); dout, dx: (P, C); narrow: (threads, tile, C).
+    docs/training_speed.md: dx of an expansion that is never stored. parts: (pieces, P, C); x: (1, P, C), less its mean;
+    through: (1, C, C); constant: (C,); dout, dx: (P, C); narrow: (threads, tile, C).
     """
     pieces, P, C = parts.shape
     threads = narrow.shape[0]
@@ -396,7 +401,7 @@ def _finish(parts, x, through, mean, dout, shortcut, tile, narrow, dx):
             for r in range(last - first):
                 p = (first + r) & NATURAL
                 for c in range(C):
-                    dx[p, c] = parts[0, p, c] - narrow[b, r, c] - mean[c]
+                    dx[p, c] = parts[0, p, c] - narrow[b, r, c] - constant[c]
                 for k in range(1, pieces):
                     for c in range(C):
                         dx[p, c] += parts[k, p, c]

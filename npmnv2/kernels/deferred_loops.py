@@ -10,7 +10,7 @@ on the way, in a tile that stays in cache::
 
 Where ``x`` is thin enough not even `y1` is kept: `depthwise` expands a few rows at a time (`inside`), `center_thin`
 makes of x what the statistics follow from. docs/training_speed.md derives it and says what it is worth. The wide
-channels are cut into pieces, which no kernel but the last adds up, and the pieces are the first axis: `y1` is (pieces,
+channels are cut into pieces, which only `project` mixes, and the pieces are the first axis: `y1` is (pieces,
 N*H*W, E), E channels in a piece, and a tile of it is a matrix as it lies there. ``norm[k]`` holds what normalises a
 piece, see `_normal`.
 
@@ -252,7 +252,8 @@ def _center_thin(x, mean, groups, tile, wide, part, centered, gram):
 def _depthwise(x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, raw, y, mean, var):
     """y = depthwise(relu6(bn(x)), w) and the statistics of y. A task is an image of a piece.
 
-    x: (pieces, N*H*W, E), or with `inside` (1, N*H*W, C), and ``x @ we`` takes its place, a few rows at a time.
+    x: (pieces, N*H*W, E), or with `inside` (1, N*H*W, C), less its mean, and ``x @ we`` takes its place, a few rows at
+    a time. Without `clip` x goes through no ReLU6.
     we: (pieces, C, E); norm: (pieces, 3, E); w: (pieces, 3, 3, E); y: (pieces*N, OH*OW, E).
     wide: (threads, 4, columns, E), a ring of normalised rows with zeros around the image, a plane for each thread;
     raw: (threads, 4*W, E), rows of ``x @ we``.
@@ -390,7 +391,7 @@ def _add_up(parts, chunk, out):
 
 
 def _transpose(w, out):
-    """out[k] = w[k] transposed. w: (pieces, A, B); out: (pieces, B, A). A task is 16 rows, a cache line of w."""
+    """out[k] = w[k] transposed. w: (pieces, A, B); out: (pieces, B, A). A task is 16 rows of out, a cache line of w."""
     pieces, A, B = w.shape
     blocks = (B + 15) // 16
     for task in prange(pieces * blocks):

@@ -17,7 +17,7 @@ from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 
 SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
-NARROW = 20  # columns; from here on each row of the image is a product of its own, and bands may be cut anywhere
+NARROW = 20  # columns of the widened image: from here on it is cut by rows, as the stem's block always is
 CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
 FEW = 160  # pixels: so many and no more are gathered from several small images into one product
 
@@ -108,7 +108,7 @@ def geometry(block: Block, shape: tuple[int, ...]) -> Geometry:
 
 
 def cut(block: Block, shape: tuple[int, ...], threads: int) -> Rows | Channels:
-    """Cut a block for images of shape (N, H, W): large ones into bands of rows, small ones by their channels.
+    """Cut a block for images of shape (N, H, W): large ones and the stem's by rows, small ones by their channels.
 
     docs/fusion.md derives both and measures which is faster where.
     """

@@ -58,7 +58,8 @@ def _head(x, pixels, w, bias, images, group, room, pooled):
 def _classify(pooled, w, bias, group, room, logits):
     """logits = pooled @ w + bias, a piece of the classes and `group` images at a time.
 
-    room: (pieces, N, E), E classes in a piece; the last piece may have more than there are.
+    pooled: (N, C); w, bias: (pieces, C, E), (pieces, E); room: (pieces, N, E); logits: (N, classes). E classes in a
+    piece; the last piece may have more than there are.
     """
     N, classes = logits.shape
     pieces, _, E = w.shape

@@ -9,9 +9,9 @@ A block of MobileNetV2 widens its image sixfold, filters it and narrows it again
 Only the two narrow ends need memory (the paper's section 5.1). There are two ways to cut the middle into parts that
 fit a cache, and a kernel for each. docs/fusion.md derives both and measures which is faster where.
 
-by_rows      A band of output rows is made from top to bottom. Each row of x is widened once, into `wide`, a ring of a
-             few rows that begins again at its first when it is full; what the 3x3 windows of the next `step` rows of
-             the output see is in there; those are filtered into `hidden` and projected at once.
+by_rows      A band of output rows is made from top to bottom. Each row of x is widened once in a band, into `wide`, a
+             ring of a few rows that begins again at its first when it is full; what the 3x3 windows of the next `step`
+             rows of the output see is in there; those are filtered into `hidden` and projected at once.
 by_channels  A piece of the wide channels at a time goes through all three steps, for whole images; what the pieces give
              is added up.
 
@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
 
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
 EXPAND, STEM, COPY = 0, 1, 2  # where a row of `wide` comes from: a 1x1 convolution of x, the 3x3 stem, x itself
 
 
@@ -153,7 +153,7 @@ def _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, below, hidden):
 
 
 @compile_inline
-def _one_row(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
+def _one_row_by_two(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
     """Four pixels at stride 2."""
     for e in range(wide.shape[3]):
         v = bd[k, e]
@@ -207,7 +207,7 @@ def _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b, to):
                 for column in range(0, OW, 4):
                     ox = min(column, OW - 4) & NATURAL
                     p = (to + r * OW + ox) & NATURAL
-                    _one_row(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
+                    _one_row_by_two(wide, b, q0, q1, q2, wd, bd, k, (2 * ox) & NATURAL, p, hidden)
             else:
                 for ox in range(OW):
                     p = (to + r * OW + ox) & NATURAL

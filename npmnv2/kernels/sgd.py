@@ -1,7 +1,7 @@
-"""SGD with momentum, compiled: each array is read and written once, on all threads. The plain version is `optim.SGD`.
+"""SGD with momentum, compiled: one pass over memory, on all threads. The plain version is `optim.SGD`.
 
-NumPy makes a pass of each operation of the formula, five for each array, on one thread: at 3.5 million parameters that
-was a twentieth of a training step.
+NumPy makes a pass of each operation of the formula, on one thread: at 3.5 million parameters that was a twentieth of a
+training step.
 """
 
 from numba import prange
@@ -10,7 +10,7 @@ from npmnv2.kernels.compile import compile_kernel
 from npmnv2.kernels.wrapping import plain
 from npmnv2.validate import Array
 
-CHUNK = 4096  # values in a task: three arrays of them fit in the first-level cache
+CHUNK = 4096  # values in a task: the second loop finds them in a cache of the core
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
@@ -29,15 +29,15 @@ def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float,
     """
     number = value.dtype.type
     arrays = [v.reshape(-1) for v in (value, velocity, plain(grad))]
-    loops(*arrays, number(lr), number(momentum), number(decay), CHUNK)
+    loops(*arrays, number(lr), number(momentum), decay != 0, number(decay), CHUNK)
 
 
-def _step(value, velocity, grad, lr, momentum, decay, chunk):
+def _step(value, velocity, grad, lr, momentum, decays, decay, chunk):
     """A task is `chunk` values."""
     size = value.shape[0]
     for task in prange((size + chunk - 1) // chunk):
         first = (task * chunk) & NATURAL
-        if decay == 0:
+        if not decays:
             for i in range(min(chunk, size - first)):
                 velocity[first + i] = velocity[first + i] * momentum + grad[first + i]
         else:

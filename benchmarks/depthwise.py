@@ -18,7 +18,6 @@ dx), with the same threads and the same footprint, as a share of our time: at 10
 cached or not.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -40,6 +39,7 @@ from measure import (
     start,
     summary,
     take_turns,
+    write_json,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -326,7 +326,7 @@ def main():
         return serve(lambda case: prepare(args.worker, case))
     report = run(args)
     if args.json:  # before anything is printed: the reader of a pipe may go
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
     if args.plot:
         draw(report, args.plot)
     show(report)

@@ -13,7 +13,6 @@ The three take turns in one process; a time is the median, and `gain` is steps o
 compared before anything is timed. Threads: one, then two, Numba's; BLAS always runs on one.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import arguments, environment, progress
+from measure import arguments, environment, progress, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -186,8 +185,7 @@ def main():
     print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
     rows = run(args.rounds, args.quick)
     if args.json:
-        document = {"environment": info, "results": rows}
-        Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, {"environment": info, "results": rows})
     if args.plot:
         draw(rows, info, args.plot)
     print("\n".join(table(rows)))

@@ -230,6 +230,11 @@ def _blas_kernel():
     ).stdout.strip()
 
 
+def write_json(path, document):
+    """What `--json` is for."""
+    Path(path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
 def progress(text):
     """One line on a terminal's stderr, overwritten by the next; an empty text clears it."""
     if sys.stderr.isatty():

@@ -23,7 +23,6 @@ The checks at the end are aims. None of them fails a run.
 """
 
 import functools
-import json
 import math
 import os
 import sys
@@ -32,7 +31,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import Patience, Worker, arguments, environment, progress, serve, start, summary, take_turns
+from measure import Patience, Worker, arguments, environment, progress, serve, start, summary, take_turns, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -369,7 +368,7 @@ def main():
         raise SystemExit("error: --cold draws nothing and measures start-up alone; was given --plot or --only")
     report = cold(args.rounds, PACKAGES) if args.cold else run(args)
     if args.json:  # before anything is printed: the reader of a pipe may go
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
     if args.plot:
         from peers_plot import draw  # brings Matplotlib, which only a picture needs
 

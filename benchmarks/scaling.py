@@ -16,7 +16,6 @@ take turns in processes of their own (`measure.py`). Under each sweep stands a f
 """
 
 import functools
-import json
 import os
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import Patience, Worker, arguments, environment, progress, serve, start, take_turns
+from measure import Patience, Worker, arguments, environment, progress, serve, start, take_turns, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -219,7 +218,7 @@ def main():
         return serve(lambda case: prepare(args.worker, case))
     report = run(args)
     if args.json:  # before anything is printed: the reader of a pipe may go
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
     if args.plot:
         draw(report, args.plot)
     show(report)

@@ -27,7 +27,6 @@ All give the same numbers: each result is compared with NumPy in float64 before 
     ort, pt    standard convolution: our time over onnxruntime's and PyTorch's. Below 1: ours is faster.
 """
 
-import json
 import os
 import sys
 from functools import partial
@@ -35,7 +34,19 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
-from measure import Patience, Worker, agrees, arguments, environment, progress, serve, start, summary, take_turns
+from measure import (
+    Patience,
+    Worker,
+    agrees,
+    arguments,
+    environment,
+    progress,
+    serve,
+    start,
+    summary,
+    take_turns,
+    write_json,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -325,7 +336,7 @@ def main():
         return serve(lambda case: prepare(args.worker, case))
     report = run(args)
     if args.json:  # before anything is printed: the reader of a pipe may go
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
     if args.plot:
         from separable_plots import draw
 

@@ -20,7 +20,6 @@ taking and giving back memory. `the step` is the sum of the parts.
 
 import contextlib
 import importlib
-import json
 import os
 import statistics
 import sys
@@ -35,7 +34,7 @@ from npmnv2.blas_kernel import choose_kernel  # noqa: E402
 choose_kernel()  # before NumPy loads BLAS
 
 import numpy as np  # noqa: E402
-from measure import arguments, environment, progress  # noqa: E402
+from measure import arguments, environment, progress, write_json  # noqa: E402
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
 MODULES = ("deferred_loops", "deferred_backward_loops", "batchnorm_loops", "conv_loops", "sgd")
@@ -203,8 +202,7 @@ def main():
     info = environment(["scipy"])
     rows = run(3 if args.quick else args.rounds, args.quick)
     if args.json:
-        document = {"environment": info, "results": rows}
-        Path(args.json).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, {"environment": info, "results": rows})
     if args.plot:
         draw(rows, info, args.plot)
     print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")

@@ -30,7 +30,6 @@ Numba's, one or two; BLAS has one, so an operation that the backend "numba" leav
 
 import csv
 import functools
-import json
 import os
 import sys
 import tempfile
@@ -39,7 +38,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from measure import Patience, Worker, aligned, arguments, environment, progress, serve, summary, take_turns
+from measure import Patience, Worker, aligned, arguments, environment, progress, serve, summary, take_turns, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
@@ -372,7 +371,7 @@ def main():
         return serve(prepare)
     report = run(args)
     if args.json:  # before anything is printed: the reader of a pipe may go
-        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(args.json, report)
     if args.plot:
         draw(report, args.plot)
     show(report)

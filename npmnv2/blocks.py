@@ -229,8 +229,7 @@ class InvertedResidual(Layer):
         inside = [layer for part in self._parts() for layer in (part, part.conv, part.bn)]
         if current_backend() != "numba" or not all(layer.training and layer._record is None for layer in inside):
             return None
-        kernels = importlib.import_module("npmnv2.kernels.deferred")  # here, not above: it imports Numba
-        dw = self.dw.conv
+        kernels, dw = _kernels(), self.dw.conv
         return kernels if kernels.is_possible(x, self._weights(kernels), dw.stride, dw.padding, self.residual) else None
 
     def _weights(self, kernels: Any) -> Any:
@@ -249,8 +248,7 @@ class InvertedResidual(Layer):
         return out
 
     def _backward_fused(self, dout: Array) -> Array:
-        kernels = importlib.import_module("npmnv2.kernels.deferred")
-        dx, gradients = kernels.backward(dout, self._cache)
+        dx, gradients = _kernels().backward(dout, self._cache)
         if self.t != 1:
             self.expand.conv.w.grad = gradients.we
         self.dw.conv.w.grad, self.project.conv.w.grad = gradients.wd, gradients.wp
@@ -258,3 +256,7 @@ class InvertedResidual(Layer):
             part.bn.gamma.grad, part.bn.beta.grad = dgamma, dbeta
         self._cache = None
         return dx
+
+
+def _kernels() -> Any:
+    return importlib.import_module("npmnv2.kernels.deferred")  # here, not above: it imports Numba

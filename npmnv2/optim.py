@@ -92,9 +92,11 @@ class Optimizer:
     def _gradient(self, p: Parameter) -> Array:
         """The gradient of the loss plus, for some, of ``weight_decay / 2 * sum(value^2)``."""
         assert p.grad is not None  # `_check` has looked
-        if self.weight_decay and p.role in self.decayed:
-            return p.grad + p.value.dtype.type(self.weight_decay) * p.value
-        return p.grad
+        decay = self._decay(p)
+        return p.grad + p.value.dtype.type(decay) * p.value if decay else p.grad
+
+    def _decay(self, p: Parameter) -> float:
+        return self.weight_decay if p.role in self.decayed else 0.0
 
     def step(self) -> None:
         """Change every parameter by its gradient: all of them, or none and an error."""
@@ -156,9 +158,8 @@ class SGD(Optimizer):
         self._check()
         for p, velocity in zip(self.parameters, self.velocity, strict=True):
             if _is_large(p, velocity):
-                decay = self.weight_decay if p.role in self.decayed else 0.0
                 kernel = importlib.import_module("npmnv2.kernels.sgd")  # here, not above: it imports Numba
-                kernel.step(p.value, velocity, p.grad, self.lr, self.momentum, decay)
+                kernel.step(p.value, velocity, p.grad, self.lr, self.momentum, self._decay(p))
                 continue
             grad = self._gradient(p)
             velocity *= self.momentum

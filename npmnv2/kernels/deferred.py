@@ -13,7 +13,7 @@ from npmnv2.blas import limit_blas
 from npmnv2.kernels import batchnorm_loops
 from npmnv2.kernels import deferred_backward_loops as backward_loops
 from npmnv2.kernels import deferred_loops as loops
-from npmnv2.kernels.fused import pieces_of
+from npmnv2.kernels.fused import pieces_of, split
 from npmnv2.kernels.wrapping import empty, geometry_of, has_scipy, plain
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
@@ -132,14 +132,14 @@ def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut:
     wide, M = weights.wp.shape
     pieces = 1 if weights.we is None else pieces_of(wide, PIECE)
     s = Shape(N, H, W, C, pieces, wide // pieces, geometry.OH, geometry.OW, M, stride, top, left, right)
-    wd, wp = _pieces(weights.wd, pieces), plain(weights.wp).reshape(pieces, -1, M)
+    wd, wp = split(weights.wd, 2, pieces), plain(weights.wp).reshape(pieces, -1, M)
     with limit_blas(1):
         thin, gram = x.reshape(1, -1, C), None
         if weights.we is None:
             we, y1, statistics = None, thin, []
             norm1 = np.repeat(np.array([0, 1, 0], x.dtype), C).reshape(1, 3, C)  # which changes nothing
         else:
-            we = _pieces(weights.we, pieces)
+            we = split(weights.we, 1, pieces)
             if N * H * W >= THIN * C:
                 thin, gram, norm1, first = _expand_unseen(s, thin[0], weights.we, weights.norms[0])
                 y1 = thin
@@ -326,13 +326,6 @@ def _back(sums: Array, norm: Array, statistics: Statistics) -> tuple[Array, Arra
     out[:, 2] = dbeta / m
     out[:, 3] = dgamma * inv_std / m
     return out, dgamma.ravel().astype(norm.dtype), dbeta.ravel().astype(norm.dtype)
-
-
-def _pieces(w: Array, pieces: int) -> Array:
-    """The last axis in pieces, each contiguous; a new first axis counts them."""
-    out = empty((pieces, *w.shape[:-1], w.shape[-1] // pieces), w.dtype)
-    out[...] = np.moveaxis(w.reshape(*w.shape[:-1], pieces, -1), -2, 0)
-    return out
 
 
 def _transposed(w: Array) -> Array:

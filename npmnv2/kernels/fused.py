@@ -260,7 +260,7 @@ def split(w: Array, axis: int, pieces: int) -> Array:
     >>> split(np.arange(8.0).reshape(2, 4), axis=1, pieces=2).tolist()
     [[[0.0, 1.0], [4.0, 5.0]], [[2.0, 3.0], [6.0, 7.0]]]
     """
-    parts = np.split(w, pieces, axis=axis)
-    out = empty((pieces, *parts[0].shape), w.dtype)  # begins at a cache line
-    out[...] = parts
+    shape = w.shape[:axis], w.shape[axis] // pieces, w.shape[axis + 1 :]
+    out = empty((pieces, *shape[0], shape[1], *shape[2]), w.dtype)  # begins at a cache line
+    out[...] = np.moveaxis(w.reshape(*shape[0], pieces, shape[1], *shape[2]), axis, 0)
     return out

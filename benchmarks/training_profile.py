@@ -3,7 +3,8 @@
     python benchmarks/training_profile.py [--quick] [--json FILE] [--plot FILE] [--rounds N]
 
 MobileNetV2 1.0, forward, loss, backward, SGD with momentum, float32, on one thread and on two. Every compiled kernel
-and every operation of NumPy that a layer calls is timed where it is called; a figure is the median of the steps:
+and every operation of NumPy that a layer calls is timed where it is called, in steps in which what calls the kernels of
+a block runs as plain Python; `the step` is timed in others, compiled as always. A figure is the median of the steps:
 
     ms          of all its calls in a step
     %           of the step
@@ -14,13 +15,12 @@ and every operation of NumPy that a layer calls is timed where it is called; a f
 The expansion and the depthwise convolution are one part, for where the first is multiplied anew rather than stored
 (docs/training_speed.md) that happens in the kernels of the second; the limit counts it once. `batch norms at the ends`
 are those behind the stem, the projections and the head, and the mean of what is expanded. `blocks, the rest` adds up
-shares and transposes weights. `Python` is what lies between the calls: Python's own work, small NumPy operations,
-taking and giving back memory. `the step` is the sum of the parts.
+shares and transposes weights. `between them` is what remains of the step: Python's own work, small operations, taking
+and giving back memory; less what calling the kernels from Python rather than from compiled code takes.
 """
 
 import contextlib
 import importlib
-import os
 import statistics
 import sys
 import time
@@ -53,7 +53,7 @@ PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the 
     "sgd": "SGD",
     "ops": "head, classifier (NumPy)",
 }
-REST, PYTHON = "blocks, the rest", "Python"
+REST, BETWEEN = "blocks, the rest", "between them"
 MADDS = {  # which layers' multiply-adds, and how many times
     "expand, depthwise, forward": ((".expand", ".dw"), 1),
     "project, forward": ((".project",), 1),
@@ -73,6 +73,7 @@ def part_of(name):
 def watched(seconds):
     """Inside, every call of a kernel or a NumPy operation adds its time to `seconds`, by part."""
     from npmnv2 import layers
+    from npmnv2.kernels import deferred_steps
     from npmnv2.kernels.compile import Kernel
 
     def timed(call, part):
@@ -95,32 +96,42 @@ def watched(seconds):
                 short = module.__name__.rpartition(".")[2]
                 patched.append((module, name, kernel))
                 setattr(module, name, timed(kernel, part_of(f"{short}.{name}")))
+    for name, step in list(vars(deferred_steps).items()):
+        if hasattr(step, "py_func"):
+            patched.append((deferred_steps, name, step))
+            setattr(deferred_steps, name, step.py_func)
     layers.operation = operation
     try:
         yield
     finally:
         layers.operation = choose
-        for module, name, kernel in patched:
-            setattr(module, name, kernel)
+        for module, name, call in patched:
+            setattr(module, name, call)
 
 
 def profile(N, side, rounds):
-    """Part -> milliseconds of a step, the median over the steps."""
+    """Part -> milliseconds of a step."""
     from npmnv2 import mobilenet_v2, ops, optim
 
     model = mobilenet_v2()
     rng, optimizer = np.random.default_rng(0), optim.SGD(model.parameters(), 0.01, 0.9)
     x, y = rng.standard_normal((N, side, side, 3), np.float32), rng.integers(0, 1000, N)
+
+    def step():
+        start = time.perf_counter()
+        model.backward(ops.softmax_cross_entropy(model(x), y)[1])
+        optimizer.step()
+        return time.perf_counter() - start
+
     steps = []
     for _ in range(rounds + 3):  # the first compile, and take memory that later ones use again
         seconds = {}
         with watched(seconds):
-            start = time.perf_counter()
-            model.backward(ops.softmax_cross_entropy(model(x), y)[1])
-            optimizer.step()
-            whole = time.perf_counter() - start
-        steps.append(seconds | {PYTHON: whole - sum(seconds.values())})
-    return {part: 1e3 * statistics.median(step[part] for step in steps[3:]) for part in steps[-1]}
+            step()
+        steps.append(seconds | {"whole": step()})
+    medians = {part: 1e3 * statistics.median(step[part] for step in steps[3:]) for part in steps[-1]}
+    whole = medians.pop("whole")
+    return medians | {BETWEEN: whole - sum(medians.values())}
 
 
 def limits(N, side, flop_per_s):
@@ -137,10 +148,10 @@ def limits(N, side, flop_per_s):
 
 def run(rounds, quick):
     from npmnv2.roofline import measure
-    from npmnv2.threads import limit_threads
+    from npmnv2.threads import get_num_threads, limit_threads
 
     rows = []
-    for threads in range(1, min(2, os.cpu_count() or 1) + 1):
+    for threads in range(1, min(2, get_num_threads()) + 1):
         with limit_threads(threads):
             machine = measure()
             for N, side in CASES[: 1 if quick else 2]:
@@ -154,7 +165,7 @@ def run(rounds, quick):
 
 def parts_of(row):
     """In the order of a step."""
-    order = [*dict.fromkeys(PARTS.values()), REST, PYTHON]
+    order = [*dict.fromkeys(PARTS.values()), REST, BETWEEN]
     return [part for part in order if part in row["ms"]]
 
 

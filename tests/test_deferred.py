@@ -16,7 +16,7 @@ from test_races import plain
 
 import npmnv2
 from npmnv2.blocks import InvertedResidual
-from npmnv2.kernels import deferred, deferred_backward_loops, deferred_loops
+from npmnv2.kernels import deferred, deferred_backward_loops, deferred_loops, deferred_steps
 from npmnv2.kernels.compile import Kernel
 from npmnv2.threads import limit_threads
 
@@ -54,14 +54,32 @@ def results(block, x):
     return {"out": out, "dx": dx, **gradients, **{f"state {name}": v for name, v in block.state_dict().items()}}
 
 
-ALWAYS, NEVER = 0, 1 << 30  # of `deferred.THIN`: whether what the expansion makes is computed anew, or stored
+ALWAYS, NEVER = 0, 1 << 30  # of `deferred.CUT.thin`: whether what the expansion makes is computed anew, or stored
+
+
+def cut(patch, **changes):
+    """Cut the work otherwise."""
+    patch.setattr(deferred, "CUT", deferred.CUT._replace(**changes))
+
+
+def in_python(patch, **modules):
+    """Run the steps of a block as plain Python, and what they call out of `modules`."""
+    for name, value in list(vars(deferred_steps).items()):
+        if hasattr(value, "py_func"):
+            patch.setattr(deferred_steps, name, value.py_func)
+    for name, kernels in modules.items():
+        patch.setattr(deferred_steps, name, types.SimpleNamespace(**kernels))
+
+
+def kernels_of(module):
+    return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
 
 
 @pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-10), (np.float32, 2e-5)])
 @pytest.mark.parametrize("thin", [ALWAYS, NEVER], ids=["anew", "stored"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_same_as_layer_by_layer(monkeypatch, case, thin, dtype, bound):
-    monkeypatch.setattr(deferred, "THIN", thin)
+    cut(monkeypatch, thin=thin)
     x = np.random.default_rng(1).normal(size=case[0]).astype(dtype)
     found, exact = block_of(case, dtype), block_of(case, np.float64)
     with npmnv2.backend("numpy"):
@@ -74,16 +92,27 @@ def test_the_same_as_layer_by_layer(monkeypatch, case, thin, dtype, bound):
         assert abs(value - expected[name]).max() <= bound * max(abs(expected[name]).max(), floor), name
 
 
+@pytest.mark.parametrize("thin", [ALWAYS, NEVER], ids=["anew", "stored"])
+@pytest.mark.parametrize("case", CASES[:4], ids=str)
+def test_the_steps_agree_in_python_and_compiled(monkeypatch, case, thin):
+    cut(monkeypatch, few=8, tile=12, piece=12, thin=thin)
+    x = np.random.default_rng(1).normal(size=case[0])
+    compiled = results(block_of(case, np.float64), x)
+    in_python(monkeypatch)
+    for name, value in results(block_of(case, np.float64), x).items():
+        np.testing.assert_allclose(value, compiled[name], rtol=1e-10, atol=1e-10, err_msg=name)
+
+
 def test_statistics_of_what_is_not_stored_where_channels_are_nearly_alike():
     rng = np.random.default_rng(0)
     x = (100 + rng.normal(size=(2, 40, 40, 1)) + 1e-2 * rng.normal(size=(2, 40, 40, 8))).astype(np.float32)
     we = np.array([[1, -1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]], np.float32).T.copy()  # nearly 0 and not
     norm = deferred.Norm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
-    shape = deferred.Shape(2, 40, 40, 8, 1, 2, 40, 40, 8, 1, 1, 1, 1)
-    *_, found = deferred._expand_unseen(shape, x.reshape(-1, 8), we, norm)
+    shape = deferred.shape_of(2, 40, 40, 8, 2, 8, 40, 40, 1, 1, 1, 1, True, deferred.CUT)
+    *_, (mean, var, _) = deferred_steps._expand_unseen(shape, x.reshape(1, -1, 8), we, norm, 1)
     y = x.astype(np.float64) @ we
-    np.testing.assert_allclose(found.var, y.var(axis=(0, 1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(found.mean, y.mean(axis=(0, 1, 2)), rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(var, y.var(axis=(0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(mean, y.mean(axis=(0, 1, 2)), rtol=1e-6, atol=1e-5)
 
 
 def test_a_whole_network_in_float64():
@@ -177,6 +206,9 @@ def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
 # -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
 
 
+LOOPS = deferred_loops, deferred_backward_loops
+
+
 def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
     """Every call of a kernel that a few small blocks make: its name, arguments before it and arguments after it."""
     made = []
@@ -191,14 +223,10 @@ def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
         return call
 
     with monkeypatch.context() as patch, limit_threads(threads):
-        patch.setattr(deferred, "FEW", 8)
-        patch.setattr(deferred, "TILE", 12)
-        patch.setattr(deferred, "PIECE", 12)
-        for name, loops in (("loops", deferred_loops), ("backward_loops", deferred_backward_loops)):
-            kernels_of = {k: recorder(v) for k, v in vars(loops).items() if isinstance(v, Kernel)}
-            patch.setattr(deferred, name, types.SimpleNamespace(**kernels_of))
+        recorded = {module.__name__.split(".")[-1]: kernels_of(module) for module in LOOPS}
+        in_python(patch, **{m: {k: recorder(v) for k, v in kernels.items()} for m, kernels in recorded.items()})
         for case, thin in itertools.product((CASES[k] for k in cases), (ALWAYS, NEVER)):
-            patch.setattr(deferred, "THIN", thin)
+            cut(patch, few=8, tile=12, piece=12, thin=thin)
             (N, H, W, C), M, *rest = case
             case = ((N, H, W, min(C, 4)), min(M, 5) if C != M else min(M, 4), *rest)
             results(block_of(case, np.float64), np.random.default_rng(1).normal(size=case[0]))
@@ -310,13 +338,9 @@ def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
         source = source.replace(compiling, "")
     source = "\n".join(line for line in source.splitlines() if " = compile_kernel(" not in line)
     exec(source.replace("from numba import prange", "prange = range"), scope)
-    kernels = {k: v for k, v in vars(deferred_backward_loops).items() if isinstance(v, Kernel)}
-    mutant = types.SimpleNamespace(**kernels)
-    setattr(mutant, name, scope[f"_{name}"])
-    monkeypatch.setattr(deferred, "backward_loops", mutant)
-    monkeypatch.setattr(deferred, "FEW", 8)
-    monkeypatch.setattr(deferred, "TILE", 12)
-    monkeypatch.setattr(deferred, "PIECE", 12)
+    mutant = kernels_of(deferred_backward_loops) | {name: scope[f"_{name}"]}
+    in_python(monkeypatch, deferred_backward_loops=mutant)
+    cut(monkeypatch, few=8, tile=12, piece=12)
     with pytest.raises((AssertionError, ValueError)):  # a ValueError by slices that do not fit
         for thin in (ALWAYS, NEVER):
             test_the_same_as_layer_by_layer(monkeypatch, CASES[0], thin, np.float64, 1e-10)

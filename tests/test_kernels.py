@@ -423,6 +423,59 @@ def test_a_broken_cache_file_is_replaced(tmp_path, monkeypatch):
             assert doubled(path, monkeypatch) == []  # and has been
 
 
+CALLER = """
+import numpy as np
+from far import kernels
+from far.kernels import near
+from npmnv2.kernels.compile import compile_kernel
+
+def _both(out):
+    out[0], out[1] = near(), kernels.far()
+
+both = compile_kernel(_both, parallel=False)
+if __name__ == "__main__":
+    out = np.zeros(2)
+    both(out)
+    print(*out)
+"""
+HELPERS = """
+from npmnv2.kernels.compile import compile_scalar
+from far.deep import deep
+
+@compile_scalar
+def near():
+    return 1.0
+
+@compile_scalar
+def far():
+    return deep()
+"""
+DEEP = """
+from npmnv2.kernels.compile import compile_scalar
+
+@compile_scalar
+def deep():
+    return 2.0
+"""
+
+
+def test_a_change_in_a_file_that_a_kernel_calls_into_is_seen(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "caller.py").write_text(CALLER)
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def printed(helpers, deep):
+        (tmp_path / "far" / "kernels.py").write_text(helpers)
+        (tmp_path / "far" / "deep.py").write_text(deep)
+        command = [sys.executable, "caller.py"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        return done.stdout.split() or done.stderr
+
+    assert printed(HELPERS, DEEP) == ["1.0", "2.0"]
+    assert printed(HELPERS.replace("1.0", "10.0"), DEEP) == ["10.0", "2.0"]
+    assert printed(HELPERS, DEEP.replace("2.0", "20.0")) == ["1.0", "20.0"]
+
+
 def test_nowhere_to_keep_the_cache_is_one_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(compiling, "_warned", set())
     scope = {}

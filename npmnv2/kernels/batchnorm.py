@@ -121,11 +121,11 @@ def _forward(x: Array, gamma: Array, beta: Array, eps: float, clip: bool) -> tup
     rows = _rows(x)
     mean64 = np.empty(rows.shape[1])  # (C,)
     var64 = np.empty(rows.shape[1])  # (C,)
-    loops.statistics(rows, loops.chunk_rows(rows), mean64, var64)
+    loops.statistics(rows, loops.chunk_rows(rows.shape[1]), mean64, var64)
     mean, var = mean64.astype(x.dtype), var64.astype(x.dtype)
     inv_std = (1 / np.sqrt(var64 + eps)).astype(x.dtype)  # (C,)
     out = empty(x.shape, x.dtype)  # (..., C)
-    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows), _rows(out))
+    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
     return out, BatchNormCache(x, gamma, beta, float(eps), mean, inv_std, var)
 
 
@@ -137,7 +137,9 @@ def _backward(dout: Array, cache: BatchNormCache, clip: bool) -> tuple[Array, Ar
     rows, drows, gamma, beta = _rows(x), _rows(dout), plain(gamma), plain(beta)
     dgamma, dbeta = np.empty(gamma.shape, x.dtype), np.empty(gamma.shape, x.dtype)  # (C,)
     dx = empty(x.shape, x.dtype)  # (..., C)
-    loops.backward(drows, rows, mean, inv_std, gamma, beta, clip, loops.chunk_rows(rows), dgamma, dbeta, _rows(dx))
+    loops.backward(
+        drows, rows, mean, inv_std, gamma, beta, clip, loops.chunk_rows(rows.shape[1]), dgamma, dbeta, _rows(dx)
+    )
     return dx, dgamma, dbeta
 
 
@@ -149,7 +151,7 @@ def _inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
     out = empty(x.shape, x.dtype)  # (..., C)
     rows = _rows(x)
-    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows), _rows(out))
+    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
     return out
 
 

@@ -13,9 +13,9 @@ from numba import prange
 from npmnv2.kernels.compile import compile_kernel, compile_scalar
 
 
-def chunk_rows(rows):
+def chunk_rows(channels):
     """Rows per chunk: about 16,384 values, so that the second look at a chunk finds it in the second-level cache."""
-    return max(1, 16384 // rows.shape[1])
+    return max(1, 16384 // channels)
 
 
 def _statistics(x, size, mean, var):

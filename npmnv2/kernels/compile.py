@@ -10,8 +10,8 @@ What every kernel promises, and why:
 * **Owner computes.** An iteration of `prange` writes only elements that no other iteration reads or writes. Sums that
   cross iterations go through partial sums, one per fixed piece of the *shape* (never of the thread count), added in a
   fixed order afterwards. So results are the same to the bit at any number of threads.
-* **No imported globals.** Numba's on-disk cache is keyed by the source file of the kernel alone: a constant or a
-  helper imported from elsewhere would go stale in it. Constants come in as arguments.
+* **No imported constants.** The cache on disk knows the files of a kernel and of the compiled functions that it calls;
+  a constant imported from elsewhere would go stale in it. Constants come in as arguments.
 * **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the
   fusing of `a * b + c` into one instruction with one rounding, where that was measured to pay. The helpers of
   `compile_scalar` always have it.
@@ -26,12 +26,15 @@ that.) `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_laye
 """
 
 import contextlib
+import os
 import threading
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.extending import typeof_impl
 
 # What Numba runs in parallel: the loops over `prange`, and nothing that it finds by itself. Otherwise every `np.zeros`
 # and sum in a kernel becomes a parallel loop of its own, which costs half a second to compile and is slower when small.
@@ -40,7 +43,7 @@ PARALLEL = {"prange": True} | dict.fromkeys(
 )
 
 
-def compile_kernel(loops: Callable[..., None], *, contract: bool = False, parallel: bool = True) -> "Kernel":
+def compile_kernel(loops: Callable[..., Any], *, contract: bool = False, parallel: bool = True) -> "Kernel":
     """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
 
     Parameters
@@ -74,7 +77,7 @@ def compile_kernel(loops: Callable[..., None], *, contract: bool = False, parall
         _warn(f"compiled kernels are not kept on disk ({reason})")
         return Kernel(numba.njit(**options)(loops))
     if hasattr(kernel, "_cache"):  # private to Numba, hence the question
-        kernel._cache = _ForgivingCache(kernel._cache)
+        kernel._cache = _ForgivingCache(kernel._cache, loops)
     return Kernel(kernel)
 
 
@@ -100,13 +103,20 @@ class Kernel:
         """Numba's own object, which another kernel in the same file can call."""
         return self._dispatcher
 
-    def __call__(self, *arguments: Any) -> None:
+    def __call__(self, *arguments: Any) -> Any:
         if Kernel._layer != "workqueue":
-            self._dispatcher(*arguments)
-            return
+            return self._dispatcher(*arguments)
         with Kernel._one_at_a_time:
-            self._dispatcher(*arguments)
-            Kernel._layer = numba.threading_layer()
+            found = self._dispatcher(*arguments)
+            with contextlib.suppress(ValueError):  # there is none before the first parallel loop
+                Kernel._layer = numba.threading_layer()
+        return found
+
+
+@typeof_impl.register(Kernel)
+def _typeof(kernel: Kernel, context: Any) -> Any:
+    """To Numba a kernel is the function in it, so that compiled code can call it."""
+    return numba.typeof(kernel.dispatcher)
 
 
 def compile_inline(loops: Callable[..., Any]) -> Any:
@@ -135,14 +145,18 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
 
 
 class _ForgivingCache:
-    """Numba's cache of one kernel, except that what goes wrong inside it never stops the program.
+    """Numba's cache of one kernel, which also sees changes in other files, and never stops the program.
 
-    Numba lets a truncated or garbled file, a full disk or a folder that became read-only surface as `EOFError`,
-    `UnpicklingError`, `OSError`, ... out of the first call of a kernel. Compiling again is always the right answer.
+    Numba compares the date of the kernel's own file alone. And it lets a truncated or garbled file, a full disk or a
+    folder that became read-only surface as `EOFError`, `UnpicklingError`, `OSError`, ... out of the first call of a
+    kernel. Compiling again is always the right answer.
     """
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, loops: Callable[..., Any]) -> None:
         self._cache = cache
+        index: Any = getattr(cache, "_cache_file", None)  # private to Numba, hence the questions
+        if hasattr(index, "_source_stamp"):
+            index._source_stamp = index._source_stamp, _dates(loops)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
@@ -161,6 +175,30 @@ class _ForgivingCache:
             self._cache.save_overload(signature, compiled)
         except Exception as reason:
             _warn(f"compiled kernels are not kept on disk ({type(reason).__name__}: {reason})")
+
+
+def _dates(loops: Callable[..., Any]) -> list[tuple[str, int, int]]:
+    """Name, date and size of the files of all compiled functions that `loops` calls, and that these call."""
+    seen, todo = set(), [loops]
+    while todo:
+        function = todo.pop()
+        if function not in seen:
+            seen.add(function)
+            names = function.__code__.co_names
+            values = [function.__globals__[name] for name in names if name in function.__globals__]
+            modules = [value for value in values if isinstance(value, types.ModuleType)]
+            values += [getattr(module, name, None) for module in modules for name in names]
+            todo += [value.py_func for value in values if hasattr(value, "py_func")]
+    files = sorted({function.__code__.co_filename for function in seen})
+    return [(os.path.basename(name), *_date(name)) for name in files]
+
+
+def _date(name: str) -> tuple[int, int]:
+    try:
+        found = os.stat(name)
+    except OSError:  # inside a zip file, for example
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 _warned: set[str] = set()

@@ -1,0 +1,302 @@
+"""A block while it is trained: its kernels one after the other, and the little between them, as two compiled calls.
+
+A training step of MobileNetV2 runs some 300 kernels. Called from Python one by one, with the arrays they write to made
+in between, that was a sixth of a step of 16 images of 96x96, and the larger part the more threads there are. Here the
+same lines are compiled. They run as plain Python too (`forward.py_func`), which the tests do.
+
+`deferred_loops` and `deferred_backward_loops` say what the kernels compute, docs/training_speed.md derives it.
+"""
+
+import numpy as np
+
+from npmnv2.kernels import batchnorm_loops, deferred_backward_loops, deferred_loops
+from npmnv2.kernels.compile import compile_apart, compile_kernel
+
+
+@compile_apart
+def _empty(shape, like):
+    """`np.empty` in the dtype of `like` that begins at a cache line, see `wrapping.empty`."""
+    size = 1
+    for length in shape:
+        size *= length
+    room = np.empty(size + 64 // like.itemsize, like.dtype)
+    first = (-room.ctypes.data % 64) // like.itemsize
+    return room[first : first + size].reshape(shape)
+
+
+@compile_apart
+def _split(w, pieces):
+    """The columns of a matrix cut into equal pieces, each contiguous: (C, pieces*E) to (pieces, C, E)."""
+    C, E = w.shape[0], w.shape[1] // pieces
+    if pieces == 1:
+        return w.reshape((1, C, E))
+    out = _empty((pieces, C, E), w)
+    for k in range(pieces):
+        for c in range(C):
+            for e in range(E):
+                out[k, c, e] = w[c, k * E + e]
+    return out
+
+
+@compile_apart
+def _transposed(w):
+    """Each piece transposed. Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250."""
+    out = _empty((w.shape[0], w.shape[2], w.shape[1]), w)
+    deferred_loops.transpose(w, out)
+    return out
+
+
+@compile_apart
+def _sum(parts):
+    """(groups, pieces, C, E) summed up over the groups, pieces side by side: (C, pieces*E)."""
+    groups, pieces, C, E = parts.shape
+    if groups == 1 and pieces == 1:
+        return parts[0, 0]
+    out = _empty((C, pieces * E), parts)
+    deferred_loops.add_up(parts, max(1, C // 8), out)
+    return out
+
+
+@compile_apart
+def _normaliser(mean, var, norm):
+    """What `deferred_loops._normal` needs, (pieces, 3, E), and mean, variance and inv_std, (3, pieces*E).
+
+    mean, var: (pieces, E) in float64.
+    """
+    pieces, E = mean.shape
+    out, statistics = _empty((pieces, 3, E), norm.gamma), _empty((3, pieces * E), norm.gamma)
+    for k in range(pieces):
+        for e in range(E):
+            c = k * E + e
+            statistics[0, c], statistics[1, c] = mean[k, e], var[k, e]
+            statistics[2, c] = 1 / np.sqrt(var[k, e] + norm.eps)
+            out[k, 0, e] = mean[k, e]
+            out[k, 1, e] = norm.gamma[c] * statistics[2, c]
+            out[k, 2, e] = norm.beta[c]
+    return out, statistics
+
+
+@compile_apart
+def _expand(s, x, we, norm):
+    """y1 = x @ we, what normalises it, and its statistics."""
+    y = _empty((s.pieces, x.shape[1], s.E), x)
+    mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
+    deferred_loops.expand(x, we, s.groups, s.tile_in, y, mean, var)
+    normaliser, statistics = _normaliser(mean, var, norm)
+    return y, normaliser, statistics
+
+
+@compile_apart
+def _expand_unseen(s, x, we, norm, threads):
+    """x less its mean, its `gram`, and the statistics of ``x @ we``, which follow from them: nothing is expanded.
+
+    x: (1, P, C); we: (C, pieces*E).
+    """
+    _, P, C = x.shape
+    mean, var = np.empty(C), np.empty(C)
+    batchnorm_loops.statistics(x[0], s.chunk_in, mean, var)
+    center, thin = _empty((C,), x), _empty(x.shape, x)
+    center[:] = mean
+    grams = np.empty((s.groups_unseen, C, C))
+    rooms, parts = np.empty((threads, s.tile, C)), np.empty((threads, C, C))
+    deferred_loops.center_thin(x[0], center, s.groups_unseen, s.tile, rooms, parts, thin[0], grams)
+    weights, total = we.astype(np.float64), np.zeros((C, C))
+    for g in range(s.groups_unseen):
+        total += grams[g]
+    wide = np.dot(total, weights)  # (C, pieces*E), in float64
+    gram = _empty(we.shape, x)
+    mean1, var1 = np.zeros((s.pieces, s.E)), np.zeros((s.pieces, s.E))
+    for k in range(s.pieces):
+        for c in range(C):
+            for e in range(s.E):
+                j = k * s.E + e
+                gram[c, j] = wide[c, j]
+                mean1[k, e] += mean[c] * weights[c, j]
+                var1[k, e] += weights[c, j] * wide[c, j]
+        for e in range(s.E):
+            var1[k, e] = max(var1[k, e] / P, 0)
+    normaliser, statistics = _normaliser(mean1, var1, norm)
+    normaliser[:, 0] = 0  # x is less its mean, so that of x @ we is 0
+    return thin, gram, normaliser, statistics
+
+
+@compile_apart
+def _depthwise(s, x, inside, we, norm1, wd, norm, threads):
+    """y2, what normalises it, and its statistics."""
+    y = _empty((s.pieces * s.N, s.OH * s.OW, s.E), x)
+    mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
+    columns = max(s.left + s.W + s.right, s.stride * (s.OW - 1) + 3)
+    wide, raw = _empty((threads, 4, columns, s.E), x), _empty((threads, 4 * s.W if inside else 0, s.E), x)
+    deferred_loops.depthwise(
+        x, inside, we, norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left, s.OW, wide, raw, y, mean, var
+    )  # fmt: skip
+    normaliser, statistics = _normaliser(mean, var, norm)
+    return y.reshape((s.pieces, s.N * s.OH * s.OW, s.E)), normaliser, statistics
+
+
+@compile_apart
+def _project(s, x, norm2, wp, norm, threads):
+    """y3, what normalises it, and its statistics."""
+    P = x.shape[1]
+    chunks = (s.pieces + s.each_out - 1) // s.each_out
+    parts = _empty((chunks, 1, P, s.M), x)
+    hidden, narrow = _empty((threads, s.tile_out, s.E), x), _empty((threads, s.tile_out, s.M), x)
+    deferred_loops.project(
+        x, norm2, wp, s.shares_out, s.tile_out, s.each_out, hidden, narrow, parts.reshape((chunks, P, s.M))
+    )
+    y = _sum(parts)
+    mean, var = np.empty((1, s.M)), np.empty((1, s.M))
+    batchnorm_loops.statistics(y, s.chunk_out, mean[0], var[0])
+    normaliser, statistics = _normaliser(mean, var, norm)
+    return y, normaliser, statistics
+
+
+def _forward(x, s, shortcut, we, wd, wp, first, second, third, threads):
+    """Expand, filter, project, each with its batch norm; with `shortcut`, + x. `deferred.forward` has the Python side.
+
+    x: (N*H*W, C); we: (C, pieces*E), any matrix without an expansion; wd: (9, pieces*E); wp: (pieces, E, M);
+    first, second, third: the batch norms, see `deferred.Norm`; the first is any without an expansion.
+    Returns out, (N*OH*OW, M), and what the cache holds, see `deferred.BlockCache`.
+    """
+    thin, wes = x.reshape((1, x.shape[0], s.C)), _split(we, s.pieces)
+    y1, gram = thin, _empty((0, 0), x)
+    if s.unseen:
+        thin, gram, norm1, statistics1 = _expand_unseen(s, thin, we, first, threads)
+        y1 = thin
+    elif s.expands:
+        y1, norm1, statistics1 = _expand(s, thin, wes, first)
+    else:
+        norm1, statistics1 = np.zeros((1, 3, s.C), x.dtype), np.zeros((3, 0), x.dtype)
+        norm1[:, 1] = 1  # which changes nothing
+    wds = _split(wd, s.pieces).reshape((s.pieces, 3, 3, s.E))
+    y2, norm2, statistics2 = _depthwise(s, y1, s.unseen != 0, wes, norm1, wds, second, threads)
+    y3, norm3, statistics3 = _project(s, y2, norm2, wp, third, threads)
+    out = _empty(y3.shape, x)
+    deferred_loops.normalise(y3, norm3, x, shortcut, s.chunk_out, out)
+    return out, thin, y1, gram, y2, y3, wes, wds, norm1, norm2, statistics1, statistics2, statistics3
+
+
+@compile_apart
+def _back(sums, norm, inv_std, m):
+    """What `deferred_backward_loops._dy` needs, dgamma and dbeta.
+
+    sums: (pieces, 2, E), of dz and dz * (y - mean); m: pixels.
+    """
+    pieces, _, E = sums.shape
+    out = _empty((pieces, 4, E), norm)
+    dgamma, dbeta = np.empty(pieces * E, norm.dtype), np.empty(pieces * E, norm.dtype)
+    for k in range(pieces):
+        for e in range(E):
+            c = k * E + e
+            slope = sums[k, 1, e] * inv_std[c]
+            dgamma[c], dbeta[c] = slope, sums[k, 0, e]
+            out[k, 0, e], out[k, 1, e] = norm[k, 0, e], norm[k, 1, e]
+            out[k, 2, e], out[k, 3, e] = sums[k, 0, e] / m, slope * inv_std[c] / m
+    return out, dgamma, dbeta
+
+
+@compile_apart
+def _project_backward(s, dy, y2, norm2, wp, threads):
+    """dz2, dwp, and the sums that the batch norm behind dz2 needs."""
+    P = dy.shape[0]
+    dz = _empty(y2.shape, dy)
+    dw, sums = _empty((s.groups_out * s.pieces, s.E, s.M), dy), np.empty((s.pieces, 2, s.E))
+    hidden, part = _empty((threads, s.tile_out, s.E), dy), _empty((threads, s.E, s.M), dy)
+    wt = _transposed(wp)
+    deferred_backward_loops.project(
+        dy.reshape((1, P, s.M)), y2, norm2, wt, s.groups_out, s.tile_out, hidden, part, dz, dw, sums
+    )  # fmt: skip
+    return dz, _sum(dw.reshape((s.groups_out, 1, s.pieces * s.E, s.M))), sums
+
+
+@compile_apart
+def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
+    """dz1, or the gradient of x in its place; where y1 is not stored dwe, of every image; dwd; sums behind dz1."""
+    tasks, P, inside = s.pieces * s.N, s.N * s.H * s.W, s.unseen != 0
+    # `hidden` is a multiple of four columns, for the loops take four at a time; `wide` is what they then see
+    across = (s.W + (s.left if s.stride == 2 else 0) + 3) // 4 * 4
+    columns = max(across + 2, s.OW + 2 - s.left) if s.stride == 1 else max(across // 2 + 1, s.OW + 1)
+    wide = _empty((threads, 4, columns, s.E), dz)
+    hidden, spread = _empty((threads, 2, across, s.E), dz), _empty((threads, 2, across, s.E), dz)
+    pixels = max(2 * s.W, s.tile_in if inside else 0)
+    raw, room = _empty((threads, 2 * s.W, s.E), dz), _empty((threads, pixels, s.E), dz)
+    part, wt = _empty((threads, s.C, s.E), dz), _empty((1, 1, 1), dz)
+    dx, dwe = _empty((s.pieces, P, s.C if inside else s.E), dz), _empty((tasks if inside else 0, s.C, s.E), dz)
+    if inside:
+        scaled = _empty(we.shape, dz)
+        for k in range(s.pieces):
+            for c in range(s.C):
+                for e in range(s.E):
+                    scaled[k, c, e] = we[k, c, e] * norm1[k, 1, e]
+        wt = _transposed(scaled)
+    dw, sums = _empty((tasks, 3, 3, s.E), dz), np.empty((s.pieces, 2, s.E))
+    deferred_backward_loops.depthwise(
+        dz.reshape((tasks, s.OH * s.OW, s.E)), y2.reshape((tasks, s.OH * s.OW, s.E)), back, s.OW, y1, inside, we, wt,
+        norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left,
+        wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
+    )  # fmt: skip
+    return dx, dwe, _sum(dw.reshape((s.N, s.pieces, 9, s.E))), sums
+
+
+@compile_apart
+def _expand_backward(s, dz, y1, back, dout, shortcut, x, we, threads):
+    """dx, + dout with a shortcut, and dwe."""
+    P = x.shape[1]
+    chunks = (s.pieces + s.each_in - 1) // s.each_in
+    dx, dw = _empty((chunks, P, s.C), dz), _empty((s.shares_in * s.pieces, s.C, s.E), dz)
+    room, part = _empty((threads, s.tile_in, s.E), dz), _empty((threads, s.C, s.E), dz)
+    narrow, wt = _empty((threads, s.tile_in, s.C), dz), _transposed(we)
+    deferred_backward_loops.expand(
+        dz, y1, back, wt, x, dout, shortcut, s.shares_in, s.tile_in, s.each_in, room, part, narrow,
+        dx, dw,
+    )  # fmt: skip
+    return _sum(dx.reshape((chunks, 1, P, s.C))), _sum(dw.reshape((s.shares_in, s.pieces, s.C, s.E)))
+
+
+@compile_apart
+def _finish(s, parts, dwe, back, dout, shortcut, x, gram, we, threads):
+    """The part of dx and dwe that waited for the sums of `back`, where y1 is not stored."""
+    total = _sum(dwe.reshape((s.N, s.pieces, s.C, s.E)))  # (C, pieces*E)
+    sloped, through, constant = _empty(we.shape, we), _empty((1, s.C, s.C), we), np.zeros(s.C, we.dtype)
+    out, narrow = _empty((parts.shape[1], s.C), we), _empty((threads, s.tile, s.C), we)
+    through[:] = 0
+    for k in range(s.pieces):
+        for c in range(s.C):
+            for e in range(s.E):
+                scale, mean_dz, slope = back[k, 1, e], back[k, 2, e], back[k, 3, e]
+                sloped[k, c, e] = we[k, c, e] * (scale * slope)
+                constant[c] += we[k, c, e] * (scale * mean_dz)
+                j = k * s.E + e
+                total[c, j] = scale * (total[c, j] - gram[c, j] * slope)
+        through[0] += np.dot(sloped[k], we[k].T)
+    deferred_backward_loops.finish(parts, x, through, constant, dout, shortcut, s.tile, narrow, out)
+    return out, total
+
+
+def _backward(
+    dout, s, shortcut, x, y1, gram, y2, y3, we, wd, wp, norm1, norm2, gamma, beta, statistics1, statistics2,
+    statistics3, threads
+):  # fmt: skip
+    """dx and the gradients of all parameters, from dout, (N*OH*OW, M), and what `_forward` returned."""
+    dy3 = _empty(dout.shape, dout)
+    dgamma3, dbeta3 = np.empty(s.M, dout.dtype), np.empty(s.M, dout.dtype)
+    batchnorm_loops.backward(
+        dout, y3, statistics3[0], statistics3[2], gamma, beta, False, s.chunk_out, dgamma3, dbeta3, dy3
+    )
+    dz2, dwp, sums2 = _project_backward(s, dy3, y2, norm2, wp, threads)
+    back2, dgamma2, dbeta2 = _back(sums2, norm2, statistics2[2], s.N * s.OH * s.OW)
+    dz1, dwe, dwd, sums1 = _depthwise_backward(s, dz2, y2, back2, y1, we, norm1, wd, threads)
+    dx, dwe1, dgamma1, dbeta1 = dz1[0], dwe[0] if s.unseen else we[0], dgamma3, dbeta3  # without an expansion
+    if s.expands:
+        back1, dgamma1, dbeta1 = _back(sums1, norm1, statistics1[2], s.N * s.H * s.W)
+        if s.unseen:
+            dx, dwe1 = _finish(s, dz1, dwe, back1, dout, shortcut, x, gram, we, threads)
+        else:
+            dx, dwe1 = _expand_backward(s, dz1, y1, back1, dout, shortcut, x, we, threads)
+    elif shortcut:
+        dx += dout
+    return dx, dwe1, dwd, dwp, dgamma1, dbeta1, dgamma2, dbeta2, dgamma3, dbeta3
+
+
+forward = compile_kernel(_forward, parallel=False)
+backward = compile_kernel(_backward, parallel=False)

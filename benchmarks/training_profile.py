@@ -97,7 +97,7 @@ def watched(seconds):
                 patched.append((module, name, kernel))
                 setattr(module, name, timed(kernel, part_of(f"{short}.{name}")))
     for name, step in list(vars(deferred_steps).items()):
-        if hasattr(step, "py_func"):
+        if hasattr(step, "py_func") and set(MODULES) & set(step.py_func.__code__.co_names):  # what calls kernels
             patched.append((deferred_steps, name, step))
             setattr(deferred_steps, name, step.py_func)
     layers.operation = operation

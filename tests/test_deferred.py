@@ -334,8 +334,8 @@ def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
     assert right in source
     scope = {"__name__": "mutant"}
     source = source.replace(right, wrong)
-    for compiling in ("@compile_apart\n", "@compile_inline\n", "@compile_scalar\n"):
-        source = source.replace(compiling, "")
+    for compiling in ("apart", "inline", "scalar", "task"):
+        source = source.replace(f"@compile_{compiling}\n", "")
     source = "\n".join(line for line in source.splitlines() if " = compile_kernel(" not in line)
     exec(source.replace("from numba import prange", "prange = range"), scope)
     mutant = kernels_of(deferred_backward_loops) | {name: scope[f"_{name}"]}

@@ -34,16 +34,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core.compiler import Compiler
+from numba.core.cpu_options import ParallelOptions
 from numba.extending import typeof_impl
 
 # What Numba runs in parallel: the loops over `prange`, and nothing that it finds by itself. Otherwise every `np.zeros`
 # and sum in a kernel becomes a parallel loop of its own, which costs half a second to compile and is slower when small.
-PARALLEL = {"prange": True} | dict.fromkeys(
-    ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
+# (Not as a dict: Numba empties that when it compiles the first kernel.)
+PARALLEL = ParallelOptions(
+    {"prange": True}
+    | dict.fromkeys(("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False)
 )
 
 
-def compile_kernel(loops: Callable[..., Any], *, contract: bool = False, parallel: bool = True) -> "Kernel":
+def compile_kernel(
+    loops: Callable[..., Any], *, contract: bool = False, parallel: bool = True, inline: bool = False
+) -> "Kernel":
     """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
 
     Parameters
@@ -54,6 +60,8 @@ def compile_kernel(loops: Callable[..., Any], *, contract: bool = False, paralle
         Allow fused multiply-adds.
     parallel : bool
         Whether there is a `prange` in it.
+    inline : bool
+        Whether compiled code that calls it takes it in, as if it were written there.
 
     Returns
     -------
@@ -75,10 +83,10 @@ def compile_kernel(loops: Callable[..., Any], *, contract: bool = False, paralle
         kernel = numba.njit(cache=True, **options)(loops)
     except RuntimeError as reason:  # Numba's "no locator available": nowhere to write
         _warn(f"compiled kernels are not kept on disk ({reason})")
-        return Kernel(numba.njit(**options)(loops))
+        return Kernel(numba.njit(**options)(loops), inline)
     if hasattr(kernel, "_cache"):  # private to Numba, hence the question
         kernel._cache = _ForgivingCache(kernel._cache, loops)
-    return Kernel(kernel)
+    return Kernel(kernel, inline)
 
 
 class Kernel:
@@ -90,13 +98,18 @@ class Kernel:
     _one_at_a_time = threading.Lock()
     _layer = "workqueue"  # or not known yet
 
-    def __init__(self, dispatcher: Any) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, dispatcher: Any, inline: bool) -> None:
+        self._dispatcher, self._inline = dispatcher, inline
 
     def __getattr__(self, name: str) -> Any:
         if name == "_dispatcher":  # a copy that is being made has none yet
             raise AttributeError(name)
         return getattr(self._dispatcher, name)
+
+    @property
+    def targetoptions(self) -> dict[str, Any]:
+        """What Numba asks of a function that compiled code calls."""
+        return self._dispatcher.targetoptions | ({"inline": "always"} if self._inline else {})
 
     @property
     def dispatcher(self) -> Any:
@@ -122,6 +135,25 @@ def _typeof(kernel: Kernel, context: Any) -> Any:
 def compile_inline(loops: Callable[..., Any]) -> Any:
     """Compile a small helper of a kernel in the same file; it becomes part of the kernel's machine code."""
     return numba.njit(inline="always")(loops)
+
+
+def compile_task(loops: Callable[..., Any]) -> Any:
+    """Compile what one iteration of a kernel's parallel loop does."""
+    return numba.njit(
+        error_model="numpy",
+        fastmath={"contract"},
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        pipeline_class=_NoOverlap,
+    )(loops)
+
+
+class _NoOverlap(Compiler):
+    """Numba's compiler, which promises LLVM that the arrays given to a function do not overlap."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
 
 
 def compile_scalar(arithmetic: Callable[..., Any]) -> Any:

@@ -18,7 +18,7 @@ of a kernel does not notice a change in another file.
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -107,6 +107,28 @@ def _merge(total, sums):
                     sums[k, i, e] += total[k * groups + g, i, e]
 
 
+@compile_task
+def _project_groups(b, tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, dw, rough, total):
+    pieces, P, E = y.shape
+    threads = hidden.shape[0]
+    zero, six = y.dtype.type(0), y.dtype.type(6)
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        k, g = (task // groups) & NATURAL, (task % groups) & NATURAL
+        begin, end = g * P // groups, (g + 1) * P // groups
+        for first in range(begin, end, tile):
+            last = min(first + tile, end)
+            _product(dy, 0, first, last, wt, k, dz, k, first)
+            for r in range(last - first):
+                p = (first + r) & NATURAL
+                for e in range(E):
+                    h = _normal(y[k, p, e] - norm[k, 0, e], norm, k, e, True, zero, six)
+                    hidden[b, r, e] = h
+                    dz[k, p, e] = zero if h <= zero or h >= six else dz[k, p, e]
+            _sum_up(dz, k, first, y, k, first, last - first, k, norm, task, rough, total)
+            _transposed_product(hidden, b, 0, last - first, dy, 0, first, part, b)
+            _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
+
+
 def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
     """dz, its sums and dw, from the gradient `dy` of ``relu6(bn(y)) @ w``. A task is (piece, group of pixels).
 
@@ -119,22 +141,40 @@ def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
     zero, six = y.dtype.type(0), y.dtype.type(6)
     rough, total = np.zeros((tasks, 2, E), y.dtype), np.zeros((tasks, 2, E))
     for b in prange(threads):
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            k, g = (task // groups) & NATURAL, (task % groups) & NATURAL
-            begin, end = g * P // groups, (g + 1) * P // groups
+        _project_groups(np.int64(b), tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, dw, rough, total)
+    _merge(total, sums)
+
+
+@compile_task
+def _expand_groups(b, tasks, dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw):
+    pieces, P, E = y.shape
+    C = dx.shape[2]
+    threads = room.shape[0]
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        j, g = (task // groups) & NATURAL, (task % groups) & NATURAL
+        begin, end = g * P // groups, (g + 1) * P // groups
+        for piece in range(j * each, min(j * each + each, pieces)):
+            k = piece & NATURAL
             for first in range(begin, end, tile):
                 last = min(first + tile, end)
-                _product(dy, 0, first, last, wt, k, dz, k, first)
                 for r in range(last - first):
                     p = (first + r) & NATURAL
                     for e in range(E):
-                        h = _normal(y[k, p, e] - norm[k, 0, e], norm, k, e, True, zero, six)
-                        hidden[b, r, e] = h
-                        dz[k, p, e] = zero if h <= zero or h >= six else dz[k, p, e]
-                _sum_up(dz, k, first, y, k, first, last - first, k, norm, task, rough, total)
-                _transposed_product(hidden, b, 0, last - first, dy, 0, first, part, b)
+                        room[b, r, e] = _dy(dz[k, p, e], y[k, p, e], back, k, e)
+                _transposed_product(x, 0, first, last, room, b, 0, part, b)
                 _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
-    _merge(total, sums)
+                if piece == j * each and not (shortcut and j == 0):
+                    _product(room, b, 0, last - first, wt, k, dx, j, first)
+                    continue
+                _product(room, b, 0, last - first, wt, k, narrow, b, 0)
+                for r in range(last - first):
+                    p = (first + r) & NATURAL
+                    if piece == j * each:
+                        for c in range(C):
+                            dx[j, p, c] = dout[p, c] + narrow[b, r, c]
+                    else:
+                        for c in range(C):
+                            dx[j, p, c] += narrow[b, r, c]
 
 
 def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw):
@@ -150,31 +190,9 @@ def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, 
     threads = room.shape[0]
     tasks = chunks * groups
     for b in prange(threads):
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            j, g = (task // groups) & NATURAL, (task % groups) & NATURAL
-            begin, end = g * P // groups, (g + 1) * P // groups
-            for piece in range(j * each, min(j * each + each, pieces)):
-                k = piece & NATURAL
-                for first in range(begin, end, tile):
-                    last = min(first + tile, end)
-                    for r in range(last - first):
-                        p = (first + r) & NATURAL
-                        for e in range(E):
-                            room[b, r, e] = _dy(dz[k, p, e], y[k, p, e], back, k, e)
-                    _transposed_product(x, 0, first, last, room, b, 0, part, b)
-                    _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
-                    if piece == j * each and not (shortcut and j == 0):
-                        _product(room, b, 0, last - first, wt, k, dx, j, first)
-                        continue
-                    _product(room, b, 0, last - first, wt, k, narrow, b, 0)
-                    for r in range(last - first):
-                        p = (first + r) & NATURAL
-                        if piece == j * each:
-                            for c in range(C):
-                                dx[j, p, c] = dout[p, c] + narrow[b, r, c]
-                        else:
-                            for c in range(C):
-                                dx[j, p, c] += narrow[b, r, c]
+        _expand_groups(
+            np.int64(b), tasks, dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw
+        )
 
 
 @compile_scalar
@@ -269,6 +287,130 @@ def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw
         _add_nine(dw, task, g0, g1, g2, e)
 
 
+@compile_task
+def _depthwise_images(
+    b,
+    tasks,
+    dz,
+    y,
+    back,
+    OW,
+    x,
+    inside,
+    we,
+    wt,
+    norm,
+    clip,
+    w,
+    H,
+    W,
+    stride,
+    top,
+    left,
+    wide,
+    raw,
+    hidden,
+    spread,
+    room,
+    part,
+    dx,
+    dwe,
+    dw,
+    rough,
+    total,
+):
+    E = y.shape[2]
+    N, OH = tasks // w.shape[0], y.shape[1] // OW
+    threads, R, columns, _ = wide.shape
+    across = hidden.shape[2]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    # rows above and columns left of the image in `hidden`, columns left of it in `wide`
+    up, aside, ahead = (0, 0, 2 - left) if stride == 1 else (top, left, 1)
+    for r in range(R):
+        for c in range(columns):
+            if c < ahead or c >= ahead + OW:
+                for e in range(E):
+                    wide[b, r, c & NATURAL, e] = zero
+    for r in range(2):
+        for c in range(across):
+            if c < aside or c >= aside + W:
+                for e in range(E):
+                    hidden[b, r, c & NATURAL, e] = zero
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        k, image = (task // N) & NATURAL, task & NATURAL
+        begin = ((task % N) * H * W) & NATURAL  # the first pixel of the image
+        slot = ((task % N) * w.shape[0] + k) & NATURAL  # of its sums: all pieces of an image side by side
+        for i in range(3):
+            for j in range(3):
+                for e in range(E):
+                    dw[slot, i, j, e] = 0
+        filled = top - 2 if stride == 1 else -1  # the first row of dy that is not in `wide` yet
+        sent, held = 0, 0  # pixels that have left `room`, and that are in it
+        for yy in range(-up, H, 2):
+            oy = yy + top - 2 if stride == 1 else (yy + top) // 2 - 1  # the first row of dy that is seen
+            while filled < oy + (4 if stride == 1 else 2):
+                q = ((filled + R) % R) & NATURAL
+                if filled < 0 or filled >= OH:
+                    for c in range(OW):
+                        for e in range(E):
+                            wide[b, q, ahead + c, e] = zero
+                else:
+                    for c in range(OW):
+                        p = (filled * OW + c) & NATURAL
+                        for e in range(E):
+                            wide[b, q, ahead + c, e] = _dy(dz[image, p, e], y[image, p, e], back, k, e)
+                filled += 1
+            first, last = max(yy, 0) * W, min(yy + 2, H) * W  # the pixels of the pair
+            if inside:
+                _product(x, 0, begin + first, begin + last, we, k, raw, b, 0)
+            else:
+                for r in range(last - first):
+                    p = (begin + first + r) & NATURAL
+                    for e in range(E):
+                        raw[b, r, e] = x[k, p, e]
+            for r in range(2):
+                if 0 <= yy + r < H:
+                    for c in range(W):
+                        p = ((yy + r) * W + c - first) & NATURAL
+                        for e in range(E):
+                            h = _normal(raw[b, p, e] - norm[k, 0, e], norm, k, e, clip, zero, six)
+                            hidden[b, r, aside + c, e] = h
+                else:
+                    for c in range(W):
+                        for e in range(E):
+                            hidden[b, r, aside + c, e] = zero
+            q0, q1 = ((oy + R) % R) & NATURAL, ((oy + 1 + R) % R) & NATURAL
+            q2, q3 = ((oy + 2 + R) % R) & NATURAL, ((oy + 3 + R) % R) & NATURAL
+            for start in range(0, across, 4):
+                xx = start & NATURAL
+                if stride == 1:
+                    _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, slot, dw)
+                else:
+                    _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, spread, slot, dw)
+            for r in range(2):
+                if 0 <= yy + r < H:
+                    for c in range(W):
+                        p = (held + (yy + r) * W + c - first) & NATURAL
+                        for e in range(E):
+                            h, s = hidden[b, r, aside + c, e], spread[b, r, aside + c, e]
+                            room[b, p, e] = zero if clip and (h <= zero or h >= six) else s
+            if clip:
+                _sum_up(room, b, held, raw, b, 0, last - first, k, norm, image, rough, total)
+            held += last - first
+            if held + 2 * W <= room.shape[1] and yy + 2 < H:
+                continue
+            if inside:
+                _product(room, b, 0, held, wt, k, dx, k, begin + sent)
+                _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
+                _put(part, b, sent == 0, dwe, slot)
+            else:
+                for r in range(held):
+                    p = (begin + sent + r) & NATURAL
+                    for e in range(E):
+                        dx[k, p, e] = room[b, r, e]
+            sent, held = sent + held, 0
+
+
 def _depthwise(
     dz, y, back, OW, x, inside, we, wt, norm, clip, w, H, W, stride, top, left,
     wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
@@ -299,90 +441,57 @@ def _depthwise(
     up, aside, ahead = (0, 0, 2 - left) if stride == 1 else (top, left, 1)
     rough, total = np.zeros((tasks, 2, E), x.dtype), np.zeros((tasks, 2, E))
     for b in prange(threads):
-        for r in range(R):
-            for c in range(columns):
-                if c < ahead or c >= ahead + OW:
-                    for e in range(E):
-                        wide[b, r, c & NATURAL, e] = zero
-        for r in range(2):
-            for c in range(across):
-                if c < aside or c >= aside + W:
-                    for e in range(E):
-                        hidden[b, r, c & NATURAL, e] = zero
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            k, image = (task // N) & NATURAL, task & NATURAL
-            begin = ((task % N) * H * W) & NATURAL  # the first pixel of the image
-            slot = ((task % N) * w.shape[0] + k) & NATURAL  # of its sums: all pieces of an image side by side
-            for i in range(3):
-                for j in range(3):
-                    for e in range(E):
-                        dw[slot, i, j, e] = 0
-            filled = top - 2 if stride == 1 else -1  # the first row of dy that is not in `wide` yet
-            sent, held = 0, 0  # pixels that have left `room`, and that are in it
-            for yy in range(-up, H, 2):
-                oy = yy + top - 2 if stride == 1 else (yy + top) // 2 - 1  # the first row of dy that is seen
-                while filled < oy + (4 if stride == 1 else 2):
-                    q = ((filled + R) % R) & NATURAL
-                    if filled < 0 or filled >= OH:
-                        for c in range(OW):
-                            for e in range(E):
-                                wide[b, q, ahead + c, e] = zero
-                    else:
-                        for c in range(OW):
-                            p = (filled * OW + c) & NATURAL
-                            for e in range(E):
-                                wide[b, q, ahead + c, e] = _dy(dz[image, p, e], y[image, p, e], back, k, e)
-                    filled += 1
-                first, last = max(yy, 0) * W, min(yy + 2, H) * W  # the pixels of the pair
-                if inside:
-                    _product(x, 0, begin + first, begin + last, we, k, raw, b, 0)
-                else:
-                    for r in range(last - first):
-                        p = (begin + first + r) & NATURAL
-                        for e in range(E):
-                            raw[b, r, e] = x[k, p, e]
-                for r in range(2):
-                    if 0 <= yy + r < H:
-                        for c in range(W):
-                            p = ((yy + r) * W + c - first) & NATURAL
-                            for e in range(E):
-                                h = _normal(raw[b, p, e] - norm[k, 0, e], norm, k, e, clip, zero, six)
-                                hidden[b, r, aside + c, e] = h
-                    else:
-                        for c in range(W):
-                            for e in range(E):
-                                hidden[b, r, aside + c, e] = zero
-                q0, q1 = ((oy + R) % R) & NATURAL, ((oy + 1 + R) % R) & NATURAL
-                q2, q3 = ((oy + 2 + R) % R) & NATURAL, ((oy + 3 + R) % R) & NATURAL
-                for start in range(0, across, 4):
-                    xx = start & NATURAL
-                    if stride == 1:
-                        _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, slot, dw)
-                    else:
-                        _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, spread, slot, dw)
-                for r in range(2):
-                    if 0 <= yy + r < H:
-                        for c in range(W):
-                            p = (held + (yy + r) * W + c - first) & NATURAL
-                            for e in range(E):
-                                h, s = hidden[b, r, aside + c, e], spread[b, r, aside + c, e]
-                                room[b, p, e] = zero if clip and (h <= zero or h >= six) else s
-                if clip:
-                    _sum_up(room, b, held, raw, b, 0, last - first, k, norm, image, rough, total)
-                held += last - first
-                if held + 2 * W <= room.shape[1] and yy + 2 < H:
-                    continue
-                if inside:
-                    _product(room, b, 0, held, wt, k, dx, k, begin + sent)
-                    _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
-                    _put(part, b, sent == 0, dwe, slot)
-                else:
-                    for r in range(held):
-                        p = (begin + sent + r) & NATURAL
-                        for e in range(E):
-                            dx[k, p, e] = room[b, r, e]
-                sent, held = sent + held, 0
+        _depthwise_images(
+            np.int64(b),
+            tasks,
+            dz,
+            y,
+            back,
+            OW,
+            x,
+            inside,
+            we,
+            wt,
+            norm,
+            clip,
+            w,
+            H,
+            W,
+            stride,
+            top,
+            left,
+            wide,
+            raw,
+            hidden,
+            spread,
+            room,
+            part,
+            dx,
+            dwe,
+            dw,
+            rough,
+            total,
+        )
     _merge(total, sums)
+
+
+@compile_task
+def _finish_groups(b, tiles, parts, x, through, constant, dout, shortcut, tile, narrow, dx):
+    pieces, P, C = parts.shape
+    threads = narrow.shape[0]
+    for task in range(b * tiles // threads, (b + 1) * tiles // threads):
+        first, last = task * tile, min(task * tile + tile, P)
+        _product(x, 0, first, last, through, 0, narrow, b, 0)
+        for r in range(last - first):
+            p = (first + r) & NATURAL
+            for c in range(C):
+                dx[p, c] = parts[0, p, c] - narrow[b, r, c] - constant[c]
+            for k in range(1, pieces):
+                for c in range(C):
+                    dx[p, c] += parts[k, p, c]
+            if shortcut:
+                for c in range(C):
+                    dx[p, c] += dout[p, c]
 
 
 def _finish(parts, x, through, constant, dout, shortcut, tile, narrow, dx):
@@ -395,22 +504,10 @@ def _finish(parts, x, through, constant, dout, shortcut, tile, narrow, dx):
     threads = narrow.shape[0]
     tiles = (P + tile - 1) // tile
     for b in prange(threads):
-        for task in range(b * tiles // threads, (b + 1) * tiles // threads):
-            first, last = task * tile, min(task * tile + tile, P)
-            _product(x, 0, first, last, through, 0, narrow, b, 0)
-            for r in range(last - first):
-                p = (first + r) & NATURAL
-                for c in range(C):
-                    dx[p, c] = parts[0, p, c] - narrow[b, r, c] - constant[c]
-                for k in range(1, pieces):
-                    for c in range(C):
-                        dx[p, c] += parts[k, p, c]
-                if shortcut:
-                    for c in range(C):
-                        dx[p, c] += dout[p, c]
+        _finish_groups(np.int64(b), tiles, parts, x, through, constant, dout, shortcut, tile, narrow, dx)
 
 
-project = compile_kernel(_project, contract=True)
-expand = compile_kernel(_expand, contract=True)
-depthwise = compile_kernel(_depthwise, contract=True)
-finish = compile_kernel(_finish, contract=True)
+project = compile_kernel(_project, contract=True, inline=True)
+expand = compile_kernel(_expand, contract=True, inline=True)
+depthwise = compile_kernel(_depthwise, contract=True, inline=True)
+finish = compile_kernel(_finish, contract=True, inline=True)

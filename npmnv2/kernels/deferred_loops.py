@@ -21,7 +21,7 @@ follows from the shape alone, so the bits do not depend on the number of threads
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -108,6 +108,18 @@ def _merge(shift, total, P, mean, var):
                 var[k, e] = 0
 
 
+@compile_task
+def _expand_group(task, x, w, groups, tile, y, shift, part, total):
+    k, g, P = task // groups, task % groups, y.shape[1]
+    begin, end = g * P // groups, (g + 1) * P // groups
+    for first in range(begin, end, tile):
+        last = min(first + tile, end)
+        _product(x, 0, first, last, w, k, y, k, first)
+        if first == begin:
+            _center(y, k, first, last, task, shift)
+        _sum_up(y, k, first, last, task, shift, part, total)
+
+
 def _expand(x, w, groups, tile, y, mean, var):
     """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels), a product `tile` pixels.
 
@@ -118,14 +130,7 @@ def _expand(x, w, groups, tile, y, mean, var):
     shift, part = np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype)
     total = np.zeros((tasks, 2, E))
     for task in prange(tasks):
-        k, g = task // groups, task % groups
-        begin, end = g * P // groups, (g + 1) * P // groups
-        for first in range(begin, end, tile):
-            last = min(first + tile, end)
-            _product(x, 0, first, last, w, k, y, k, first)
-            if first == begin:
-                _center(y, k, first, last, task, shift)
-            _sum_up(y, k, first, last, task, shift, part, total)
+        _expand_group(np.int64(task), x, w, groups, tile, y, shift, part, total)
     _merge(shift, total, P, mean, var)
 
 
@@ -221,6 +226,29 @@ def _pixel(wide, b, q0, q1, q2, w, k, xx, image, p, y):
         y[image, p, e] = v
 
 
+@compile_task
+def _center_groups(b, threads, x, mean, groups, tile, wide, part, centered, gram):
+    P, C = x.shape
+    for task in range(b * groups // threads, (b + 1) * groups // threads):
+        g = task & NATURAL
+        for i in range(C):
+            for j in range(C):
+                gram[g, i, j] = 0
+        end = (g + 1) * P // groups
+        for first in range(g * P // groups, end, tile):
+            last = min(first + tile, end)
+            for r in range(last - first):
+                p = (first + r) & NATURAL
+                for c in range(C):
+                    d = x[p, c] - mean[c]
+                    centered[p, c] = d
+                    wide[b, r, c] = d
+            _squared(wide, b, last - first, part)
+            for i in range(C):
+                for j in range(C):
+                    gram[g, i, j] += part[b, i, j]
+
+
 def _center_thin(x, mean, groups, tile, wide, part, centered, gram):
     """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
 
@@ -229,24 +257,74 @@ def _center_thin(x, mean, groups, tile, wide, part, centered, gram):
     P, C = x.shape
     threads = wide.shape[0]
     for b in prange(threads):
-        for task in range(b * groups // threads, (b + 1) * groups // threads):
-            g = task & NATURAL
-            for i in range(C):
-                for j in range(C):
-                    gram[g, i, j] = 0
-            end = (g + 1) * P // groups
-            for first in range(g * P // groups, end, tile):
-                last = min(first + tile, end)
-                for r in range(last - first):
-                    p = (first + r) & NATURAL
-                    for c in range(C):
-                        d = x[p, c] - mean[c]
-                        centered[p, c] = d
-                        wide[b, r, c] = d
-                _squared(wide, b, last - first, part)
-                for i in range(C):
-                    for j in range(C):
-                        gram[g, i, j] += part[b, i, j]
+        _center_groups(np.int64(b), threads, x, mean, groups, tile, wide, part, centered, gram)
+
+
+@compile_task
+def _depthwise_images(
+    b, tasks, x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, raw, y, shift, part, total
+):
+    E = norm.shape[2]
+    N = y.shape[0] // norm.shape[0]
+    threads, R, columns, _ = wide.shape
+    OH = y.shape[1] // OW
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    for r in range(R):
+        for c in range(columns):
+            if c < left or c >= left + W:
+                for e in range(E):
+                    wide[b, r, c & NATURAL, e] = zero
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        k, n, image = (task // N) & NATURAL, (task % N) & NATURAL, task & NATURAL
+        filled = -top  # the first row that is not in `wide` yet
+        step = 2 if stride == 1 else 1
+        for oy in range(0, OH, step):
+            rows = min(step, OH - oy)
+            need = stride * (oy + rows - 1) - top + 3
+            new = max(filled, 0)
+            if inside and new < min(need, H):
+                _product(x, 0, (n * H + new) * W, (n * H + min(need, H)) * W, we, k, raw, b, 0)
+            while filled < need:
+                q = ((filled + R) % R) & NATURAL
+                if filled < 0 or filled >= H:
+                    for c in range(W):
+                        to = (left + c) & NATURAL
+                        for e in range(E):
+                            wide[b, q, to, e] = zero
+                elif inside:
+                    for c in range(W):
+                        to, p = (left + c) & NATURAL, ((filled - new) * W + c) & NATURAL
+                        for e in range(E):
+                            wide[b, q, to, e] = _normal(raw[b, p, e], norm, k, e, clip, zero, six)
+                else:
+                    for c in range(W):
+                        to, p = (left + c) & NATURAL, ((n * H + filled) * W + c) & NATURAL
+                        for e in range(E):
+                            wide[b, q, to, e] = _normal(x[k, p, e], norm, k, e, clip, zero, six)
+                filled += 1
+            yy = stride * oy - top + R
+            q0, q1 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL
+            q2, q3 = ((yy + 2) % R) & NATURAL, ((yy + 3) % R) & NATURAL
+            if OW >= 4:
+                for start in range(0, OW, 4):
+                    ox = min(start, OW - 4) & NATURAL  # the last block steps back: some are done twice, alike
+                    p = (oy * OW + ox) & NATURAL
+                    if rows == 2:
+                        _two_rows(wide, b, q0, q1, q2, q3, w, k, ox, image, p, (p + OW) & NATURAL, y)
+                    elif stride == 1:
+                        _one_row(wide, b, q0, q1, q2, w, k, ox, image, p, y)
+                    else:
+                        _one_row_by_two(wide, b, q0, q1, q2, w, k, (2 * ox) & NATURAL, image, p, y)
+            else:
+                for r in range(rows):
+                    yy = stride * oy + r - top + R
+                    q0, q1, q2 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL, ((yy + 2) % R) & NATURAL
+                    for ox in range(OW):
+                        p = ((oy + r) * OW + ox) & NATURAL
+                        _pixel(wide, b, q0, q1, q2, w, k, (stride * ox) & NATURAL, image, p, y)
+            if oy == 0:
+                _center(y, image, 0, rows * OW, task, shift)
+            _sum_up(y, image, oy * OW, (oy + rows) * OW, task, shift, part, total)
 
 
 def _depthwise(x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, raw, y, mean, var):
@@ -267,63 +345,55 @@ def _depthwise(x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, 
     shift, part = np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype)
     total = np.zeros((tasks, 2, E))
     for b in prange(threads):
-        for r in range(R):
-            for c in range(columns):
-                if c < left or c >= left + W:
-                    for e in range(E):
-                        wide[b, r, c & NATURAL, e] = zero
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            k, n, image = (task // N) & NATURAL, (task % N) & NATURAL, task & NATURAL
-            filled = -top  # the first row that is not in `wide` yet
-            step = 2 if stride == 1 else 1
-            for oy in range(0, OH, step):
-                rows = min(step, OH - oy)
-                need = stride * (oy + rows - 1) - top + 3
-                new = max(filled, 0)
-                if inside and new < min(need, H):
-                    _product(x, 0, (n * H + new) * W, (n * H + min(need, H)) * W, we, k, raw, b, 0)
-                while filled < need:
-                    q = ((filled + R) % R) & NATURAL
-                    if filled < 0 or filled >= H:
-                        for c in range(W):
-                            to = (left + c) & NATURAL
-                            for e in range(E):
-                                wide[b, q, to, e] = zero
-                    elif inside:
-                        for c in range(W):
-                            to, p = (left + c) & NATURAL, ((filled - new) * W + c) & NATURAL
-                            for e in range(E):
-                                wide[b, q, to, e] = _normal(raw[b, p, e], norm, k, e, clip, zero, six)
-                    else:
-                        for c in range(W):
-                            to, p = (left + c) & NATURAL, ((n * H + filled) * W + c) & NATURAL
-                            for e in range(E):
-                                wide[b, q, to, e] = _normal(x[k, p, e], norm, k, e, clip, zero, six)
-                    filled += 1
-                yy = stride * oy - top + R
-                q0, q1 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL
-                q2, q3 = ((yy + 2) % R) & NATURAL, ((yy + 3) % R) & NATURAL
-                if OW >= 4:
-                    for start in range(0, OW, 4):
-                        ox = min(start, OW - 4) & NATURAL  # the last block steps back: some are done twice, alike
-                        p = (oy * OW + ox) & NATURAL
-                        if rows == 2:
-                            _two_rows(wide, b, q0, q1, q2, q3, w, k, ox, image, p, (p + OW) & NATURAL, y)
-                        elif stride == 1:
-                            _one_row(wide, b, q0, q1, q2, w, k, ox, image, p, y)
-                        else:
-                            _one_row_by_two(wide, b, q0, q1, q2, w, k, (2 * ox) & NATURAL, image, p, y)
-                else:
-                    for r in range(rows):
-                        yy = stride * oy + r - top + R
-                        q0, q1, q2 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL, ((yy + 2) % R) & NATURAL
-                        for ox in range(OW):
-                            p = ((oy + r) * OW + ox) & NATURAL
-                            _pixel(wide, b, q0, q1, q2, w, k, (stride * ox) & NATURAL, image, p, y)
-                if oy == 0:
-                    _center(y, image, 0, rows * OW, task, shift)
-                _sum_up(y, image, oy * OW, (oy + rows) * OW, task, shift, part, total)
+        _depthwise_images(
+            np.int64(b),
+            tasks,
+            x,
+            inside,
+            we,
+            norm,
+            clip,
+            w,
+            H,
+            W,
+            stride,
+            top,
+            left,
+            OW,
+            wide,
+            raw,
+            y,
+            shift,
+            part,
+            total,
+        )
     _merge(shift, total, N * OH * OW, mean, var)
+
+
+@compile_task
+def _project_groups(b, tasks, x, norm, w, groups, tile, each, hidden, narrow, parts):
+    pieces, P, E = x.shape
+    M = parts.shape[2]
+    threads = hidden.shape[0]
+    zero, six = x.dtype.type(0), x.dtype.type(6)
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        j, g = (task // groups) & NATURAL, task % groups
+        for piece in range(j * each, min(j * each + each, pieces)):
+            k = piece & NATURAL
+            for first in range(g * P // groups, (g + 1) * P // groups, tile):
+                last = min(first + tile, (g + 1) * P // groups)
+                for r in range(last - first):
+                    p = (first + r) & NATURAL
+                    for e in range(E):
+                        hidden[b, r, e] = _normal(x[k, p, e], norm, k, e, True, zero, six)
+                if piece == j * each:
+                    _product(hidden, b, 0, last - first, w, k, parts, j, first)
+                else:
+                    _product(hidden, b, 0, last - first, w, k, narrow, b, 0)
+                    for r in range(last - first):
+                        p = (first + r) & NATURAL
+                        for m in range(M):
+                            parts[j, p, m] += narrow[b, r, m]
 
 
 def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
@@ -338,24 +408,7 @@ def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
     zero, six = x.dtype.type(0), x.dtype.type(6)
     tasks = chunks * groups
     for b in prange(threads):
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            j, g = (task // groups) & NATURAL, task % groups
-            for piece in range(j * each, min(j * each + each, pieces)):
-                k = piece & NATURAL
-                for first in range(g * P // groups, (g + 1) * P // groups, tile):
-                    last = min(first + tile, (g + 1) * P // groups)
-                    for r in range(last - first):
-                        p = (first + r) & NATURAL
-                        for e in range(E):
-                            hidden[b, r, e] = _normal(x[k, p, e], norm, k, e, True, zero, six)
-                    if piece == j * each:
-                        _product(hidden, b, 0, last - first, w, k, parts, j, first)
-                    else:
-                        _product(hidden, b, 0, last - first, w, k, narrow, b, 0)
-                        for r in range(last - first):
-                            p = (first + r) & NATURAL
-                            for m in range(M):
-                                parts[j, p, m] += narrow[b, r, m]
+        _project_groups(np.int64(b), tasks, x, norm, w, groups, tile, each, hidden, narrow, parts)
 
 
 def _normalise(y, norm, x, shortcut, chunk, out):
@@ -401,10 +454,10 @@ def _transpose(w, out):
                 out[k, first + i, j] = w[k, j, first + i]
 
 
-center_thin = compile_kernel(_center_thin)
-expand = compile_kernel(_expand)
-depthwise = compile_kernel(_depthwise, contract=True)
-project = compile_kernel(_project, contract=True)
-normalise = compile_kernel(_normalise)
+center_thin = compile_kernel(_center_thin, inline=True)
+expand = compile_kernel(_expand, inline=True)
+depthwise = compile_kernel(_depthwise, contract=True, inline=True)
+project = compile_kernel(_project, contract=True, inline=True)
+normalise = compile_kernel(_normalise, inline=True)
 add_up = compile_kernel(_add_up)
 transpose = compile_kernel(_transpose)

@@ -10,7 +10,7 @@ same lines are compiled. They run as plain Python too (`forward.py_func`), which
 import numpy as np
 
 from npmnv2.kernels import batchnorm_loops, deferred_backward_loops, deferred_loops
-from npmnv2.kernels.compile import compile_apart, compile_kernel
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
 
 
 @compile_apart
@@ -76,7 +76,7 @@ def _normaliser(mean, var, norm):
     return out, statistics
 
 
-@compile_apart
+@compile_inline
 def _expand(s, x, we, norm):
     """y1 = x @ we, what normalises it, and its statistics."""
     y = _empty((s.pieces, x.shape[1], s.E), x)
@@ -86,7 +86,7 @@ def _expand(s, x, we, norm):
     return y, normaliser, statistics
 
 
-@compile_apart
+@compile_inline
 def _expand_unseen(s, x, we, norm, threads):
     """x less its mean, its `gram`, and the statistics of ``x @ we``, which follow from them: nothing is expanded.
 
@@ -96,13 +96,16 @@ def _expand_unseen(s, x, we, norm, threads):
     mean, var = np.empty(C), np.empty(C)
     batchnorm_loops.statistics(x[0], s.chunk_in, mean, var)
     center, thin = _empty((C,), x), _empty(x.shape, x)
-    center[:] = mean
+    for c in range(C):
+        center[c] = mean[c]
     grams = np.empty((s.groups_unseen, C, C))
     rooms, parts = np.empty((threads, s.tile, C)), np.empty((threads, C, C))
     deferred_loops.center_thin(x[0], center, s.groups_unseen, s.tile, rooms, parts, thin[0], grams)
     weights, total = we.astype(np.float64), np.zeros((C, C))
     for g in range(s.groups_unseen):
-        total += grams[g]
+        for i in range(C):
+            for j in range(C):
+                total[i, j] += grams[g, i, j]
     wide = np.dot(total, weights)  # (C, pieces*E), in float64
     gram = _empty(we.shape, x)
     mean1, var1 = np.zeros((s.pieces, s.E)), np.zeros((s.pieces, s.E))
@@ -116,11 +119,13 @@ def _expand_unseen(s, x, we, norm, threads):
         for e in range(s.E):
             var1[k, e] = max(var1[k, e] / P, 0)
     normaliser, statistics = _normaliser(mean1, var1, norm)
-    normaliser[:, 0] = 0  # x is less its mean, so that of x @ we is 0
+    for k in range(s.pieces):
+        for e in range(s.E):
+            normaliser[k, 0, e] = 0  # x is less its mean, so that of x @ we is 0
     return thin, gram, normaliser, statistics
 
 
-@compile_apart
+@compile_inline
 def _depthwise(s, x, inside, we, norm1, wd, norm, threads):
     """y2, what normalises it, and its statistics."""
     y = _empty((s.pieces * s.N, s.OH * s.OW, s.E), x)
@@ -134,7 +139,7 @@ def _depthwise(s, x, inside, we, norm1, wd, norm, threads):
     return y.reshape((s.pieces, s.N * s.OH * s.OW, s.E)), normaliser, statistics
 
 
-@compile_apart
+@compile_inline
 def _project(s, x, norm2, wp, norm, threads):
     """y3, what normalises it, and its statistics."""
     P = x.shape[1]
@@ -167,7 +172,8 @@ def _forward(x, s, shortcut, we, wd, wp, first, second, third, threads):
         y1, norm1, statistics1 = _expand(s, thin, wes, first)
     else:
         norm1, statistics1 = np.zeros((1, 3, s.C), x.dtype), np.zeros((3, 0), x.dtype)
-        norm1[:, 1] = 1  # which changes nothing
+        for c in range(s.C):
+            norm1[0, 1, c] = 1  # which changes nothing
     wds = _split(wd, s.pieces).reshape((s.pieces, 3, 3, s.E))
     y2, norm2, statistics2 = _depthwise(s, y1, s.unseen != 0, wes, norm1, wds, second, threads)
     y3, norm3, statistics3 = _project(s, y2, norm2, wp, third, threads)
@@ -195,7 +201,7 @@ def _back(sums, norm, inv_std, m):
     return out, dgamma, dbeta
 
 
-@compile_apart
+@compile_inline
 def _project_backward(s, dy, y2, norm2, wp, threads):
     """dz2, dwp, and the sums that the batch norm behind dz2 needs."""
     P = dy.shape[0]
@@ -209,7 +215,7 @@ def _project_backward(s, dy, y2, norm2, wp, threads):
     return dz, _sum(dw.reshape((s.groups_out, 1, s.pieces * s.E, s.M))), sums
 
 
-@compile_apart
+@compile_inline
 def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
     """dz1, or the gradient of x in its place; where y1 is not stored dwe, of every image; dwd; sums behind dz1."""
     tasks, P, inside = s.pieces * s.N, s.N * s.H * s.W, s.unseen != 0
@@ -238,7 +244,7 @@ def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
     return dx, dwe, _sum(dw.reshape((s.N, s.pieces, 9, s.E))), sums
 
 
-@compile_apart
+@compile_inline
 def _expand_backward(s, dz, y1, back, dout, shortcut, x, we, threads):
     """dx, + dout with a shortcut, and dwe."""
     P = x.shape[1]
@@ -253,13 +259,12 @@ def _expand_backward(s, dz, y1, back, dout, shortcut, x, we, threads):
     return _sum(dx.reshape((chunks, 1, P, s.C))), _sum(dw.reshape((s.shares_in, s.pieces, s.C, s.E)))
 
 
-@compile_apart
+@compile_inline
 def _finish(s, parts, dwe, back, dout, shortcut, x, gram, we, threads):
     """The part of dx and dwe that waited for the sums of `back`, where y1 is not stored."""
     total = _sum(dwe.reshape((s.N, s.pieces, s.C, s.E)))  # (C, pieces*E)
-    sloped, through, constant = _empty(we.shape, we), _empty((1, s.C, s.C), we), np.zeros(s.C, we.dtype)
-    out, narrow = _empty((parts.shape[1], s.C), we), _empty((threads, s.tile, s.C), we)
-    through[:] = 0
+    sloped, through, constant = _empty(we.shape, we), np.zeros((1, s.C, s.C), we.dtype), np.zeros(s.C, we.dtype)
+    out, narrow, part = _empty((parts.shape[1], s.C), we), _empty((threads, s.tile, s.C), we), _empty((s.C, s.C), we)
     for k in range(s.pieces):
         for c in range(s.C):
             for e in range(s.E):
@@ -268,7 +273,10 @@ def _finish(s, parts, dwe, back, dout, shortcut, x, gram, we, threads):
                 constant[c] += we[k, c, e] * (scale * mean_dz)
                 j = k * s.E + e
                 total[c, j] = scale * (total[c, j] - gram[c, j] * slope)
-        through[0] += np.dot(sloped[k], we[k].T)
+        np.dot(sloped[k], we[k].T, part)
+        for i in range(s.C):
+            for j in range(s.C):
+                through[0, i, j] += part[i, j]
     deferred_backward_loops.finish(parts, x, through, constant, dout, shortcut, s.tile, narrow, out)
     return out, total
 
@@ -294,9 +302,11 @@ def _backward(
         else:
             dx, dwe1 = _expand_backward(s, dz1, y1, back1, dout, shortcut, x, we, threads)
     elif shortcut:
-        dx += dout
+        for p in range(dx.shape[0]):
+            for c in range(s.C):
+                dx[p, c] += dout[p, c]
     return dx, dwe1, dwd, dwp, dgamma1, dbeta1, dgamma2, dbeta2, dgamma3, dbeta3
 
 
-forward = compile_kernel(_forward, parallel=False)
-backward = compile_kernel(_backward, parallel=False)
+forward = compile_kernel(_forward, contract=True)
+backward = compile_kernel(_backward, contract=True)

@@ -57,11 +57,11 @@ class Plan(NamedTuple):
 
     def run(self, x: Array) -> None:
         """Make the calls that `bound` returns; those of the blocks at the beginning as one, which is quicker."""
-        from npmnv2.kernels import fused_loops as loops
+        from npmnv2.kernels import fused_program
 
         if self.blocks:
-            self.program[0, loops.NUMBERS] = x.ctypes.data
-            loops.run(self.program, x)
+            self.program[0, fused_program.NUMBERS] = x.ctypes.data
+            fused_program.run(self.program, x)
         for some in self.calls[self.blocks - 1 :] if self.blocks else self.bound(x):  # `calls` begins with the second
             for call in some:
                 call()

@@ -338,6 +338,7 @@ def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
         source = source.replace(f"@compile_{compiling}\n", "")
     source = "\n".join(line for line in source.splitlines() if " = compile_kernel(" not in line)
     exec(source.replace("from numba import prange", "prange = range"), scope)
+    scope |= {helper: value.py_func for helper, value in scope.items() if hasattr(value, "py_func")}  # from other files
     mutant = kernels_of(deferred_backward_loops) | {name: scope[f"_{name}"]}
     in_python(monkeypatch, deferred_backward_loops=mutant)
     cut(monkeypatch, few=8, tile=12, piece=12)

@@ -14,7 +14,7 @@ What every kernel promises, and why:
   a constant imported from elsewhere would go stale in it. Constants come in as arguments.
 * **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the
   fusing of `a * b + c` into one instruction with one rounding, where that was measured to pay. The helpers of
-  `compile_scalar` always have it.
+  `compile_scalar` and `compile_task` always have it.
 * **Nothing is checked inside.** Numba checks no bounds (and `boundscheck` cannot be trusted together with `parallel`),
   so the wrappers check shapes, dtypes and layout before the first kernel runs.
 
@@ -113,7 +113,7 @@ class Kernel:
 
     @property
     def dispatcher(self) -> Any:
-        """Numba's own object, which another kernel in the same file can call."""
+        """Numba's own object."""
         return self._dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
@@ -128,17 +128,35 @@ class Kernel:
 
 @typeof_impl.register(Kernel)
 def _typeof(kernel: Kernel, context: Any) -> Any:
-    """To Numba a kernel is the function in it, so that compiled code can call it."""
+    """To Numba a kernel is the function in it: so compiled code can call it."""
     return numba.typeof(kernel.dispatcher)
 
 
+# Helpers. They differ in when they become part of what calls them: before Numba's analysis, after it, or not at all.
+
+
 def compile_inline(loops: Callable[..., Any]) -> Any:
-    """Compile a small helper of a kernel in the same file; it becomes part of the kernel's machine code."""
+    """Compile a helper that is as if written where it is called; it may hold a small loop or, for a kernel, `prange`.
+
+    Every call of it is analysed and compiled anew. In a function with a `prange` that takes Numba longer than all else,
+    so what is long there goes into a function of its own, `compile_task`.
+    """
     return numba.njit(inline="always")(loops)
 
 
+def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
+    """Compile a small helper without a loop, multiply-adds fused: LLVM puts it into what calls it."""
+    return numba.njit(error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        arithmetic
+    )
+
+
 def compile_task(loops: Callable[..., Any]) -> Any:
-    """Compile what one iteration of a kernel's parallel loop does."""
+    """Compile what one thread does in a kernel's parallel loop, multiply-adds fused. Its arrays must not overlap.
+
+    Apart from the loop over `prange` it compiles in half the time. Of a parallel loop Numba promises LLVM that the
+    arrays do not overlap, without which loops do not become vectors; here `_NoOverlap` promises it.
+    """
     return numba.njit(
         error_model="numpy",
         fastmath={"contract"},
@@ -148,30 +166,20 @@ def compile_task(loops: Callable[..., Any]) -> Any:
     )(loops)
 
 
-class _NoOverlap(Compiler):
-    """Numba's compiler, which promises LLVM that the arrays given to a function do not overlap."""
+class _NoOverlap(Compiler):  # type: ignore[misc]  # Numba has no types
+    """Numba's compiler, which tells LLVM besides that the arrays given to a function do not overlap."""
 
     def define_pipelines(self) -> Any:
+        """Set the flag before the first pass."""
         self.state.flags.noalias = True
         return super().define_pipelines()
 
 
-def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
-    """Compile a small helper without a loop, in the same file, multiply-adds fused: LLVM puts it into its kernel.
-
-    `compile_inline` puts every call of it before Numba's own analysis, which is most of the time of compiling. But a
-    helper with a loop needs that: compiled for itself, its loop is not turned into vectors, since arrays might overlap.
-    """
-    return numba.njit(error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
-        arithmetic
-    )
-
-
 def compile_apart(loops: Callable[..., Any]) -> Any:
-    """Compile a helper in the same file that must not become part of its kernel.
+    """Compile a helper that stays a function of its own.
 
-    Numba promises LLVM that the arrays of a kernel do not overlap, which vector loops need, but no longer once the
-    kernel takes slices of them and calls `np.dot`: five times slower in `separable_loops`. What does goes in here.
+    In a loop over `prange` what takes slices of arrays and calls `np.dot` goes in here: of a loop that holds it Numba
+    does not promise that the arrays do not overlap, and it was measured to be five times slower in `separable_loops`.
     """
     return numba.njit(error_model="numpy")(loops)
 

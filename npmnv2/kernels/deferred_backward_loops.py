@@ -11,14 +11,15 @@ rest of batch norm's backward needs those sums, and is done by who reads dz next
 with ``dy = scale * (dz - dbeta / m - xhat * dgamma / m)`` from dz and y. ``back[k]`` holds what that takes, see `_dy`.
 Where `y1` was not kept, `depthwise` makes its rows again from x less its mean (`inside`), multiplies the rows of dz1 at
 once and writes no dz1; `finish` subtracts what had to wait for the sums. docs/training_speed.md derives all of it.
-Pieces, groups and tasks are those of `deferred_loops`. `_product`, `_next_six` and `_four` are copies, as Numba's cache
-of a kernel does not notice a change in another file.
+Pieces, groups and tasks are those of `deferred_loops`.
 """
 
 import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.deferred_loops import product
+from npmnv2.kernels.windows_3x3 import four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -37,12 +38,6 @@ def _normal(d, norm, k, e, clip, zero, six):
 def _dy(dz, y, back, k, e):
     """What batch norm's backward makes of dz. back[k]: mean, gamma * inv_std, dbeta / m, dgamma * inv_std / m."""
     return back[k, 1, e] * (dz - back[k, 2, e] - (y - back[k, 0, e]) * back[k, 3, e])
-
-
-@compile_apart
-def _product(x, at, first, last, wt, k, out, plane, to):
-    """out[plane, to ...] = x[at, first ... last - 1] @ wt[k]. Apart, see `compile_apart`: it calls np.dot."""
-    np.dot(x[at, first:last], wt[k], out[plane, to : to + last - first])
 
 
 @compile_apart
@@ -109,6 +104,7 @@ def _merge(total, sums):
 
 @compile_task
 def _project_groups(b, tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, dw, rough, total):
+    """The tasks of thread b of `_project`."""
     pieces, P, E = y.shape
     threads = hidden.shape[0]
     zero, six = y.dtype.type(0), y.dtype.type(6)
@@ -117,7 +113,7 @@ def _project_groups(b, tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, d
         begin, end = g * P // groups, (g + 1) * P // groups
         for first in range(begin, end, tile):
             last = min(first + tile, end)
-            _product(dy, 0, first, last, wt, k, dz, k, first)
+            product(dy, 0, first, last, wt, k, dz, k, first)
             for r in range(last - first):
                 p = (first + r) & NATURAL
                 for e in range(E):
@@ -138,7 +134,6 @@ def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
     pieces, P, E = y.shape
     threads = hidden.shape[0]
     tasks = pieces * groups
-    zero, six = y.dtype.type(0), y.dtype.type(6)
     rough, total = np.zeros((tasks, 2, E), y.dtype), np.zeros((tasks, 2, E))
     for b in prange(threads):
         _project_groups(np.int64(b), tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, dw, rough, total)
@@ -147,6 +142,7 @@ def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
 
 @compile_task
 def _expand_groups(b, tasks, dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw):
+    """The tasks of thread b of `_expand`."""
     pieces, P, E = y.shape
     C = dx.shape[2]
     threads = room.shape[0]
@@ -164,9 +160,9 @@ def _expand_groups(b, tasks, dz, y, back, wt, x, dout, shortcut, groups, tile, e
                 _transposed_product(x, 0, first, last, room, b, 0, part, b)
                 _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
                 if piece == j * each and not (shortcut and j == 0):
-                    _product(room, b, 0, last - first, wt, k, dx, j, first)
+                    product(room, b, 0, last - first, wt, k, dx, j, first)
                     continue
-                _product(room, b, 0, last - first, wt, k, narrow, b, 0)
+                product(room, b, 0, last - first, wt, k, narrow, b, 0)
                 for r in range(last - first):
                     p = (first + r) & NATURAL
                     if piece == j * each:
@@ -196,38 +192,6 @@ def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, 
 
 
 @compile_scalar
-def _next_six(wide, b, y, xx, e):
-    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
-    return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
-
-
-@compile_scalar
-def _next_four(room, b, y, xx, e):
-    return room[b, y, xx, e], room[b, y, xx + 1, e], room[b, y, xx + 2, e], room[b, y, xx + 3, e]
-
-
-@compile_scalar
-def _four(a, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
-    return (
-        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
-        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
-        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
-        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
-    )
-
-
-@compile_scalar
-def _three(a, b, s):
-    """Add to the sums `s` four neighbouring pixels `b` times the gradients that taps 2, 1 and 0 of a row see."""
-    return (
-        s[0] + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3],
-        s[1] + a[1] * b[0] + a[2] * b[1] + a[3] * b[2] + a[4] * b[3],
-        s[2] + a[2] * b[0] + a[3] * b[1] + a[4] * b[2] + a[5] * b[3],
-    )
-
-
-@compile_scalar
 def _add_nine(dw, task, g0, g1, g2, e):
     """Add the sums of the three kernel rows; each runs from tap 2 to tap 0."""
     dw[task, 0, 2, e] += g0[0]
@@ -246,19 +210,19 @@ def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, task, dw):
     """Two rows by four columns at stride 1, as in `depthwise_3x3_backward`. q: rows of dy in the ring `wide`."""
     zero = wide.dtype.type(0)
     for e in range(wide.shape[3]):
-        p, q = _next_four(hidden, b, 0, xx, e), _next_four(hidden, b, 1, xx, e)
+        p, q = next_four(hidden, b, 0, xx, e), next_four(hidden, b, 1, xx, e)
         s = t = (zero, zero, zero, zero)
         g0 = g1 = g2 = (zero, zero, zero)
-        a = _next_six(wide, b, q0, xx, e)
-        s, g2 = _four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], s), _three(a, p, g2)
-        a = _next_six(wide, b, q1, xx, e)
-        s, g1 = _four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], s), _three(a, p, g1)
-        t, g2 = _four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], t), _three(a, q, g2)
-        a = _next_six(wide, b, q2, xx, e)
-        s, g0 = _four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], s), _three(a, p, g0)
-        t, g1 = _four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], t), _three(a, q, g1)
-        a = _next_six(wide, b, q3, xx, e)
-        t, g0 = _four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], t), _three(a, q, g0)
+        a = next_six(wide, b, q0, xx, e)
+        s, g2 = four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], s), three(a, p, g2)
+        a = next_six(wide, b, q1, xx, e)
+        s, g1 = four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], s), three(a, p, g1)
+        t, g2 = four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], t), three(a, q, g2)
+        a = next_six(wide, b, q2, xx, e)
+        s, g0 = four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], s), three(a, p, g0)
+        t, g1 = four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], t), three(a, q, g1)
+        a = next_six(wide, b, q3, xx, e)
+        t, g0 = four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], t), three(a, q, g0)
         spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s
         spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = t
         _add_nine(dw, task, g0, g1, g2, e)
@@ -270,8 +234,8 @@ def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw
     for e in range(wide.shape[3]):
         a0, a1, a2 = wide[b, q0, ox, e], wide[b, q0, ox + 1, e], wide[b, q0, ox + 2, e]
         c0, c1, c2 = wide[b, q1, ox, e], wide[b, q1, ox + 1, e], wide[b, q1, ox + 2, e]
-        p0, p1, p2, p3 = _next_four(hidden, b, 0, xx, e)
-        r0, r1, r2, r3 = _next_four(hidden, b, 1, xx, e)
+        p0, p1, p2, p3 = next_four(hidden, b, 0, xx, e)
+        r0, r1, r2, r3 = next_four(hidden, b, 1, xx, e)
         w00, w01, w02 = w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e]
         w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
         w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
@@ -289,36 +253,10 @@ def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw
 
 @compile_task
 def _depthwise_images(
-    b,
-    tasks,
-    dz,
-    y,
-    back,
-    OW,
-    x,
-    inside,
-    we,
-    wt,
-    norm,
-    clip,
-    w,
-    H,
-    W,
-    stride,
-    top,
-    left,
-    wide,
-    raw,
-    hidden,
-    spread,
-    room,
-    part,
-    dx,
-    dwe,
-    dw,
-    rough,
-    total,
-):
+    b, tasks, dz, y, back, OW, x, inside, we, wt, norm, clip, w, H, W, stride, top, left, wide, raw, hidden, spread,
+    room, part, dx, dwe, dw, rough, total,
+):  # fmt: skip
+    """The tasks of thread b of `_depthwise`."""
     E = y.shape[2]
     N, OH = tasks // w.shape[0], y.shape[1] // OW
     threads, R, columns, _ = wide.shape
@@ -362,7 +300,7 @@ def _depthwise_images(
                 filled += 1
             first, last = max(yy, 0) * W, min(yy + 2, H) * W  # the pixels of the pair
             if inside:
-                _product(x, 0, begin + first, begin + last, we, k, raw, b, 0)
+                product(x, 0, begin + first, begin + last, we, k, raw, b, 0)
             else:
                 for r in range(last - first):
                     p = (begin + first + r) & NATURAL
@@ -400,7 +338,7 @@ def _depthwise_images(
             if held + 2 * W <= room.shape[1] and yy + 2 < H:
                 continue
             if inside:
-                _product(room, b, 0, held, wt, k, dx, k, begin + sent)
+                product(room, b, 0, held, wt, k, dx, k, begin + sent)
                 _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
                 _put(part, b, sent == 0, dwe, slot)
             else:
@@ -433,55 +371,24 @@ def _depthwise(
     pixel is under taps 0 and 2: pixel c is column c + left, output ox is column ox + 1.
     """
     tasks, E = y.shape[0], y.shape[2]
-    N, OH = tasks // w.shape[0], y.shape[1] // OW
-    threads, R, columns, _ = wide.shape
-    across = hidden.shape[2]
-    zero, six = x.dtype.type(0), x.dtype.type(6)
-    # rows above and columns left of the image in `hidden`, columns left of it in `wide`
-    up, aside, ahead = (0, 0, 2 - left) if stride == 1 else (top, left, 1)
+    threads = wide.shape[0]
     rough, total = np.zeros((tasks, 2, E), x.dtype), np.zeros((tasks, 2, E))
     for b in prange(threads):
         _depthwise_images(
-            np.int64(b),
-            tasks,
-            dz,
-            y,
-            back,
-            OW,
-            x,
-            inside,
-            we,
-            wt,
-            norm,
-            clip,
-            w,
-            H,
-            W,
-            stride,
-            top,
-            left,
-            wide,
-            raw,
-            hidden,
-            spread,
-            room,
-            part,
-            dx,
-            dwe,
-            dw,
-            rough,
-            total,
-        )
+            np.int64(b), tasks, dz, y, back, OW, x, inside, we, wt, norm, clip, w, H, W, stride, top, left, wide, raw,
+            hidden, spread, room, part, dx, dwe, dw, rough, total,
+        )  # fmt: skip
     _merge(total, sums)
 
 
 @compile_task
 def _finish_groups(b, tiles, parts, x, through, constant, dout, shortcut, tile, narrow, dx):
+    """The tasks of thread b of `_finish`."""
     pieces, P, C = parts.shape
     threads = narrow.shape[0]
     for task in range(b * tiles // threads, (b + 1) * tiles // threads):
         first, last = task * tile, min(task * tile + tile, P)
-        _product(x, 0, first, last, through, 0, narrow, b, 0)
+        product(x, 0, first, last, through, 0, narrow, b, 0)
         for r in range(last - first):
             p = (first + r) & NATURAL
             for c in range(C):

@@ -22,12 +22,13 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_apart
-def _product(x, at, first, last, w, k, out, plane, to):
+def product(x, at, first, last, w, k, out, plane, to):
     """out[plane, to ...] = x[at, first ... last - 1] @ w[k]. Apart, see `compile_apart`: it calls np.dot."""
     np.dot(x[at, first:last], w[k], out[plane, to : to + last - first])
 
@@ -110,11 +111,12 @@ def _merge(shift, total, P, mean, var):
 
 @compile_task
 def _expand_group(task, x, w, groups, tile, y, shift, part, total):
+    """One task of `_expand`."""
     k, g, P = task // groups, task % groups, y.shape[1]
     begin, end = g * P // groups, (g + 1) * P // groups
     for first in range(begin, end, tile):
         last = min(first + tile, end)
-        _product(x, 0, first, last, w, k, y, k, first)
+        product(x, 0, first, last, w, k, y, k, first)
         if first == begin:
             _center(y, k, first, last, task, shift)
         _sum_up(y, k, first, last, task, shift, part, total)
@@ -134,37 +136,6 @@ def _expand(x, w, groups, tile, y, mean, var):
     _merge(shift, total, P, mean, var)
 
 
-@compile_scalar
-def _next_six(wide, b, y, xx, e):
-    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
-    return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
-
-
-@compile_scalar
-def _four(a, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
-    return (
-        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
-        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
-        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
-        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
-    )
-
-
-@compile_scalar
-def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
-    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
-    a3, a4, a5 = wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
-    a6, a7, a8 = wide[b, y, xx + 6, e], wide[b, y, xx + 7, e], wide[b, y, xx + 8, e]
-    return (
-        s[0] + a0 * w0 + a1 * w1 + a2 * w2,
-        s[1] + a2 * w0 + a3 * w1 + a4 * w2,
-        s[2] + a4 * w0 + a5 * w1 + a6 * w2,
-        s[3] + a6 * w0 + a7 * w1 + a8 * w2,
-    )
-
-
 @compile_inline
 def _two_rows(wide, b, q0, q1, q2, q3, w, k, ox, image, p, below, y):
     """Eight pixels at stride 1: four from pixel p of `y` on, and the four below them. q: the rows of `wide`."""
@@ -174,14 +145,14 @@ def _two_rows(wide, b, q0, q1, q2, q3, w, k, ox, image, p, below, y):
         w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
         w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
         s = t = (zero, zero, zero, zero)
-        a = _next_six(wide, b, q0, ox, e)
-        s = _four(a, w00, w01, w02, s)
-        a = _next_six(wide, b, q1, ox, e)
-        s, t = _four(a, w10, w11, w12, s), _four(a, w00, w01, w02, t)
-        a = _next_six(wide, b, q2, ox, e)
-        s, t = _four(a, w20, w21, w22, s), _four(a, w10, w11, w12, t)
-        a = _next_six(wide, b, q3, ox, e)
-        t = _four(a, w20, w21, w22, t)
+        a = next_six(wide, b, q0, ox, e)
+        s = four(a, w00, w01, w02, s)
+        a = next_six(wide, b, q1, ox, e)
+        s, t = four(a, w10, w11, w12, s), four(a, w00, w01, w02, t)
+        a = next_six(wide, b, q2, ox, e)
+        s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
+        a = next_six(wide, b, q3, ox, e)
+        t = four(a, w20, w21, w22, t)
         y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = s
         y[image, below, e], y[image, below + 1, e], y[image, below + 2, e], y[image, below + 3, e] = t
 
@@ -192,9 +163,9 @@ def _one_row(wide, b, q0, q1, q2, w, k, ox, image, p, y):
     zero = y.dtype.type(0)
     for e in range(y.shape[2]):
         s = (zero, zero, zero, zero)
-        s = _four(_next_six(wide, b, q0, ox, e), w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], s)
-        s = _four(_next_six(wide, b, q1, ox, e), w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], s)
-        s = _four(_next_six(wide, b, q2, ox, e), w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], s)
+        s = four(next_six(wide, b, q0, ox, e), w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], s)
+        s = four(next_six(wide, b, q1, ox, e), w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], s)
+        s = four(next_six(wide, b, q2, ox, e), w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], s)
         y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = s
 
 
@@ -204,9 +175,9 @@ def _one_row_by_two(wide, b, q0, q1, q2, w, k, xx, image, p, y):
     zero = y.dtype.type(0)
     for e in range(y.shape[2]):
         s = (zero, zero, zero, zero)
-        s = _four_by_two(wide, b, q0, xx, e, w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], s)
-        s = _four_by_two(wide, b, q1, xx, e, w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], s)
-        s = _four_by_two(wide, b, q2, xx, e, w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], s)
+        s = four_by_two(wide, b, q0, xx, e, w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], s)
+        s = four_by_two(wide, b, q1, xx, e, w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], s)
+        s = four_by_two(wide, b, q2, xx, e, w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], s)
         y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = s
 
 
@@ -228,6 +199,7 @@ def _pixel(wide, b, q0, q1, q2, w, k, xx, image, p, y):
 
 @compile_task
 def _center_groups(b, threads, x, mean, groups, tile, wide, part, centered, gram):
+    """The tasks of thread b of `_center_thin`."""
     P, C = x.shape
     for task in range(b * groups // threads, (b + 1) * groups // threads):
         g = task & NATURAL
@@ -264,6 +236,7 @@ def _center_thin(x, mean, groups, tile, wide, part, centered, gram):
 def _depthwise_images(
     b, tasks, x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, raw, y, shift, part, total
 ):
+    """The tasks of thread b of `_depthwise`."""
     E = norm.shape[2]
     N = y.shape[0] // norm.shape[0]
     threads, R, columns, _ = wide.shape
@@ -283,7 +256,7 @@ def _depthwise_images(
             need = stride * (oy + rows - 1) - top + 3
             new = max(filled, 0)
             if inside and new < min(need, H):
-                _product(x, 0, (n * H + new) * W, (n * H + min(need, H)) * W, we, k, raw, b, 0)
+                product(x, 0, (n * H + new) * W, (n * H + min(need, H)) * W, we, k, raw, b, 0)
             while filled < need:
                 q = ((filled + R) % R) & NATURAL
                 if filled < 0 or filled >= H:
@@ -337,41 +310,21 @@ def _depthwise(x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, 
     raw: (threads, 4*W, E), rows of ``x @ we``.
     """
     pieces, _, E = norm.shape
-    N = y.shape[0] // pieces
-    threads, R, columns, _ = wide.shape
-    OH = y.shape[1] // OW
+    N, threads = y.shape[0] // pieces, wide.shape[0]
     tasks = pieces * N
-    zero, six = x.dtype.type(0), x.dtype.type(6)
     shift, part = np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype)
     total = np.zeros((tasks, 2, E))
     for b in prange(threads):
         _depthwise_images(
-            np.int64(b),
-            tasks,
-            x,
-            inside,
-            we,
-            norm,
-            clip,
-            w,
-            H,
-            W,
-            stride,
-            top,
-            left,
-            OW,
-            wide,
-            raw,
-            y,
-            shift,
-            part,
+            np.int64(b), tasks, x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, raw, y, shift, part,
             total,
-        )
-    _merge(shift, total, N * OH * OW, mean, var)
+        )  # fmt: skip
+    _merge(shift, total, N * y.shape[1], mean, var)
 
 
 @compile_task
 def _project_groups(b, tasks, x, norm, w, groups, tile, each, hidden, narrow, parts):
+    """The tasks of thread b of `_project`."""
     pieces, P, E = x.shape
     M = parts.shape[2]
     threads = hidden.shape[0]
@@ -387,9 +340,9 @@ def _project_groups(b, tasks, x, norm, w, groups, tile, each, hidden, narrow, pa
                     for e in range(E):
                         hidden[b, r, e] = _normal(x[k, p, e], norm, k, e, True, zero, six)
                 if piece == j * each:
-                    _product(hidden, b, 0, last - first, w, k, parts, j, first)
+                    product(hidden, b, 0, last - first, w, k, parts, j, first)
                 else:
-                    _product(hidden, b, 0, last - first, w, k, narrow, b, 0)
+                    product(hidden, b, 0, last - first, w, k, narrow, b, 0)
                     for r in range(last - first):
                         p = (first + r) & NATURAL
                         for m in range(M):
@@ -402,10 +355,7 @@ def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
     A task is (chunk, group of pixels). x: (pieces, P, E); norm: (pieces, 3, E); w: (pieces, E, M);
     hidden, narrow: (threads, tile, E), (threads, tile, M); parts: (chunks, P, M).
     """
-    pieces, P, E = x.shape
-    chunks, _, M = parts.shape
-    threads = hidden.shape[0]
-    zero, six = x.dtype.type(0), x.dtype.type(6)
+    chunks, threads = parts.shape[0], hidden.shape[0]
     tasks = chunks * groups
     for b in prange(threads):
         _project_groups(np.int64(b), tasks, x, norm, w, groups, tile, each, hidden, narrow, parts)

@@ -38,39 +38,9 @@ What a block cannot cover, at the border, is computed by plainer loops: nothing 
 from numba import prange
 
 from npmnv2.kernels.compile import compile_inline, compile_kernel
+from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_inline
-def _next_six(x, n, y, xx, c):
-    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
-    return a0, a1, a2, x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
-
-
-@compile_inline
-def _four(a, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
-    return (
-        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
-        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
-        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
-        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
-    )
-
-
-@compile_inline
-def _four_by_two(x, n, y, xx, c, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
-    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
-    a3, a4, a5 = x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
-    a6, a7, a8 = x[n, y, xx + 6, c], x[n, y, xx + 7, c], x[n, y, xx + 8, c]
-    return (
-        s[0] + a0 * w0 + a1 * w1 + a2 * w2,
-        s[1] + a2 * w0 + a3 * w1 + a4 * w2,
-        s[2] + a4 * w0 + a5 * w1 + a6 * w2,
-        s[3] + a6 * w0 + a7 * w1 + a8 * w2,
-    )
 
 
 @compile_inline
@@ -82,14 +52,14 @@ def _two_rows(x, w, n, y, xx, oy, ox, out):
         w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
         w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
         s = t = (zero, zero, zero, zero)
-        a = _next_six(x, n, y, xx, c)
-        s = _four(a, w00, w01, w02, s)
-        a = _next_six(x, n, y + 1, xx, c)
-        s, t = _four(a, w10, w11, w12, s), _four(a, w00, w01, w02, t)
-        a = _next_six(x, n, y + 2, xx, c)
-        s, t = _four(a, w20, w21, w22, s), _four(a, w10, w11, w12, t)
-        a = _next_six(x, n, y + 3, xx, c)
-        t = _four(a, w20, w21, w22, t)
+        a = next_six(x, n, y, xx, c)
+        s = four(a, w00, w01, w02, s)
+        a = next_six(x, n, y + 1, xx, c)
+        s, t = four(a, w10, w11, w12, s), four(a, w00, w01, w02, t)
+        a = next_six(x, n, y + 2, xx, c)
+        s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
+        a = next_six(x, n, y + 3, xx, c)
+        t = four(a, w20, w21, w22, t)
         out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
         out[n, oy + 1, ox, c], out[n, oy + 1, ox + 1, c], out[n, oy + 1, ox + 2, c], out[n, oy + 1, ox + 3, c] = t
 
@@ -190,9 +160,9 @@ def _forward_3x3_stride2(x, w, top, left, out):
             ox = min(first, hi - 4) & NATURAL  # the last block steps back: a few pixels are computed twice, alike
             xx = (2 * ox - left) & NATURAL
             for c in range(C):
-                s = _four_by_two(x, n, y, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], (zero, zero, zero, zero))
-                s = _four_by_two(x, n, y + 1, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
-                s = _four_by_two(x, n, y + 2, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+                s = four_by_two(x, n, y, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], (zero, zero, zero, zero))
+                s = four_by_two(x, n, y + 1, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+                s = four_by_two(x, n, y + 2, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
                 out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
 
 

@@ -33,48 +33,15 @@ the same pattern, if the block begins where y + top and xx + left are even. Alon
     window ox + 3                                          0        1
 
 with ``ox = (xx + left) / 2 - 1``. The next block begins six pixels on, which is three windows on.
-
-The first three helpers are copies: Numba's on-disk cache of a kernel does not notice a change in another file.
 """
 
 import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_inline, compile_kernel
+from npmnv2.kernels.windows_3x3 import four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_inline
-def _next_six(x, n, y, xx, c):
-    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
-    return a0, a1, a2, x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
-
-
-@compile_inline
-def _next_four(x, n, y, xx, c):
-    return x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c], x[n, y, xx + 3, c]
-
-
-@compile_inline
-def _four(a, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
-    return (
-        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
-        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
-        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
-        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
-    )
-
-
-@compile_inline
-def _three(a, b, s):
-    """Add to the sums `s` four neighbouring pixels `b` times the `dout` that taps 2, 1 and 0 of a kernel row see."""
-    return (
-        s[0] + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3],
-        s[1] + a[1] * b[0] + a[2] * b[1] + a[3] * b[2] + a[4] * b[3],
-        s[2] + a[2] * b[0] + a[3] * b[1] + a[4] * b[2] + a[5] * b[3],
-    )
 
 
 @compile_inline
@@ -82,19 +49,19 @@ def _two_rows_stride1(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
     """dx and dw of a block, pixels y, y + 1 by xx ... xx + 3, from the four rows by six columns of `dout` over it."""
     zero = x.dtype.type(0)
     for c in range(x.shape[3]):
-        b, e = _next_four(x, n, y, xx, c), _next_four(x, n, y + 1, xx, c)
+        b, e = next_four(x, n, y, xx, c), next_four(x, n, y + 1, xx, c)
         s = t = (zero, zero, zero, zero)
         g0 = g1 = g2 = (zero, zero, zero)
-        a = _next_six(dout, n, oy, ox, c)
-        s, g2 = _four(a, w[2, 2, c], w[2, 1, c], w[2, 0, c], s), _three(a, b, g2)
-        a = _next_six(dout, n, oy + 1, ox, c)
-        s, g1 = _four(a, w[1, 2, c], w[1, 1, c], w[1, 0, c], s), _three(a, b, g1)
-        t, g2 = _four(a, w[2, 2, c], w[2, 1, c], w[2, 0, c], t), _three(a, e, g2)
-        a = _next_six(dout, n, oy + 2, ox, c)
-        s, g0 = _four(a, w[0, 2, c], w[0, 1, c], w[0, 0, c], s), _three(a, b, g0)
-        t, g1 = _four(a, w[1, 2, c], w[1, 1, c], w[1, 0, c], t), _three(a, e, g1)
-        a = _next_six(dout, n, oy + 3, ox, c)
-        t, g0 = _four(a, w[0, 2, c], w[0, 1, c], w[0, 0, c], t), _three(a, e, g0)
+        a = next_six(dout, n, oy, ox, c)
+        s, g2 = four(a, w[2, 2, c], w[2, 1, c], w[2, 0, c], s), three(a, b, g2)
+        a = next_six(dout, n, oy + 1, ox, c)
+        s, g1 = four(a, w[1, 2, c], w[1, 1, c], w[1, 0, c], s), three(a, b, g1)
+        t, g2 = four(a, w[2, 2, c], w[2, 1, c], w[2, 0, c], t), three(a, e, g2)
+        a = next_six(dout, n, oy + 2, ox, c)
+        s, g0 = four(a, w[0, 2, c], w[0, 1, c], w[0, 0, c], s), three(a, b, g0)
+        t, g1 = four(a, w[1, 2, c], w[1, 1, c], w[1, 0, c], t), three(a, e, g1)
+        a = next_six(dout, n, oy + 3, ox, c)
+        t, g0 = four(a, w[0, 2, c], w[0, 1, c], w[0, 0, c], t), three(a, e, g0)
         dx[n, y, xx, c], dx[n, y, xx + 1, c], dx[n, y, xx + 2, c], dx[n, y, xx + 3, c] = s
         dx[n, y + 1, xx, c], dx[n, y + 1, xx + 1, c], dx[n, y + 1, xx + 2, c], dx[n, y + 1, xx + 3, c] = t
         partial[task, 0, 2, c] += g0[0]
@@ -113,10 +80,10 @@ def _one_row_stride1(dout, x, w, i, n, oy, ox, y, xx, task, dx, partial):
     """Add to dx and dw what kernel row i sends to the pixels xx ... xx + 3 of a row."""
     zero = x.dtype.type(0)
     for c in range(x.shape[3]):
-        a, b = _next_six(dout, n, oy, ox, c), _next_four(x, n, y, xx, c)
-        s = _four(a, w[i, 2, c], w[i, 1, c], w[i, 0, c], _next_four(dx, n, y, xx, c))
+        a, b = next_six(dout, n, oy, ox, c), next_four(x, n, y, xx, c)
+        s = four(a, w[i, 2, c], w[i, 1, c], w[i, 0, c], next_four(dx, n, y, xx, c))
         dx[n, y, xx, c], dx[n, y, xx + 1, c], dx[n, y, xx + 2, c], dx[n, y, xx + 3, c] = s
-        g = _three(a, b, (zero, zero, zero))
+        g = three(a, b, (zero, zero, zero))
         partial[task, i, 2, c] += g[0]
         partial[task, i, 1, c] += g[1]
         partial[task, i, 0, c] += g[2]
@@ -233,13 +200,13 @@ def _two_rows_stride2(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
     `a` and `b` are the two rows of dout, `p` and `q` the two rows of x.
     """
     for c in range(x.shape[3]):
-        a0, a1, a2, a3 = _next_four(dout, n, oy, ox, c)
-        b0, b1, b2, b3 = _next_four(dout, n, oy + 1, ox, c)
+        a0, a1, a2, a3 = next_four(dout, n, oy, ox, c)
+        b0, b1, b2, b3 = next_four(dout, n, oy + 1, ox, c)
         w00, w01, w02 = w[0, 0, c], w[0, 1, c], w[0, 2, c]
         w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
         w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
-        p0, p1, p2, p3, p4, p5 = _next_six(x, n, y, xx, c)
-        q0, q1, q2, q3, q4, q5 = _next_six(x, n, y + 1, xx, c)
+        p0, p1, p2, p3, p4, p5 = next_six(x, n, y, xx, c)
+        q0, q1, q2, q3, q4, q5 = next_six(x, n, y + 1, xx, c)
         dx[n, y, xx, c] = b1 * w00 + b0 * w02 + a1 * w20 + a0 * w22
         dx[n, y, xx + 1, c] = b1 * w01 + a1 * w21
         dx[n, y, xx + 2, c] = b2 * w00 + b1 * w02 + a2 * w20 + a1 * w22

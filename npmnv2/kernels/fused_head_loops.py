@@ -9,15 +9,10 @@ classifier and eight images was measured to take four times as long as the produ
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_kernel, compile_scalar
+from npmnv2.kernels.compile import compile_apart, compile_kernel
+from npmnv2.kernels.fused_loops import relu6
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_scalar
-def _relu6(v, zero, six):
-    v = zero if v < zero else v  # in this order NaN stays NaN
-    return six if v > six else v
 
 
 @compile_apart
@@ -49,7 +44,7 @@ def _head(x, pixels, w, bias, images, group, room, pooled):
                 for p in range(last - first):
                     n = ((first + p) // pixels) & NATURAL
                     for e in range(E):
-                        pooled[n, to + e] += _relu6(room[b, p, e] + bias[k, e], zero, six)
+                        pooled[n, to + e] += relu6(room[b, p, e] + bias[k, e], zero, six)
             for n in range(begin, end):
                 for e in range(E):
                     pooled[n, to + e] /= pixels

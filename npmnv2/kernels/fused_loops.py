@@ -23,10 +23,10 @@ number of threads.
 """
 
 import numpy as np
-from numba import carray, prange, types
-from numba.extending import intrinsic
+from numba import prange
 
-from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar
+from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
 EXPAND, STEM, COPY = 0, 1, 2  # where a row of `wide` comes from: a 1x1 convolution of x, the 3x3 stem, x itself
@@ -88,47 +88,16 @@ def _convolve_row(x, n, H, y, stride, top, left, we, k, patch, wide, b, q, corne
 
 
 @compile_scalar
-def _relu6(v, zero, six):
+def relu6(v, zero, six):
     v = zero if v < zero else v  # in this order NaN stays NaN
     return six if v > six else v
 
 
 @compile_scalar
-def _next_six(wide, b, y, xx, e):
-    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
-    return a0, a1, a2, wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
-
-
-@compile_scalar
-def _four(a, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
-    return (
-        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
-        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
-        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
-        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
-    )
-
-
-@compile_scalar
-def _four_by_two(wide, b, y, xx, e, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
-    a0, a1, a2 = wide[b, y, xx, e], wide[b, y, xx + 1, e], wide[b, y, xx + 2, e]
-    a3, a4, a5 = wide[b, y, xx + 3, e], wide[b, y, xx + 4, e], wide[b, y, xx + 5, e]
-    a6, a7, a8 = wide[b, y, xx + 6, e], wide[b, y, xx + 7, e], wide[b, y, xx + 8, e]
-    return (
-        s[0] + a0 * w0 + a1 * w1 + a2 * w2,
-        s[1] + a2 * w0 + a3 * w1 + a4 * w2,
-        s[2] + a4 * w0 + a5 * w1 + a6 * w2,
-        s[3] + a6 * w0 + a7 * w1 + a8 * w2,
-    )
-
-
-@compile_scalar
 def _put(hidden, b, p, e, s):
     zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
-    hidden[b, p, e], hidden[b, p + 1, e] = _relu6(s[0], zero, six), _relu6(s[1], zero, six)
-    hidden[b, p + 2, e], hidden[b, p + 3, e] = _relu6(s[2], zero, six), _relu6(s[3], zero, six)
+    hidden[b, p, e], hidden[b, p + 1, e] = relu6(s[0], zero, six), relu6(s[1], zero, six)
+    hidden[b, p + 2, e], hidden[b, p + 3, e] = relu6(s[2], zero, six), relu6(s[3], zero, six)
 
 
 @compile_inline
@@ -140,14 +109,14 @@ def _two_rows(wide, b, q0, q1, q2, q3, wd, bd, k, ox, p, below, hidden):
         w20, w21, w22 = wd[k, 2, 0, e], wd[k, 2, 1, e], wd[k, 2, 2, e]
         v = bd[k, e]
         s = t = (v, v, v, v)
-        a = _next_six(wide, b, q0, ox, e)
-        s = _four(a, w00, w01, w02, s)
-        a = _next_six(wide, b, q1, ox, e)
-        s, t = _four(a, w10, w11, w12, s), _four(a, w00, w01, w02, t)
-        a = _next_six(wide, b, q2, ox, e)
-        s, t = _four(a, w20, w21, w22, s), _four(a, w10, w11, w12, t)
-        a = _next_six(wide, b, q3, ox, e)
-        t = _four(a, w20, w21, w22, t)
+        a = next_six(wide, b, q0, ox, e)
+        s = four(a, w00, w01, w02, s)
+        a = next_six(wide, b, q1, ox, e)
+        s, t = four(a, w10, w11, w12, s), four(a, w00, w01, w02, t)
+        a = next_six(wide, b, q2, ox, e)
+        s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
+        a = next_six(wide, b, q3, ox, e)
+        t = four(a, w20, w21, w22, t)
         _put(hidden, b, p, e, s)
         _put(hidden, b, below, e, t)
 
@@ -158,9 +127,9 @@ def _one_row_by_two(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
     for e in range(wide.shape[3]):
         v = bd[k, e]
         s = (v, v, v, v)
-        s = _four_by_two(wide, b, q0, xx, e, wd[k, 0, 0, e], wd[k, 0, 1, e], wd[k, 0, 2, e], s)
-        s = _four_by_two(wide, b, q1, xx, e, wd[k, 1, 0, e], wd[k, 1, 1, e], wd[k, 1, 2, e], s)
-        s = _four_by_two(wide, b, q2, xx, e, wd[k, 2, 0, e], wd[k, 2, 1, e], wd[k, 2, 2, e], s)
+        s = four_by_two(wide, b, q0, xx, e, wd[k, 0, 0, e], wd[k, 0, 1, e], wd[k, 0, 2, e], s)
+        s = four_by_two(wide, b, q1, xx, e, wd[k, 1, 0, e], wd[k, 1, 1, e], wd[k, 1, 2, e], s)
+        s = four_by_two(wide, b, q2, xx, e, wd[k, 2, 0, e], wd[k, 2, 1, e], wd[k, 2, 2, e], s)
         _put(hidden, b, p, e, s)
 
 
@@ -179,7 +148,7 @@ def _pixel(wide, b, q0, q1, q2, wd, bd, k, xx, p, hidden):
         v += wide[b, q2, xx, e] * wd[k, 2, 0, e]
         v += wide[b, q2, xx + 1, e] * wd[k, 2, 1, e]
         v += wide[b, q2, xx + 2, e] * wd[k, 2, 2, e]
-        hidden[b, p, e] = _relu6(v, zero, six)
+        hidden[b, p, e] = relu6(v, zero, six)
 
 
 @compile_inline
@@ -231,7 +200,7 @@ def _finish(narrow, b, parts, g, first, rows, is_first, is_last, bp, x, shortcut
                     parts[g, y, c, m] = narrow[b, p, m]
             elif clip:
                 for m in range(M):
-                    parts[g, y, c, m] = _relu6(narrow[b, p, m] + bp[m], zero, six)
+                    parts[g, y, c, m] = relu6(narrow[b, p, m] + bp[m], zero, six)
             elif shortcut:
                 for m in range(M):
                     parts[g, y, c, m] = narrow[b, p, m] + bp[m] + x[y, c, m]
@@ -267,7 +236,43 @@ def _fill(
                 )  # fmt: skip
             for c in range(W):
                 for e in range(E):
-                    wide[b, q, left + c, e] = _relu6(wide[b, q, left + c, e] + be[k, e], zero, six)
+                    wide[b, q, left + c, e] = relu6(wide[b, q, left + c, e] + be[k, e], zero, six)
+
+
+@compile_task
+def _bands(
+    b, tasks, source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, wd, bd, wp, bp, shortcut, clip, s, top,
+    left, H, OH, step, band, wide, patch, hidden, narrow, out,
+):  # fmt: skip
+    """The tasks of thread b of `_by_rows`."""
+    OW, pieces = out.shape[2], wp.shape[0]
+    threads, R, columns, E = wide.shape
+    W = patch.shape[1] if source == STEM else x.shape[1]
+    zero = x.dtype.type(0)
+    bands = (OH + band - 1) // band
+    for r in range(R):
+        for c in range(columns):
+            if c < left or c >= left + W:
+                for e in range(E):
+                    wide[b, r, c & NATURAL, e] = zero
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        n, begin = (task // bands) & NATURAL, task % bands * band
+        end = min(begin + band, OH)
+        for piece in range(pieces):
+            k = piece & NATURAL
+            filled = s * begin - top  # the first row that is not in `wide` yet
+            for oy in range(begin, end, step):
+                rows = min(step, end - oy)
+                first = s * oy - top
+                need = first + s * (rows - 1) + 3
+                _fill(
+                    source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, k, n, filled, need, H, W, left,
+                    wide, patch, b
+                )  # fmt: skip
+                filled = max(filled, need)
+                _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b, 0)
+                _project(hidden, b, 0, rows * OW, wp, k, narrow)
+                _finish(narrow, b, out, 0, n * OH + oy, rows, piece == 0, piece == pieces - 1, bp, x, shortcut, clip)
 
 
 def _by_rows(
@@ -281,39 +286,13 @@ def _by_rows(
     wp, bp: (pieces, E, M), (M,); wide: (threads, R, W + zeros, E); patch: (threads, W, 9*C);
     hidden, narrow: (threads, step*OW, E), (threads, step*OW, M); out: (1, N*OH, OW, M).
     """
-    N, OW = out.shape[1] // OH, out.shape[2]
-    threads, R, columns, E = wide.shape
-    pieces = wp.shape[0]
-    W = patch.shape[1] if source == STEM else x.shape[1]
-    zero = x.dtype.type(0)
-    bands = (OH + band - 1) // band
-    tasks = N * bands
+    N, threads = out.shape[1] // OH, wide.shape[0]
+    tasks = N * ((OH + band - 1) // band)
     for b in prange(threads):
-        for r in range(R):
-            for c in range(columns):
-                if c < left or c >= left + W:
-                    for e in range(E):
-                        wide[b, r, c & NATURAL, e] = zero
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            n, begin = (task // bands) & NATURAL, task % bands * band
-            end = min(begin + band, OH)
-            for piece in range(pieces):
-                k = piece & NATURAL
-                filled = s * begin - top  # the first row that is not in `wide` yet
-                for oy in range(begin, end, step):
-                    rows = min(step, end - oy)
-                    first = s * oy - top
-                    need = first + s * (rows - 1) + 3
-                    _fill(
-                        source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, k, n, filled, need, H, W, left,
-                        wide, patch, b
-                    )  # fmt: skip
-                    filled = max(filled, need)
-                    _filter(wide, wd, bd, k, s, first, rows, OW, hidden, b, 0)
-                    _project(hidden, b, 0, rows * OW, wp, k, narrow)
-                    _finish(
-                        narrow, b, out, 0, n * OH + oy, rows, piece == 0, piece == pieces - 1, bp, x, shortcut, clip
-                    )
+        _bands(
+            np.int64(b), tasks, source, x, stem_rows, stem_stride, stem_top, stem_left, we, be, wd, bd, wp, bp,
+            shortcut, clip, s, top, left, H, OH, step, band, wide, patch, hidden, narrow, out,
+        )  # fmt: skip
 
 
 @compile_inline
@@ -333,7 +312,43 @@ def _widen(source, x, row, H, rows, we, be, k, first, top, left, wide, R, room, 
                     wide[b, q, left + c, e] = x[(row + r) & NATURAL, c, k * E + e]
             else:
                 for e in range(E):
-                    wide[b, q, left + c, e] = _relu6(room[b, p, e] + be[k, e], zero, six)
+                    wide[b, q, left + c, e] = relu6(room[b, p, e] + be[k, e], zero, six)
+
+
+@compile_task
+def _shares(
+    b, tasks, source, x, we, be, wd, bd, wp, bp, shortcut, clip, s, top, left, H, OH, images, each, group, step,
+    wide, room, hidden, narrow, parts,
+):  # fmt: skip
+    """The tasks of thread b of `_by_channels`."""
+    N, W = x.shape[0] // H, x.shape[1]
+    groups, OW = parts.shape[0], parts.shape[2]
+    threads, R, columns, E = wide.shape
+    R //= images
+    pieces = wp.shape[0]
+    zero = x.dtype.type(0)
+    for r in range(images * R):
+        for c in range(columns):
+            if r % R < top or r % R >= top + H or c < left or c >= left + W:
+                for e in range(E):
+                    wide[b, r & NATURAL, c & NATURAL, e] = zero
+    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
+        g, n = (task % groups) & NATURAL, task // groups * images
+        count = min(images, N - n)
+        for piece in range(g * each, min(g * each + each, pieces)):
+            k = piece & NATURAL
+            for first in range(0, count * H, group):
+                rows = min(group, count * H - first)
+                _widen(source, x, n * H + first, H, rows, we, be, k, first, top, left, wide, R, room, b)
+            for i in range(count):
+                _filter(wide, wd, bd, k, s, i * R, OH, OW, hidden, b, i * OH * OW)
+            for first in range(0, count * OH, step):
+                rows = min(step, count * OH - first)
+                _project(hidden, b, first * OW, rows * OW, wp, k, narrow)
+                _finish(
+                    narrow, b, parts, g, n * OH + first, rows, piece == g * each, piece == pieces - 1, bp, x,
+                    shortcut, clip
+                )  # fmt: skip
 
 
 def _by_channels(
@@ -347,36 +362,13 @@ def _by_channels(
     wide: (threads, images*R, W + zeros, E), R rows an image, zeros above and below included; room: (threads, group*W,
     E); hidden: (threads, images*OH*OW, E); narrow: (threads, step*OW, M); parts: (groups, N*OH, OW, M).
     """
-    N, W = x.shape[0] // H, x.shape[1]
-    groups, OW = parts.shape[0], parts.shape[2]
-    threads, R, columns, E = wide.shape
-    R //= images
-    pieces = wp.shape[0]
-    zero = x.dtype.type(0)
+    N, groups, threads = x.shape[0] // H, parts.shape[0], wide.shape[0]
     tasks = (N + images - 1) // images * groups
     for b in prange(threads):
-        for r in range(images * R):
-            for c in range(columns):
-                if r % R < top or r % R >= top + H or c < left or c >= left + W:
-                    for e in range(E):
-                        wide[b, r & NATURAL, c & NATURAL, e] = zero
-        for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-            g, n = (task % groups) & NATURAL, task // groups * images
-            count = min(images, N - n)
-            for piece in range(g * each, min(g * each + each, pieces)):
-                k = piece & NATURAL
-                for first in range(0, count * H, group):
-                    rows = min(group, count * H - first)
-                    _widen(source, x, n * H + first, H, rows, we, be, k, first, top, left, wide, R, room, b)
-                for i in range(count):
-                    _filter(wide, wd, bd, k, s, i * R, OH, OW, hidden, b, i * OH * OW)
-                for first in range(0, count * OH, step):
-                    rows = min(step, count * OH - first)
-                    _project(hidden, b, first * OW, rows * OW, wp, k, narrow)
-                    _finish(
-                        narrow, b, parts, g, n * OH + first, rows, piece == g * each, piece == pieces - 1, bp, x,
-                        shortcut, clip
-                    )  # fmt: skip
+        _shares(
+            np.int64(b), tasks, source, x, we, be, wd, bd, wp, bp, shortcut, clip, s, top, left, H, OH, images, each,
+            group, step, wide, room, hidden, narrow, parts,
+        )  # fmt: skip
 
 
 def _add_up(parts, bp, x, shortcut, clip, out):
@@ -392,7 +384,7 @@ def _add_up(parts, bp, x, shortcut, clip, out):
                     out[y, c, m] += parts[g, y, c, m]
             if clip:
                 for m in range(M):
-                    out[y, c, m] = _relu6(out[y, c, m] + bp[m], zero, six)
+                    out[y, c, m] = relu6(out[y, c, m] + bp[m], zero, six)
             elif shortcut:
                 for m in range(M):
                     out[y, c, m] = out[y, c, m] + bp[m] + x[y, c, m]
@@ -401,73 +393,6 @@ def _add_up(parts, bp, x, shortcut, clip, out):
                     out[y, c, m] += bp[m]
 
 
-by_rows = compile_kernel(_by_rows, contract=True)
-by_channels = compile_kernel(_by_channels, contract=True)
-add_up = compile_kernel(_add_up, contract=True)
-
-
-# -- The calls of these kernels for all blocks of a network, as one. It does what Python does when it makes them one by
-#    one, but Python spends 2 us on each: a tenth of a small network's time.
-
-KERNELS = (by_rows, by_channels, add_up)
-NUMBERS, PLACES = 15, 5  # a row of a program: which kernel and its numbers, then five places for each array
-_rows, _channels, _sum = (kernel.dispatcher for kernel in KERNELS)  # as compiled code can call them
-
-
-@intrinsic
-def _pointer(context, address):
-    """An address as a pointer."""
-
-    def code(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.int64), code
-
-
-@compile_scalar
-def _one(row, k, like):
-    at = NUMBERS + PLACES * k
-    return carray(_pointer(row[at]), (row[at + 1],), like.dtype)
-
-
-@compile_scalar
-def _two(row, k, like):
-    at = NUMBERS + PLACES * k
-    return carray(_pointer(row[at]), (row[at + 1], row[at + 2]), like.dtype)
-
-
-@compile_scalar
-def _three(row, k, like):
-    at = NUMBERS + PLACES * k
-    return carray(_pointer(row[at]), (row[at + 1], row[at + 2], row[at + 3]), like.dtype)
-
-
-@compile_scalar
-def _fours(row, k, like):
-    at = NUMBERS + PLACES * k
-    return carray(_pointer(row[at]), (row[at + 1], row[at + 2], row[at + 3], row[at + 4]), like.dtype)
-
-
-def _run(program, x):
-    """Make the calls that are the rows of `program`, see `fused.encode`; x has the dtype of all arrays."""
-    for i in range(len(program)):
-        r = program[i]
-        if r[0] == 2:
-            _sum(_fours(r, 0, x), _one(r, 1, x), _three(r, 2, x), r[1] != 0, r[2] != 0, _three(r, 3, x))
-            continue
-        rows, bp, wide = _three(r, 0, x), _one(r, 6, x), _fours(r, 7, x)
-        we, be, wd, bd, wp = _three(r, 1, x), _two(r, 2, x), _fours(r, 3, x), _two(r, 4, x), _three(r, 5, x)
-        room, hidden, narrow, out = _three(r, 8, x), _three(r, 9, x), _three(r, 10, x), _fours(r, 11, x)
-        if r[0] == 0:
-            _rows(
-                r[1], rows, r[2], r[3], r[4], r[5], we, be, wd, bd, wp, bp, r[6] != 0, r[7] != 0, r[8], r[9], r[10],
-                r[11], r[12], r[13], r[14], wide, room, hidden, narrow, out
-            )  # fmt: skip
-        else:
-            _channels(
-                r[1], rows, we, be, wd, bd, wp, bp, r[2] != 0, r[3] != 0, r[4], r[5], r[6], r[7], r[8], r[9], r[10],
-                r[11], r[12], wide, room, hidden, narrow, out
-            )  # fmt: skip
-
-
-run = compile_kernel(_run, parallel=False)
+by_rows = compile_kernel(_by_rows, contract=True, inline=True)
+by_channels = compile_kernel(_by_channels, contract=True, inline=True)
+add_up = compile_kernel(_add_up, contract=True, inline=True)

@@ -5,47 +5,16 @@ the pointwise half reads again. So a few rows of it at a time are computed, smal
 multiplied by the pointwise weights straight into `out`. Measured on the shapes of benchmarks/separable.py, one thread:
 up to 1.2 times as fast as two steps on large images, no gain where 28x28 pixels or fewer fit the cache anyway.
 
-The depthwise part takes four pixels at a time as in `depthwise_3x3.py`, whose habits and helpers it shares; the helpers
-are copies, since Numba's on-disk cache of a kernel does not notice a change in another file.
+The depthwise part takes four pixels at a time as in `depthwise_3x3.py`, whose habits it shares.
 """
 
 import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_inline
-def _next_six(x, n, y, xx, c):
-    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
-    return a0, a1, a2, x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
-
-
-@compile_inline
-def _four(a, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1."""
-    return (
-        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
-        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
-        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
-        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
-    )
-
-
-@compile_inline
-def _four_by_two(x, n, y, xx, c, w0, w1, w2, s):
-    """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
-    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
-    a3, a4, a5 = x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
-    a6, a7, a8 = x[n, y, xx + 6, c], x[n, y, xx + 7, c], x[n, y, xx + 8, c]
-    return (
-        s[0] + a0 * w0 + a1 * w1 + a2 * w2,
-        s[1] + a2 * w0 + a3 * w1 + a4 * w2,
-        s[2] + a4 * w0 + a5 * w1 + a6 * w2,
-        s[3] + a6 * w0 + a7 * w1 + a8 * w2,
-    )
 
 
 @compile_inline
@@ -59,10 +28,10 @@ def _block_stride1(x, w, n, y, xx, i0, i1, b, r, ox, hidden):
     for c in range(x.shape[3]):
         s = (zero, zero, zero, zero)
         if i0 == 0:
-            s = _four(_next_six(x, n, y & NATURAL, xx, c), w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
-        s = _four(_next_six(x, n, (y + 1) & NATURAL, xx, c), w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+            s = four(next_six(x, n, y & NATURAL, xx, c), w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
+        s = four(next_six(x, n, (y + 1) & NATURAL, xx, c), w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
         if i1 == 3:
-            s = _four(_next_six(x, n, (y + 2) & NATURAL, xx, c), w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+            s = four(next_six(x, n, (y + 2) & NATURAL, xx, c), w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
         hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
 
 
@@ -73,10 +42,10 @@ def _block_stride2(x, w, n, y, xx, i0, i1, b, r, ox, hidden):
     for c in range(x.shape[3]):
         s = (zero, zero, zero, zero)
         if i0 == 0:
-            s = _four_by_two(x, n, y & NATURAL, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
-        s = _four_by_two(x, n, (y + 1) & NATURAL, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+            s = four_by_two(x, n, y & NATURAL, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
+        s = four_by_two(x, n, (y + 1) & NATURAL, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
         if i1 == 3:
-            s = _four_by_two(x, n, (y + 2) & NATURAL, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+            s = four_by_two(x, n, (y + 2) & NATURAL, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
         hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
 
 
@@ -89,14 +58,14 @@ def _two_rows(x, w, n, y, xx, b, r, ox, hidden):
         w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
         w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
         s = t = (zero, zero, zero, zero)
-        a = _next_six(x, n, y, xx, c)
-        s = _four(a, w00, w01, w02, s)
-        a = _next_six(x, n, y + 1, xx, c)
-        s, t = _four(a, w10, w11, w12, s), _four(a, w00, w01, w02, t)
-        a = _next_six(x, n, y + 2, xx, c)
-        s, t = _four(a, w20, w21, w22, s), _four(a, w10, w11, w12, t)
-        a = _next_six(x, n, y + 3, xx, c)
-        t = _four(a, w20, w21, w22, t)
+        a = next_six(x, n, y, xx, c)
+        s = four(a, w00, w01, w02, s)
+        a = next_six(x, n, y + 1, xx, c)
+        s, t = four(a, w10, w11, w12, s), four(a, w00, w01, w02, t)
+        a = next_six(x, n, y + 2, xx, c)
+        s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
+        a = next_six(x, n, y + 3, xx, c)
+        t = four(a, w20, w21, w22, t)
         hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
         (
             hidden[b, r + 1, ox, c],

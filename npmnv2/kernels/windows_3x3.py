@@ -1,0 +1,58 @@
+"""What the kernels of a 3x3 filter share: neighbouring windows, or the gradients that they see, in registers at once.
+
+Four windows side by side at stride 1 see six columns, where one by one they would load twelve. The plain version, one
+pixel after another, stands beside every use of these.
+"""
+
+from npmnv2.kernels.compile import compile_scalar
+
+
+@compile_scalar
+def next_four(x, n, y, xx, c):
+    """Four neighbours in row y of plane n."""
+    return x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c], x[n, y, xx + 3, c]
+
+
+@compile_scalar
+def next_six(x, n, y, xx, c):
+    """Six neighbours in row y of plane n: what one row of four windows sees."""
+    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
+    return a0, a1, a2, x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
+
+
+@compile_scalar
+def four(a, w0, w1, w2, s):
+    """Add to the sums `s` one kernel row of four neighbouring windows at stride 1; a: `next_six`."""
+    return (
+        s[0] + a[0] * w0 + a[1] * w1 + a[2] * w2,
+        s[1] + a[1] * w0 + a[2] * w1 + a[3] * w2,
+        s[2] + a[2] * w0 + a[3] * w1 + a[4] * w2,
+        s[3] + a[3] * w0 + a[4] * w1 + a[5] * w2,
+    )
+
+
+@compile_scalar
+def four_by_two(x, n, y, xx, c, w0, w1, w2, s):
+    """Add to the sums `s` one kernel row of four neighbouring windows at stride 2: they overlap by one column."""
+    a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
+    a3, a4, a5 = x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
+    a6, a7, a8 = x[n, y, xx + 6, c], x[n, y, xx + 7, c], x[n, y, xx + 8, c]
+    return (
+        s[0] + a0 * w0 + a1 * w1 + a2 * w2,
+        s[1] + a2 * w0 + a3 * w1 + a4 * w2,
+        s[2] + a4 * w0 + a5 * w1 + a6 * w2,
+        s[3] + a6 * w0 + a7 * w1 + a8 * w2,
+    )
+
+
+@compile_scalar
+def three(a, b, s):
+    """Add to the sums `s` four neighbouring pixels `b` times the gradients that taps 2, 1 and 0 of a row see.
+
+    a: `next_six` of the gradient of the output.
+    """
+    return (
+        s[0] + a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3],
+        s[1] + a[1] * b[0] + a[2] * b[1] + a[3] * b[2] + a[4] * b[3],
+        s[2] + a[2] * b[0] + a[3] * b[1] + a[4] * b[2] + a[5] * b[3],
+    )

@@ -98,7 +98,7 @@ def step_of(model, x, y):
 
     def step():
         loss, dlogits = ops.softmax_cross_entropy(model(x), y)
-        model.backward(dlogits)
+        model.backward_parameters(dlogits)
         optimizer.step()
         return loss
 

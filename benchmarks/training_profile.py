@@ -119,7 +119,7 @@ def profile(N, side, rounds):
 
     def step():
         start = time.perf_counter()
-        model.backward(ops.softmax_cross_entropy(model(x), y)[1])
+        model.backward_parameters(ops.softmax_cross_entropy(model(x), y)[1])
         optimizer.step()
         return time.perf_counter() - start
 

@@ -49,6 +49,10 @@ class ConvBN(Layer):
         """The same, backwards."""
         return self.conv.backward(self.bn.backward(dout))
 
+    def backward_parameters(self, dout: Array) -> None:
+        """The same, without the gradient of x."""
+        self.conv.backward_parameters(self.bn.backward(dout))
+
 
 class ConvBNReLU6(ConvBN):
     """A convolution, its batch norm and ReLU6.
@@ -224,10 +228,12 @@ class InvertedResidual(Layer):
     def _parts(self) -> list[ConvBN]:
         return [self.expand, self.dw, self.project] if self.t != 1 else [self.dw, self.project]
 
+    def _inside(self) -> list[Layer]:
+        return [layer for part in self._parts() for layer in (part, part.conv, part.bn)]
+
     def _fused(self, x: Array) -> Any:
         """The module of the kernels, if they can train this block on x and nobody looks at what happens inside."""
-        inside = [layer for part in self._parts() for layer in (part, part.conv, part.bn)]
-        if current_backend() != "numba" or not all(layer.training and layer._record is None for layer in inside):
+        if current_backend() != "numba" or not all(map(_unseen, self._inside())):
             return None
         kernels, dw = _kernels(), self.dw.conv
         return kernels if kernels.is_possible(x, self._weights(kernels), dw.stride, dw.padding, self.residual) else None
@@ -239,7 +245,8 @@ class InvertedResidual(Layer):
         return kernels.Weights(we, self.dw.conv.w.value, self.project.conv.w.value, norms)
 
     def _forward_fused(self, kernels: Any, x: Array) -> Array:
-        self._forget()
+        for layer in self._inside():
+            layer._cache = None  # which may be there from a forward one by one
         dw = self.dw.conv
         out, cache = kernels.forward(x, self._weights(kernels), dw.stride, dw.padding, self.residual)
         for part, (shape, mean, var, _) in zip(self._parts(), cache.statistics, strict=True):
@@ -260,3 +267,7 @@ class InvertedResidual(Layer):
 
 def _kernels() -> Any:
     return importlib.import_module("npmnv2.kernels.deferred")  # here, not above: it imports Numba
+
+
+def _unseen(layer: Layer) -> bool:
+    return layer.training and layer._record is None

@@ -92,6 +92,13 @@ class Layer:
         """Set the gradient of every parameter, return dL/dx."""
         raise NotImplementedError
 
+    def backward_parameters(self, dout: Array) -> None:
+        """Set the gradient of every parameter, as `backward` does, where nobody wants dL/dx: in front lie the images.
+
+        Layers that can leave dL/dx out do.
+        """
+        self.backward(dout)
+
     def __call__(self, x: Array) -> Array:
         """Run `forward`; a copy of the output is kept for `activations` if it was asked for."""
         try:
@@ -305,3 +312,11 @@ class Sequential(Layer):
         for layer in reversed(self.layers.values()):
             dout = layer.backward(dout)
         return dout
+
+    def backward_parameters(self, dout: Array) -> None:
+        """The same, but what the first layer would return nobody wants."""
+        layers = list(self.layers.values())
+        for layer in reversed(layers[1:]):
+            dout = layer.backward(dout)
+        for layer in layers[:1]:
+            layer.backward_parameters(dout)

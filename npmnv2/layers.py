@@ -79,6 +79,11 @@ class Conv2d(Layer):
         self._cache = None
         return dx
 
+    def backward_parameters(self, dout: Array) -> None:
+        """`ops.conv2d_im2col_backward_weights`."""
+        self.w.grad = operation("conv2d_im2col_backward_weights")(dout, self._last_cache())
+        self._cache = None
+
 
 class DepthwiseConv2d(Layer):
     """Depthwise convolution without bias.

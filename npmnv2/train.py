@@ -182,7 +182,7 @@ def train(
 
                 logits = model(x)
                 loss, dlogits = softmax_cross_entropy(logits, y, label_smoothing)
-                model.backward(dlogits)
+                model.backward_parameters(dlogits)
                 optimizer.step()
 
                 if ema is not None:

@@ -396,3 +396,25 @@ def test_a_refused_dout_uses_up_no_cache():
         with pytest.raises((ValueError, TypeError), match="dout must"):
             model.backward(bad)
     assert model.backward(out).shape == (2, 8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize("build", [npmnv2.mobilenet_v1, npmnv2.mobilenet_v2])
+def test_backward_without_the_gradient_of_the_images(build, name):
+    x, dout = np.random.default_rng(0).normal(size=(2, 40, 33, 3)), np.random.default_rng(1).normal(size=(2, 5))
+    found = []
+    with npmnv2.backend(name):
+        for way in ("backward", "backward_parameters"):
+            model = build(5, 0.25, dtype="float64", dropout=0.0)
+            with pytest.raises(RuntimeError, match="needs a forward before it"):
+                getattr(model, way)(dout)
+            model(x)
+            with pytest.raises(ValueError, match="^dout must have the shape"):
+                getattr(model, way)(dout[:1])
+            result = getattr(model, way)(dout)
+            assert (result is None) == (way == "backward_parameters")
+            with pytest.raises(RuntimeError, match="needs a forward before it"):
+                getattr(model, way)(dout)
+            found.append({name: p.grad for name, p in model.named_parameters().items()})
+    for key, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][key], err_msg=key)

@@ -14,7 +14,11 @@ from npmnv2.kernels.batchnorm import (
     batchnorm_relu6_inference,
 )
 from npmnv2.kernels.depthwise import depthwise_conv2d_backward, depthwise_conv2d_forward
-from npmnv2.kernels.im2col import conv2d_im2col_backward, conv2d_im2col_forward
+from npmnv2.kernels.im2col import (
+    conv2d_im2col_backward,
+    conv2d_im2col_backward_weights,
+    conv2d_im2col_forward,
+)
 
 __all__ = [
     "batchnorm_backward",
@@ -24,6 +28,7 @@ __all__ = [
     "batchnorm_relu6_forward",
     "batchnorm_relu6_inference",
     "conv2d_im2col_backward",
+    "conv2d_im2col_backward_weights",
     "conv2d_im2col_forward",
     "depthwise_conv2d_backward",
     "depthwise_conv2d_forward",

@@ -122,26 +122,51 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     >>> dx[0, :, :, 0].astype(int).tolist()       # how many windows saw each pixel
     [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     """
+    dw = conv2d_backward_weights(dout, cache)  # which checks
+    x, w, geometry = cache
+    _, KW, C, M = w.shape
+    (top, _), (left, _) = geometry.pads
+    dout = plain(dout)
+    dx = empty(x.shape, x.dtype)  # (N, H, W, C)
+    with limit_blas(1):
+        if KW * C <= 16:
+            loops.backward_x(dout, plain(w.reshape(-1, M).T), KW, geometry.stride, top, left, dx)
+        else:
+            _image(dout, w, geometry, dx)
+    return dx, dw
+
+
+def conv2d_backward_weights(dout: Array, cache: Conv2dCache) -> Array:
+    """The gradient of the filters alone, the half of `conv2d_backward` that a first layer needs.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy.
+    ValueError
+        If the dilation is not 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> out, cache = conv2d_forward(x, w)
+    >>> conv2d_backward_weights(np.ones_like(out), cache)[:, :, 0, 0].tolist()
+    [[8.0, 12.0], [20.0, 24.0]]
+    """
     need_scipy("conv.conv2d_backward")
     x, w, geometry = cache
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C M", like=x, compiled=True)
-    N, H, W, C = x.shape
-    KH, KW, _, M = w.shape
-    check_dout(dout, (N, geometry.OH, geometry.OW, M), x, compiled=True)
+    _, KW, _, M = w.shape
+    check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x, compiled=True)
     if geometry.dilation != 1:
         raise ValueError(f"dilation must be 1 in kernels.conv.conv2d_backward; was {geometry.dilation}")
     (top, _), (left, _) = geometry.pads
-    s, dout = geometry.stride, plain(dout)
-    dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
     with limit_blas(1):
-        if KW * C <= 16:
-            loops.backward_x(dout, plain(w.reshape(-1, M).T), KW, s, top, left, dx)
-        else:
-            _image(dout, w, geometry, dx)
-        _weights(dout, plain(x), KW, s, top, left, dw.reshape(-1, M))
-    return dx, dw
+        _weights(plain(dout), plain(x), KW, geometry.stride, top, left, dw.reshape(-1, M))
+    return dw
 
 
 def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:

@@ -44,3 +44,19 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
     tiles = has_scipy() and cache.geometry.dilation == 1
     backward = conv.conv2d_backward if tiles else ops.conv2d_im2col_backward
     return backward(dout, cache)
+
+
+def conv2d_im2col_backward_weights(dout: Array, cache: Conv2dCache) -> Array:
+    """The gradient of the filters alone: the compiled twin of `ops.conv2d_im2col_backward_weights`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> out, cache = conv2d_im2col_forward(x, w)
+    >>> conv2d_im2col_backward_weights(np.ones_like(out), cache)[:, :, 0, 0].tolist()
+    [[8.0, 12.0], [20.0, 24.0]]
+    """
+    tiles = has_scipy() and cache.geometry.dilation == 1
+    backward = conv.conv2d_backward_weights if tiles else ops.conv2d_im2col_backward_weights
+    return backward(dout, cache)

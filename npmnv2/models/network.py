@@ -102,6 +102,21 @@ class Network(Sequential):
         with one_pool():
             return super().backward(dout)
 
+    def backward_parameters(self, dout: Array) -> None:
+        """`backward` without the gradient of the images, which training does not need: 2 % of a step.
+
+        Parameters
+        ----------
+        dout : ndarray of shape (N, num_classes)
+
+        Raises
+        ------
+        RuntimeError, ValueError, TypeError
+            As `backward`.
+        """
+        with one_pool():
+            super().backward_parameters(dout)
+
 
 def check_arguments(num_classes: object, in_channels: object, padding: object, seed: object) -> None:
     """Raise the error that names the argument, if one of these makes no network.

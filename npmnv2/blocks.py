@@ -203,8 +203,8 @@ class InvertedResidual(Layer):
 
     def forward(self, x: Array) -> Array:
         """Expand, filter, project; add x if it has the shape."""
-        if (kernels := self._fused(x)) is not None:
-            return self._forward_fused(kernels, x)
+        if (kernels := self._deferred(x)) is not None:
+            return self._forward_deferred(kernels, x)
         self._cache = None
         out = self.expand(x) if self.t != 1 else x
         out = self.dw(out)
@@ -216,14 +216,14 @@ class InvertedResidual(Layer):
     def backward(self, dout: Array) -> Array:
         """The same, backwards: x was used twice if it was added, so its gradient is a sum of two."""
         if self._cache is not None:
-            return self._backward_fused(dout)
+            return self._backward_deferred(dout)
         dx = self.project.backward(dout)
         dx = self.dw.backward(dx)
         dx = self.expand.backward(dx) if self.t != 1 else dx
         # forward was: x + out
         return dout + dx if self.residual else dx
 
-    # -- the same in training mode, as a few kernels that pass through memory once: docs/training_speed.md
+    # -- the same in training mode, as one compiled call each way: docs/training_speed.md
 
     def _parts(self) -> list[ConvBN]:
         return [self.expand, self.dw, self.project] if self.t != 1 else [self.dw, self.project]
@@ -231,9 +231,9 @@ class InvertedResidual(Layer):
     def _inside(self) -> list[Layer]:
         return [layer for part in self._parts() for layer in (part, part.conv, part.bn)]
 
-    def _fused(self, x: Array) -> Any:
+    def _deferred(self, x: Array) -> Any:
         """The module of the kernels, if they can train this block on x and nobody looks at what happens inside."""
-        if current_backend() != "numba" or not all(map(_unseen, self._inside())):
+        if current_backend() != "numba" or not all(map(_unwatched, self._inside())):
             return None
         kernels, dw = _kernels(), self.dw.conv
         return kernels if kernels.is_possible(x, self._weights(kernels), dw.stride, dw.padding, self.residual) else None
@@ -244,7 +244,7 @@ class InvertedResidual(Layer):
         norms = tuple(kernels.Norm(part.bn.gamma.value, part.bn.beta.value, part.bn.eps) for part in parts)
         return kernels.Weights(we, self.dw.conv.w.value, self.project.conv.w.value, norms)
 
-    def _forward_fused(self, kernels: Any, x: Array) -> Array:
+    def _forward_deferred(self, kernels: Any, x: Array) -> Array:
         for layer in self._inside():
             layer._cache = None  # which may be there from a forward one by one
         dw = self.dw.conv
@@ -254,7 +254,7 @@ class InvertedResidual(Layer):
         self._cache = cache
         return out
 
-    def _backward_fused(self, dout: Array) -> Array:
+    def _backward_deferred(self, dout: Array) -> Array:
         dx, gradients = _kernels().backward(dout, self._cache)
         if self.t != 1:
             self.expand.conv.w.grad = gradients.we
@@ -269,5 +269,5 @@ def _kernels() -> Any:
     return importlib.import_module("npmnv2.kernels.deferred")  # here, not above: it imports Numba
 
 
-def _unseen(layer: Layer) -> bool:
+def _unwatched(layer: Layer) -> bool:
     return layer.training and layer._record is None

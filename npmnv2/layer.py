@@ -95,7 +95,7 @@ class Layer:
     def backward_parameters(self, dout: Array) -> None:
         """Set the gradient of every parameter, as `backward` does, where nobody wants dL/dx: in front lie the images.
 
-        Layers that can leave dL/dx out do.
+        What comes first in a network leaves it out: `Conv2d` and what holds it. To others this is `backward`.
         """
         self.backward(dout)
 
@@ -318,5 +318,5 @@ class Sequential(Layer):
         layers = list(self.layers.values())
         for layer in reversed(layers[1:]):
             dout = layer.backward(dout)
-        for layer in layers[:1]:
-            layer.backward_parameters(dout)
+        if layers:
+            layers[0].backward_parameters(dout)

@@ -109,7 +109,7 @@ def test_statistics_of_what_is_not_stored_where_channels_are_nearly_alike():
     we = np.array([[1, -1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]], np.float32).T.copy()  # nearly 0 and not
     norm = deferred.Norm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
     shape = deferred.shape_of(2, 40, 40, 8, 2, 8, 40, 40, 1, 1, 1, 1, True, deferred.CUT)
-    *_, (mean, var, _) = deferred_steps._expand_unseen(shape, x.reshape(1, -1, 8), we, norm, 1)
+    *_, (mean, var, _) = deferred_steps._expand_inside(shape, x.reshape(1, -1, 8), we, norm, 1)
     y = x.astype(np.float64) @ we
     np.testing.assert_allclose(var, y.var(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(mean, y.mean(axis=(0, 1, 2)), rtol=1e-6, atol=1e-5)
@@ -353,3 +353,17 @@ def test_a_network_can_be_copied_between_forward_and_backward():
     model(x)
     again = pickle.loads(pickle.dumps(copy.deepcopy(model)))
     np.testing.assert_array_equal(model.backward(dout), again.backward(dout))
+
+
+@pytest.mark.parametrize(
+    "name, cut_off",
+    [("expand.conv.w", np.s_[:, :8]), ("dw.conv.w", np.s_[:, :, :8]), ("project.conv.w", np.s_[:8])]
+    + [(f"{part}.bn.{p}", np.s_[:3]) for part in ("expand", "dw", "project") for p in ("gamma", "beta")],
+)
+def test_parameters_that_do_not_fit_are_an_error_of_their_layer(name, cut_off):
+    """The kernels check no bounds: what they would read beyond the end must not reach them."""
+    block = block_of(CASES[0], np.float64)
+    p = block.named_parameters()[name]
+    p.value = np.ascontiguousarray(p.value[cut_off])
+    with pytest.raises(ValueError, match="must have length"):
+        block(np.random.default_rng(1).normal(size=CASES[0][0]))

@@ -409,7 +409,7 @@ def test_backward_without_the_gradient_of_the_images(build, name):
             with pytest.raises(RuntimeError, match="needs a forward before it"):
                 getattr(model, way)(dout)
             model(x)
-            with pytest.raises(ValueError, match="^dout must have the shape"):
+            with pytest.raises(ValueError, match=r"^dout must have the shape"):
                 getattr(model, way)(dout[:1])
             result = getattr(model, way)(dout)
             assert (result is None) == (way == "backward_parameters")

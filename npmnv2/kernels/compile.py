@@ -1,6 +1,7 @@
 """The one place that compiles: turns a plain Python loop nest into a parallel kernel, by Numba.
 
-A kernel is written as an ordinary function and then compiled::
+A kernel is written as an ordinary function and then compiled. `numba.prange` is `range`, in plain Python too, but that
+Numba shares its iterations out to threads::
 
     def _forward(x, w, ..., out): ...           # loops: importable, readable; plain Python once its helpers are, too
     forward = compile_kernel(_forward)          # the same loops as machine code; forward.py_func is _forward
@@ -11,7 +12,7 @@ What every kernel promises, and why:
   cross iterations go through partial sums, one per fixed piece of the *shape* (never of the thread count), added in a
   fixed order afterwards. So results are the same to the bit at any number of threads.
 * **No imported constants.** The cache on disk knows the files of a kernel and of the compiled functions that it calls;
-  a constant imported from elsewhere would go stale in it. Constants come in as arguments.
+  a constant imported from elsewhere would go stale in it. Constants stand in the same file or come in as arguments.
 * **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the
   fusing of `a * b + c` into one instruction with one rounding, where that was measured to pay. The helpers of
   `compile_scalar` and `compile_task` always have it.
@@ -59,9 +60,10 @@ def compile_kernel(
     contract : bool
         Allow fused multiply-adds.
     parallel : bool
-        Whether there is a `prange` in it.
+        Whether there is a `prange` in it, or in a kernel that it takes in.
     inline : bool
-        Whether compiled code that calls it takes it in, as if it were written there.
+        Whether compiled code that calls it takes it in, as if it were written there: of what is called in one place
+        that saves a copy to compile. It is then compiled with the caller's options.
 
     Returns
     -------
@@ -108,7 +110,7 @@ class Kernel:
 
     @property
     def targetoptions(self) -> dict[str, Any]:
-        """What Numba asks of a function that compiled code calls."""
+        """Numba's options. It reads `inline` here when compiled code calls this."""
         return self._dispatcher.targetoptions | ({"inline": "always"} if self._inline else {})
 
     @property
@@ -136,7 +138,7 @@ def _typeof(kernel: Kernel, context: Any) -> Any:
 
 
 def compile_inline(loops: Callable[..., Any]) -> Any:
-    """Compile a helper that is as if written where it is called; it may hold a small loop or, for a kernel, `prange`.
+    """Compile a helper that is as if written where it is called; it may hold a small loop, or call a kernel.
 
     Every call of it is analysed and compiled anew. In a function with a `prange` that takes Numba longer than all else,
     so what is long there goes into a function of its own, `compile_task`.
@@ -154,8 +156,9 @@ def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
 def compile_task(loops: Callable[..., Any]) -> Any:
     """Compile what one thread does in a kernel's parallel loop, multiply-adds fused. Its arrays must not overlap.
 
-    Apart from the loop over `prange` it compiles in half the time. Of a parallel loop Numba promises LLVM that the
-    arrays do not overlap, without which loops do not become vectors; here `_NoOverlap` promises it.
+    Kept out of the loop over `prange` it compiles in half the time. Of a parallel loop Numba promises LLVM that the
+    arrays do not overlap, without which loops do not become vectors; here `_NoOverlap` promises it. The variable of
+    such a loop is unsigned there and signed in what calls it: pass it as `np.int64`, or the task is compiled twice.
     """
     return numba.njit(
         error_model="numpy",
@@ -180,6 +183,7 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
 
     In a loop over `prange` what takes slices of arrays and calls `np.dot` goes in here: of a loop that holds it Numba
     does not promise that the arrays do not overlap, and it was measured to be five times slower in `separable_loops`.
+    So does what is called from several places, and is then compiled once.
     """
     return numba.njit(error_model="numpy")(loops)
 

@@ -1,7 +1,8 @@
-"""The inverted residual while it is trained: the calls of `deferred_loops` and `deferred_backward_loops`.
+"""The inverted residual while it is trained: what Python does around the two compiled calls of `deferred_steps`.
 
-What they compute is `blocks.InvertedResidual` layer by layer, which is the version to read first. These kernels need
-SciPy, whose BLAS compiled code can call.
+That is: whether they can run, how the work is cut, and what is kept in between. What they compute is
+`blocks.InvertedResidual` layer by layer, which is the version to read first. These kernels need SciPy, whose BLAS
+compiled code can call.
 """
 
 from functools import lru_cache
@@ -13,12 +14,24 @@ import numpy as np
 from npmnv2.blas import limit_blas
 from npmnv2.kernels import batchnorm_loops
 from npmnv2.kernels import deferred_steps as steps
+from npmnv2.kernels.conv_loops import SMALL
 from npmnv2.kernels.fused import pieces_of
 from npmnv2.kernels.wrapping import geometry_of, has_scipy, plain
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
 
-SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
+
+class Cut(NamedTuple):
+    """What decides how the work is cut. The bits of a result depend on it, so it may depend on the shape alone."""
+
+    tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
+    piece: int = 144  # channels in a piece, at most
+    tasks: int = 8  # at least so many, if there are pixels enough (a task of `depthwise` is an image of a piece)
+    thin: int = 64  # pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored
+    few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
+
+
+CUT = Cut()
 
 
 class Norm(NamedTuple):
@@ -60,9 +73,9 @@ class Gradients(NamedTuple):
 class Shape(NamedTuple):
     """The sizes of a block, and how its work is cut: `shape_of` finds them.
 
-    E is the channels of one of the `pieces` into which the wide channels are cut. Groups and shares of pixels are
-    tasks, a tile of them is in one product, see `deferred_loops`; `_in` is said of the expansion, `_out` of the
-    projection.
+    A piece is some of the wide channels, E of them; a group some of the pixels. A task is what one iteration owns: a
+    group of a piece, an image of a piece, or a group of several pieces, whose products it adds up. A tile is the pixels
+    in one product. `_in` is said of the expansion, `_out` of the projection.
     """
 
     N: int
@@ -79,29 +92,32 @@ class Shape(NamedTuple):
     left: int
     right: int
     expands: int  # 1 or 0
-    unseen: int  # 1 where y1 is not stored
+    inside: int  # 1 where y1 is not stored, but made inside of the depthwise kernels
     tile: int  # pixels in a product of thin matrices
     tile_in: int  # pixels in a product with a piece of `we`
     tile_out: int  # and of `wp`
-    groups: int  # of pixels, where a task is a group of a piece
-    groups_out: int
-    groups_unseen: int
-    shares_in: int  # groups of pixels, where a task adds up what its pieces, `each_in`, give
-    each_in: int
-    shares_out: int
+    groups_in: int  # a task is one of so many groups of a piece: of `expand`, forward
+    groups_out: int  # of `project`, backward
+    groups_thin: int  # of `center_thin`, which knows no pieces
+    shares_in: int  # a task is one of so many groups, of several pieces: of `expand`, backward
+    each_in: int  # of so many pieces
+    shares_out: int  # of `project`, forward
     each_out: int
     chunk_in: int  # pixels that a batch norm of the thin ends takes at a time
     chunk_out: int
 
 
 class BlockCache(NamedTuple):
-    """What the backward needs: the outputs of the convolutions and their statistics, nothing normalised or clipped."""
+    """What the backward needs: the outputs of the convolutions and their statistics, nothing normalised or clipped.
+
+    The fields stand in the order in which `deferred_steps.backward` takes them.
+    """
 
     shape: Shape
     shortcut: bool
     x: Array  # (1, N*H*W, C); less its mean, where y1 is not stored
     y1: Array  # (pieces, N*H*W, E); the same as `x` where there is no expansion, or where it is not stored
-    gram: Array  # (C, pieces*E): x.T @ x @ we, where y1 is not stored, else empty
+    gram_we: Array  # (C, pieces*E): x.T @ x @ we, of the x above, where y1 is not stored, else empty
     y2: Array  # (pieces, N*OH*OW, E)
     y3: Array  # (N*OH*OW, M)
     we: Array  # (pieces, C, E); of no meaning without an expansion
@@ -127,16 +143,23 @@ class BlockCache(NamedTuple):
 def is_possible(x: object, weights: Weights, stride: int, padding: Padding, shortcut: bool) -> bool:
     """Whether the kernels take this: a 3x3 kernel at stride 1 or 2, at most two zeros above and left, and SciPy.
 
-    All else, bad input too, is the business of the layers, one by one.
+    The arrays must have one dtype and shapes that fit together. All else, bad input too, is the business of the layers,
+    one by one.
     """
     if type(x) is not np.ndarray or x.ndim != 4 or x.size == 0 or x.dtype not in (np.float32, np.float64):
         return False
     we, wd, wp, norms = weights
     arrays = [wd, wp, *(v for norm in norms for v in norm[:2]), *([] if we is None else [we])]
-    channels = wd.shape[2] if we is None else we.shape[0]
+    channels = wp.shape[0] if we is None else we.shape[0]
     if x.shape[3] != channels or any(w.dtype != x.dtype for w in arrays):
         return False
-    if wd.shape[:2] != (3, 3) or stride not in (1, 2) or not has_scipy():
+    if wp.ndim != 2 or stride not in (1, 2) or not has_scipy():
+        return False
+    wide, M = wp.shape
+    if wd.shape != (3, 3, wide) or (we is not None and we.shape != (channels, wide)):
+        return False
+    lengths = [wide] * (len(norms) - 1) + [M]
+    if any(v.shape != (n,) for norm, n in zip(norms, lengths, strict=True) for v in (norm.gamma, norm.beta)):
         return False
     try:
         geometry = geometry_of(x.shape[1], x.shape[2], 3, 3, stride, padding, 1)
@@ -152,19 +175,19 @@ def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut:
     x = plain(x)
     N, H, W, C = x.shape
     geometry = geometry_of(H, W, 3, 3, stride, padding, 1)
-    (top, _), (left, _), right = *geometry.pads, geometry.pads[1][1]
+    (top, _), (left, right) = geometry.pads
     wide, M = weights.wp.shape
     s = shape_of(N, H, W, C, wide, M, geometry.OH, geometry.OW, stride, top, left, right, weights.we is not None, CUT)
     norms = [Norm(plain(gamma), plain(beta), eps) for gamma, beta, eps in weights.norms]
     wp = plain(weights.wp).reshape(s.pieces, s.E, M)
     wd = plain(weights.wd).reshape(9, wide)
-    we = plain(weights.we) if weights.we is not None else wp[0]
+    we = plain(weights.we) if weights.we is not None else wp[0]  # any matrix: compiled code wants one
     with limit_blas(1):
-        out, thin, y1, gram, y2, y3, wes, wds, norm1, norm2, *statistics = steps.forward(
+        out, thin, y1, gram_we, y2, y3, wes, wds, norm1, norm2, *statistics = steps.forward(
             x.reshape(-1, C), s, shortcut, we, wd, wp, norms[0], norms[-2], norms[-1], numba.get_num_threads()
         )
     gamma, beta, _ = norms[-1]
-    cache = BlockCache(s, shortcut, thin, y1, gram, y2, y3, wes, wds, wp, norm1, norm2, gamma, beta, *statistics)
+    cache = BlockCache(s, shortcut, thin, y1, gram_we, y2, y3, wes, wds, wp, norm1, norm2, gamma, beta, *statistics)
     return out.reshape(N, s.OH, s.OW, M), cache
 
 
@@ -180,19 +203,6 @@ def backward(dout: Array, cache: BlockCache) -> tuple[Array, Gradients]:
     return dx, Gradients(dwe, dwd, dwp, tuple(norms[::2]), tuple(norms[1::2]))
 
 
-class Cut(NamedTuple):
-    """What decides how the work is cut. The bits of a result depend on it, so it may depend on the shape alone."""
-
-    tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
-    piece: int = 144  # channels in a piece, at most
-    tasks: int = 8  # at least so many, if there are pixels and channels enough; of `depthwise` an image is the least
-    thin: int = 64  # pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored
-    few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
-
-
-CUT = Cut()
-
-
 @lru_cache(maxsize=256)  # a network asks the same few questions at every step
 def shape_of(
     N: int, H: int, W: int, C: int, wide: int, M: int, OH: int, OW: int,
@@ -200,7 +210,7 @@ def shape_of(
 ) -> Shape:  # fmt: skip
     """The shape of a block, cut."""
     pieces = pieces_of(wide, cut.piece) if expands else 1
-    E, P, small = wide // pieces, N * H * W, N * OH * OW
+    E, P_in, P_out = wide // pieces, N * H * W, N * OH * OW
 
     def tile(rows: int, columns: int) -> int:
         """Pixels in a product with a matrix of this shape."""
@@ -211,14 +221,14 @@ def shape_of(
         return max(1, min(tasks, pixels // cut.few))
 
     def shares(pixels: int) -> tuple[int, int]:
-        """Groups of pixels and pieces in a task, where a task adds up the products of its pieces."""
+        """Groups of pixels, and pieces in a task, where a task adds up the products of its pieces."""
         found = groups(pixels, cut.tasks)
         return found, max(1, min(pieces, pieces * found // cut.tasks))
 
-    each = -(-cut.tasks // pieces)
+    of_a_piece = -(-cut.tasks // pieces)
     return Shape(
         N, H, W, C, pieces, E, OH, OW, M, stride, top, left, right,
-        int(expands), int(expands and cut.thin * C <= P), cut.tile, tile(C, E), tile(E, M),
-        groups(P, each), groups(small, each), groups(P, cut.tasks), *shares(P), *shares(small),
+        int(expands), int(expands and P_in >= cut.thin * C), cut.tile, tile(C, E), tile(E, M),
+        groups(P_in, of_a_piece), groups(P_out, of_a_piece), groups(P_in, cut.tasks), *shares(P_in), *shares(P_out),
         batchnorm_loops.chunk_rows(C), batchnorm_loops.chunk_rows(M),
     )  # fmt: skip

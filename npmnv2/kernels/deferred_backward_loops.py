@@ -1,4 +1,4 @@
-"""The inverted residual while it is trained, backward: each wide array is read once and each gradient written once.
+"""The inverted residual while it is trained, backward: three kernels, each of which passes over memory once.
 
 `deferred_loops` keeps `y1` and `y2` as the convolutions made them. The way back defers the same half of batch norm: a
 kernel writes `dz`, the gradient that ReLU6 let through, and sums up dbeta and dgamma while its tiles are in cache; the
@@ -18,20 +18,10 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
-from npmnv2.kernels.deferred_loops import product
+from npmnv2.kernels.deferred_loops import normal, product
 from npmnv2.kernels.windows_3x3 import four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_scalar
-def _normal(d, norm, k, e, clip, zero, six):
-    """relu6(bn(y)) from d = y - mean: norm[k] holds the mean, the scale gamma * inv_std and the shift beta."""
-    v = d * norm[k, 1, e] + norm[k, 2, e]
-    if clip:
-        v = zero if v <= zero else v
-        v = six if v >= six else v
-    return v
 
 
 @compile_scalar
@@ -59,7 +49,7 @@ def _put(part, b, overwrite, dw, g):
 
 
 @compile_inline
-def _sum_up(dz, plane, first, y, at, start, rows, k, norm, task, part, total):
+def _sum_gradients(dz, plane, first, y, at, start, rows, k, norm, task, part, total):
     """Add to total[task] `rows` rows of dz[plane], and of dz * (y - mean): dbeta, and dgamma before its inv_std.
 
     Those of dz begin at `first`, those of y[at] at `start`.
@@ -89,7 +79,7 @@ def _sum_up(dz, plane, first, y, at, start, rows, k, norm, task, part, total):
 
 
 @compile_inline
-def _merge(total, sums):
+def _merge_gradients(total, sums):
     """sums[k] = the totals of the groups of piece k, in order."""
     pieces, _, E = sums.shape
     groups = total.shape[0] // pieces
@@ -117,10 +107,10 @@ def _project_groups(b, tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, d
             for r in range(last - first):
                 p = (first + r) & NATURAL
                 for e in range(E):
-                    h = _normal(y[k, p, e] - norm[k, 0, e], norm, k, e, True, zero, six)
+                    h = normal(y[k, p, e], norm, k, e, True, zero, six)
                     hidden[b, r, e] = h
                     dz[k, p, e] = zero if h <= zero or h >= six else dz[k, p, e]
-            _sum_up(dz, k, first, y, k, first, last - first, k, norm, task, rough, total)
+            _sum_gradients(dz, k, first, y, k, first, last - first, k, norm, task, rough, total)
             _transposed_product(hidden, b, 0, last - first, dy, 0, first, part, b)
             _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
 
@@ -131,13 +121,13 @@ def _project(dy, y, norm, wt, groups, tile, hidden, part, dz, dw, sums):
     dy: (1, P, M); y, dz: (pieces, P, E); norm: (pieces, 3, E); wt: (pieces, M, E), transposed;
     dw: (groups*pieces, E, M); sums: (pieces, 2, E) in float64; hidden, part: (threads, tile, E), (threads, E, M).
     """
-    pieces, P, E = y.shape
+    pieces, _, E = y.shape
     threads = hidden.shape[0]
     tasks = pieces * groups
     rough, total = np.zeros((tasks, 2, E), y.dtype), np.zeros((tasks, 2, E))
     for b in prange(threads):
         _project_groups(np.int64(b), tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, dw, rough, total)
-    _merge(total, sums)
+    _merge_gradients(total, sums)
 
 
 @compile_task
@@ -174,17 +164,15 @@ def _expand_groups(b, tasks, dz, y, back, wt, x, dout, shortcut, groups, tile, e
 
 
 def _expand(dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw):
-    """dx[j] = what the pieces of chunk j add to the gradient of x in ``y = x @ w``; and dw.
+    """dx[j] = what the pieces of share j, `each` of them, add to the gradient of x in ``y = x @ w``; and dw.
 
-    With a shortcut dx[0] begins with dout. A task is (chunk, group of pixels). dz, y: (pieces, P, E);
-    back: (pieces, 4, E); wt: (pieces, E, C); x: (1, P, C); dout: (P, C); dx: (chunks, P, C);
+    With a shortcut dx[0] begins with dout, which nobody reads without one. A task is (share, group of pixels).
+    dz, y: (pieces, P, E); back: (pieces, 4, E); wt: (pieces, E, C); x: (1, P, C); dout: (P, C); dx: (shares, P, C);
     dw: (groups*pieces, C, E);
     room, part, narrow: (threads, tile, E), (threads, C, E), (threads, tile, C).
     """
-    pieces, P, E = y.shape
-    chunks, _, C = dx.shape
-    threads = room.shape[0]
-    tasks = chunks * groups
+    shares, threads = dx.shape[0], room.shape[0]
+    tasks = shares * groups
     for b in prange(threads):
         _expand_groups(
             np.int64(b), tasks, dz, y, back, wt, x, dout, shortcut, groups, tile, each, room, part, narrow, dx, dw
@@ -207,22 +195,25 @@ def _add_nine(dw, task, g0, g1, g2, e):
 
 @compile_inline
 def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, task, dw):
-    """Two rows by four columns at stride 1, as in `depthwise_3x3_backward`. q: rows of dy in the ring `wide`."""
+    """Two rows by four columns at stride 1, as in `depthwise_3x3_backward`.
+
+    q0 ... q3: rows of dy in the ring `wide`; p, r: pixels of the two rows of `hidden`.
+    """
     zero = wide.dtype.type(0)
     for e in range(wide.shape[3]):
-        p, q = next_four(hidden, b, 0, xx, e), next_four(hidden, b, 1, xx, e)
+        p, r = next_four(hidden, b, 0, xx, e), next_four(hidden, b, 1, xx, e)
         s = t = (zero, zero, zero, zero)
         g0 = g1 = g2 = (zero, zero, zero)
         a = next_six(wide, b, q0, xx, e)
         s, g2 = four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], s), three(a, p, g2)
         a = next_six(wide, b, q1, xx, e)
         s, g1 = four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], s), three(a, p, g1)
-        t, g2 = four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], t), three(a, q, g2)
+        t, g2 = four(a, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], t), three(a, r, g2)
         a = next_six(wide, b, q2, xx, e)
         s, g0 = four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], s), three(a, p, g0)
-        t, g1 = four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], t), three(a, q, g1)
+        t, g1 = four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], t), three(a, r, g1)
         a = next_six(wide, b, q3, xx, e)
-        t, g0 = four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], t), three(a, q, g0)
+        t, g0 = four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], t), three(a, r, g0)
         spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s
         spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = t
         _add_nine(dw, task, g0, g1, g2, e)
@@ -230,7 +221,7 @@ def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, task, dw):
 
 @compile_inline
 def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw):
-    """Two rows by four columns at stride 2, the first row and column under kernel rows and columns 0 and 2 alone."""
+    """Two rows by four columns at stride 2: even ones lie under kernel rows and columns 0 and 2, odd ones under 1."""
     for e in range(wide.shape[3]):
         a0, a1, a2 = wide[b, q0, ox, e], wide[b, q0, ox + 1, e], wide[b, q0, ox + 2, e]
         c0, c1, c2 = wide[b, q1, ox, e], wide[b, q1, ox + 1, e], wide[b, q1, ox + 2, e]
@@ -311,7 +302,7 @@ def _depthwise_images(
                     for c in range(W):
                         p = ((yy + r) * W + c - first) & NATURAL
                         for e in range(E):
-                            h = _normal(raw[b, p, e] - norm[k, 0, e], norm, k, e, clip, zero, six)
+                            h = normal(raw[b, p, e], norm, k, e, clip, zero, six)
                             hidden[b, r, aside + c, e] = h
                 else:
                     for c in range(W):
@@ -333,7 +324,7 @@ def _depthwise_images(
                             h, s = hidden[b, r, aside + c, e], spread[b, r, aside + c, e]
                             room[b, p, e] = zero if clip and (h <= zero or h >= six) else s
             if clip:
-                _sum_up(room, b, held, raw, b, 0, last - first, k, norm, image, rough, total)
+                _sum_gradients(room, b, held, raw, b, 0, last - first, k, norm, image, rough, total)
             held += last - first
             if held + 2 * W <= room.shape[1] and yy + 2 < H:
                 continue
@@ -361,7 +352,8 @@ def _depthwise(
     in float64; without `clip` x goes through no ReLU6.
     With `inside` x is (1, N*H*W, C), less its mean, and what was normalised ``x @ we``, of mean 0, we: (pieces, C, E).
     The gradient goes on from here: dx[k] = dz @ wt[k] is (pieces, N*H*W, C), wt: (pieces, E, C), the transpose of we
-    times the batch norm's scale; dwe = x.T @ dz, of every image for itself, is (N*pieces, C, E).
+    times the batch norm's scale; dwe = x.T @ dz, of every image for itself, is (N*pieces, C, E). Without it
+    nobody reads we and wt, or writes dwe.
     wide: (threads, 4, columns, E), a ring of rows of dy with zeros around; hidden, spread: (threads, 2, across, E),
     two rows of what the filter saw, with zeros around, and of its gradient; raw: (threads, 2*W, E), them before their
     batch norm; room: (threads, pixels, E), the gradient of as many rows as fit; part: (threads, C, E).
@@ -378,7 +370,7 @@ def _depthwise(
             np.int64(b), tasks, dz, y, back, OW, x, inside, we, wt, norm, clip, w, H, W, stride, top, left, wide, raw,
             hidden, spread, room, part, dx, dwe, dw, rough, total,
         )  # fmt: skip
-    _merge(total, sums)
+    _merge_gradients(total, sums)
 
 
 @compile_task
@@ -402,13 +394,13 @@ def _finish_groups(b, tiles, parts, x, through, constant, dout, shortcut, tile, 
 
 
 def _finish(parts, x, through, constant, dout, shortcut, tile, narrow, dx):
-    """dx = the sum of the parts - x @ through - constant, + dout with a shortcut. A task is a group of pixels.
+    """dx = the sum of the parts - x @ through - constant, + dout with a shortcut. A task is a tile of pixels.
 
     docs/training_speed.md: dx of an expansion that is never stored. parts: (pieces, P, C); x: (1, P, C), less its mean;
-    through: (1, C, C); constant: (C,); dout, dx: (P, C); narrow: (threads, tile, C).
+    through: (1, C, C); constant: (C,); dx: (P, C), and dout with a shortcut, without one nobody reads it;
+    narrow: (threads, tile, C).
     """
-    pieces, P, C = parts.shape
-    threads = narrow.shape[0]
+    P, threads = parts.shape[1], narrow.shape[0]
     tiles = (P + tile - 1) // tile
     for b in prange(threads):
         _finish_groups(np.int64(b), tiles, parts, x, through, constant, dout, shortcut, tile, narrow, dx)

@@ -1,6 +1,6 @@
 """The inverted residual while it is trained, forward: batch norm and ReLU6 wait until somebody reads what they follow.
 
-Normalised values would be written once to be read once. So the wide arrays of a block, `y1` behind the expansion and
+Normalised values would be written only to be read again. So the wide arrays of a block, `y1` behind the expansion and
 `y2` behind the depthwise convolution, are kept as the convolutions made them, and who reads one normalises and clips it
 on the way, in a tile that stays in cache::
 
@@ -9,13 +9,15 @@ on the way, in a tile that stays in cache::
     y3 = relu6(bn(y2)) @ wp
 
 Where ``x`` is thin enough not even `y1` is kept: `depthwise` expands a few rows at a time (`inside`), `center_thin`
-makes of x what the statistics follow from. docs/training_speed.md derives it and says what it is worth. The wide
+makes of x what the statistics follow from. docs/training_speed.md derives it and says where it pays. The wide
 channels are cut into pieces, which only `project` mixes, and the pieces are the first axis: `y1` is (pieces,
 N*H*W, E), E channels in a piece, and a tile of it is a matrix as it lies there. ``norm[k]`` holds what normalises a
-piece, see `_normal`.
+piece, see `normal`.
 
 A task owns a group of pixels and one or some pieces. How many there are, and in which order what they sum up is added,
-follows from the shape alone, so the bits do not depend on the number of threads.
+follows from the shape alone, so the bits do not depend on the number of threads. Kernels that need room to work in loop
+over threads: thread b owns a run of tasks, and plane b of the rooms. What it does is a function of its own, named after
+the tasks.
 """
 
 import numpy as np
@@ -40,7 +42,7 @@ def _squared(z, b, rows, out):
 
 
 @compile_scalar
-def _normal(y, norm, k, e, clip, zero, six):
+def normal(y, norm, k, e, clip, zero, six):
     """relu6(bn(y)): norm[k] holds the mean, the scale gamma * inv_std and the shift beta. NaN stays NaN."""
     v = (y - norm[k, 0, e]) * norm[k, 1, e] + norm[k, 2, e]
     if clip:
@@ -198,7 +200,7 @@ def _pixel(wide, b, q0, q1, q2, w, k, xx, image, p, y):
 
 
 @compile_task
-def _center_groups(b, threads, x, mean, groups, tile, wide, part, centered, gram):
+def _center_groups(b, threads, x, mean, groups, tile, room, part, centered, gram):
     """The tasks of thread b of `_center_thin`."""
     P, C = x.shape
     for task in range(b * groups // threads, (b + 1) * groups // threads):
@@ -214,22 +216,21 @@ def _center_groups(b, threads, x, mean, groups, tile, wide, part, centered, gram
                 for c in range(C):
                     d = x[p, c] - mean[c]
                     centered[p, c] = d
-                    wide[b, r, c] = d
-            _squared(wide, b, last - first, part)
+                    room[b, r, c] = d
+            _squared(room, b, last - first, part)
             for i in range(C):
                 for j in range(C):
                     gram[g, i, j] += part[b, i, j]
 
 
-def _center_thin(x, mean, groups, tile, wide, part, centered, gram):
+def _center_thin(x, mean, groups, tile, room, part, centered, gram):
     """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
 
-    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), wide: (threads, tile, C), part: (threads, C, C).
+    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), room: (threads, tile, C), part: (threads, C, C).
     """
-    P, C = x.shape
-    threads = wide.shape[0]
+    threads = room.shape[0]
     for b in prange(threads):
-        _center_groups(np.int64(b), threads, x, mean, groups, tile, wide, part, centered, gram)
+        _center_groups(np.int64(b), threads, x, mean, groups, tile, room, part, centered, gram)
 
 
 @compile_task
@@ -268,12 +269,12 @@ def _depthwise_images(
                     for c in range(W):
                         to, p = (left + c) & NATURAL, ((filled - new) * W + c) & NATURAL
                         for e in range(E):
-                            wide[b, q, to, e] = _normal(raw[b, p, e], norm, k, e, clip, zero, six)
+                            wide[b, q, to, e] = normal(raw[b, p, e], norm, k, e, clip, zero, six)
                 else:
                     for c in range(W):
                         to, p = (left + c) & NATURAL, ((n * H + filled) * W + c) & NATURAL
                         for e in range(E):
-                            wide[b, q, to, e] = _normal(x[k, p, e], norm, k, e, clip, zero, six)
+                            wide[b, q, to, e] = normal(x[k, p, e], norm, k, e, clip, zero, six)
                 filled += 1
             yy = stride * oy - top + R
             q0, q1 = (yy % R) & NATURAL, ((yy + 1) % R) & NATURAL
@@ -305,9 +306,10 @@ def _depthwise(x, inside, we, norm, clip, w, H, W, stride, top, left, OW, wide, 
 
     x: (pieces, N*H*W, E), or with `inside` (1, N*H*W, C), less its mean, and ``x @ we`` takes its place, a few rows at
     a time. Without `clip` x goes through no ReLU6.
-    we: (pieces, C, E); norm: (pieces, 3, E); w: (pieces, 3, 3, E); y: (pieces*N, OH*OW, E).
+    we: (pieces, C, E); norm: (pieces, 3, E); w: (pieces, 3, 3, E); y: (pieces*N, OH*OW, E); mean, var: (pieces, E) in
+    float64.
     wide: (threads, 4, columns, E), a ring of normalised rows with zeros around the image, a plane for each thread;
-    raw: (threads, 4*W, E), rows of ``x @ we``.
+    raw: (threads, 4*W, E), rows of ``x @ we``, without `inside` empty.
     """
     pieces, _, E = norm.shape
     N, threads = y.shape[0] // pieces, wide.shape[0]
@@ -338,7 +340,7 @@ def _project_groups(b, tasks, x, norm, w, groups, tile, each, hidden, narrow, pa
                 for r in range(last - first):
                     p = (first + r) & NATURAL
                     for e in range(E):
-                        hidden[b, r, e] = _normal(x[k, p, e], norm, k, e, True, zero, six)
+                        hidden[b, r, e] = normal(x[k, p, e], norm, k, e, True, zero, six)
                 if piece == j * each:
                     product(hidden, b, 0, last - first, w, k, parts, j, first)
                 else:
@@ -350,29 +352,32 @@ def _project_groups(b, tasks, x, norm, w, groups, tile, each, hidden, narrow, pa
 
 
 def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
-    """parts[j] = what the pieces of chunk j, `each` of them, add to relu6(bn(x)) @ w.
+    """parts[j] = what the pieces of share j, `each` of them, add to relu6(bn(x)) @ w.
 
-    A task is (chunk, group of pixels). x: (pieces, P, E); norm: (pieces, 3, E); w: (pieces, E, M);
-    hidden, narrow: (threads, tile, E), (threads, tile, M); parts: (chunks, P, M).
+    A task is (share, group of pixels). x: (pieces, P, E); norm: (pieces, 3, E); w: (pieces, E, M);
+    hidden, narrow: (threads, tile, E), (threads, tile, M); parts: (shares, P, M).
     """
-    chunks, threads = parts.shape[0], hidden.shape[0]
-    tasks = chunks * groups
+    shares, threads = parts.shape[0], hidden.shape[0]
+    tasks = shares * groups
     for b in prange(threads):
         _project_groups(np.int64(b), tasks, x, norm, w, groups, tile, each, hidden, narrow, parts)
 
 
 def _normalise(y, norm, x, shortcut, chunk, out):
-    """out = bn(y), + x with a shortcut. y, x, out: (P, M); norm: (1, 3, M). A task is `chunk` pixels."""
+    """out = bn(y), + x with a shortcut. A task is `chunk` pixels.
+
+    y, out: (P, M); x likewise, but without a shortcut nobody reads it; norm: (1, 3, M).
+    """
     P, M = y.shape
     zero, six = y.dtype.type(0), y.dtype.type(6)
     for task in prange((P + chunk - 1) // chunk):
         for r in range(task * chunk, min(P, task * chunk + chunk)):
             if shortcut:
                 for m in range(M):
-                    out[r, m] = x[r, m] + _normal(y[r, m], norm, 0, m, False, zero, six)
+                    out[r, m] = x[r, m] + normal(y[r, m], norm, 0, m, False, zero, six)
             else:
                 for m in range(M):
-                    out[r, m] = _normal(y[r, m], norm, 0, m, False, zero, six)
+                    out[r, m] = normal(y[r, m], norm, 0, m, False, zero, six)
 
 
 def _add_up(parts, chunk, out):
@@ -404,10 +409,10 @@ def _transpose(w, out):
                 out[k, first + i, j] = w[k, j, first + i]
 
 
-center_thin = compile_kernel(_center_thin, inline=True)
-expand = compile_kernel(_expand, inline=True)
+center_thin = compile_kernel(_center_thin, contract=True, inline=True)
+expand = compile_kernel(_expand, contract=True, inline=True)
 depthwise = compile_kernel(_depthwise, contract=True, inline=True)
 project = compile_kernel(_project, contract=True, inline=True)
-normalise = compile_kernel(_normalise, inline=True)
+normalise = compile_kernel(_normalise, contract=True, inline=True)
 add_up = compile_kernel(_add_up)
 transpose = compile_kernel(_transpose)

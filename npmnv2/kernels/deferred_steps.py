@@ -40,7 +40,10 @@ def _split(w, pieces):
 
 @compile_apart
 def _transposed(w):
-    """Each piece transposed. Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250."""
+    """Each piece transposed: (pieces, A, B) to (pieces, B, A).
+
+    Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250.
+    """
     out = _empty((w.shape[0], w.shape[2], w.shape[1]), w)
     deferred_loops.transpose(w, out)
     return out
@@ -48,49 +51,55 @@ def _transposed(w):
 
 @compile_apart
 def _sum(parts):
-    """(groups, pieces, C, E) summed up over the groups, pieces side by side: (C, pieces*E)."""
-    groups, pieces, C, E = parts.shape
-    if groups == 1 and pieces == 1:
+    """The sum over the first axis, in order, the pieces side by side: (summands, pieces, R, E) to (R, pieces*E).
+
+    A single summand of one piece is returned as it is, not copied.
+    """
+    summands, pieces, R, E = parts.shape
+    if summands == 1 and pieces == 1:
         return parts[0, 0]
-    out = _empty((C, pieces * E), parts)
-    deferred_loops.add_up(parts, max(1, C // 8), out)
+    out = _empty((R, pieces * E), parts)
+    deferred_loops.add_up(parts, max(1, R // 8), out)  # about eight tasks
     return out
 
 
 @compile_apart
-def _normaliser(mean, var, norm):
-    """What `deferred_loops._normal` needs, (pieces, 3, E), and mean, variance and inv_std, (3, pieces*E).
+def _normaliser(mean, var, bn):
+    """What `deferred_loops.normal` needs, (pieces, 3, E), and mean, variance and inv_std, (3, pieces*E).
 
-    mean, var: (pieces, E) in float64.
+    mean, var: (pieces, E) in float64; bn: a `deferred.Norm`.
     """
     pieces, E = mean.shape
-    out, statistics = _empty((pieces, 3, E), norm.gamma), _empty((3, pieces * E), norm.gamma)
+    out, statistics = _empty((pieces, 3, E), bn.gamma), _empty((3, pieces * E), bn.gamma)
     for k in range(pieces):
         for e in range(E):
             c = k * E + e
             statistics[0, c], statistics[1, c] = mean[k, e], var[k, e]
-            statistics[2, c] = 1 / np.sqrt(var[k, e] + norm.eps)
+            statistics[2, c] = 1 / np.sqrt(var[k, e] + bn.eps)
             out[k, 0, e] = mean[k, e]
-            out[k, 1, e] = norm.gamma[c] * statistics[2, c]
-            out[k, 2, e] = norm.beta[c]
+            out[k, 1, e] = bn.gamma[c] * statistics[2, c]
+            out[k, 2, e] = bn.beta[c]
     return out, statistics
 
 
 @compile_inline
-def _expand(s, x, we, norm):
-    """y1 = x @ we, what normalises it, and its statistics."""
+def _expand(s, x, we, bn):
+    """y1 = x @ we, (pieces, P, E), what normalises it, and its statistics, as `_normaliser` makes them.
+
+    x: (1, P, C); we: (pieces, C, E).
+    """
     y = _empty((s.pieces, x.shape[1], s.E), x)
     mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
-    deferred_loops.expand(x, we, s.groups, s.tile_in, y, mean, var)
-    normaliser, statistics = _normaliser(mean, var, norm)
+    deferred_loops.expand(x, we, s.groups_in, s.tile_in, y, mean, var)
+    normaliser, statistics = _normaliser(mean, var, bn)
     return y, normaliser, statistics
 
 
 @compile_inline
-def _expand_unseen(s, x, we, norm, threads):
-    """x less its mean, its `gram`, and the statistics of ``x @ we``, which follow from them: nothing is expanded.
+def _expand_inside(s, x, we, bn, threads):
+    """x less its mean, `gram_we`, and the statistics of ``x @ we``, which follow from them: nothing is expanded.
 
-    x: (1, P, C); we: (C, pieces*E).
+    x: (1, P, C); we: (C, pieces*E). gram_we, like we, is x.T @ x @ we of the x less its mean.
     """
     _, P, C = x.shape
     mean, var = np.empty(C), np.empty(C)
@@ -98,61 +107,62 @@ def _expand_unseen(s, x, we, norm, threads):
     center, thin = _empty((C,), x), _empty(x.shape, x)
     for c in range(C):
         center[c] = mean[c]
-    grams = np.empty((s.groups_unseen, C, C))
+    grams = np.empty((s.groups_thin, C, C))
     rooms, parts = np.empty((threads, s.tile, C)), np.empty((threads, C, C))
-    deferred_loops.center_thin(x[0], center, s.groups_unseen, s.tile, rooms, parts, thin[0], grams)
+    deferred_loops.center_thin(x[0], center, s.groups_thin, s.tile, rooms, parts, thin[0], grams)
     weights, total = we.astype(np.float64), np.zeros((C, C))
-    for g in range(s.groups_unseen):
+    for g in range(s.groups_thin):
         for i in range(C):
             for j in range(C):
                 total[i, j] += grams[g, i, j]
-    wide = np.dot(total, weights)  # (C, pieces*E), in float64
-    gram = _empty(we.shape, x)
+    exact = np.dot(total, weights)  # gram_we in float64
+    gram_we = _empty(we.shape, x)
     mean1, var1 = np.zeros((s.pieces, s.E)), np.zeros((s.pieces, s.E))
     for k in range(s.pieces):
         for c in range(C):
             for e in range(s.E):
                 j = k * s.E + e
-                gram[c, j] = wide[c, j]
+                gram_we[c, j] = exact[c, j]
                 mean1[k, e] += mean[c] * weights[c, j]
-                var1[k, e] += weights[c, j] * wide[c, j]
+                var1[k, e] += weights[c, j] * exact[c, j]
         for e in range(s.E):
             var1[k, e] = max(var1[k, e] / P, 0)
-    normaliser, statistics = _normaliser(mean1, var1, norm)
+    normaliser, statistics = _normaliser(mean1, var1, bn)
     for k in range(s.pieces):
         for e in range(s.E):
             normaliser[k, 0, e] = 0  # x is less its mean, so that of x @ we is 0
-    return thin, gram, normaliser, statistics
+    return thin, gram_we, normaliser, statistics
 
 
 @compile_inline
-def _depthwise(s, x, inside, we, norm1, wd, norm, threads):
-    """y2, what normalises it, and its statistics."""
+def _depthwise(s, x, we, norm1, wd, bn, threads):
+    """y2, (pieces, N*OH*OW, E), what normalises it, and its statistics. x: y1, or what it is made of."""
     y = _empty((s.pieces * s.N, s.OH * s.OW, s.E), x)
     mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
     columns = max(s.left + s.W + s.right, s.stride * (s.OW - 1) + 3)
-    wide, raw = _empty((threads, 4, columns, s.E), x), _empty((threads, 4 * s.W if inside else 0, s.E), x)
+    wide, raw = _empty((threads, 4, columns, s.E), x), _empty((threads, 4 * s.W if s.inside else 0, s.E), x)
     deferred_loops.depthwise(
-        x, inside, we, norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left, s.OW, wide, raw, y, mean, var
+        x, s.inside != 0, we, norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left, s.OW,
+        wide, raw, y, mean, var,
     )  # fmt: skip
-    normaliser, statistics = _normaliser(mean, var, norm)
+    normaliser, statistics = _normaliser(mean, var, bn)
     return y.reshape((s.pieces, s.N * s.OH * s.OW, s.E)), normaliser, statistics
 
 
 @compile_inline
-def _project(s, x, norm2, wp, norm, threads):
-    """y3, what normalises it, and its statistics."""
+def _project(s, x, norm2, wp, bn, threads):
+    """y3, (N*OH*OW, M), what normalises it, and its statistics. x: y2."""
     P = x.shape[1]
-    chunks = (s.pieces + s.each_out - 1) // s.each_out
-    parts = _empty((chunks, 1, P, s.M), x)
+    shares = (s.pieces + s.each_out - 1) // s.each_out
+    parts = _empty((shares, 1, P, s.M), x)
     hidden, narrow = _empty((threads, s.tile_out, s.E), x), _empty((threads, s.tile_out, s.M), x)
     deferred_loops.project(
-        x, norm2, wp, s.shares_out, s.tile_out, s.each_out, hidden, narrow, parts.reshape((chunks, P, s.M))
+        x, norm2, wp, s.shares_out, s.tile_out, s.each_out, hidden, narrow, parts.reshape((shares, P, s.M))
     )
     y = _sum(parts)
     mean, var = np.empty((1, s.M)), np.empty((1, s.M))
     batchnorm_loops.statistics(y, s.chunk_out, mean[0], var[0])
-    normaliser, statistics = _normaliser(mean, var, norm)
+    normaliser, statistics = _normaliser(mean, var, bn)
     return y, normaliser, statistics
 
 
@@ -161,12 +171,12 @@ def _forward(x, s, shortcut, we, wd, wp, first, second, third, threads):
 
     x: (N*H*W, C); we: (C, pieces*E), any matrix without an expansion; wd: (9, pieces*E); wp: (pieces, E, M);
     first, second, third: the batch norms, see `deferred.Norm`; the first is any without an expansion.
-    Returns out, (N*OH*OW, M), and what the cache holds, see `deferred.BlockCache`.
+    Returns out, (N*OH*OW, M), and what only this knows of `deferred.BlockCache`.
     """
     thin, wes = x.reshape((1, x.shape[0], s.C)), _split(we, s.pieces)
-    y1, gram = thin, _empty((0, 0), x)
-    if s.unseen:
-        thin, gram, norm1, statistics1 = _expand_unseen(s, thin, we, first, threads)
+    y1, gram_we = thin, _empty((0, 0), x)
+    if s.inside:
+        thin, gram_we, norm1, statistics1 = _expand_inside(s, thin, we, first, threads)
         y1 = thin
     elif s.expands:
         y1, norm1, statistics1 = _expand(s, thin, wes, first)
@@ -175,18 +185,18 @@ def _forward(x, s, shortcut, we, wd, wp, first, second, third, threads):
         for c in range(s.C):
             norm1[0, 1, c] = 1  # which changes nothing
     wds = _split(wd, s.pieces).reshape((s.pieces, 3, 3, s.E))
-    y2, norm2, statistics2 = _depthwise(s, y1, s.unseen != 0, wes, norm1, wds, second, threads)
+    y2, norm2, statistics2 = _depthwise(s, y1, wes, norm1, wds, second, threads)
     y3, norm3, statistics3 = _project(s, y2, norm2, wp, third, threads)
     out = _empty(y3.shape, x)
     deferred_loops.normalise(y3, norm3, x, shortcut, s.chunk_out, out)
-    return out, thin, y1, gram, y2, y3, wes, wds, norm1, norm2, statistics1, statistics2, statistics3
+    return out, thin, y1, gram_we, y2, y3, wes, wds, norm1, norm2, statistics1, statistics2, statistics3
 
 
 @compile_apart
 def _back(sums, norm, inv_std, m):
-    """What `deferred_backward_loops._dy` needs, dgamma and dbeta.
+    """What `deferred_backward_loops._dy` needs, (pieces, 4, E); dgamma and dbeta, (pieces*E,).
 
-    sums: (pieces, 2, E), of dz and dz * (y - mean); m: pixels.
+    sums: (pieces, 2, E), of dz and dz * (y - mean); norm: (pieces, 3, E); inv_std: (pieces*E,); m: pixels.
     """
     pieces, _, E = sums.shape
     out = _empty((pieces, 4, E), norm)
@@ -194,16 +204,16 @@ def _back(sums, norm, inv_std, m):
     for k in range(pieces):
         for e in range(E):
             c = k * E + e
-            slope = sums[k, 1, e] * inv_std[c]
-            dgamma[c], dbeta[c] = slope, sums[k, 0, e]
+            gradient = sums[k, 1, e] * inv_std[c]  # dgamma, in float64
+            dgamma[c], dbeta[c] = gradient, sums[k, 0, e]
             out[k, 0, e], out[k, 1, e] = norm[k, 0, e], norm[k, 1, e]
-            out[k, 2, e], out[k, 3, e] = sums[k, 0, e] / m, slope * inv_std[c] / m
+            out[k, 2, e], out[k, 3, e] = sums[k, 0, e] / m, gradient * inv_std[c] / m
     return out, dgamma, dbeta
 
 
 @compile_inline
 def _project_backward(s, dy, y2, norm2, wp, threads):
-    """dz2, dwp, and the sums that the batch norm behind dz2 needs."""
+    """dz2, (pieces, P, E), dwp, (pieces*E, M), and the sums that `_back` needs of dz2. dy: (P, M)."""
     P = dy.shape[0]
     dz = _empty(y2.shape, dy)
     dw, sums = _empty((s.groups_out * s.pieces, s.E, s.M), dy), np.empty((s.pieces, 2, s.E))
@@ -217,8 +227,12 @@ def _project_backward(s, dy, y2, norm2, wp, threads):
 
 @compile_inline
 def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
-    """dz1, or the gradient of x in its place; where y1 is not stored dwe, of every image; dwd; sums behind dz1."""
-    tasks, P, inside = s.pieces * s.N, s.N * s.H * s.W, s.unseen != 0
+    """What went in, backward: dz1, (pieces, P, E), dwd, (9, pieces*E), and the sums that `_back` needs of dz1.
+
+    Where y1 is not stored, in place of dz1 what each piece adds to the gradient of x, (pieces, P, C); and the dwe of
+    every image, (N*pieces, C, E), as far as the sums do not matter.
+    """
+    tasks, P, inside = s.pieces * s.N, s.N * s.H * s.W, s.inside != 0
     # `hidden` is a multiple of four columns, for the loops take four at a time; `wide` is what they then see
     across = (s.W + (s.left if s.stride == 2 else 0) + 3) // 4 * 4
     columns = max(across + 2, s.OW + 2 - s.left) if s.stride == 1 else max(across // 2 + 1, s.OW + 1)
@@ -246,22 +260,21 @@ def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
 
 @compile_inline
 def _expand_backward(s, dz, y1, back, dout, shortcut, x, we, threads):
-    """dx, + dout with a shortcut, and dwe."""
+    """dx, (P, C), + dout with a shortcut, and dwe, (C, pieces*E)."""
     P = x.shape[1]
-    chunks = (s.pieces + s.each_in - 1) // s.each_in
-    dx, dw = _empty((chunks, P, s.C), dz), _empty((s.shares_in * s.pieces, s.C, s.E), dz)
+    shares = (s.pieces + s.each_in - 1) // s.each_in
+    dx, dw = _empty((shares, P, s.C), dz), _empty((s.shares_in * s.pieces, s.C, s.E), dz)
     room, part = _empty((threads, s.tile_in, s.E), dz), _empty((threads, s.C, s.E), dz)
     narrow, wt = _empty((threads, s.tile_in, s.C), dz), _transposed(we)
     deferred_backward_loops.expand(
-        dz, y1, back, wt, x, dout, shortcut, s.shares_in, s.tile_in, s.each_in, room, part, narrow,
-        dx, dw,
-    )  # fmt: skip
-    return _sum(dx.reshape((chunks, 1, P, s.C))), _sum(dw.reshape((s.shares_in, s.pieces, s.C, s.E)))
+        dz, y1, back, wt, x, dout, shortcut, s.shares_in, s.tile_in, s.each_in, room, part, narrow, dx, dw
+    )
+    return _sum(dx.reshape((shares, 1, P, s.C))), _sum(dw.reshape((s.shares_in, s.pieces, s.C, s.E)))
 
 
 @compile_inline
-def _finish(s, parts, dwe, back, dout, shortcut, x, gram, we, threads):
-    """The part of dx and dwe that waited for the sums of `back`, where y1 is not stored."""
+def _finish(s, parts, dwe, back, dout, shortcut, x, gram_we, we, threads):
+    """dx and dwe, as `_expand_backward`, from what `_depthwise_backward` gave: the part that waited for the sums."""
     total = _sum(dwe.reshape((s.N, s.pieces, s.C, s.E)))  # (C, pieces*E)
     sloped, through, constant = _empty(we.shape, we), np.zeros((1, s.C, s.C), we.dtype), np.zeros(s.C, we.dtype)
     out, narrow, part = _empty((parts.shape[1], s.C), we), _empty((threads, s.tile, s.C), we), _empty((s.C, s.C), we)
@@ -272,8 +285,8 @@ def _finish(s, parts, dwe, back, dout, shortcut, x, gram, we, threads):
                 sloped[k, c, e] = we[k, c, e] * (scale * slope)
                 constant[c] += we[k, c, e] * (scale * mean_dz)
                 j = k * s.E + e
-                total[c, j] = scale * (total[c, j] - gram[c, j] * slope)
-        np.dot(sloped[k], we[k].T, part)
+                total[c, j] = scale * (total[c, j] - gram_we[c, j] * slope)
+        np.dot(sloped[k], we[k].T, part)  # transposed, but once a piece, not once a tile
         for i in range(s.C):
             for j in range(s.C):
                 through[0, i, j] += part[i, j]
@@ -282,10 +295,10 @@ def _finish(s, parts, dwe, back, dout, shortcut, x, gram, we, threads):
 
 
 def _backward(
-    dout, s, shortcut, x, y1, gram, y2, y3, we, wd, wp, norm1, norm2, gamma, beta, statistics1, statistics2,
+    dout, s, shortcut, x, y1, gram_we, y2, y3, we, wd, wp, norm1, norm2, gamma, beta, statistics1, statistics2,
     statistics3, threads
 ):  # fmt: skip
-    """dx and the gradients of all parameters, from dout, (N*OH*OW, M), and what `_forward` returned."""
+    """dx and the gradients of all parameters, from dout, (N*OH*OW, M), and the fields of `deferred.BlockCache`."""
     dy3 = _empty(dout.shape, dout)
     dgamma3, dbeta3 = np.empty(s.M, dout.dtype), np.empty(s.M, dout.dtype)
     batchnorm_loops.backward(
@@ -294,11 +307,12 @@ def _backward(
     dz2, dwp, sums2 = _project_backward(s, dy3, y2, norm2, wp, threads)
     back2, dgamma2, dbeta2 = _back(sums2, norm2, statistics2[2], s.N * s.OH * s.OW)
     dz1, dwe, dwd, sums1 = _depthwise_backward(s, dz2, y2, back2, y1, we, norm1, wd, threads)
-    dx, dwe1, dgamma1, dbeta1 = dz1[0], dwe[0] if s.unseen else we[0], dgamma3, dbeta3  # without an expansion
+    # Without an expansion dz1 is the gradient of x, and the other three, which nobody reads, are any arrays.
+    dx, dwe1, dgamma1, dbeta1 = dz1[0], we[0], dgamma3, dbeta3
     if s.expands:
         back1, dgamma1, dbeta1 = _back(sums1, norm1, statistics1[2], s.N * s.H * s.W)
-        if s.unseen:
-            dx, dwe1 = _finish(s, dz1, dwe, back1, dout, shortcut, x, gram, we, threads)
+        if s.inside:
+            dx, dwe1 = _finish(s, dz1, dwe, back1, dout, shortcut, x, gram_we, we, threads)
         else:
             dx, dwe1 = _expand_backward(s, dz1, y1, back1, dout, shortcut, x, we, threads)
     elif shortcut:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.kernels import fused_loops as loops
-from npmnv2.kernels.fused_program import KERNELS, NUMBERS, PLACES
+from npmnv2.kernels.fused_program import ARRAYS, KERNELS, NUMBERS, PLACES
 from npmnv2.kernels.wrapping import empty, geometry_of
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
@@ -203,9 +203,9 @@ def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[s
 def encode(calls: list[Call]) -> Array:
     """Calls as a program for `fused_program.run`, a row each: which kernel, its numbers, addresses, shapes.
 
-    Whoever runs it keeps the arrays. The first array of the first row is the block's input.
+    Whoever runs it keeps the arrays. The first array of the first row is the first block's input.
     """
-    program = np.zeros((len(calls), NUMBERS + 12 * PLACES), np.int64)
+    program = np.zeros((len(calls), NUMBERS + ARRAYS * PLACES), np.int64)
     for row, call in zip(program, calls, strict=True):
         numbers = [int(value) for value in call.args if not isinstance(value, np.ndarray)]
         arrays = [value for value in call.args if isinstance(value, np.ndarray)]

@@ -103,7 +103,7 @@ class Network(Sequential):
             return super().backward(dout)
 
     def backward_parameters(self, dout: Array) -> None:
-        """`backward` without the gradient of the images, which training does not need: 2 % of a step.
+        """`backward` without the gradient of the images, which training does not need.
 
         Parameters
         ----------

@@ -79,6 +79,12 @@ class Layer:
     (['b', 'w'], (5, 2))
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "backward" in vars(cls) and "backward_parameters" not in vars(cls):
+            # an inherited one would pass by the new `backward`
+            cls.backward_parameters = Layer.backward_parameters  # type: ignore[method-assign]
+
     def __init__(self) -> None:
         self.training = True
         self._cache: Any = None

@@ -367,3 +367,32 @@ def test_parameters_that_do_not_fit_are_an_error_of_their_layer(name, cut_off):
     p.value = np.ascontiguousarray(p.value[cut_off])
     with pytest.raises(ValueError, match="must have length"):
         block(np.random.default_rng(1).normal(size=CASES[0][0]))
+
+
+def test_only_plain_arrays_reach_the_kernels():
+    block = block_of(CASES[0], np.float64)
+    block.project.conv.w.value = np.ma.array(block.project.conv.w.value)
+    with pytest.raises(TypeError, match="plain"):
+        block(np.random.default_rng(1).normal(size=CASES[0][0]))
+
+
+def test_a_negative_epsilon_is_an_error():
+    block = block_of(CASES[0], np.float64)
+    block.dw.bn.eps = -1.0
+    with pytest.raises(ValueError, match=r"^eps must not be negative"):
+        block(np.random.default_rng(1).normal(size=CASES[0][0]))
+
+
+@pytest.mark.parametrize("C, t, fused", [(149, 2, False), (151, 6, False), (152, 6, True), (7, 1, True)])
+def test_channels_that_cannot_be_cut_run_one_by_one(monkeypatch, C, t, fused):
+    ran = []
+    forward = deferred.forward
+    monkeypatch.setattr(deferred, "forward", lambda *a: ran.append(True) or forward(*a))
+    case = ((2, 4, 3, C), 8, 1, t, 1)
+    x = np.random.default_rng(1).normal(size=case[0])
+    found, exact = block_of(case, np.float64), block_of(case, np.float64)
+    with npmnv2.backend("numpy"):
+        expected = results(exact, x)
+    for name, value in results(found, x).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-8, atol=1e-8, err_msg=name)
+    assert bool(ran) == fused

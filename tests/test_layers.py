@@ -416,3 +416,20 @@ def test_parameter():
 def test_a_layer_that_cannot_work_is_refused_when_it_is_made(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+def test_who_overrides_backward_is_not_passed_by():
+    class Doubled(Sequential):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+        def backward(self, dout):
+            return super().backward(2 * dout)
+
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 3))
+    found = []
+    for way in ("backward", "backward_parameters"):
+        net = Doubled({"conv": Conv2d(3, 4, 3, rng=np.random.default_rng(1), dtype=np.float64)})
+        getattr(net, way)(net(x))
+        found.append(net.layers["conv"].w.grad)
+    np.testing.assert_array_equal(*found)

@@ -222,7 +222,7 @@ class _ForgivingCache:
 
 
 def _dates(loops: Callable[..., Any]) -> list[tuple[str, int, int]]:
-    """Name, date and size of the files of all compiled functions that `loops` calls, and that these call."""
+    """Name, date and size of the files of `loops`, of all that is compiled and called from it, and of this file."""
     seen, todo = set(), [loops]
     while todo:
         function = todo.pop()
@@ -233,7 +233,7 @@ def _dates(loops: Callable[..., Any]) -> list[tuple[str, int, int]]:
             modules = [value for value in values if isinstance(value, types.ModuleType)]
             values += [getattr(module, name, None) for module in modules for name in names]
             todo += [value.py_func for value in values if hasattr(value, "py_func")]
-    files = sorted({function.__code__.co_filename for function in seen})
+    files = sorted({function.__code__.co_filename for function in seen} | {__file__})
     return [(os.path.basename(name), *_date(name)) for name in files]
 
 

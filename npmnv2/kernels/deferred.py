@@ -6,7 +6,7 @@ compiled code can call.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -17,7 +17,7 @@ from npmnv2.kernels import deferred_steps as steps
 from npmnv2.kernels.conv_loops import SMALL
 from npmnv2.kernels.fused import pieces_of
 from npmnv2.kernels.wrapping import geometry_of, has_scipy, plain
-from npmnv2.shapes import Padding
+from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_dout
 
 
@@ -27,11 +27,14 @@ class Cut(NamedTuple):
     tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
     piece: int = 144  # channels in a piece, at most
     tasks: int = 8  # at least so many, if there are pixels enough (a task of `depthwise` is an image of a piece)
-    thin: int = 64  # pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored
+    # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece of
+    # it is thinner than x, for in its place the backward stores an array like x for each piece.
+    thin: int = 64
     few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
 
 
 CUT = Cut()
+LEAST = 8  # channels in a piece: where the only pieces are thinner, the layers one by one are faster
 
 
 class Norm(NamedTuple):
@@ -140,55 +143,55 @@ class BlockCache(NamedTuple):
         return *first, second, Statistics((s.N, s.OH, s.OW, s.M), *self.statistics3)
 
 
-def is_possible(x: object, weights: Weights, stride: int, padding: Padding, shortcut: bool) -> bool:
+def is_possible(x: Any, weights: Weights, stride: int, padding: Padding, shortcut: bool) -> bool:
     """Whether the kernels take this: a 3x3 kernel at stride 1 or 2, at most two zeros above and left, and SciPy.
 
     The arrays must have one dtype and shapes that fit together. All else, bad input too, is the business of the layers,
     one by one.
     """
-    if type(x) is not np.ndarray or x.ndim != 4 or x.size == 0 or x.dtype not in (np.float32, np.float64):
-        return False
     we, wd, wp, norms = weights
-    arrays = [wd, wp, *(v for norm in norms for v in norm[:2]), *([] if we is None else [we])]
-    channels = wp.shape[0] if we is None else we.shape[0]
-    if x.shape[3] != channels or any(w.dtype != x.dtype for w in arrays):
+    arrays = [x, wd, wp, *(v for norm in norms for v in norm[:2]), *([] if we is None else [we])]
+    if any(type(v) is not np.ndarray for v in arrays) or x.dtype not in (np.float32, np.float64):
         return False
-    if wp.ndim != 2 or stride not in (1, 2) or not has_scipy():
+    if x.ndim != 4 or x.size == 0 or wp.ndim != 2 or any(v.dtype != x.dtype for v in arrays):
         return False
-    wide, M = wp.shape
-    if wd.shape != (3, 3, wide) or (we is not None and we.shape != (channels, wide)):
+    (*_, H, W, C), (wide, M) = x.shape, wp.shape
+    if wd.shape != (3, 3, wide) or (wide != C if we is None else we.shape != (C, wide)):
         return False
     lengths = [wide] * (len(norms) - 1) + [M]
-    if any(v.shape != (n,) for norm, n in zip(norms, lengths, strict=True) for v in (norm.gamma, norm.beta)):
+    if any(v.shape != (n,) for norm, n in zip(norms, lengths, strict=True) for v in norm[:2]):
+        return False
+    if not all(isinstance(norm.eps, float) and norm.eps >= 0 for norm in norms):
+        return False
+    if stride not in (1, 2) or not has_scipy():
         return False
     try:
-        geometry = geometry_of(x.shape[1], x.shape[2], 3, 3, stride, padding, 1)
+        geometry = geometry_of(H, W, 3, 3, stride, padding, 1)
     except ValueError:
         return False
-    if shortcut and x.shape[1:3] != (geometry.OH, geometry.OW):
+    if shortcut and (H, W) != (geometry.OH, geometry.OW):
         return False
-    return geometry.pads[0][0] <= 2 and geometry.pads[1][0] <= 2
+    if geometry.pads[0][0] > 2 or geometry.pads[1][0] > 2:
+        return False
+    s = _shape(x, weights, stride, geometry)
+    return s.pieces == 1 or s.E >= LEAST
 
 
 def forward(x: Array, weights: Weights, stride: int, padding: Padding, shortcut: bool) -> tuple[Array, BlockCache]:
     """Expand, filter, project, each with its batch norm; with `shortcut`, + x."""
     x = plain(x)
-    N, H, W, C = x.shape
-    geometry = geometry_of(H, W, 3, 3, stride, padding, 1)
-    (top, _), (left, right) = geometry.pads
-    wide, M = weights.wp.shape
-    s = shape_of(N, H, W, C, wide, M, geometry.OH, geometry.OW, stride, top, left, right, weights.we is not None, CUT)
-    norms = [Norm(plain(gamma), plain(beta), eps) for gamma, beta, eps in weights.norms]
-    wp = plain(weights.wp).reshape(s.pieces, s.E, M)
-    wd = plain(weights.wd).reshape(9, wide)
+    s = _shape(x, weights, stride, geometry_of(x.shape[1], x.shape[2], 3, 3, stride, padding, 1))
+    norms = [Norm(plain(gamma), plain(beta), float(eps)) for gamma, beta, eps in weights.norms]
+    wp = plain(weights.wp).reshape(s.pieces, s.E, s.M)
+    wd = plain(weights.wd).reshape(9, -1)
     we = plain(weights.we) if weights.we is not None else wp[0]  # any matrix: compiled code wants one
     with limit_blas(1):
         out, thin, y1, gram_we, y2, y3, wes, wds, norm1, norm2, *statistics = steps.forward(
-            x.reshape(-1, C), s, shortcut, we, wd, wp, norms[0], norms[-2], norms[-1], numba.get_num_threads()
+            x.reshape(-1, s.C), s, shortcut, we, wd, wp, norms[0], norms[-2], norms[-1], numba.get_num_threads()
         )
     gamma, beta, _ = norms[-1]
     cache = BlockCache(s, shortcut, thin, y1, gram_we, y2, y3, wes, wds, wp, norm1, norm2, gamma, beta, *statistics)
-    return out.reshape(N, s.OH, s.OW, M), cache
+    return out.reshape(s.N, s.OH, s.OW, s.M), cache
 
 
 def backward(dout: Array, cache: BlockCache) -> tuple[Array, Gradients]:
@@ -201,6 +204,12 @@ def backward(dout: Array, cache: BlockCache) -> tuple[Array, Gradients]:
         dwe, norms = None, norms[2:]
     dx, dwd = dx.reshape(s.N, s.H, s.W, s.C), dwd.reshape(3, 3, -1)
     return dx, Gradients(dwe, dwd, dwp, tuple(norms[::2]), tuple(norms[1::2]))
+
+
+def _shape(x: Array, weights: Weights, stride: int, geometry: Geometry) -> Shape:
+    (top, _), (left, right) = geometry.pads
+    sizes = *x.shape, *weights.wp.shape, geometry.OH, geometry.OW
+    return shape_of(*sizes, stride, top, left, right, weights.we is not None, CUT)
 
 
 @lru_cache(maxsize=256)  # a network asks the same few questions at every step
@@ -228,7 +237,7 @@ def shape_of(
     of_a_piece = -(-cut.tasks // pieces)
     return Shape(
         N, H, W, C, pieces, E, OH, OW, M, stride, top, left, right,
-        int(expands), int(expands and P_in >= cut.thin * C), cut.tile, tile(C, E), tile(E, M),
+        int(expands), int(expands and P_in >= cut.thin * C and E >= C), cut.tile, tile(C, E), tile(E, M),
         groups(P_in, of_a_piece), groups(P_out, of_a_piece), groups(P_in, cut.tasks), *shares(P_in), *shares(P_out),
         batchnorm_loops.chunk_rows(C), batchnorm_loops.chunk_rows(M),
     )  # fmt: skip

@@ -9,7 +9,7 @@ a block runs as plain Python; `the step` is timed in others, compiled as always.
     ms          of all its calls in a step
     %           of the step
     limit       two operations for each of the convolutions' multiply-adds, once in the forward and twice in the
-                backward, at the measured speed of large matrix products
+                backward (of the stem once), at the measured speed of large matrix products
     x           ms over limit
 
 The expansion and the depthwise convolution are one part, for where the first is multiplied anew rather than stored
@@ -59,7 +59,7 @@ MADDS = {  # which layers' multiply-adds, and how many times
     "project, forward": ((".project",), 1),
     "project, backward": ((".project",), 2),
     "expand, depthwise, backward": ((".expand", ".dw"), 2),
-    "stem": (("stem",), 3),
+    "stem": (("stem",), 2),  # of the images there is no gradient
     "head, classifier (NumPy)": (("head", "fc"), 3),
 }
 

@@ -117,6 +117,8 @@ def _convolutions() -> list[_Case]:
         _linear("standard", partial(ops.conv2d_forward, **strided), ops.conv2d_backward, image),
         _linear("standard, im2col", im2col, ops.conv2d_im2col_backward, image),
         _linear("standard, compiled", tiles, kernels.conv2d_im2col_backward, image),
+        _linear("dw alone", partial(im2col, x), ops.conv2d_im2col_backward_weights, image[1:], "w"),
+        _linear("dw alone, compiled", partial(tiles, x), kernels.conv2d_im2col_backward_weights, image[1:], "w"),
         _linear("grouped", grouped, ops.grouped_conv2d_backward, groups),
         _linear("depthwise", partial(depthwise, **strided), ops.depthwise_conv2d_backward, depth),
         _linear("depthwise, compiled", partial(twin, **strided), kernels.depthwise_conv2d_backward, depth),

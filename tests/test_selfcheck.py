@@ -58,6 +58,8 @@ def _times(factor):
 SPOILED = {  # a backward -> the operation it must show up under
     (ops, "conv2d_backward"): "standard",
     (ops, "conv2d_im2col_backward"): "standard, im2col",
+    (ops, "conv2d_im2col_backward_weights"): "dw alone",
+    (kernels, "conv2d_im2col_backward_weights"): "dw alone, compiled",
     (ops, "grouped_conv2d_backward"): "grouped",
     (ops, "depthwise_conv2d_backward"): "depthwise",
     (kernels, "depthwise_conv2d_backward"): "depthwise, compiled",

@@ -72,7 +72,7 @@ event.register("numba:compile", Watch())
 x, model = np.load("x.npy"), npmnv2.weights.load_model("1.0.npz")
 logits = npmnv2.fuse(model)(x)
 loss, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0]))
-model.backward(dlogits)
+model.backward_parameters(dlogits)
 optim.SGD(model.parameters(), 0.01).step()
 with open("kernels.json", "w") as file:
     json.dump(Watch.seconds, file)

@@ -203,8 +203,8 @@ class InvertedResidual(Layer):
 
     def forward(self, x: Array) -> Array:
         """Expand, filter, project; add x if it has the shape."""
-        if (kernels := self._deferred(x)) is not None:
-            return self._forward_deferred(kernels, x)
+        if (weights := self._deferred(x)) is not None:
+            return self._forward_deferred(weights, x)
         self._cache = None
         out = self.expand(x) if self.t != 1 else x
         out = self.dw(out)
@@ -232,23 +232,20 @@ class InvertedResidual(Layer):
         return [layer for part in self._parts() for layer in (part, part.conv, part.bn)]
 
     def _deferred(self, x: Array) -> Any:
-        """The module of the kernels, if they can train this block on x and nobody looks at what happens inside."""
+        """What the kernels take, if they can train this block on x and nobody looks at what happens inside."""
         if current_backend() != "numba" or not all(map(_unwatched, self._inside())):
             return None
         kernels, dw = _kernels(), self.dw.conv
-        return kernels if kernels.is_possible(x, self._weights(kernels), dw.stride, dw.padding, self.residual) else None
-
-    def _weights(self, kernels: Any) -> Any:
-        parts = self._parts()
         we = self.expand.conv.w.value if self.t != 1 else None
-        norms = tuple(kernels.Norm(part.bn.gamma.value, part.bn.beta.value, part.bn.eps) for part in parts)
-        return kernels.Weights(we, self.dw.conv.w.value, self.project.conv.w.value, norms)
+        norms = tuple(kernels.Norm(part.bn.gamma.value, part.bn.beta.value, part.bn.eps) for part in self._parts())
+        weights = kernels.Weights(we, dw.w.value, self.project.conv.w.value, norms)
+        return weights if kernels.is_possible(x, weights, dw.stride, dw.padding, self.residual) else None
 
-    def _forward_deferred(self, kernels: Any, x: Array) -> Array:
+    def _forward_deferred(self, weights: Any, x: Array) -> Array:
         for layer in self._inside():
             layer._cache = None  # which may be there from a forward one by one
         dw = self.dw.conv
-        out, cache = kernels.forward(x, self._weights(kernels), dw.stride, dw.padding, self.residual)
+        out, cache = _kernels().forward(x, weights, dw.stride, dw.padding, self.residual)
         for part, (shape, mean, var, _) in zip(self._parts(), cache.statistics, strict=True):
             part.bn._update_statistics(shape, mean, var)
         self._cache = cache

@@ -89,6 +89,7 @@ def _convolve_row(x, n, H, y, stride, top, left, we, k, patch, wide, b, q, corne
 
 @compile_scalar
 def relu6(v, zero, six):
+    """Clip to [0, 6], given as numbers of v's dtype."""
     v = zero if v < zero else v  # in this order NaN stays NaN
     return six if v > six else v
 

@@ -293,15 +293,14 @@ def test_no_element_has_two_owners(monkeypatch):
 
 def test_nothing_outside_is_read_or_written(monkeypatch):
     for kernel, before, after in calls(monkeypatch, cases=range(len(CASES))):
-        framed, wholes = [], []
+        frames, wholes = {}, []
         for value in before:
-            if isinstance(value, np.ndarray):
+            if isinstance(value, np.ndarray) and id(value) not in frames:  # some arrays are given twice
                 whole = np.full(value.size + 400, np.nan, value.dtype)
-                inner = whole[200:-200].reshape(value.shape)
-                inner[...] = value
+                frames[id(value)] = whole[200:-200].reshape(value.shape)
+                frames[id(value)][...] = value
                 wholes.append(whole)
-                value = inner
-            framed.append(value)
+        framed = [frames.get(id(value), value) for value in before]
         kernel(*framed)
         same(kept(kernel, framed), kept(kernel, after))
         for whole in wholes:
@@ -313,8 +312,11 @@ def test_nothing_outside_is_read_or_written(monkeypatch):
 MUTANTS = [
     ("expand", "(y - back[k, 0, e]) * back[k, 3, e]", "0", "the part of dgamma dropped"),
     ("depthwise", "dz - back[k, 2, e] -", "dz -", "the part of dbeta dropped"),
-    ("project", "h <= zero or h >= six", "h <= zero", "no upper kink"),
-    ("depthwise", "clip and (h <= zero or h >= six)", "False", "no mask"),
+    ("project", "h <= zero or h >= six", "False", "no mask, in the last rows of a tile"),
+    ("project", "or h[1] >= high", "", "no upper kink, in every fourth row"),
+    ("depthwise", "h[2] <= low or h[2] >= high", "False", "no mask, in every fourth column"),
+    ("depthwise", "norm[k, 0, e])", "0)", "dgamma with y, not with its deviations, in the last columns"),
+    ("depthwise", "held + p if inside else origin + p", "p", "every pair of rows over the first"),
     ("project", "first == begin", "True", "only the last tile of a group counts for dw"),
     ("depthwise", "sent == 0", "True", "only the last rows of an image count for dwe"),
     ("depthwise", "sent, held = sent + held, 0", "sent, held = 0, 0", "all rows of an image sent to its first"),

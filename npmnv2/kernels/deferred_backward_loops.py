@@ -49,31 +49,17 @@ def _put(part, b, overwrite, dw, g):
 
 
 @compile_inline
-def _sum_gradients(dz, plane, first, y, at, start, rows, k, norm, task, part, total):
-    """Add to total[task] `rows` rows of dz[plane], and of dz * (y - mean): dbeta, and dgamma before its inv_std.
-
-    Those of dz begin at `first`, those of y[at] at `start`.
-    """
-    E = y.shape[2]
-    for e in range(E):
+def _begin_sums(part, task):
+    """A task sums up a tile at a time, in the dtype of the arrays."""
+    for e in range(part.shape[2]):
         part[task, 0, e] = 0
         part[task, 1, e] = 0
-    fours = rows - rows % 4
-    for row in range(0, fours, 4):
-        r, q = (first + row) & NATURAL, (start + row) & NATURAL
-        for e in range(E):
-            g0, g1, g2, g3 = dz[plane, r, e], dz[plane, r + 1, e], dz[plane, r + 2, e], dz[plane, r + 3, e]
-            mean = norm[k, 0, e]
-            d0, d1 = y[at, q, e] - mean, y[at, q + 1, e] - mean
-            d2, d3 = y[at, q + 2, e] - mean, y[at, q + 3, e] - mean
-            part[task, 0, e] += (g0 + g1) + (g2 + g3)
-            part[task, 1, e] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)
-    for row in range(fours, rows):
-        r, q = (first + row) & NATURAL, (start + row) & NATURAL
-        for e in range(E):
-            part[task, 0, e] += dz[plane, r, e]
-            part[task, 1, e] += dz[plane, r, e] * (y[at, q, e] - norm[k, 0, e])
-    for e in range(E):
+
+
+@compile_inline
+def _end_sums(part, task, total):
+    """And the tiles in float64: of dz, and of dz * (y - mean), which are dbeta, and dgamma before its inv_std."""
+    for e in range(part.shape[2]):
         total[task, 0, e] += part[task, 0, e]
         total[task, 1, e] += part[task, 1, e]
 
@@ -92,25 +78,61 @@ def _merge_gradients(total, sums):
                     sums[k, i, e] += total[k * groups + g, i, e]
 
 
+@compile_scalar
+def _let_through(dz, h, zero, low, high):
+    """Of four gradients those where ReLU6 does not bound h. If the bounds are NaN it bounds nothing."""
+    return (
+        zero if h[0] <= low or h[0] >= high else dz[0],
+        zero if h[1] <= low or h[1] >= high else dz[1],
+        zero if h[2] <= low or h[2] >= high else dz[2],
+        zero if h[3] <= low or h[3] >= high else dz[3],
+    )
+
+
+@compile_inline
+def _mask_rows(y, k, first, last, norm, hidden, b, part, task, dz):
+    """hidden[b] = relu6(bn(y)) of these rows of y[k]; dz loses what ReLU6 did not let through, and is summed up."""
+    E = y.shape[2]
+    zero, six = y.dtype.type(0), y.dtype.type(6)
+    fours = last - (last - first) % 4
+    for row in range(first, fours, 4):
+        p, r = row & NATURAL, (row - first) & NATURAL
+        for e in range(E):
+            y0, y1, y2, y3 = y[k, p, e], y[k, p + 1, e], y[k, p + 2, e], y[k, p + 3, e]
+            h0, h1 = normal(y0, norm, k, e, True, zero, six), normal(y1, norm, k, e, True, zero, six)
+            h2, h3 = normal(y2, norm, k, e, True, zero, six), normal(y3, norm, k, e, True, zero, six)
+            hidden[b, r, e], hidden[b, r + 1, e], hidden[b, r + 2, e], hidden[b, r + 3, e] = h0, h1, h2, h3
+            g = dz[k, p, e], dz[k, p + 1, e], dz[k, p + 2, e], dz[k, p + 3, e]
+            g0, g1, g2, g3 = _let_through(g, (h0, h1, h2, h3), zero, zero, six)
+            dz[k, p, e], dz[k, p + 1, e], dz[k, p + 2, e], dz[k, p + 3, e] = g0, g1, g2, g3
+            mean = norm[k, 0, e]
+            part[task, 0, e] += (g0 + g1) + (g2 + g3)
+            part[task, 1, e] += (g0 * (y0 - mean) + g1 * (y1 - mean)) + (g2 * (y2 - mean) + g3 * (y3 - mean))
+    for row in range(fours, last):
+        p, r = row & NATURAL, (row - first) & NATURAL
+        for e in range(E):
+            h = normal(y[k, p, e], norm, k, e, True, zero, six)
+            hidden[b, r, e] = h
+            g = zero if h <= zero or h >= six else dz[k, p, e]
+            dz[k, p, e] = g
+            part[task, 0, e] += g
+            part[task, 1, e] += g * (y[k, p, e] - norm[k, 0, e])
+
+
 @compile_task
 def _project_groups(b, tasks, dy, y, norm, wt, groups, tile, hidden, part, dz, dw, rough, total):
     """The tasks of thread b of `_project`."""
-    pieces, P, E = y.shape
+    pieces, P, _ = y.shape
     threads = hidden.shape[0]
-    zero, six = y.dtype.type(0), y.dtype.type(6)
     for task in range(b * tasks // threads, (b + 1) * tasks // threads):
         k, g = (task // groups) & NATURAL, (task % groups) & NATURAL
         begin, end = g * P // groups, (g + 1) * P // groups
         for first in range(begin, end, tile):
             last = min(first + tile, end)
             product(dy, 0, first, last, wt, k, dz, k, first)
-            for r in range(last - first):
-                p = (first + r) & NATURAL
-                for e in range(E):
-                    h = normal(y[k, p, e], norm, k, e, True, zero, six)
-                    hidden[b, r, e] = h
-                    dz[k, p, e] = zero if h <= zero or h >= six else dz[k, p, e]
-            _sum_gradients(dz, k, first, y, k, first, last - first, k, norm, task, rough, total)
+            _begin_sums(rough, task)
+            _mask_rows(y, k, first, last, norm, hidden, b, rough, task, dz)
+            _end_sums(rough, task, total)
             _transposed_product(hidden, b, 0, last - first, dy, 0, first, part, b)
             _put(part, b, first == begin, dw, (g * pieces + k) & NATURAL)
 
@@ -194,7 +216,7 @@ def _add_nine(dw, task, g0, g1, g2, e):
 
 
 @compile_inline
-def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, task, dw):
+def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, low, high, spread, task, dw):
     """Two rows by four columns at stride 1, as in `depthwise_3x3_backward`.
 
     q0 ... q3: rows of dy in the ring `wide`; p, r: pixels of the two rows of `hidden`.
@@ -214,32 +236,63 @@ def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, task, dw):
         t, g1 = four(a, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], t), three(a, r, g1)
         a = next_six(wide, b, q3, xx, e)
         t, g0 = four(a, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], t), three(a, r, g0)
-        spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s
-        spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = t
+        s0, s1, s2, s3 = _let_through(s, p, zero, low, high)
+        spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s0, s1, s2, s3
+        s0, s1, s2, s3 = _let_through(t, r, zero, low, high)
+        spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = s0, s1, s2, s3
         _add_nine(dw, task, g0, g1, g2, e)
 
 
 @compile_inline
-def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, spread, task, dw):
+def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, ox, low, high, spread, task, dw):
     """Two rows by four columns at stride 2: even ones lie under kernel rows and columns 0 and 2, odd ones under 1."""
+    zero = wide.dtype.type(0)
     for e in range(wide.shape[3]):
         a0, a1, a2 = wide[b, q0, ox, e], wide[b, q0, ox + 1, e], wide[b, q0, ox + 2, e]
         c0, c1, c2 = wide[b, q1, ox, e], wide[b, q1, ox + 1, e], wide[b, q1, ox + 2, e]
-        p0, p1, p2, p3 = next_four(hidden, b, 0, xx, e)
-        r0, r1, r2, r3 = next_four(hidden, b, 1, xx, e)
+        p, r = next_four(hidden, b, 0, xx, e), next_four(hidden, b, 1, xx, e)
         w00, w01, w02 = w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e]
         w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
         w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
-        spread[b, 0, xx, e] = c1 * w00 + c0 * w02 + a1 * w20 + a0 * w22
-        spread[b, 0, xx + 1, e] = c1 * w01 + a1 * w21
-        spread[b, 0, xx + 2, e] = c2 * w00 + c1 * w02 + a2 * w20 + a1 * w22
-        spread[b, 0, xx + 3, e] = c2 * w01 + a2 * w21
-        spread[b, 1, xx, e], spread[b, 1, xx + 1, e] = c1 * w10 + c0 * w12, c1 * w11
-        spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = c2 * w10 + c1 * w12, c2 * w11
-        g0 = (p0 * c0 + p2 * c1, p1 * c1 + p3 * c2, p0 * c1 + p2 * c2)
-        g1 = (r0 * c0 + r2 * c1, r1 * c1 + r3 * c2, r0 * c1 + r2 * c2)
-        g2 = (p0 * a0 + p2 * a1, p1 * a1 + p3 * a2, p0 * a1 + p2 * a2)
+        s = (
+            c1 * w00 + c0 * w02 + a1 * w20 + a0 * w22,
+            c1 * w01 + a1 * w21,
+            c2 * w00 + c1 * w02 + a2 * w20 + a1 * w22,
+            c2 * w01 + a2 * w21,
+        )
+        t = (c1 * w10 + c0 * w12, c1 * w11, c2 * w10 + c1 * w12, c2 * w11)
+        s0, s1, s2, s3 = _let_through(s, p, zero, low, high)
+        spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s0, s1, s2, s3
+        s0, s1, s2, s3 = _let_through(t, r, zero, low, high)
+        spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = s0, s1, s2, s3
+        g0 = (p[0] * c0 + p[2] * c1, p[1] * c1 + p[3] * c2, p[0] * c1 + p[2] * c2)
+        g1 = (r[0] * c0 + r[2] * c1, r[1] * c1 + r[3] * c2, r[0] * c1 + r[2] * c2)
+        g2 = (p[0] * a0 + p[2] * a1, p[1] * a1 + p[3] * a2, p[0] * a1 + p[2] * a2)
         _add_nine(dw, task, g0, g1, g2, e)
+
+
+@compile_inline
+def _store_row(spread, b, r, aside, W, y, at, start, k, norm, task, part, dx, to, first):
+    """One row of `spread` to dx[to], from pixel `first` on; it is summed up with y[at], from pixel `start` on."""
+    E = spread.shape[3]
+    fours = W - W % 4
+    for column in range(0, fours, 4):
+        c, q, p = (aside + column) & NATURAL, (start + column) & NATURAL, (first + column) & NATURAL
+        for e in range(E):
+            g0, g1, g2, g3 = next_four(spread, b, r, c, e)
+            mean = norm[k, 0, e]
+            d0, d1 = y[at, q, e] - mean, y[at, q + 1, e] - mean
+            d2, d3 = y[at, q + 2, e] - mean, y[at, q + 3, e] - mean
+            dx[to, p, e], dx[to, p + 1, e], dx[to, p + 2, e], dx[to, p + 3, e] = g0, g1, g2, g3
+            part[task, 0, e] += (g0 + g1) + (g2 + g3)
+            part[task, 1, e] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)
+    for column in range(fours, W):
+        c, q, p = (aside + column) & NATURAL, (start + column) & NATURAL, (first + column) & NATURAL
+        for e in range(E):
+            g = spread[b, r, c, e]
+            dx[to, p, e] = g
+            part[task, 0, e] += g
+            part[task, 1, e] += g * (y[at, q, e] - norm[k, 0, e])
 
 
 @compile_task
@@ -253,6 +306,7 @@ def _depthwise_images(
     threads, R, columns, _ = wide.shape
     across = hidden.shape[2]
     zero, six = x.dtype.type(0), x.dtype.type(6)
+    low, high = (zero, six) if clip else (x.dtype.type(np.nan), x.dtype.type(np.nan))
     # rows above and columns left of the image in `hidden`, columns left of it in `wide`
     up, aside, ahead = (0, 0, 2 - left) if stride == 1 else (top, left, 1)
     for r in range(R):
@@ -290,20 +344,15 @@ def _depthwise_images(
                             wide[b, q, ahead + c, e] = _dy(dz[image, p, e], y[image, p, e], back, k, e)
                 filled += 1
             first, last = max(yy, 0) * W, min(yy + 2, H) * W  # the pixels of the pair
+            at, to, origin = (b, b, 0) if inside else (k, k, begin + first)  # of the pair in raw and room
             if inside:
                 product(x, 0, begin + first, begin + last, we, k, raw, b, 0)
-            else:
-                for r in range(last - first):
-                    p = (begin + first + r) & NATURAL
-                    for e in range(E):
-                        raw[b, r, e] = x[k, p, e]
             for r in range(2):
                 if 0 <= yy + r < H:
                     for c in range(W):
-                        p = ((yy + r) * W + c - first) & NATURAL
+                        p = (origin + (yy + r) * W + c - first) & NATURAL
                         for e in range(E):
-                            h = normal(raw[b, p, e], norm, k, e, clip, zero, six)
-                            hidden[b, r, aside + c, e] = h
+                            hidden[b, r, aside + c, e] = normal(raw[at, p, e], norm, k, e, clip, zero, six)
                 else:
                     for c in range(W):
                         for e in range(E):
@@ -313,30 +362,22 @@ def _depthwise_images(
             for start in range(0, across, 4):
                 xx = start & NATURAL
                 if stride == 1:
-                    _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, spread, slot, dw)
+                    _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, low, high, spread, slot, dw)
                 else:
-                    _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, spread, slot, dw)
+                    _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, xx // 2, low, high, spread, slot, dw)
+            _begin_sums(rough, image)
             for r in range(2):
                 if 0 <= yy + r < H:
-                    for c in range(W):
-                        p = (held + (yy + r) * W + c - first) & NATURAL
-                        for e in range(E):
-                            h, s = hidden[b, r, aside + c, e], spread[b, r, aside + c, e]
-                            room[b, p, e] = zero if clip and (h <= zero or h >= six) else s
-            if clip:
-                _sum_gradients(room, b, held, raw, b, 0, last - first, k, norm, image, rough, total)
+                    p = (yy + r) * W - first
+                    put = held + p if inside else origin + p
+                    _store_row(spread, b, r, aside, W, raw, at, origin + p, k, norm, image, rough, room, to, put)
+            _end_sums(rough, image, total)
             held += last - first
-            if held + 2 * W <= room.shape[1] and yy + 2 < H:
+            if not inside or (held + 2 * W <= room.shape[1] and yy + 2 < H):
                 continue
-            if inside:
-                product(room, b, 0, held, wt, k, dx, k, begin + sent)
-                _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
-                _put(part, b, sent == 0, dwe, slot)
-            else:
-                for r in range(held):
-                    p = (begin + sent + r) & NATURAL
-                    for e in range(E):
-                        dx[k, p, e] = room[b, r, e]
+            product(room, b, 0, held, wt, k, dx, k, begin + sent)
+            _transposed_product(x, 0, begin + sent, begin + sent + held, room, b, 0, part, b)
+            _put(part, b, sent == 0, dwe, slot)
             sent, held = sent + held, 0
 
 
@@ -355,8 +396,9 @@ def _depthwise(
     times the batch norm's scale; dwe = x.T @ dz, of every image for itself, is (N*pieces, C, E). Without it
     nobody reads we and wt, or writes dwe.
     wide: (threads, 4, columns, E), a ring of rows of dy with zeros around; hidden, spread: (threads, 2, across, E),
-    two rows of what the filter saw, with zeros around, and of its gradient; raw: (threads, 2*W, E), them before their
-    batch norm; room: (threads, pixels, E), the gradient of as many rows as fit; part: (threads, C, E).
+    two rows of what the filter saw, with zeros around, and of the gradient that ReLU6 lets through there.
+    raw: (threads, 2*W, E), these rows before their batch norm; room: (threads, pixels, E), the gradient of as many rows
+    as fit; part: (threads, C, E). Without `inside` raw is x and room is dx: nothing is copied.
 
     Rows and columns are taken in pairs. At stride 1 pixel c is column c of `hidden` and sees columns c, c + 1 and c + 2
     of `wide` through taps 2, 1 and 0: output ox is column ox + 2 - left. At stride 2 a pair begins where its first

@@ -238,11 +238,11 @@ def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
     columns = max(across + 2, s.OW + 2 - s.left) if s.stride == 1 else max(across // 2 + 1, s.OW + 1)
     wide = _empty((threads, 4, columns, s.E), dz)
     hidden, spread = _empty((threads, 2, across, s.E), dz), _empty((threads, 2, across, s.E), dz)
-    pixels = max(2 * s.W, s.tile_in if inside else 0)
-    raw, room = _empty((threads, 2 * s.W, s.E), dz), _empty((threads, pixels, s.E), dz)
     part, wt = _empty((threads, s.C, s.E), dz), _empty((1, 1, 1), dz)
     dx, dwe = _empty((s.pieces, P, s.C if inside else s.E), dz), _empty((tasks if inside else 0, s.C, s.E), dz)
+    raw, room = y1, dx
     if inside:
+        raw, room = _empty((threads, 2 * s.W, s.E), dz), _empty((threads, max(2 * s.W, s.tile_in), s.E), dz)
         scaled = _empty(we.shape, dz)
         for k in range(s.pieces):
             for c in range(s.C):

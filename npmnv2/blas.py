@@ -36,14 +36,22 @@ def limit_blas(n: int) -> Iterator[None]:
     """
     block = object()
     with _lock:
+        lowers = _is_least(n)
         _inside[block] = n
-        _apply()
+        if lowers:  # most do not: a layer's block in that of its network
+            _apply()
     try:
         yield
     finally:
         with _lock:
             del _inside[block]
-            _apply()
+            if _is_least(n):
+                _apply()
+
+
+def _is_least(n: int) -> bool:
+    """Whether a block with limit n holds BLAS to fewer threads than those in `_inside` do."""
+    return not _inside or n < min(_inside.values())
 
 
 def set_blas(n: int) -> None:

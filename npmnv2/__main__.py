@@ -18,7 +18,7 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
     choose_kernel()  # before anything loads NumPy
 
-from npmnv2.cli import classify, convert, summary, train
+from npmnv2.cli import classify, compile, convert, summary, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json
 
@@ -81,12 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_to(commands)
     classify.add_to(commands)
     convert.add_to(commands)
+    compile.add_to(commands)
     return parser
 
 
 def _tour(arguments: argparse.Namespace) -> int:
+    from npmnv2.ahead import TOUR
     from npmnv2.tour import tour
 
+    compile.first_time(TOUR)
     return 0 if tour(arguments.plot, say=lambda line: print(line, flush=True)) else 1
 
 

@@ -44,6 +44,7 @@ FLOORS = [
     "plots",
     "plots_classify",
     "selfcheck",
+    "ahead",
     "tour",
     "cli",
     "__main__",

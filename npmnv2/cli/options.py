@@ -22,6 +22,7 @@ LIMITS = {
     "ema": (0, 1, "[]"),
     "save_every": (1, math.inf, "[]"),
     "top": (1, math.inf, "[]"),
+    "processes": (1, math.inf, "[]"),
     "seed": (0, math.inf, "[]"),
     "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see cli/train.py
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from npmnv2.cli.compile import first_time
 from npmnv2.cli.options import check_writable
 from npmnv2.cli.output import complain, print_json
 from npmnv2.validate import check_number
@@ -94,6 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from npmnv2 import backend
+    from npmnv2.ahead import TRAINING
     from npmnv2.threads import limit_threads
     from npmnv2.tour import epoch_header, epoch_line
     from npmnv2.train import Epoch
@@ -119,6 +121,8 @@ def _run(arguments: argparse.Namespace) -> int:
     quiet = np.errstate(over="ignore", invalid="ignore")  # the session says it in one line
     if session.origin:
         show(session.origin)
+    if settings.backend == "numba":
+        first_time(TRAINING)
     show(epoch_header(session.ema is not None))
     with backend(settings.backend), limit_threads(threads), quiet:
         with _ctrl_c(wanted=save is not None) as pressed:

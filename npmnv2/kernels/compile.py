@@ -27,11 +27,13 @@ that.) `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_laye
 """
 
 import contextlib
+import hashlib
 import os
 import threading
 import types
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -118,6 +120,13 @@ class Kernel:
         """Numba's own object."""
         return self._dispatcher
 
+    @property
+    def kept_in(self) -> Path | None:
+        """The file on disk that lists what has been compiled of it; None if there is nowhere to write."""
+        index = getattr(getattr(self._dispatcher, "_cache", None), "_cache_file", None)  # private to Numba
+        path = getattr(index, "_index_path", None)
+        return Path(path) if path else None
+
     def __call__(self, *arguments: Any) -> Any:
         if Kernel._layer != "workqueue":
             return self._dispatcher(*arguments)
@@ -201,6 +210,7 @@ class _ForgivingCache:
         index: Any = getattr(cache, "_cache_file", None)  # private to Numba, hence the questions
         if hasattr(index, "_source_stamp"):
             index._source_stamp = index._source_stamp, _dates(loops)
+        self._index = index
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
@@ -216,6 +226,11 @@ class _ForgivingCache:
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         try:
+            if hasattr(self._index, "_index_name"):
+                # Numba numbers the files of a kernel. Two processes that compile it at once for different types would
+                # both write number 1, and one of them find the other's code in it later. So a name tells the types.
+                stem, types = Path(self._index._index_name).stem, hashlib.sha256(repr(signature).encode()).hexdigest()
+                self._index._data_name = lambda number: f"{stem}.{types[:16]}.{number}.nbc"
             self._cache.save_overload(signature, compiled)
         except Exception as reason:
             _warn(f"compiled kernels are not kept on disk ({type(reason).__name__}: {reason})")

@@ -267,9 +267,9 @@ def show_cold(report):
     for name, found in report["first"].items():
         title = f"{title_of(name)}, start to first logits"
         print(f"{title:<34}" + "".join(f"{found[key]:>10.2f}" for key in ("median", "least", "cpu")))
-    print("\nnothing compiled: the engine's kernels and a training step's, one after the other.")
+    print("\nnothing compiled: the engine's kernels and a training step's, one by one.")
     print("`compile` does these and more, a process on each core. The others find them on")
-    print("disk. Seconds of the first line by the name of the kernel:")
+    print("disk. Seconds of the first line by kernel:")
     slowest = sorted(compiled["kernels"].items(), key=lambda item: -item[1])
     for start in range(0, len(slowest), 4):
         print("".join(f"{name:>14}{seconds:>6.1f}" for name, seconds in slowest[start : start + 4]))

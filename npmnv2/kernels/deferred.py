@@ -25,7 +25,7 @@ class Cut(NamedTuple):
     """What decides how the work is cut. The bits of a result depend on it, so it may depend on the shape alone."""
 
     tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
-    piece: int = 144  # channels in a piece, at most
+    piece: int = 192  # channels in a piece, at most
     tasks: int = 8  # at least so many, if there are pixels enough (a task of `depthwise` is an image of a piece)
     # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece of
     # it is thinner than x, for in its place the backward stores an array like x for each piece.

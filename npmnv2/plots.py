@@ -1,5 +1,6 @@
 """Every picture the package draws. Matplotlib loads when the first one is drawn, and no window is opened."""
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.train import Epoch, predict
 from npmnv2.validate import Array
+from npmnv2.weights.atomic import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,8 +80,23 @@ def training(
     _depthwise_filters(filters, model)
     _predictions(images, model, data)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        save(figure, path)
     return figure
+
+
+def save(figure: "Figure", path: str | PathLike[str]) -> None:
+    """Write a picture, in the format that the file's name ends in, whole or not at all (`weights.atomic`).
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    ValueError
+        For an ending that Matplotlib does not know.
+    """
+    root, ending = os.path.splitext(os.fspath(path))
+    with writing(root + (ending or ".png")) as file:
+        figure.savefig(file, dpi=120, format=ending[1:] or "png")
 
 
 def _curves(figure: Any, history: Sequence[Epoch]) -> None:
@@ -222,7 +239,7 @@ def confusion(matrix: Array, classes: Sequence[str], path: str | PathLike[str] |
             color = "white" if share[i, j] > 0.6 * most else "black"
             axes.text(j, i, str(matrix[i, j]), ha="center", va="center", color=color, fontsize=9)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        save(figure, path)
     return figure
 
 
@@ -278,7 +295,7 @@ def costs(layers: Sequence[LayerCost], title: str, path: str | PathLike[str] | N
     rows[-1].set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=90, fontsize=7)
     rows[-1].set_xlim(-0.7, len(layers) - 0.3)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        save(figure, path)
     return figure
 
 

@@ -11,7 +11,7 @@ from npmnv2.classify import Guess, about, printable
 from npmnv2.data.images import prepare
 from npmnv2.folding import FoldedConv, FoldedNetwork, folded
 from npmnv2.models.network import Network
-from npmnv2.plots import BLUE
+from npmnv2.plots import BLUE, save
 from npmnv2.validate import Array
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def first_layers(
     _summary(above, image, shown, evidence, top)
     _columns(below, layers)
     if path is not None:
-        figure.savefig(path, dpi=120)
+        save(figure, path)
     return figure
 
 

@@ -151,6 +151,27 @@ def test_a_folder_that_is_not_there_is_an_oserror(model, digits, tmp_path):
         plots.training(HISTORY, model, digits, tmp_path / "no_such_folder" / "picture.png")
 
 
+def test_a_picture_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
+    from matplotlib.figure import Figure
+
+    def fail(self, file, **_):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    layers, path = cost.mobilenet_v2(1.0, 32), tmp_path / "costs.png"
+    plots.costs(layers, "before", path)
+    before = path.read_bytes()
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plots.costs(layers, "after", path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_without_an_ending_it_is_a_png(tmp_path):
+    plots.costs(cost.mobilenet_v2(1.0, 32), "costs", tmp_path / "costs")
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_averaged_weights_have_a_curve_of_their_own(model, digits):
     history = [epoch._replace(ema_accuracy=0.5 + 0.1 * k) for k, epoch in enumerate(HISTORY)]
     _, bottom = _parts(plots.training(history, model, digits))[0].axes

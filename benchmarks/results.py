@@ -166,7 +166,7 @@ def cold():
     yield "|---|---|---|---|"
     titles = {
         "compile": "npmnv2, nothing compiled: logits and a training step",
-        "side by side": "`python -m npmnv2 compile`: all kernels, a process on each core",
+        "side by side": "`python -m npmnv2 compile`: these and more, a process on each core",
     }
     for key, title in titles.items():
         seconds, cpu = (f"{report[key][what]:.2f}" for what in ("seconds", "cpu"))

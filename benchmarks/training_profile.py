@@ -37,14 +37,21 @@ import numpy as np  # noqa: E402
 from measure import arguments, environment, progress, write_json  # noqa: E402
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
-MODULES = ("deferred_loops", "deferred_backward_loops", "batchnorm_loops", "conv_loops", "sgd")
+MODULES = (
+    "deferred_loops",
+    "deferred_backward_loops",
+    "deferred_depthwise_backward",
+    "batchnorm_loops",
+    "conv_loops",
+    "sgd",
+)
 PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
     "deferred_loops.expand": "expand, depthwise, forward",
     "deferred_loops.center_thin": "expand, depthwise, forward",
     "deferred_loops.depthwise": "expand, depthwise, forward",
     "deferred_loops.project": "project, forward",
     "deferred_backward_loops.project": "project, backward",
-    "deferred_backward_loops.depthwise": "expand, depthwise, backward",
+    "deferred_depthwise_backward.depthwise": "expand, depthwise, backward",
     "deferred_backward_loops.expand": "expand, depthwise, backward",
     "deferred_backward_loops.finish": "expand, depthwise, backward",
     "batchnorm_loops": "batch norms at the ends",

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -36,15 +36,16 @@ def _block_backward() -> None:
 
 
 def backward_types() -> tuple[Any, ...]:
-    """Those of the arguments of `deferred_steps.backward`: it is compiled without a forward, which is another job."""
+    """The types with which training calls `deferred_steps.backward`, the sizes being any.
+
+    So it is compiled without a forward before it, which is another job.
+    """
 
     def array(dimensions: int) -> Array:
         return np.ones((1,) * dimensions, np.float32)
 
     shape = deferred.shape_of(1, 4, 4, 8, 48, 8, 4, 4, 1, 1, 1, 1, True, deferred.CUT)
-    x, y1, gram_we, y2, y3, we, wd, wp, norm1, norm2 = map(array, (3, 3, 2, 3, 2, 3, 4, 3, 3, 3))
-    gamma, beta, statistics = array(1), array(1), [array(2)] * 3
-    cache = shape, True, x, y1, gram_we, y2, y3, we, wd, wp, norm1, norm2, gamma, beta, *statistics
+    cache = deferred.BlockCache(shape, True, *map(array, (3, 3, 2, 3, 2, 3, 4, 3, 3, 3, 1, 1, 2, 2, 2)))
     return tuple(map(numba.typeof, (array(2), *cache, 1)))
 
 
@@ -57,25 +58,26 @@ def _layers() -> None:
     optim.SGD(model.parameters(), 0.01).step()
 
 
-def _gradient_checks() -> None:
-    """In float64, of every layer."""
-    selfcheck.run()
-
-
 def _engine() -> None:
     fuse(mobilenet_v2(2, 0.35))(np.ones((1, 32, 32, 3), np.float32))
 
 
-# What it is called, what it does, and a kernel that is on disk if it has been done; the longest first.
-JOBS: dict[str, tuple[Callable[[], None], Kernel]] = {
-    "training a block, backward": (_block_backward, deferred_steps.backward),
-    "training a block, forward": (_block_forward, deferred_steps.forward),
-    "layer by layer": (_layers, depthwise_3x3_backward.backward_3x3_stride1),
-    "the engine": (_engine, fused_program.run),
-    "gradient checks": (_gradient_checks, depthwise_loops.backward_w),
+class Job(NamedTuple):
+    """What one process does."""
+
+    do: Callable[[], object]
+    sign: Kernel  # it is on disk if the job has been done
+    needs_scipy: bool  # without which compiled code multiplies no matrices
+
+
+JOBS = {  # the longest first
+    "training a block, backward": Job(_block_backward, deferred_steps.backward, True),
+    "training a block, forward": Job(_block_forward, deferred_steps.forward, True),
+    "layer by layer": Job(_layers, depthwise_3x3_backward.backward_3x3_stride1, False),
+    "the engine": Job(_engine, fused_program.run, True),
+    "gradient checks": Job(selfcheck.run, depthwise_loops.backward_w, False),
 }
-NEED_SCIPY = {"training a block, backward", "training a block, forward", "the engine"}
-TRAINING = tuple(JOBS)[:3]
+TRAINING = ("training a block, backward", "training a block, forward", "layer by layer")
 TOUR = (*TRAINING, "gradient checks")
 
 
@@ -85,17 +87,17 @@ def cores() -> int:
 
 
 def possible() -> list[str]:
-    """The jobs that can be done here: without SciPy compiled code multiplies no matrices."""
-    return [name for name in JOBS if has_scipy() or name not in NEED_SCIPY]
+    """The jobs that can be done here."""
+    return [name for name, job in JOBS.items() if has_scipy() or not job.needs_scipy]
 
 
 def missing(names: Sequence[str]) -> list[str]:
     """Those of these jobs of which nothing is on disk yet; none if nothing can be kept there."""
-    return [n for n in possible() if n in names and (file := JOBS[n][1].kept_in) is not None and not file.exists()]
+    return [name for name in possible() if name in names and JOBS[name].sign.is_kept is False]
 
 
 def compile_ahead(names: Sequence[str], processes: int, report: Callable[[str, float], None] | None = None) -> None:
-    """Do jobs, so many at a time. Of one whose kernels are on disk nothing is left to do.
+    """Do jobs, so many at a time. One whose kernels are on disk already is done in a second.
 
     Parameters
     ----------
@@ -110,21 +112,56 @@ def compile_ahead(names: Sequence[str], processes: int, report: Callable[[str, f
     OSError
         If nothing can be kept on disk, or a process fails: the last line of what it said.
     """
-    if any(JOBS[name][1].kept_in is None for name in names):
+    if numba.config.DISABLE_JIT:
+        raise OSError("nothing is compiled while NUMBA_DISABLE_JIT is set")
+    if any(JOBS[name].sign.is_kept is None for name in names):
         raise OSError("compiled kernels cannot be kept: set NUMBA_CACHE_DIR to a folder that can be written")
-    root = str(Path(__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environment = os.environ | {"PYTHONPATH": path, "NUMBA_NUM_THREADS": "1"}
+    waiting, running = list(names), dict[str, _Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                name = waiting.pop(0)
+                running[name] = _Running(name)
+            time.sleep(0.02)
+            for name in [name for name, job in running.items() if job.is_done()]:
+                seconds = running.pop(name).seconds()
+                if report is not None:
+                    report(name, seconds)
+    finally:  # Ctrl-C, or one has failed
+        for job in running.values():
+            job.stop()
 
-    def do(name: str) -> None:
-        start = time.perf_counter()
-        command = [sys.executable, "-c", f"from npmnv2 import ahead; ahead.JOBS[{name!r}][0]()"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"]
-            raise OSError(f"compiling {name} failed: {said[-1]}")
-        if report is not None:
-            report(name, time.perf_counter() - start)
 
-    with ThreadPoolExecutor(processes) as pool:
-        list(pool.map(do, names))
+class _Running:
+    """A process that does a job."""
+
+    def __init__(self, name: str) -> None:
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"PYTHONPATH": path, "NUMBA_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", "-c", f"from npmnv2 import ahead; ahead.JOBS[{name!r}].do()"]
+        self.name, self.start = name, time.perf_counter()
+        self.said = TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=self.said)
+
+    def is_done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.process.poll() is not None
+
+    def seconds(self) -> float:
+        """How long it ran; or the last line of what it said, as an error, if it was in vain."""
+        seconds, status = time.perf_counter() - self.start, self.process.returncode
+        with self.said:
+            self.said.seek(0)
+            lines = self.said.read().decode(errors="replace").strip().splitlines()
+        if status != 0:
+            raise OSError(f"compiling {self.name} failed: {lines[-1] if lines else f'ended with status {status}'}")
+        if not JOBS[self.name].sign.is_kept:
+            warned = [line for line in lines if "kept on disk" in line] or ["its files are gone"]
+            raise OSError(f"compiling {self.name} was in vain: {warned[0]}")
+        return seconds
+
+    def stop(self) -> None:
+        """At once."""
+        self.process.kill()
+        self.process.wait()
+        self.said.close()

@@ -19,11 +19,12 @@ from typing import Any
 _lock = threading.Lock()
 _inside: dict[object, int] = {}  # the limit of every block that is running now, in any Python thread
 _outside: dict[str, int] = {}  # what each library, by its file, gets back when the last block ends
+_held = 0  # libraries that were there when the limit was last applied
 
 
 @contextmanager
 def limit_blas(n: int) -> Iterator[None]:
-    """BLAS on at most `n` threads inside.
+    """BLAS on `n` threads inside, or on fewer if another block says so.
 
     Blocks nest, and overlap where models run in several Python threads. So no block restores what it found, which may
     be another block's limit: the least limit of all that are running holds, and the last to leave restores what the
@@ -36,21 +37,21 @@ def limit_blas(n: int) -> Iterator[None]:
     """
     block = object()
     with _lock:
-        lowers = _is_least(n)
+        lowers = _lowers(n)
         _inside[block] = n
-        if lowers:  # most do not: a layer's block in that of its network
+        if lowers or len(find_blas()) != _held:  # neither for most, a layer's block in that of its network
             _apply()
     try:
         yield
     finally:
         with _lock:
             del _inside[block]
-            if _is_least(n):
+            if _lowers(n):  # it was the least: the next least holds now
                 _apply()
 
 
-def _is_least(n: int) -> bool:
-    """Whether a block with limit n holds BLAS to fewer threads than those in `_inside` do."""
+def _lowers(n: int) -> bool:
+    """Whether n is below the limit of every block in `_inside`; also if there is none."""
     return not _inside or n < min(_inside.values())
 
 
@@ -78,7 +79,11 @@ def load_scipy_blas() -> None:
 
 
 def _apply() -> None:
-    for library in find_blas():
+    """Hold every library to the least limit of the blocks that are running; without one give back what it had."""
+    global _held
+    libraries = find_blas()
+    _held = len(libraries)
+    for library in libraries:
         if _inside:
             now, n = library.get_num_threads(), min(_inside.values())
             _outside.setdefault(library.filepath, now)

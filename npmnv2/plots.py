@@ -85,7 +85,7 @@ def training(
 
 
 def save(figure: "Figure", path: str | PathLike[str]) -> None:
-    """Write a picture, in the format that the file's name ends in, whole or not at all (`weights.atomic`).
+    """Write a picture, whole or not at all (`weights.atomic`), in the format that its name ends in; without one .png.
 
     Raises
     ------
@@ -94,8 +94,8 @@ def save(figure: "Figure", path: str | PathLike[str]) -> None:
     ValueError
         For an ending that Matplotlib does not know.
     """
-    root, ending = os.path.splitext(os.fspath(path))
-    with writing(root + (ending or ".png")) as file:
+    ending = os.path.splitext(path)[1]
+    with writing(path if ending else f"{os.fspath(path)}.png") as file:
         figure.savefig(file, dpi=120, format=ending[1:] or "png")
 
 

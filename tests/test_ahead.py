@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import types
 
 import numba
@@ -12,8 +13,8 @@ from npmnv2 import ahead
 from npmnv2.__main__ import main
 from npmnv2.blocks import InvertedResidual
 from npmnv2.cli.compile import first_time
+from npmnv2.kernels import compile as compiling
 from npmnv2.kernels import deferred, deferred_steps
-from npmnv2.kernels.compile import compile_kernel
 
 LEFT = """
 import sys
@@ -28,8 +29,8 @@ def compiled():
     kernels = {(m.__name__, name): v for m in modules for name, v in vars(m).items() if isinstance(v, Kernel)}
     return {(where, types) for where, kernel in kernels.items() for types in kernel.signatures}
 
-for job, _ in ahead.JOBS.values():
-    job()
+for job in ahead.JOBS.values():
+    job.do()
 before, rng = compiled(), np.random.default_rng(0)
 for build in (npmnv2.mobilenet_v1, npmnv2.mobilenet_v2):
     model, x = build(5, 0.5), rng.normal(size=(3, 64, 96, 3)).astype(np.float32)
@@ -62,24 +63,77 @@ def test_the_types_of_a_backward_are_those_of_its_calls(monkeypatch, t, stride):
     assert tuple(map(numba.typeof, seen[0])) == ahead.backward_types()
 
 
-def test_what_fails_in_a_process_is_told():
-    with pytest.raises(OSError, match=r"^compiling nonsense failed: KeyError: 'nonsense'"):
-        ahead.JOBS["nonsense"] = ahead.JOBS["the engine"]
-        try:
-            ahead.compile_ahead(["nonsense"], 1)
-        finally:
-            del ahead.JOBS["nonsense"]
+def with_jobs(monkeypatch, **jobs):
+    """Jobs by name that run a line of Python each, in a process."""
+    sign = types.SimpleNamespace(is_kept=True)
+    monkeypatch.setattr(ahead, "JOBS", {name: ahead.Job(lambda: None, sign, False) for name in jobs})
+    start = subprocess.Popen
+
+    def popen(command, **options):
+        (name,) = (name for name in jobs if f"JOBS[{name!r}]" in command[-1])
+        return start([*command[:-1], jobs[name]], **options)
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", popen)
+    return sign
 
 
-def job_kept_in(path):
-    return lambda: None, types.SimpleNamespace(kept_in=path)
+SLEEP = "import time; time.sleep(60)"
 
 
-def test_what_is_missing(monkeypatch, tmp_path):
-    (tmp_path / "there").touch()
-    names = list(ahead.JOBS)
-    paths = [tmp_path / "there", tmp_path / "not", tmp_path / "not", None, tmp_path / "not"]
-    jobs = {name: job_kept_in(path) for name, path in zip(names, paths, strict=True)}
+def test_so_many_at_a_time(monkeypatch):
+    with_jobs(monkeypatch, a="import time; time.sleep(2)", b="", c="")
+    done = []
+    ahead.compile_ahead(["a", "b", "c"], 2, lambda name, seconds: done.append((name, seconds)))
+    assert [name for name, _ in done] == ["b", "c", "a"] and done[-1][1] > 2
+    done.clear()
+    ahead.compile_ahead(["a", "b", "c"], 1, lambda name, seconds: done.append((name, seconds)))
+    assert [name for name, _ in done] == ["a", "b", "c"]
+
+
+def test_what_fails_stops_all_and_is_told(monkeypatch):
+    with_jobs(monkeypatch, slow=SLEEP, bad="print('a line on stdout'); raise KeyError('nonsense')", last=SLEEP)
+    start = time.perf_counter()
+    with pytest.raises(OSError, match=r"^compiling bad failed: KeyError: 'nonsense'$"):
+        ahead.compile_ahead(["slow", "bad", "last"], 2)
+    assert time.perf_counter() - start < 30
+
+
+def test_ctrl_c_stops_all(monkeypatch):
+    with_jobs(monkeypatch, slow=SLEEP, quick="")
+
+    def press(name, seconds):
+        raise KeyboardInterrupt
+
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        ahead.compile_ahead(["slow", "quick"], 2, press)
+    assert time.perf_counter() - start < 30
+
+
+def test_what_could_not_be_kept_is_told(monkeypatch):
+    full = "import warnings; warnings.warn('npmnv2: compiled kernels are not kept on disk (full)', RuntimeWarning)"
+    with_jobs(monkeypatch, job=full).is_kept = False
+    with pytest.raises(OSError, match=r"^compiling job was in vain: .*not kept on disk \(full\)"):
+        ahead.compile_ahead(["job"], 1)
+
+
+def test_a_file_in_the_current_folder_is_no_module(monkeypatch, tmp_path):
+    (tmp_path / "colorsys.py").write_text("raise SystemError")
+    monkeypatch.chdir(tmp_path)
+    with_jobs(monkeypatch, job="import colorsys, npmnv2")
+    ahead.compile_ahead(["job"], 1)
+
+
+def test_switched_off(monkeypatch):
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    with pytest.raises(OSError, match="NUMBA_DISABLE_JIT"):
+        ahead.compile_ahead(["the engine"], 1)
+
+
+def test_what_is_missing(monkeypatch):
+    names, jobs = list(ahead.JOBS), {}
+    for name, kept in zip(names, (True, False, False, None, False), strict=True):
+        jobs[name] = ahead.JOBS[name]._replace(sign=types.SimpleNamespace(is_kept=kept))
     monkeypatch.setattr(ahead, "JOBS", jobs)
     assert ahead.missing(names) == [names[1], names[2], names[4]]
     assert ahead.missing(names[:2]) == [names[1]]
@@ -117,7 +171,7 @@ def test_the_first_time(monkeypatch, capsys):
     assert calls == [] and capsys.readouterr().err == ""
     monkeypatch.setattr(ahead, "missing", lambda names: ["the engine"])
     first_time(ahead.TOUR)  # what fails is compiled later, where it is used
-    assert calls == [["the engine"]] and "first time" in capsys.readouterr().err
+    assert calls == [["the engine"]] and "this once" in capsys.readouterr().err
 
 
 KERNEL = """
@@ -142,4 +196,26 @@ def test_two_types_never_share_a_file(tmp_path, monkeypatch):
         exec(compile(KERNEL, str(tmp_path / "some_kernel.py"), "exec"), scope)
         scope["double"](np.ones(2, dtype), np.empty(2, dtype))
     assert len(list(tmp_path.rglob("*.nbc"))) == 2
-    assert compile_kernel(scope["_double"], parallel=False).kept_in.parent == next(tmp_path.rglob("*.nbi")).parent
+
+
+def test_whether_a_kernel_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    path = tmp_path / "some_kernel.py"
+
+    def made(source):
+        path.write_text(source)
+        scope = {"__name__": "some_kernel", "__file__": str(path)}
+        exec(compile(source, str(path), "exec"), scope)
+        return scope["double"]
+
+    kernel = made(KERNEL)
+    assert kernel.is_kept is False
+    kernel(np.ones(2), np.empty(2))
+    assert kernel.is_kept is True and made(KERNEL + "# changed").is_kept is False
+    for index in tmp_path.rglob("*.nbi"):
+        index.write_bytes(b"garbage")
+    assert kernel.is_kept is False
+    scope = {}
+    monkeypatch.setattr(compiling, "_warned", {"compiled kernels are not kept on disk "})
+    exec(KERNEL, scope)  # code from no file
+    assert scope["double"].is_kept is None

@@ -16,7 +16,13 @@ from test_races import plain
 
 import npmnv2
 from npmnv2.blocks import InvertedResidual
-from npmnv2.kernels import deferred, deferred_backward_loops, deferred_loops, deferred_steps
+from npmnv2.kernels import (
+    deferred,
+    deferred_backward_loops,
+    deferred_depthwise_backward,
+    deferred_loops,
+    deferred_steps,
+)
 from npmnv2.kernels.compile import Kernel
 from npmnv2.threads import limit_threads
 
@@ -206,7 +212,7 @@ def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
 # -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
 
 
-LOOPS = deferred_loops, deferred_backward_loops
+LOOPS = deferred_loops, deferred_backward_loops, deferred_depthwise_backward
 
 
 def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
@@ -311,12 +317,12 @@ def test_nothing_outside_is_read_or_written(monkeypatch):
 
 MUTANTS = [
     ("expand", "(y - back[k, 0, e]) * back[k, 3, e]", "0", "the part of dgamma dropped"),
-    ("depthwise", "dz - back[k, 2, e] -", "dz -", "the part of dbeta dropped"),
+    ("expand", "dz - back[k, 2, e] -", "dz -", "the part of dbeta dropped"),
     ("project", "h <= zero or h >= six", "False", "no mask, in the last rows of a tile"),
     ("project", "or h[1] >= high", "", "no upper kink, in every fourth row"),
-    ("depthwise", "h[2] <= low or h[2] >= high", "False", "no mask, in every fourth column"),
+    ("depthwise", "let_through(t, r, zero, low, high)", "t", "no mask, in every second row"),
     ("depthwise", "norm[k, 0, e])", "0)", "dgamma with y, not with its deviations, in the last columns"),
-    ("depthwise", "held + p if inside else origin + p", "p", "every pair of rows over the first"),
+    ("depthwise", "target + p", "p", "every pair of rows over the first"),
     ("project", "first == begin", "True", "only the last tile of a group counts for dw"),
     ("depthwise", "sent == 0", "True", "only the last rows of an image count for dwe"),
     ("depthwise", "sent, held = sent + held, 0", "sent, held = 0, 0", "all rows of an image sent to its first"),
@@ -332,7 +338,8 @@ MUTANTS = [
 
 @pytest.mark.parametrize("name, right, wrong, why", MUTANTS, ids=[m[3] for m in MUTANTS])
 def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
-    source = pathlib.Path(deferred_backward_loops.__file__).read_text()
+    module = deferred_depthwise_backward if name == "depthwise" else deferred_backward_loops
+    source = pathlib.Path(module.__file__).read_text()
     assert right in source
     scope = {"__name__": "mutant"}
     source = source.replace(right, wrong)
@@ -341,8 +348,8 @@ def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
     source = "\n".join(line for line in source.splitlines() if " = compile_kernel(" not in line)
     exec(source.replace("from numba import prange", "prange = range"), scope)
     scope |= {helper: value.py_func for helper, value in scope.items() if hasattr(value, "py_func")}  # from other files
-    mutant = kernels_of(deferred_backward_loops) | {name: scope[f"_{name}"]}
-    in_python(monkeypatch, deferred_backward_loops=mutant)
+    mutant = kernels_of(module) | {name: scope[f"_{name}"]}
+    in_python(monkeypatch, **{module.__name__.rpartition(".")[2]: mutant})
     cut(monkeypatch, few=8, tile=12, piece=12)
     with pytest.raises((AssertionError, ValueError)):  # a ValueError by slices that do not fit
         for thin in (ALWAYS, NEVER):

@@ -429,3 +429,12 @@ def test_every_option_with_limits_exists():
 
 def _options(commands):
     return [action for parser in commands.choices.values() for action in parser._actions]
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_work(monkeypatch, tmp_path):
+    """A file in it that can be is no use: a new one takes its place in one step."""
+    (tmp_path / "have.png").touch()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path) and access(path, mode))
+    with pytest.raises(ValueError, match=r"^--plot must name a file in a folder that can be written; was .*have.png"):
+        options.check_writable(str(tmp_path / "have.png"), "--plot")

@@ -364,3 +364,20 @@ def test_models_and_engines_in_several_python_threads(layer):
     done = subprocess.run([sys.executable, "-c", SEVERAL], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{layer} [] [0, 1, 2] {{2}}\n"
+
+
+LATE = """
+from npmnv2.blas import find_blas, limit_blas, set_blas
+set_blas(2)
+with limit_blas(1):
+    import scipy.linalg.cython_blas
+    with limit_blas(1):
+        print(len(find_blas()), *(library.get_num_threads() for library in find_blas()))
+print(*(library.get_num_threads() for library in find_blas()))
+"""
+
+
+def test_a_library_that_comes_late_is_limited_too():
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines() == ["2 1 1", "2 2"], done.stderr

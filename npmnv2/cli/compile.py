@@ -1,4 +1,4 @@
-"""`python -m npmnv2 compile`: all kernels compiled now, side by side, not one after the other when first used."""
+"""`python -m npmnv2 compile`: what networks run is compiled now, side by side, not one by one when it is first used."""
 
 import argparse
 import contextlib
@@ -9,7 +9,9 @@ from npmnv2.cli.output import complain
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options to a parser."""
-    command = commands.add_parser("compile", help="compile all kernels now, side by side, not when they are first used")
+    command = commands.add_parser(
+        "compile", help="compile what networks run, now and on all cores, not when it is first used"
+    )
     command.add_argument("--processes", type=int, metavar="N", help="at a time (default: one for each core)")
     command.set_defaults(run=_run)
 
@@ -19,10 +21,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     names, start = ahead.possible(), time.perf_counter()
     processes = min(arguments.processes or ahead.cores(), len(names))
-    ahead.compile_ahead(names, processes, lambda name, seconds: print(f"{name:<30}{seconds:>6.1f} s", flush=True))
-    together = f"together, {processes} at a time"
-    print(f"{together:<30}{time.perf_counter() - start:>6.1f} s")
+    ahead.compile_ahead(names, processes, _show)
+    _show(f"together, {processes} at a time", time.perf_counter() - start)
     return 0
+
+
+def _show(what: str, seconds: float) -> None:
+    print(f"{what:<30}{seconds:>6.1f} s", flush=True)
 
 
 def first_time(names: tuple[str, ...]) -> None:
@@ -31,6 +36,6 @@ def first_time(names: tuple[str, ...]) -> None:
 
     missing = ahead.missing(names)
     if missing:
-        complain("The first time the kernels are compiled, which takes half a minute or a whole one.")
+        complain("Compiling the kernels, this once: half a minute to a minute.")
         with contextlib.suppress(OSError):
             ahead.compile_ahead(missing, ahead.cores())

@@ -70,3 +70,5 @@ def check_writable(path: str, option: str) -> None:
             os.remove(path)
     except OSError as error:  # a folder, a name that is too long, no permission, ...
         raise ValueError(f"{option} must name a file that can be written ({error.strerror}); was {path}") from None
+    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):  # a new file takes the place of the old one
+        raise ValueError(f"{option} must name a file in a folder that can be written; was {path}")

@@ -94,44 +94,44 @@ def compile_kernel(
 
 
 class Kernel:
-    """A compiled kernel that several Python threads can call; all else is asked of Numba's own object.
+    """A compiled kernel that several Python threads can call; all else is asked of Numba's own object, `dispatcher`.
 
-    Until a first kernel has run nobody knows which threading layer it will be, so until then they wait too.
+    Under the threading layer "workqueue" two threads must not run kernels at the same time, so calls wait for each
+    other. Until a first kernel has run nobody knows the layer, and they wait as well.
     """
 
     _one_at_a_time = threading.Lock()
     _layer = "workqueue"  # or not known yet
 
     def __init__(self, dispatcher: Any, inline: bool) -> None:
-        self._dispatcher, self._inline = dispatcher, inline
+        self.dispatcher, self._inline = dispatcher, inline
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_dispatcher":  # a copy that is being made has none yet
+        if name == "dispatcher":  # a copy that is being made has none yet
             raise AttributeError(name)
-        return getattr(self._dispatcher, name)
+        return getattr(self.dispatcher, name)
 
     @property
     def targetoptions(self) -> dict[str, Any]:
         """Numba's options. It reads `inline` here when compiled code calls this."""
-        return self._dispatcher.targetoptions | ({"inline": "always"} if self._inline else {})
+        return self.dispatcher.targetoptions | ({"inline": "always"} if self._inline else {})
 
     @property
-    def dispatcher(self) -> Any:
-        """Numba's own object."""
-        return self._dispatcher
-
-    @property
-    def kept_in(self) -> Path | None:
-        """The file on disk that lists what has been compiled of it; None if there is nowhere to write."""
-        index = getattr(getattr(self._dispatcher, "_cache", None), "_cache_file", None)  # private to Numba
-        path = getattr(index, "_index_path", None)
-        return Path(path) if path else None
+    def is_kept(self) -> bool | None:
+        """Whether something that was compiled of it, as it is now, lies on disk; None if nothing can."""
+        index: Any = getattr(getattr(self.dispatcher, "_cache", None), "_cache_file", None)  # private to Numba
+        if not hasattr(index, "_load_index"):
+            return None
+        try:
+            return any(os.path.exists(index._data_path(name)) for name in index._load_index().values())
+        except Exception:  # whatever unpickling garbage can raise
+            return False
 
     def __call__(self, *arguments: Any) -> Any:
         if Kernel._layer != "workqueue":
-            return self._dispatcher(*arguments)
+            return self.dispatcher(*arguments)
         with Kernel._one_at_a_time:
-            found = self._dispatcher(*arguments)
+            found = self.dispatcher(*arguments)
             with contextlib.suppress(ValueError):  # there is none before the first parallel loop
                 Kernel._layer = numba.threading_layer()
         return found
@@ -200,8 +200,8 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
 class _ForgivingCache:
     """Numba's cache of one kernel, which also sees changes in other files, and never stops the program.
 
-    Numba compares the date of the kernel's own file alone. And it lets a truncated or garbled file, a full disk or a
-    folder that became read-only surface as `EOFError`, `UnpicklingError`, `OSError`, ... out of the first call of a
+    Numba compares date and size of the kernel's own file alone. And it lets a truncated or garbled file, a full disk or
+    a folder that became read-only surface as `EOFError`, `UnpicklingError`, `OSError`, ... out of the first call of a
     kernel. Compiling again is always the right answer.
     """
 
@@ -229,6 +229,7 @@ class _ForgivingCache:
             if hasattr(self._index, "_index_name"):
                 # Numba numbers the files of a kernel. Two processes that compile it at once for different types would
                 # both write number 1, and one of them find the other's code in it later. So a name tells the types.
+                # (At worst the index now lacks one of the two, which is compiled again.)
                 stem, types = Path(self._index._index_name).stem, hashlib.sha256(repr(signature).encode()).hexdigest()
                 self._index._data_name = lambda number: f"{stem}.{types[:16]}.{number}.nbc"
             self._cache.save_overload(signature, compiled)

@@ -102,9 +102,9 @@ class Shape(NamedTuple):
     groups_in: int  # a task is one of so many groups of a piece: of `expand`, forward
     groups_out: int  # of `project`, backward
     groups_thin: int  # of `center_thin`, which knows no pieces
-    shares_in: int  # a task is one of so many groups, of several pieces: of `expand`, backward
+    mixed_in: int  # a task is one of so many groups, of several pieces: of `expand`, backward
     each_in: int  # of so many pieces
-    shares_out: int  # of `project`, forward
+    mixed_out: int  # of `project`, forward
     each_out: int
     chunk_in: int  # pixels that a batch norm of the thin ends takes at a time
     chunk_out: int
@@ -126,7 +126,7 @@ class BlockCache(NamedTuple):
     we: Array  # (pieces, C, E); of no meaning without an expansion
     wd: Array  # (pieces, 3, 3, E)
     wp: Array  # (pieces, E, M)
-    norm1: Array  # (pieces, 3, E): mean, scale and shift, see `deferred_loops._normal`
+    norm1: Array  # (pieces, 3, E): mean, scale and shift, see `deferred_loops.normal`
     norm2: Array  # (pieces, 3, E)
     gamma: Array  # (M,), of the last batch norm, as is
     beta: Array  # (M,)
@@ -229,7 +229,7 @@ def shape_of(
         """Of pixels, for so many tasks, but none too small."""
         return max(1, min(tasks, pixels // cut.few))
 
-    def shares(pixels: int) -> tuple[int, int]:
+    def mixed(pixels: int) -> tuple[int, int]:
         """Groups of pixels, and pieces in a task, where a task adds up the products of its pieces."""
         found = groups(pixels, cut.tasks)
         return found, max(1, min(pieces, pieces * found // cut.tasks))
@@ -238,6 +238,6 @@ def shape_of(
     return Shape(
         N, H, W, C, pieces, E, OH, OW, M, stride, top, left, right,
         int(expands), int(expands and P_in >= cut.thin * C and E >= C), cut.tile, tile(C, E), tile(E, M),
-        groups(P_in, of_a_piece), groups(P_out, of_a_piece), groups(P_in, cut.tasks), *shares(P_in), *shares(P_out),
+        groups(P_in, of_a_piece), groups(P_out, of_a_piece), groups(P_in, cut.tasks), *mixed(P_in), *mixed(P_out),
         batchnorm_loops.chunk_rows(C), batchnorm_loops.chunk_rows(M),
     )  # fmt: skip

@@ -1,15 +1,15 @@
 """A block while it is trained: its kernels one after the other, and the little between them, as two compiled calls.
 
 A training step of MobileNetV2 runs some 300 kernels. Called from Python one by one, with the arrays they write to made
-in between, that was a sixth of a step of 16 images of 96x96, and the larger part the more threads there are. Here the
-same lines are compiled. They run as plain Python too (`forward.py_func`), which the tests do.
+in between, that was a sixth of a step of 16 images of 96x96 on one thread, and does not shrink with more. Here the same
+lines are compiled. They run as plain Python too (`forward.py_func`), which the tests do.
 
 `deferred_loops` and `deferred_backward_loops` say what the kernels compute, docs/training_speed.md derives it.
 """
 
 import numpy as np
 
-from npmnv2.kernels import batchnorm_loops, deferred_backward_loops, deferred_loops
+from npmnv2.kernels import batchnorm_loops, deferred_backward_loops, deferred_depthwise_backward, deferred_loops
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
 
 
@@ -157,7 +157,7 @@ def _project(s, x, norm2, wp, bn, threads):
     parts = _empty((shares, 1, P, s.M), x)
     hidden, narrow = _empty((threads, s.tile_out, s.E), x), _empty((threads, s.tile_out, s.M), x)
     deferred_loops.project(
-        x, norm2, wp, s.shares_out, s.tile_out, s.each_out, hidden, narrow, parts.reshape((shares, P, s.M))
+        x, norm2, wp, s.mixed_out, s.tile_out, s.each_out, hidden, narrow, parts.reshape((shares, P, s.M))
     )
     y = _sum(parts)
     mean, var = np.empty((1, s.M)), np.empty((1, s.M))
@@ -194,7 +194,7 @@ def _forward(x, s, shortcut, we, wd, wp, first, second, third, threads):
 
 @compile_apart
 def _back(sums, norm, inv_std, m):
-    """What `deferred_backward_loops._dy` needs, (pieces, 4, E); dgamma and dbeta, (pieces*E,).
+    """What `deferred_backward_loops.through_norm` needs, (pieces, 4, E); dgamma and dbeta, (pieces*E,).
 
     sums: (pieces, 2, E), of dz and dz * (y - mean); norm: (pieces, 3, E); inv_std: (pieces*E,); m: pixels.
     """
@@ -250,7 +250,7 @@ def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
                     scaled[k, c, e] = we[k, c, e] * norm1[k, 1, e]
         wt = _transposed(scaled)
     dw, sums = _empty((tasks, 3, 3, s.E), dz), np.empty((s.pieces, 2, s.E))
-    deferred_backward_loops.depthwise(
+    deferred_depthwise_backward.depthwise(
         dz.reshape((tasks, s.OH * s.OW, s.E)), y2.reshape((tasks, s.OH * s.OW, s.E)), back, s.OW, y1, inside, we, wt,
         norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left,
         wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
@@ -263,13 +263,13 @@ def _expand_backward(s, dz, y1, back, dout, shortcut, x, we, threads):
     """dx, (P, C), + dout with a shortcut, and dwe, (C, pieces*E)."""
     P = x.shape[1]
     shares = (s.pieces + s.each_in - 1) // s.each_in
-    dx, dw = _empty((shares, P, s.C), dz), _empty((s.shares_in * s.pieces, s.C, s.E), dz)
+    dx, dw = _empty((shares, P, s.C), dz), _empty((s.mixed_in * s.pieces, s.C, s.E), dz)
     room, part = _empty((threads, s.tile_in, s.E), dz), _empty((threads, s.C, s.E), dz)
     narrow, wt = _empty((threads, s.tile_in, s.C), dz), _transposed(we)
     deferred_backward_loops.expand(
-        dz, y1, back, wt, x, dout, shortcut, s.shares_in, s.tile_in, s.each_in, room, part, narrow, dx, dw
+        dz, y1, back, wt, x, dout, shortcut, s.mixed_in, s.tile_in, s.each_in, room, part, narrow, dx, dw
     )
-    return _sum(dx.reshape((shares, 1, P, s.C))), _sum(dw.reshape((s.shares_in, s.pieces, s.C, s.E)))
+    return _sum(dx.reshape((shares, 1, P, s.C))), _sum(dw.reshape((s.mixed_in, s.pieces, s.C, s.E)))
 
 
 @compile_inline

@@ -366,7 +366,7 @@ def test_models_and_engines_in_several_python_threads(layer):
     assert done.stdout == f"{layer} [] [0, 1, 2] {{2}}\n"
 
 
-LATE = """
+NESTED = """
 from npmnv2.blas import find_blas, limit_blas, set_blas
 set_blas(2)
 with limit_blas(1):
@@ -379,5 +379,5 @@ print(*(library.get_num_threads() for library in find_blas()))
 
 def test_a_library_that_comes_late_is_limited_too():
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, env=environment)
     assert done.stdout.splitlines() == ["2 1 1", "2 2"], done.stderr

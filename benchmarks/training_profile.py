@@ -40,6 +40,7 @@ CASES = ((16, 96), (8, 224))  # images, pixels a side
 MODULES = (
     "deferred_loops",
     "deferred_backward_loops",
+    "deferred_depthwise",
     "deferred_depthwise_backward",
     "batchnorm_loops",
     "conv_loops",
@@ -48,10 +49,10 @@ MODULES = (
 PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
     "deferred_loops.expand": "expand, depthwise, forward",
     "deferred_loops.center_thin": "expand, depthwise, forward",
-    "deferred_loops.depthwise": "expand, depthwise, forward",
+    "deferred_depthwise": "expand, depthwise, forward",
     "deferred_loops.project": "project, forward",
     "deferred_backward_loops.project": "project, backward",
-    "deferred_depthwise_backward.depthwise": "expand, depthwise, backward",
+    "deferred_depthwise_backward": "expand, depthwise, backward",
     "deferred_backward_loops.expand": "expand, depthwise, backward",
     "deferred_backward_loops.finish": "expand, depthwise, backward",
     "batchnorm_loops": "batch norms at the ends",

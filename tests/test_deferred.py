@@ -19,6 +19,7 @@ from npmnv2.blocks import InvertedResidual
 from npmnv2.kernels import (
     deferred,
     deferred_backward_loops,
+    deferred_depthwise,
     deferred_depthwise_backward,
     deferred_loops,
     deferred_steps,
@@ -212,7 +213,7 @@ def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
 # -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
 
 
-LOOPS = deferred_loops, deferred_backward_loops, deferred_depthwise_backward
+LOOPS = deferred_loops, deferred_depthwise, deferred_backward_loops, deferred_depthwise_backward
 
 
 def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):

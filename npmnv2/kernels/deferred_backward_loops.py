@@ -14,15 +14,15 @@ that takes, see `through_norm`. Where `y1` was not kept, `depthwise` (it has a f
 and writes no dz1; `finish` subtracts what had to wait for the sums. docs/training_speed.md derives all of it. Pieces,
 groups and tasks are those of `deferred_loops`.
 
-`rough` holds the sums of a tile, in the dtype of the arrays; `total` those of a task, in float64. The rooms `hidden`,
-`part`, `narrow` and `room` have a plane for each thread.
+The sums are of dz and of dz * (y - mean): dbeta, and dgamma before its inv_std. The rooms `hidden`, `part`, `narrow`
+and `room` have a plane for each thread.
 """
 
 import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
-from npmnv2.kernels.deferred_loops import normal, product
+from npmnv2.kernels.deferred_loops import begin_sums, end_sums, normal, product
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -49,22 +49,6 @@ def put(part, b, overwrite, dw, slot):
         else:
             for j in range(part.shape[2]):
                 dw[slot, i, j] += part[b, i, j]
-
-
-@compile_inline
-def begin_sums(rough, task):
-    """rough[task] = 0: a tile begins."""
-    for e in range(rough.shape[2]):
-        rough[task, 0, e] = 0
-        rough[task, 1, e] = 0
-
-
-@compile_inline
-def end_sums(rough, task, total):
-    """Add to total[task] the sums of dz and of dz * (y - mean) over a tile: dbeta, and dgamma before its inv_std."""
-    for e in range(rough.shape[2]):
-        total[task, 0, e] += rough[task, 0, e]
-        total[task, 1, e] += rough[task, 1, e]
 
 
 @compile_inline

@@ -8,15 +8,13 @@ from numba import prange
 
 from npmnv2.kernels.compile import compile_inline, compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.deferred_backward_loops import (
-    begin_sums,
-    end_sums,
     let_through,
     merge_gradients,
     put,
     through_norm,
     transposed_product,
 )
-from npmnv2.kernels.deferred_loops import normal, product
+from npmnv2.kernels.deferred_loops import begin_sums, end_sums, normal, product
 from npmnv2.kernels.windows_3x3 import four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative

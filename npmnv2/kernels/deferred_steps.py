@@ -9,7 +9,13 @@ lines are compiled. They run as plain Python too (`forward.py_func`), which the 
 
 import numpy as np
 
-from npmnv2.kernels import batchnorm_loops, deferred_backward_loops, deferred_depthwise_backward, deferred_loops
+from npmnv2.kernels import (
+    batchnorm_loops,
+    deferred_backward_loops,
+    deferred_depthwise,
+    deferred_depthwise_backward,
+    deferred_loops,
+)
 from npmnv2.kernels.compile import compile_apart, compile_inline, compile_kernel
 
 
@@ -141,7 +147,7 @@ def _depthwise(s, x, we, norm1, wd, bn, threads):
     mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
     columns = max(s.left + s.W + s.right, s.stride * (s.OW - 1) + 3)
     wide, raw = _empty((threads, 4, columns, s.E), x), _empty((threads, 4 * s.W if s.inside else 0, s.E), x)
-    deferred_loops.depthwise(
+    deferred_depthwise.depthwise(
         x, s.inside != 0, we, norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left, s.OW,
         wide, raw, y, mean, var,
     )  # fmt: skip

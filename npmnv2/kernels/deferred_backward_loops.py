@@ -80,26 +80,33 @@ def let_through(dz, h, zero, low, high):
 def _mask_rows(y, k, first, last, norm, hidden, b, rough, task, dz):
     """hidden[b] = relu6(bn(y)) of these rows of y[k]; dz becomes 0 where ReLU6 bounded, and is summed up.
 
-    Four rows at a time, and what is left one by one: the plain version.
+    Four rows at a time, and what is left one by one: the plain version. The four lie far apart, so that memory is read
+    as four long runs, which the processor fetches ahead: neighbours took half as long again.
     """
     E = y.shape[2]
     zero, six = y.dtype.type(0), y.dtype.type(6)
-    fours = last - (last - first) % 4
-    for row in range(first, fours, 4):
-        p, r = row & NATURAL, (row - first) & NATURAL
+    fourth = (last - first) // 4
+    for row in range(fourth):
+        r0, r1, r2, r3 = (
+            row & NATURAL,
+            (row + fourth) & NATURAL,
+            (row + 2 * fourth) & NATURAL,
+            (row + 3 * fourth) & NATURAL,
+        )
+        p0, p1, p2, p3 = (first + r0) & NATURAL, (first + r1) & NATURAL, (first + r2) & NATURAL, (first + r3) & NATURAL
         for e in range(E):
             mean = norm[k, 0, e]
-            v0, v1, v2, v3 = y[k, p, e], y[k, p + 1, e], y[k, p + 2, e], y[k, p + 3, e]
+            v0, v1, v2, v3 = y[k, p0, e], y[k, p1, e], y[k, p2, e], y[k, p3, e]
             h0, h1 = normal(v0, norm, k, e, True, zero, six), normal(v1, norm, k, e, True, zero, six)
             h2, h3 = normal(v2, norm, k, e, True, zero, six), normal(v3, norm, k, e, True, zero, six)
-            hidden[b, r, e], hidden[b, r + 1, e], hidden[b, r + 2, e], hidden[b, r + 3, e] = h0, h1, h2, h3
-            g = dz[k, p, e], dz[k, p + 1, e], dz[k, p + 2, e], dz[k, p + 3, e]
+            hidden[b, r0, e], hidden[b, r1, e], hidden[b, r2, e], hidden[b, r3, e] = h0, h1, h2, h3
+            g = dz[k, p0, e], dz[k, p1, e], dz[k, p2, e], dz[k, p3, e]
             g0, g1, g2, g3 = let_through(g, (h0, h1, h2, h3), zero, zero, six)
-            dz[k, p, e], dz[k, p + 1, e], dz[k, p + 2, e], dz[k, p + 3, e] = g0, g1, g2, g3
+            dz[k, p0, e], dz[k, p1, e], dz[k, p2, e], dz[k, p3, e] = g0, g1, g2, g3
             rough[task, 0, e] += (g0 + g1) + (g2 + g3)
             rough[task, 1, e] += (g0 * (v0 - mean) + g1 * (v1 - mean)) + (g2 * (v2 - mean) + g3 * (v3 - mean))
-    for row in range(fours, last):
-        p, r = row & NATURAL, (row - first) & NATURAL
+    for row in range(4 * fourth, last - first):
+        r, p = row & NATURAL, (first + row) & NATURAL
         for e in range(E):
             h = normal(y[k, p, e], norm, k, e, True, zero, six)
             hidden[b, r, e] = h

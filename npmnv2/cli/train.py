@@ -95,7 +95,6 @@ def _run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from npmnv2 import backend
-    from npmnv2.ahead import TRAINING
     from npmnv2.threads import limit_threads
     from npmnv2.tour import epoch_header, epoch_line
     from npmnv2.train import Epoch
@@ -122,6 +121,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if session.origin:
         show(session.origin)
     if settings.backend == "numba":
+        from npmnv2.ahead import TRAINING
+
         first_time(TRAINING)
     show(epoch_header(session.ema is not None))
     with backend(settings.backend), limit_threads(threads), quiet:

@@ -6,7 +6,7 @@
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.compile import compile_inline, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.compile import compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.deferred_backward_loops import (
     let_through,
     merge_gradients,
@@ -15,23 +15,9 @@ from npmnv2.kernels.deferred_backward_loops import (
     transposed_product,
 )
 from npmnv2.kernels.deferred_loops import begin_sums, end_sums, normal, product
-from npmnv2.kernels.windows_3x3 import four, next_four, next_six, three
+from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_scalar
-def _add_nine(dw, slot, g0, g1, g2, e):
-    """Add the sums of the three kernel rows; each runs from tap 2 to tap 0."""
-    dw[slot, 0, 2, e] += g0[0]
-    dw[slot, 0, 1, e] += g0[1]
-    dw[slot, 0, 0, e] += g0[2]
-    dw[slot, 1, 2, e] += g1[0]
-    dw[slot, 1, 1, e] += g1[1]
-    dw[slot, 1, 0, e] += g1[2]
-    dw[slot, 2, 2, e] += g2[0]
-    dw[slot, 2, 1, e] += g2[1]
-    dw[slot, 2, 0, e] += g2[2]
 
 
 @compile_inline
@@ -60,7 +46,7 @@ def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, low, high, spread, 
         spread[b, 0, xx, e], spread[b, 0, xx + 1, e], spread[b, 0, xx + 2, e], spread[b, 0, xx + 3, e] = s0, s1, s2, s3
         s0, s1, s2, s3 = let_through(t, r, zero, low, high)
         spread[b, 1, xx, e], spread[b, 1, xx + 1, e], spread[b, 1, xx + 2, e], spread[b, 1, xx + 3, e] = s0, s1, s2, s3
-        _add_nine(dw, slot, g0, g1, g2, e)
+        add_nine(dw, slot, g0, g1, g2, e)
 
 
 @compile_inline
@@ -91,7 +77,7 @@ def _eight_pixels_by_two(wide, hidden, b, q0, q1, w, k, xx, column, low, high, s
         g0 = (p[0] * c0 + p[2] * c1, p[1] * c1 + p[3] * c2, p[0] * c1 + p[2] * c2)
         g1 = (r[0] * c0 + r[2] * c1, r[1] * c1 + r[3] * c2, r[0] * c1 + r[2] * c2)
         g2 = (p[0] * a0 + p[2] * a1, p[1] * a1 + p[3] * a2, p[0] * a1 + p[2] * a2)
-        _add_nine(dw, slot, g0, g1, g2, e)
+        add_nine(dw, slot, g0, g1, g2, e)
 
 
 @compile_inline

@@ -39,7 +39,7 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.compile import compile_inline, compile_kernel
-from npmnv2.kernels.windows_3x3 import four, next_four, next_six, three
+from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -64,15 +64,7 @@ def _two_rows_stride1(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
         t, g0 = four(a, w[0, 2, c], w[0, 1, c], w[0, 0, c], t), three(a, e, g0)
         dx[n, y, xx, c], dx[n, y, xx + 1, c], dx[n, y, xx + 2, c], dx[n, y, xx + 3, c] = s
         dx[n, y + 1, xx, c], dx[n, y + 1, xx + 1, c], dx[n, y + 1, xx + 2, c], dx[n, y + 1, xx + 3, c] = t
-        partial[task, 0, 2, c] += g0[0]
-        partial[task, 0, 1, c] += g0[1]
-        partial[task, 0, 0, c] += g0[2]
-        partial[task, 1, 2, c] += g1[0]
-        partial[task, 1, 1, c] += g1[1]
-        partial[task, 1, 0, c] += g1[2]
-        partial[task, 2, 2, c] += g2[0]
-        partial[task, 2, 1, c] += g2[1]
-        partial[task, 2, 0, c] += g2[2]
+        add_nine(partial, task, g0, g1, g2, c)
 
 
 @compile_inline

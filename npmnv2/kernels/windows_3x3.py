@@ -57,3 +57,17 @@ def three(a, b, s):
         s[1] + a[1] * b[0] + a[2] * b[1] + a[3] * b[2] + a[4] * b[3],
         s[2] + a[2] * b[0] + a[3] * b[1] + a[4] * b[2] + a[5] * b[3],
     )
+
+
+@compile_scalar
+def add_nine(dw, slot, g0, g1, g2, c):
+    """Add to dw[slot] the sums of the three kernel rows, each from tap 2 to tap 0, as `three` has them."""
+    dw[slot, 0, 2, c] += g0[0]
+    dw[slot, 0, 1, c] += g0[1]
+    dw[slot, 0, 0, c] += g0[2]
+    dw[slot, 1, 2, c] += g1[0]
+    dw[slot, 1, 1, c] += g1[1]
+    dw[slot, 1, 0, c] += g1[2]
+    dw[slot, 2, 2, c] += g2[0]
+    dw[slot, 2, 1, c] += g2[1]
+    dw[slot, 2, 0, c] += g2[2]

@@ -22,10 +22,11 @@ import numpy as np
 from npmnv2.data import load_digits
 from npmnv2.data.augment import random_shift
 from npmnv2.models import mobilenet_v2
-from npmnv2.threads import limit_threads
-from npmnv2.training import Session, resolve
-from npmnv2.training.fine_tuning import network_from
-from npmnv2.training.sources import Source
+from npmnv2.runtime.threads import limit_threads
+from npmnv2.train.datasets import Source
+from npmnv2.train.fine_tuning import network_from
+from npmnv2.train.session import Session
+from npmnv2.train.settings import resolve
 
 WAYS = {
     "from random weights": {},

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
 def blocks():
     """Every block with a depthwise convolution in it, with the shape of its input; the stem goes with the first."""
     from npmnv2 import mobilenet_v2
-    from npmnv2.folding import FoldedBlock, folded
+    from npmnv2.engine.folding import FoldedBlock, folded
 
     network = folded(mobilenet_v2())
     x, stem = np.zeros((1, 224, 224, 3), np.float32), network.blocks[0]
@@ -46,7 +46,7 @@ def blocks():
 
 def ways(block, x, threads):
     """Name -> (call, KB it works in, t) of the ways to run a block, the results compared."""
-    from npmnv2.kernels import fused
+    from npmnv2.kernels.inference_block import cutting as fused
 
     raw = fused.block(block.convs, block.residual)
     exact = block(x)
@@ -94,7 +94,7 @@ def compare(calls, rounds):
 
 def run(rounds, quick):
     from npmnv2.backends import backend
-    from npmnv2.threads import limit_threads, one_pool
+    from npmnv2.runtime.threads import limit_threads, one_pool
 
     rng, rows = np.random.default_rng(0), []
     most = min(2, os.cpu_count() or 1)

@@ -38,7 +38,7 @@ def aligned(values, dtype=np.float32):
 
 def copier(values):
     """The yardstick: a call that copies so many float32, with Numba's threads."""
-    from npmnv2.kernels.copying import copy
+    from npmnv2.kernels.copy import copy
 
     a = aligned(np.zeros((64, -(-values // 64))))
     b = aligned(a)
@@ -105,7 +105,7 @@ class Worker:
     """A contestant, seen from the process that reports: `script` runs `serve` when called with --worker `name`."""
 
     def __init__(self, script, name, threads):
-        from npmnv2.blas_kernel import choose_kernel
+        from npmnv2.runtime.cpu import choose_kernel
 
         choose_kernel()  # for the new process
         self.name = name

@@ -78,7 +78,7 @@ def write_weights(folder, width, onnx=True):
     npmnv2.weights.save(model, f"{folder}/{width}.npz")
     npmnv2.weights.save(model, f"{folder}/{width}.pth", names="torchvision")
     if onnx:
-        from npmnv2 import onnx_export
+        from npmnv2.engine import onnx_export
 
         onnx_export.export(model, f"{folder}/{width}.onnx")
 
@@ -92,13 +92,14 @@ def in_order(arrays):
 
 def step_of(model, x, y):
     """A training step of ours, and what it gives when it is the first."""
-    from npmnv2 import ops, optim
+    from npmnv2 import ops
+    from npmnv2.nn import optim
 
     optimizer = optim.SGD(model.train().parameters(), LR, MOMENTUM)
 
     def step():
         loss, dlogits = ops.softmax_cross_entropy(model(x), y)
-        model.backward_parameters(dlogits)
+        model.backward(dlogits)
         optimizer.step()
         return loss
 

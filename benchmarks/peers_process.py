@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from peers_contestants import INFERENCE, TRAINING, images, missing, prepare, write_weights  # noqa: E402
 
-from npmnv2.blas_kernel import choose_kernel  # noqa: E402
+from npmnv2.runtime.cpu import choose_kernel  # noqa: E402
 
 COLD = {  # a program each, as short as its users would write it: `x` and the weights from files, `logits`
     "npmnv2": """
@@ -55,7 +55,8 @@ COMPILE = """
 import collections, json, time
 import numba.core.event as event
 import numpy as np, npmnv2
-from npmnv2 import ops, optim
+from npmnv2 import ops
+from npmnv2.nn import optim
 
 class Watch(event.Listener):
     starts, seconds = [], collections.Counter()
@@ -72,7 +73,7 @@ event.register("numba:compile", Watch())
 x, model = np.load("x.npy"), npmnv2.weights.load_model("1.0.npz")
 logits = npmnv2.fuse(model)(x)
 loss, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0]))
-model.backward_parameters(dlogits)
+model.backward(dlogits)
 optim.SGD(model.parameters(), 0.01).step()
 with open("kernels.json", "w") as file:
     json.dump(Watch.seconds, file)

@@ -23,8 +23,8 @@ def problem(case):
 
 
 def compiled():
-    """`npmnv2.kernels.conv`, or None without SciPy."""
-    from npmnv2.kernels import conv
+    """`npmnv2.kernels.conv.operations`, or None without SciPy."""
+    from npmnv2.kernels.conv import operations as conv
 
     try:
         conv.conv2d_forward(np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)))
@@ -68,7 +68,7 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
 
         calls |= {f"separable ({name})": forward, f"separable step ({name})": step}
     if conv:
-        from npmnv2.kernels.separable import separable_conv2d
+        from npmnv2.kernels.separable.operations import separable_conv2d
 
         calls["separable (one pass)"] = lambda: (separable_conv2d(x, wd, wp, stride, 1),)
     hidden = depthwise(x, wd, stride, 1)[0]

@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
 
-from npmnv2.blas_kernel import choose_kernel  # noqa: E402
+from npmnv2.runtime.cpu import choose_kernel  # noqa: E402
 
 choose_kernel()  # before NumPy loads BLAS
 
@@ -38,25 +38,25 @@ from measure import arguments, environment, progress, write_json  # noqa: E402
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
 MODULES = (
-    "deferred_loops",
-    "deferred_backward_loops",
-    "deferred_depthwise",
-    "deferred_depthwise_backward",
+    "forward_loops",
+    "backward_loops",
+    "depthwise_loops",
+    "depthwise_backward_loops",
     "batchnorm_loops",
     "conv_loops",
     "sgd",
 )
 PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
-    "deferred_loops.expand": "expand, depthwise, forward",
-    "deferred_loops.center_thin": "expand, depthwise, forward",
-    "deferred_depthwise": "expand, depthwise, forward",
-    "deferred_loops.project": "project, forward",
-    "deferred_backward_loops.project": "project, backward",
-    "deferred_depthwise_backward": "expand, depthwise, backward",
-    "deferred_backward_loops.expand": "expand, depthwise, backward",
-    "deferred_backward_loops.finish": "expand, depthwise, backward",
+    "forward_loops.expand": "expand, depthwise, forward",
+    "forward_loops.center_thin": "expand, depthwise, forward",
+    "depthwise_loops": "expand, depthwise, forward",
+    "forward_loops.project": "project, forward",
+    "backward_loops.project": "project, backward",
+    "depthwise_backward_loops": "expand, depthwise, backward",
+    "backward_loops.expand": "expand, depthwise, backward",
+    "backward_loops.finish": "expand, depthwise, backward",
     "batchnorm_loops": "batch norms at the ends",
-    "deferred_loops.normalise": "batch norms at the ends",
+    "forward_loops.normalise": "batch norms at the ends",
     "conv_loops": "stem",
     "sgd": "SGD",
     "ops": "head, classifier (NumPy)",
@@ -80,9 +80,9 @@ def part_of(name):
 @contextlib.contextmanager
 def watched(seconds):
     """Inside, every call of a kernel or a NumPy operation adds its time to `seconds`, by part."""
-    from npmnv2 import layers
-    from npmnv2.kernels import deferred_steps
-    from npmnv2.kernels.compile import Kernel
+    from npmnv2.kernels.jit import Kernel
+    from npmnv2.kernels.training_block import steps
+    from npmnv2.nn import layers
 
     def timed(call, part):
         def run(*values):
@@ -104,10 +104,10 @@ def watched(seconds):
                 short = module.__name__.rpartition(".")[2]
                 patched.append((module, name, kernel))
                 setattr(module, name, timed(kernel, part_of(f"{short}.{name}")))
-    for name, step in list(vars(deferred_steps).items()):
+    for name, step in list(vars(steps).items()):
         if hasattr(step, "py_func") and set(MODULES) & set(step.py_func.__code__.co_names):  # what calls kernels
-            patched.append((deferred_steps, name, step))
-            setattr(deferred_steps, name, step.py_func)
+            patched.append((steps, name, step))
+            setattr(steps, name, step.py_func)
     layers.operation = operation
     try:
         yield
@@ -119,7 +119,8 @@ def watched(seconds):
 
 def profile(N, side, rounds):
     """Part -> milliseconds of a step."""
-    from npmnv2 import mobilenet_v2, ops, optim
+    from npmnv2 import mobilenet_v2, ops
+    from npmnv2.nn import optim
 
     model = mobilenet_v2()
     rng, optimizer = np.random.default_rng(0), optim.SGD(model.parameters(), 0.01, 0.9)
@@ -127,7 +128,7 @@ def profile(N, side, rounds):
 
     def step():
         start = time.perf_counter()
-        model.backward_parameters(ops.softmax_cross_entropy(model(x), y)[1])
+        model.backward(ops.softmax_cross_entropy(model(x), y)[1])
         optimizer.step()
         return time.perf_counter() - start
 
@@ -155,8 +156,8 @@ def limits(N, side, flop_per_s):
 
 
 def run(rounds, quick):
-    from npmnv2.roofline import measure
-    from npmnv2.threads import get_num_threads, limit_threads
+    from npmnv2.runtime.threads import get_num_threads, limit_threads
+    from npmnv2.show.roofline import measure
 
     rows = []
     for threads in range(1, min(2, get_num_threads()) + 1):

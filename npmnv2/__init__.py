@@ -7,17 +7,21 @@ so that ``import npmnv2`` stays quick: Numba and Matplotlib are imported only by
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from npmnv2.backends import attach, backend, current_backend, set_backend
+
 if TYPE_CHECKING:
-    from npmnv2 import cost, gradcheck, kernels, layers, ops, optim, weights
-    from npmnv2.backends import backend, current_backend, set_backend
-    from npmnv2.inference import fuse
-    from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
-    from npmnv2.threads import get_num_threads, set_num_threads
+    from npmnv2 import cost, gradcheck, kernels, ops, train, weights
+    from npmnv2.engine.fused import fuse
+    from npmnv2.models.mobilenet_v1 import mobilenet_v1, mobilenet_v1_conv
+    from npmnv2.models.mobilenet_v2 import mobilenet_v2
+    from npmnv2.nn import blocks, layers, optim
+    from npmnv2.runtime.threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
 __all__ = [
     "backend",
+    "blocks",
     "cost",
     "current_backend",
     "fuse",
@@ -32,49 +36,47 @@ __all__ = [
     "optim",
     "set_backend",
     "set_num_threads",
+    "train",
     "weights",
 ]
 
-_HOME = {
-    "backend": "npmnv2.backends",
-    "current_backend": "npmnv2.backends",
-    "set_backend": "npmnv2.backends",
-    "fuse": "npmnv2.inference",
-    "get_num_threads": "npmnv2.threads",
+attach("numba", "npmnv2.engine.backend")  # the compiled kernels, which run unless somebody chooses otherwise
+
+_HOME = {  # where a name is that is no submodule
+    "blocks": "npmnv2.nn",
+    "fuse": "npmnv2.engine.fused",
+    "get_num_threads": "npmnv2.runtime.threads",
+    "layers": "npmnv2.nn",
     "mobilenet_v1": "npmnv2.models",
     "mobilenet_v1_conv": "npmnv2.models",
     "mobilenet_v2": "npmnv2.models",
-    "set_num_threads": "npmnv2.threads",
+    "optim": "npmnv2.nn",
+    "set_num_threads": "npmnv2.runtime.threads",
 }
 _SUBMODULES = {
+    "atomic",
     "backends",
-    "blocks",
     "cost",
     "data",
-    "folding",
+    "engine",
     "gradcheck",
-    "inference",
     "kernels",
-    "layer",
-    "layers",
     "models",
-    "onnx_export",
+    "nn",
     "ops",
-    "optim",
-    "plots",
-    "selfcheck",
+    "runtime",
     "shapes",
-    "summary",
-    "threads",
+    "show",
     "train",
-    "training",
+    "validate",
     "weights",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        home = importlib.import_module(_HOME[name])
+        return getattr(home, name) if hasattr(home, name) else importlib.import_module(f"{_HOME[name]}.{name}")
     if name in _SUBMODULES:
         return importlib.import_module(f"npmnv2.{name}")
     raise AttributeError(f"module 'npmnv2' has no attribute {name!r}")

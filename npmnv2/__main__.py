@@ -10,7 +10,7 @@ import signal
 import sys
 
 from npmnv2 import __version__
-from npmnv2.blas_kernel import choose_kernel
+from npmnv2.runtime.cpu import choose_kernel
 
 if __name__ == "__main__":
     on_ctrl_c = signal.getsignal(signal.SIGINT)
@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_to(commands)
 
     gradcheck = commands.add_parser("gradcheck", help="check every gradient numerically and print the errors")
+    gradcheck.add_argument(
+        "--backend", choices=["numpy", "numba"], default="numpy", help="whose gradients (default: %(default)s)"
+    )
     gradcheck.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     gradcheck.set_defaults(run=_gradcheck)
 
@@ -86,18 +89,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tour(arguments: argparse.Namespace) -> int:
-    from npmnv2.ahead import TOUR
-    from npmnv2.tour import tour
+    from npmnv2.show.tour import tour
 
-    compile.first_time(TOUR)
     return 0 if tour(arguments.plot, say=lambda line: print(line, flush=True)) else 1
 
 
 def _gradcheck(arguments: argparse.Namespace) -> int:
-    from npmnv2.selfcheck import run
-    from npmnv2.tour import gradient_table
+    from npmnv2.gradcheck.cases import run
+    from npmnv2.show.tables import gradient_table
 
-    checks = run()
+    checks = run(arguments.backend)
     passed = all(check.passed for check in checks)
     if arguments.json:
         print_json({"passed": passed, "checks": [{**c._asdict(), "passed": c.passed} for c in checks]})

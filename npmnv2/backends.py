@@ -1,23 +1,44 @@
-"""Which implementation the layers call: the plain NumPy of `ops/`, or its compiled twins in `kernels/`.
+"""Which implementation runs: the plain NumPy of `ops/` and `nn/`, or what somebody has put in its place.
 
 The choice is the caller's, and explicit::
 
     with npmnv2.backend("numpy"):
         logits = model(x)                # every line of it can be stepped through in a debugger
 
-`"numba"` is the default. It means: the kernel where one exists (`kernels.__all__` lists them), and `ops/` for
-operations that are a single BLAS call anyway. There is no fallback: if Numba cannot be imported, that is an error.
+A backend answers two questions. A layer asks the first: "what is your version of this operation?" `Layer.__call__`
+(and `Optimizer.step`) asks the second: "do you have exactly this one as a whole?" ``"numpy"`` answers no to both.
+Others are attached from outside (`attach`), and nothing here or below knows what they are. There is no fallback: a
+backend that cannot be imported is an error.
 """
 
 import contextvars
+import functools
 import importlib
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-_NAMES = ("numpy", "numba")
-# The choices of the `with` blocks around the caller, innermost last. A context variable, not a global: each thread, and
-# each async task, has its own value of it.
-_chosen: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("npmnv2_backend", default=("numba",))
+_attached: dict[str, str] = {}  # the module that answers for a backend, by the backend's name
+# The choices of the `with` blocks around the caller, innermost last; empty: the default. A context variable, not a
+# global: each thread, and each async task, has its own value of it.
+_chosen: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("npmnv2_backend", default=())
+_default = ["numpy"]
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+
+
+def attach(name: str, module: str) -> None:
+    """Make another backend known, and the default; its module is imported when it is first asked.
+
+    Parameters
+    ----------
+    name : str
+    module : str
+        The dotted name of a module with ``implementation(operation)`` and ``whole(thing)``, as here, that answers the
+        operation or the thing itself where it has nothing better.
+    """
+    _attached[name] = module
+    _default[0] = name
 
 
 class backend:
@@ -25,7 +46,8 @@ class backend:
 
     Parameters
     ----------
-    name : "numpy" or "numba"
+    name : str
+        ``"numpy"``, or one that is attached.
 
     Raises
     ------
@@ -37,15 +59,13 @@ class backend:
     >>> with backend("numpy"):
     ...     current_backend()
     'numpy'
-    >>> current_backend()
-    'numba'
     """
 
     def __init__(self, name: str) -> None:
         self.name = _check(name)
 
     def __enter__(self) -> "backend":
-        _chosen.set((*_chosen.get(), self.name))
+        _chosen.set((*_stack(), self.name))
         return self
 
     def __exit__(
@@ -59,7 +79,8 @@ def set_backend(name: str) -> None:
 
     Parameters
     ----------
-    name : "numpy" or "numba"
+    name : str
+        ``"numpy"``, or one that is attached.
 
     Raises
     ------
@@ -68,57 +89,82 @@ def set_backend(name: str) -> None:
 
     Examples
     --------
-    >>> set_backend("numba")
+    >>> set_backend(current_backend())
     """
-    _chosen.set((*_chosen.get()[:-1], _check(name)))
+    _chosen.set((*_stack()[:-1], _check(name)))
 
 
 def current_backend() -> str:
-    """The implementation in use here: ``"numpy"`` or ``"numba"``.
-
-    Examples
-    --------
-    >>> current_backend()
-    'numba'
-    """
-    return _chosen.get()[-1]
-
-
-def operation(name: str) -> Any:
-    """The function that a layer should call for an operation of `ops/`, under the current backend.
-
-    Parameters
-    ----------
-    name : str
-        A public name of `ops/`, for example ``"depthwise_conv2d_forward"``.
-
-    Returns
-    -------
-    callable
-        ``kernels.<name>`` if the backend is numba and there is one, else ``ops.<name>``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such operation.
+    """The name of the implementation in use here.
 
     Examples
     --------
     >>> with backend("numpy"):
-    ...     operation("depthwise_conv2d_forward").__module__
-    'npmnv2.ops.depthwise'
+    ...     current_backend()
+    'numpy'
     """
-    if current_backend() == "numba":
-        kernels = importlib.import_module("npmnv2.kernels")  # here, not above: it imports Numba, which takes a while
-        if name in kernels.__all__:
-            return getattr(kernels, name)
-    ops = importlib.import_module("npmnv2.ops")
-    if name not in ops.__all__:
-        raise ValueError(f"name must be an operation of npmnv2.ops; was {name!r}")
-    return getattr(ops, name)
+    return _stack()[-1]
+
+
+def implementation(operation: Operation) -> Operation:
+    """The function to call for an operation of `ops/`, under the current backend: its own version, or the operation.
+
+    Parameters
+    ----------
+    operation : callable
+        For example `ops.depthwise_conv2d_forward`.
+
+    Returns
+    -------
+    callable
+        Of the same signature; equal in its results, up to rounding.
+
+    Examples
+    --------
+    >>> from npmnv2 import ops
+    >>> with backend("numpy"):
+    ...     implementation(ops.relu6_forward) is ops.relu6_forward
+    True
+    """
+    name = _stack()[-1]
+    return operation if name == "numpy" else _module(name).implementation(operation)  # type: ignore[no-any-return]
+
+
+def whole(thing: Any) -> Any:
+    """What runs in place of a layer, or of an optimiser's update, under the current backend; the thing itself if none.
+
+    Parameters
+    ----------
+    thing : Layer or Optimizer
+
+    Returns
+    -------
+    object with ``forward(x)``, or ``update(p, ...)``
+        After the forward ``layer.backward(dout)`` works as ever.
+
+    Examples
+    --------
+    >>> from npmnv2.nn.layers import ReLU6
+    >>> layer = ReLU6()
+    >>> with backend("numpy"):
+    ...     whole(layer) is layer
+    True
+    """
+    name = _stack()[-1]
+    return thing if name == "numpy" else _module(name).whole(thing)
+
+
+def _stack() -> tuple[str, ...]:
+    return _chosen.get() or (_default[0],)
+
+
+@functools.cache
+def _module(name: str) -> Any:
+    return importlib.import_module(_attached[name])
 
 
 def _check(name: str) -> str:
-    if name not in _NAMES:
-        raise ValueError(f'name must be "numpy" or "numba"; was {name!r}')
+    names = ["numpy", *_attached]
+    if not isinstance(name, str) or name not in names:
+        raise ValueError(f"name must be {' or '.join(f'{n!r}' for n in names)}; was {name!r}".replace("'", '"', 4))
     return name

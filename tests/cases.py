@@ -13,10 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2 import gradcheck, kernels, ops
-from npmnv2.layers import BatchNormReLU6, Layer, Parameter
+from npmnv2.backends import implementation
+from npmnv2.nn.base import Layer
+from npmnv2.nn.layers import BatchNormReLU6
+from npmnv2.nn.parameter import Parameter
 from npmnv2.shapes import Padding
 
 TABLES = pathlib.Path(__file__).parent.parent / "docs" / "tables"
+
+
+def operation(name: str) -> Any:
+    """What the current backend runs for an operation of `ops`, by its name."""
+    return implementation(getattr(ops, name))
 
 
 class Conv(NamedTuple):
@@ -131,7 +139,7 @@ def table(name: str) -> list[dict[str, str]]:
 def randomise(layer: Layer, seed: int = 0) -> Layer:
     """Give every parameter and statistic a value that hides nothing: no gamma of 1, no beta or mean of 0."""
     rng = np.random.default_rng(seed)
-    for name, part in layer._state().items():
+    for name, part in layer.state().items():
         kind = part.role if isinstance(part, Parameter) else name.rpartition(".")[2]
         shape = part.value.shape
         part.value[...] = {

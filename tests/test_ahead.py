@@ -9,20 +9,22 @@ import numba
 import numpy as np
 import pytest
 
-from npmnv2 import ahead
 from npmnv2.__main__ import main
-from npmnv2.blocks import InvertedResidual
 from npmnv2.cli.compile import first_time
-from npmnv2.kernels import compile as compiling
-from npmnv2.kernels import deferred, deferred_steps
+from npmnv2.engine import compilation as ahead
+from npmnv2.kernels import jit as compiling
+from npmnv2.kernels.training_block import block as training_block
+from npmnv2.nn.blocks import InvertedResidual
 
 LEFT = """
 import sys
 import numpy as np
 import npmnv2
-from npmnv2 import ops, optim, selfcheck
-from npmnv2 import ahead
-from npmnv2.kernels.compile import Kernel
+from npmnv2 import ops
+from npmnv2.nn import optim
+from npmnv2.gradcheck import cases as selfcheck
+from npmnv2.engine import compilation as ahead
+from npmnv2.kernels.jit import Kernel
 
 def compiled():
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("npmnv2.kernels.")]
@@ -36,7 +38,7 @@ for build in (npmnv2.mobilenet_v1, npmnv2.mobilenet_v2):
     model, x = build(5, 0.5), rng.normal(size=(3, 64, 96, 3)).astype(np.float32)
     optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-3)
     for _ in range(2):
-        model.backward_parameters(ops.softmax_cross_entropy(model(x), np.array([1, 2, 3]))[1])
+        model.backward(ops.softmax_cross_entropy(model(x), np.array([1, 2, 3]))[1])
         optimizer.step()
     npmnv2.fuse(model)(x)
     model.eval()(x)
@@ -57,8 +59,8 @@ def test_the_types_of_a_backward_are_those_of_its_calls(monkeypatch, t, stride):
     seen = []
     block = InvertedResidual(8, 8, stride=stride, t=t, rng=np.random.default_rng(0))
     out = block(np.ones((2, 4, 6, 8), np.float32))
-    steps = types.SimpleNamespace(backward=lambda *a: seen.append(a) or deferred_steps.backward(*a))
-    monkeypatch.setattr(deferred, "steps", steps)
+    steps = types.SimpleNamespace(backward=lambda *a: seen.append(a) or steps.backward(*a))
+    monkeypatch.setattr(training_block, "steps", steps)
     block.backward(out)
     assert tuple(map(numba.typeof, seen[0])) == ahead.backward_types()
 
@@ -175,7 +177,7 @@ def test_the_first_time(monkeypatch, capsys):
 
 
 KERNEL = """
-from npmnv2.kernels.compile import compile_kernel
+from npmnv2.kernels.jit import compile_kernel
 
 def _double(x, out):
     for i in range(x.shape[0]):

@@ -11,8 +11,8 @@ import time
 import pytest
 
 import npmnv2
-from npmnv2.weights import atomic
-from npmnv2.weights.atomic import SUFFIX, writing
+from npmnv2 import atomic
+from npmnv2.atomic import SUFFIX, writing
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 
@@ -100,7 +100,7 @@ def test_a_full_disk(target):
     """A limit on the size of files, which the system sets for one process: no write beyond it succeeds."""
     code = f"""
 import resource, sys
-from npmnv2.weights.atomic import writing
+from npmnv2.atomic import writing
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     with writing({str(target)!r}) as file:
@@ -218,7 +218,7 @@ def test_without_locks_at_all(target, monkeypatch):
 def _writer(target):
     """A process that saves two versions of a file in turn, a megabyte each, until it is killed."""
     code = f"""
-from npmnv2.weights.atomic import writing
+from npmnv2.atomic import writing
 while True:
     for letter in (b"a", b"b"):
         with writing({str(target)!r}) as file:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from npmnv2 import kernels, ops
-from npmnv2.layers import BatchNorm, Dropout, Linear
 from npmnv2.models import mobilenet_v2
 from npmnv2.models.mobilenet_v2 import plan
-from npmnv2.optim import SGD, RMSProp
+from npmnv2.nn.layers import BatchNorm, Dropout, Linear
+from npmnv2.nn.optim import SGD, RMSProp
 from npmnv2.validate import check_array, check_dout, check_length
 
 RNG = np.random.default_rng(0)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from npmnv2 import blas_kernel
-from npmnv2.blas_kernel import NEEDED, choose_kernel, fitting_kernel, running_kernels
+from npmnv2.runtime import cpu as blas_kernel
+from npmnv2.runtime.cpu import NEEDED, choose_kernel, fitting_kernel, running_kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -76,16 +76,16 @@ def _fresh(code, **environment):
 
 COMMAND = """
 import json, os, runpy, sys
-import npmnv2.blas_kernel
+import npmnv2.runtime.cpu
 early = "numpy" in sys.modules
-npmnv2.blas_kernel.choose_kernel = lambda: os.environ.setdefault("OPENBLAS_CORETYPE", "Nehalem")
+npmnv2.runtime.cpu.choose_kernel = lambda: os.environ.setdefault("OPENBLAS_CORETYPE", "Nehalem")
 sys.argv = ["npmnv2", "--version"]
 try:
     runpy.run_module("npmnv2", run_name="__main__")
 except SystemExit:
     pass
 import scipy.linalg.cython_blas
-print(json.dumps([early, os.environ["OPENBLAS_CORETYPE"], npmnv2.blas_kernel.running_kernels()]))
+print(json.dumps([early, os.environ["OPENBLAS_CORETYPE"], npmnv2.runtime.cpu.running_kernels()]))
 """
 
 

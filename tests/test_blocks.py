@@ -5,8 +5,8 @@ import pytest
 from cases import masks, randomise
 
 import npmnv2
-from npmnv2.blocks import ConvBN, ConvBNReLU6, InvertedResidual
-from npmnv2.layers import BatchNorm, BatchNormReLU6, DepthwiseConv2d, PointwiseConv2d
+from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual
+from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, DepthwiseConv2d, PointwiseConv2d
 
 STEP = 1e-6
 

@@ -14,11 +14,11 @@ from PIL import Image
 import npmnv2
 from npmnv2 import weights
 from npmnv2.__main__ import main
-from npmnv2.classify import BATCH_PIXELS, Answer, Guess, classify, likeliest, load, text
 from npmnv2.data import load_digits
 from npmnv2.data.images import open_image, prepare
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
 from npmnv2.ops import softmax
+from npmnv2.show.classify import BATCH_PIXELS, Answer, Guess, classify, likeliest, load, text
 
 DIGITS = Preprocessing(resize=(8, 8), crop=None, interpolation="bilinear", mean=(0.5,), std=(0.5,), channels=1)
 
@@ -84,8 +84,8 @@ def test_pictures_of_one_size_share_a_batch_and_answers_come_in_order(folder, mo
     alone = [next(classify(model, [name])) for name in names]
     batches = []
     monkeypatch.setattr(
-        "npmnv2.folding.FoldedNetwork.__call__",
-        lambda self, x, run=npmnv2.folding.FoldedNetwork.__call__: batches.append(len(x)) or run(self, x),
+        "npmnv2.engine.folding.FoldedNetwork.__call__",
+        lambda self, x, run=npmnv2.engine.folding.FoldedNetwork.__call__: batches.append(len(x)) or run(self, x),
     )
     together = list(classify(model, names))
     assert batches == [5]
@@ -101,7 +101,8 @@ def test_a_batch_is_bounded_and_of_one_size(imagenet, folder, monkeypatch, tmp_p
     Image.new("RGB", (100, 100)).save(tmp_path / "square.png")
     seen = []
     monkeypatch.setattr(
-        "npmnv2.folding.FoldedNetwork.__call__", lambda self, x: seen.append(x.shape[:3]) or np.zeros((len(x), 1000))
+        "npmnv2.engine.folding.FoldedNetwork.__call__",
+        lambda self, x: seen.append(x.shape[:3]) or np.zeros((len(x), 1000)),
     )
     names = [folder / "noise.png"] * 20 + [tmp_path / "square.png"] + [folder / "noise.png"]
     assert [a.image for a in classify(model, names)] == [str(name) for name in names]
@@ -256,8 +257,8 @@ def test_a_library_that_is_missing_is_one_line(imagenet, monkeypatch, capsys):
 
 
 def test_a_broken_import_of_ours_is_not_hidden(imagenet, monkeypatch):
-    monkeypatch.setitem(sys.modules, "npmnv2.folding", None)
-    monkeypatch.delitem(sys.modules, "npmnv2.classify")
+    monkeypatch.setitem(sys.modules, "npmnv2.engine.folding", None)
+    monkeypatch.delitem(sys.modules, "npmnv2.show.classify")
     with pytest.raises(ImportError):
         main(["classify", "a.png", "--weights", str(imagenet[0])])
 
@@ -346,7 +347,7 @@ def test_twelve_megapixels_take_at_most_one_and_a_half_seconds_of_processor_time
     ids=["digits", "v2", "v1", "v1_conv"],
 )
 def test_the_picture_shows_what_the_layers_gave(model, rows, folder, tmp_path):
-    from npmnv2.plots_classify import COLUMNS, first_layers
+    from npmnv2.show.first_layers import COLUMNS, first_layers
 
     settled(model)
     model.preprocessing = DIGITS if model.config["in_channels"] == 1 else PREPROCESSING["torchvision"]
@@ -375,8 +376,8 @@ def test_the_picture_shows_what_the_layers_gave(model, rows, folder, tmp_path):
 
 def test_the_places_add_up_to_the_logit(folder, imagenet):
     """The mean over the places is the logit without its bias, above that of the average class."""
-    from npmnv2.folding import folded
-    from npmnv2.plots_classify import _evidence
+    from npmnv2.engine.folding import folded
+    from npmnv2.show.first_layers import _evidence
 
     _, model = imagenet
     x = prepare(open_image(folder / "noise.png"), PREPROCESSING["torchvision"])[None]

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from npmnv2 import cost
 from npmnv2.cost import counting
-from npmnv2.layers import BatchNorm, BatchNormReLU6, GlobalAvgPool, Linear
 from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
+from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, GlobalAvgPool, Linear
 
 FIGURES = table("flop_counters_same_net.csv")
 EXACT = 300_774_272

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npmnv2 import cost, ops
-from npmnv2.blocks import InvertedResidual
 from npmnv2.cost import memory
+from npmnv2.nn.blocks import InvertedResidual
 
 NETWORKS = pytest.mark.parametrize("name", cost.NETWORKS)
 

@@ -15,17 +15,17 @@ from cases import randomise
 from test_races import plain
 
 import npmnv2
-from npmnv2.blocks import InvertedResidual
-from npmnv2.kernels import (
-    deferred,
-    deferred_backward_loops,
-    deferred_depthwise,
-    deferred_depthwise_backward,
-    deferred_loops,
-    deferred_steps,
+from npmnv2.kernels.jit import Kernel
+from npmnv2.kernels.training_block import (
+    backward_loops,
+    depthwise_backward_loops,
+    depthwise_loops,
+    forward_loops,
+    steps,
 )
-from npmnv2.kernels.compile import Kernel
-from npmnv2.threads import limit_threads
+from npmnv2.kernels.training_block import block as training_block
+from npmnv2.nn.blocks import InvertedResidual
+from npmnv2.runtime.threads import limit_threads
 
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
 
@@ -61,21 +61,21 @@ def results(block, x):
     return {"out": out, "dx": dx, **gradients, **{f"state {name}": v for name, v in block.state_dict().items()}}
 
 
-ALWAYS, NEVER = 0, 1 << 30  # of `deferred.CUT.thin`: whether what the expansion makes is computed anew, or stored
+ALWAYS, NEVER = 0, 1 << 30  # of `training_block.CUT.thin`: whether what the expansion makes is computed anew, or stored
 
 
 def cut(patch, **changes):
     """Cut the work otherwise."""
-    patch.setattr(deferred, "CUT", deferred.CUT._replace(**changes))
+    patch.setattr(training_block, "CUT", training_block.CUT._replace(**changes))
 
 
 def in_python(patch, **modules):
     """Run the steps of a block as plain Python, and what they call out of `modules`."""
-    for name, value in list(vars(deferred_steps).items()):
+    for name, value in list(vars(steps).items()):
         if hasattr(value, "py_func"):
-            patch.setattr(deferred_steps, name, value.py_func)
+            patch.setattr(steps, name, value.py_func)
     for name, kernels in modules.items():
-        patch.setattr(deferred_steps, name, types.SimpleNamespace(**kernels))
+        patch.setattr(steps, name, types.SimpleNamespace(**kernels))
 
 
 def kernels_of(module):
@@ -114,9 +114,9 @@ def test_statistics_of_what_is_not_stored_where_channels_are_nearly_alike():
     rng = np.random.default_rng(0)
     x = (100 + rng.normal(size=(2, 40, 40, 1)) + 1e-2 * rng.normal(size=(2, 40, 40, 8))).astype(np.float32)
     we = np.array([[1, -1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]], np.float32).T.copy()  # nearly 0 and not
-    norm = deferred.Norm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
-    shape = deferred.shape_of(2, 40, 40, 8, 2, 8, 40, 40, 1, 1, 1, 1, True, deferred.CUT)
-    *_, (mean, var, _) = deferred_steps._expand_inside(shape, x.reshape(1, -1, 8), we, norm, 1)
+    norm = training_block.Norm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
+    shape = training_block.shape_of(2, 40, 40, 8, 2, 8, 40, 40, 1, 1, 1, 1, True, training_block.CUT)
+    *_, (mean, var, _) = steps._expand_inside(shape, x.reshape(1, -1, 8), we, norm, 1)
     y = x.astype(np.float64) @ we
     np.testing.assert_allclose(var, y.var(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(mean, y.mean(axis=(0, 1, 2)), rtol=1e-6, atol=1e-5)
@@ -137,7 +137,8 @@ def test_a_whole_network_in_float64():
 BITS = """
 import hashlib
 import numpy as np, npmnv2
-from npmnv2 import ops, optim
+from npmnv2 import ops
+from npmnv2.nn import optim
 digests = set()
 for threads in (1, 2, 3, 8):
     npmnv2.set_num_threads(threads)
@@ -196,7 +197,7 @@ def test_who_looks_inside_sees_the_layers():
 
 
 def test_frozen_norms_run_one_by_one(monkeypatch):
-    monkeypatch.setattr(deferred, "forward", lambda *_: pytest.fail("these kernels take batch statistics"))
+    monkeypatch.setattr(training_block, "forward", lambda *_: pytest.fail("these kernels take batch statistics"))
     block = block_of(CASES[0], np.float64)
     block.dw.bn.eval()
     x = np.random.default_rng(1).normal(size=CASES[0][0])
@@ -204,8 +205,8 @@ def test_frozen_norms_run_one_by_one(monkeypatch):
 
 
 def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
-    monkeypatch.setattr(deferred, "has_scipy", lambda: False)
-    monkeypatch.setattr(deferred, "forward", lambda *_: pytest.fail("SciPy is not there"))
+    monkeypatch.setattr(training_block, "has_scipy", lambda: False)
+    monkeypatch.setattr(training_block, "forward", lambda *_: pytest.fail("SciPy is not there"))
     block = block_of(CASES[0], np.float64)
     block.backward(block(np.random.default_rng(1).normal(size=CASES[0][0])))
 
@@ -213,7 +214,7 @@ def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
 # -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
 
 
-LOOPS = deferred_loops, deferred_depthwise, deferred_backward_loops, deferred_depthwise_backward
+LOOPS = forward_loops, depthwise_loops, backward_loops, depthwise_backward_loops
 
 
 def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
@@ -339,7 +340,7 @@ MUTANTS = [
 
 @pytest.mark.parametrize("name, right, wrong, why", MUTANTS, ids=[m[3] for m in MUTANTS])
 def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
-    module = deferred_depthwise_backward if name == "depthwise" else deferred_backward_loops
+    module = depthwise_backward_loops if name == "depthwise" else backward_loops
     source = pathlib.Path(module.__file__).read_text()
     assert right in source
     scope = {"__name__": "mutant"}
@@ -396,8 +397,8 @@ def test_a_negative_epsilon_is_an_error():
 @pytest.mark.parametrize("C, t, fused", [(193, 2, False), (197, 6, False), (200, 6, True), (7, 1, True)])
 def test_channels_that_cannot_be_cut_run_one_by_one(monkeypatch, C, t, fused):
     ran = []
-    forward = deferred.forward
-    monkeypatch.setattr(deferred, "forward", lambda *a: ran.append(True) or forward(*a))
+    forward = training_block.forward
+    monkeypatch.setattr(training_block, "forward", lambda *a: ran.append(True) or forward(*a))
     case = ((2, 4, 3, C), 8, 1, t, 1)
     x = np.random.default_rng(1).normal(size=case[0])
     found, exact = block_of(case, np.float64), block_of(case, np.float64)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from cases import batchnorm_input
+from cases import batchnorm_input, operation
 
-from npmnv2 import backend, backends, ops
+from npmnv2 import backend, ops
 from npmnv2.gradcheck import relative_error
 
 # kind -> the convolution, and the kernel's shape for C input and M output channels
@@ -34,8 +34,8 @@ def problem(kind, C, M, dtype, seed=0):
 def error_of(fold, kind, C, M, dtype):
     """How far a folded convolution is from the convolution and its batch norm."""
     x, w, *norm = problem(kind, C, M, dtype)
-    convolve = backends.operation(KINDS[kind][0])
-    right = backends.operation("batchnorm_inference")(convolve(x, w)[0], *norm, EPS)
+    convolve = operation(KINDS[kind][0])
+    right = operation("batchnorm_inference")(convolve(x, w)[0], *norm, EPS)
     w_folded, bias = fold(w, *norm, EPS)
     return relative_error(convolve(x, w_folded)[0] + bias, right)
 

@@ -6,9 +6,9 @@ from cases import randomise
 
 import npmnv2
 from npmnv2 import backend
-from npmnv2.folding import folded
+from npmnv2.engine.folding import folded
 from npmnv2.gradcheck import relative_error
-from npmnv2.layers import Linear
+from npmnv2.nn.layers import Linear
 
 MODELS = {
     "V2 0.35": (npmnv2.mobilenet_v2, {"width_mult": 0.35}),

@@ -10,12 +10,15 @@ import pytest
 from test_main import ROOT
 
 import npmnv2
-from npmnv2 import plots, weights
+from npmnv2 import weights
 from npmnv2.__main__ import main
+from npmnv2.atomic import writing
 from npmnv2.data import open_image
-from npmnv2.training import begin, resolve, resume
-from npmnv2.weights import FormatError, native
-from npmnv2.weights.atomic import writing
+from npmnv2.show import plots
+from npmnv2.train.session import begin, resume
+from npmnv2.train.settings import resolve
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import native
 
 RAW_BYTE = os.fsdecode(b"\xff")  # what a file name may hold, and no text
 
@@ -93,7 +96,7 @@ def test_training_needs_no_stderr():
         "from npmnv2.data import load_digits\n"
         "from npmnv2.train import train\n"
         "model = npmnv2.mobilenet_v2(10, 0.1, strides='digits', in_channels=1)\n"
-        "optimizer = npmnv2.optim.SGD(model.parameters(), lr=0.01)\n"
+        "optimizer = npmnv2.nn.optim.SGD(model.parameters(), lr=0.01)\n"
         "print(len(train(model, optimizer, load_digits(held_out=1790), 1)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)

@@ -137,7 +137,7 @@ def test_import_loads_neither_numba_nor_matplotlib():
 import json, sys
 import npmnv2
 first = [m for m in ("numba", "matplotlib", "PIL", "tqdm", "scipy") if m in sys.modules]
-import npmnv2.ops, npmnv2.layers, npmnv2.models, npmnv2.optim, npmnv2.gradcheck
+import npmnv2.ops, npmnv2.nn.layers, npmnv2.models, npmnv2.nn.optim, npmnv2.gradcheck
 npmnv2.mobilenet_v2
 second = [m for m in ("numba", "matplotlib", "PIL", "tqdm", "scipy") if m in sys.modules]
 print(json.dumps([first, second]))

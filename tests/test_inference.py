@@ -14,11 +14,12 @@ import pytest
 from test_races import plain
 
 import npmnv2
-from npmnv2 import inference
-from npmnv2.folding import folded
-from npmnv2.kernels import fused, fused_loops
-from npmnv2.kernels import fused_head_loops as loops
-from npmnv2.threads import limit_threads
+from npmnv2.engine import fused as inference
+from npmnv2.engine.folding import folded
+from npmnv2.kernels.inference_block import cutting as fused
+from npmnv2.kernels.inference_block import head_loops as loops
+from npmnv2.kernels.inference_block import loops as fused_loops
+from npmnv2.runtime.threads import limit_threads
 
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
 

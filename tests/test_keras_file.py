@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from golden import keras_files
 
-from npmnv2.weights import FormatError, hdf5, keras_file
-from npmnv2.weights.keras_layers import rename_counted
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import hdf5, keras_file
+from npmnv2.weights.formats.keras_layers import rename_counted
 
 EXPECTED = keras_files.expected()
 COUNTED = {

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_races import depthwise_calls, depthwise_cases, plain
 
 from npmnv2 import kernels, ops
-from npmnv2.kernels import compile as compiling
+from npmnv2.kernels import jit as compiling
 from npmnv2.shapes import conv_geometry
 
 DTYPES = [np.float32, np.float64]
@@ -383,7 +383,7 @@ def backward(dout):
 
 KERNEL = """
 from numba import prange
-from npmnv2.kernels.compile import compile_kernel
+from npmnv2.kernels.jit import compile_kernel
 
 def _double(x, out):
     for k in prange(x.shape[0]):
@@ -427,7 +427,7 @@ CALLER = """
 import numpy as np
 from far import kernels
 from far.kernels import near
-from npmnv2.kernels.compile import compile_kernel
+from npmnv2.kernels.jit import compile_kernel
 
 def _both(out):
     out[0], out[1] = near(), kernels.far()
@@ -439,7 +439,7 @@ if __name__ == "__main__":
     print(*out)
 """
 HELPERS = """
-from npmnv2.kernels.compile import compile_scalar
+from npmnv2.kernels.jit import compile_scalar
 from far.deep import deep
 
 @compile_scalar
@@ -451,7 +451,7 @@ def far():
     return deep()
 """
 DEEP = """
-from npmnv2.kernels.compile import compile_scalar
+from npmnv2.kernels.jit import compile_scalar
 
 @compile_scalar
 def deep():

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from test_races import plain
 
 from npmnv2 import ops
-from npmnv2.blas import find_blas
-from npmnv2.kernels import conv, conv_loops, separable, separable_loops
+from npmnv2.kernels.conv import loops as conv_loops
+from npmnv2.kernels.conv import operations as conv
+from npmnv2.kernels.separable import loops as separable_loops
+from npmnv2.kernels.separable import operations as separable
+from npmnv2.runtime.blas import find_blas
+from npmnv2.runtime.threads import limit_threads
 from npmnv2.shapes import conv_geometry
-from npmnv2.threads import limit_threads
 
 quick = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 thorough = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))

@@ -7,21 +7,21 @@ from cases import randomise
 import npmnv2
 from npmnv2 import gradcheck, ops
 from npmnv2.gradcheck import relative_error
-from npmnv2.layers import (
+from npmnv2.nn.base import Layer
+from npmnv2.nn.layers import (
     BatchNorm,
     BatchNormReLU6,
     Conv2d,
     DepthwiseConv2d,
     Dropout,
     GlobalAvgPool,
-    Layer,
     Linear,
-    Parameter,
     PointwiseConv2d,
     ReLU6,
     Sequential,
     initial_weight,
 )
+from npmnv2.nn.parameter import Parameter
 
 BACKENDS = pytest.mark.parametrize("backend", ["numpy", "numba"])
 

@@ -18,10 +18,11 @@ from PIL import Image
 
 import npmnv2
 from npmnv2 import __main__ as command_line
-from npmnv2 import data, selfcheck
+from npmnv2 import data
 from npmnv2.__main__ import main
 from npmnv2.cli import options
-from npmnv2.tour import epoch_header
+from npmnv2.gradcheck import cases as selfcheck
+from npmnv2.show.tables import epoch_header
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 TRAIN = ["train", "--data", "digits", "--width", "0.1", "--backend", "numpy", "--epochs", "1"]
@@ -316,13 +317,13 @@ def test_version(capsys):
 
 def test_without_a_command_it_is_the_tour(monkeypatch):
     seen = []
-    monkeypatch.setattr("npmnv2.tour.tour", lambda picture, say: seen.append(picture) or True)
+    monkeypatch.setattr("npmnv2.show.tour.tour", lambda picture, say: seen.append(picture) or True)
     assert main([]) == main(["tour"]) == main(["tour", "--plot", "b.png"]) == 0
     assert seen == ["npmnv2-tour.png", "npmnv2-tour.png", "b.png"]
 
 
 def test_a_tour_that_fails_is_status_1(monkeypatch, capsys):
-    monkeypatch.setattr("npmnv2.tour.tour", lambda picture, say: say("lines") or False)
+    monkeypatch.setattr("npmnv2.show.tour.tour", lambda picture, say: say("lines") or False)
     assert main(["tour"]) == 1
     assert capsys.readouterr().out == "lines\n"
 

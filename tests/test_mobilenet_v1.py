@@ -8,11 +8,11 @@ from cases import masks, randomise, table
 
 import npmnv2
 from npmnv2 import cost
-from npmnv2.blocks import ConvBNReLU6, SeparableConv
 from npmnv2.gradcheck import relative_error
-from npmnv2.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, PointwiseConv2d
 from npmnv2.models import mobilenet_v1, mobilenet_v1_conv
 from npmnv2.models.mobilenet_v1 import ROWS, STRIDES, plan
+from npmnv2.nn.blocks import ConvBNReLU6, SeparableConv
+from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, PointwiseConv2d
 from npmnv2.shapes import make_divisible
 
 ROWS_OF_TABLE_1 = table("v1_table1_architecture.csv")
@@ -174,14 +174,14 @@ def test_whole_network_by_differences(build, training):
         assert len(clipped) == (27 if build is mobilenet_v1 else 14)
         assert 0.05 < np.concatenate(clipped).mean() < 0.6  # both sides are in play
         parts = {"x": x, **{name: p.value for name, p in model.named_parameters().items()}}
-        state = {name: part.value for name, part in model._state().items()}
+        state = {name: part.value for name, part in model.state().items()}
         for seed in range(4):
             rng = np.random.default_rng(seed)
             v = {name: rng.normal(size=value.shape) for name, value in parts.items()}
             terms = [float(np.sum(grads[name] * v[name])) for name in parts]
             h, sides = 1e-8, []
             for side in (h, -h):
-                for name, part in model._state().items():
+                for name, part in model.state().items():
                     part.value = state[name] + side * v.get(name, 0)
                 sides.append(model(x + side * v["x"]))
                 assert all((a == b).all() for a, b in zip(masks(model), clipped, strict=True)), "a kink was crossed"
@@ -197,8 +197,8 @@ def test_whole_network_element_by_element(build, training):
     rng = np.random.default_rng(9)
     with npmnv2.backend("numpy"):
         _, grads = gradients(model, x, dlogits)
-        originals = {"x": x, **{name: part.value for name, part in model._state().items()}}
-        for part in model._state().values():
+        originals = {"x": x, **{name: part.value for name, part in model.state().items()}}
+        for part in model.state().values():
             part.value = part.value.astype(complex)
         parts = {"x": x.astype(complex), **{name: p.value for name, p in model.named_parameters().items()}}
         for name, part in parts.items():

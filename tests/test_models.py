@@ -8,12 +8,12 @@ from cases import masks, randomise, table
 
 import npmnv2
 from npmnv2 import ops
-from npmnv2.blocks import InvertedResidual
 from npmnv2.gradcheck import relative_error
-from npmnv2.layers import BatchNorm, Conv2d, DepthwiseConv2d, PointwiseConv2d
 from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
 from npmnv2.models.mobilenet_v2 import ROWS, STRIDES, plan
-from npmnv2.optim import SGD
+from npmnv2.nn.blocks import InvertedResidual
+from npmnv2.nn.layers import BatchNorm, Conv2d, DepthwiseConv2d, PointwiseConv2d
+from npmnv2.nn.optim import SGD
 
 # -- counts, against the published tables
 
@@ -173,7 +173,7 @@ def test_whole_network_in_random_directions(training):
         clipped = list(masks(model))
         assert len(clipped) == 35 and 0.05 < np.concatenate(clipped).mean() < 0.6  # both sides are in play
         parts = {"x": x, **{name: p.value for name, p in model.named_parameters().items()}}
-        state = {name: part.value for name, part in model._state().items()}
+        state = {name: part.value for name, part in model.state().items()}
         for seed in range(4):
             rng = np.random.default_rng(seed)
             v = {name: rng.normal(size=value.shape) for name, value in parts.items()}
@@ -181,7 +181,7 @@ def test_whole_network_in_random_directions(training):
             expected, scale = sum(terms), sum(map(abs, terms))
 
             def along(h, v=v):
-                for name, part in model._state().items():
+                for name, part in model.state().items():
                     part.value = state[name] + h * v.get(name, 0)
                 return forward_only(model, x + h * v["x"])
 
@@ -202,8 +202,8 @@ def test_whole_network_element_by_element(training):
     rng = np.random.default_rng(9)
     with npmnv2.backend("numpy"):
         _, grads = gradients(model, x, dlogits)
-        state = {name: part.value for name, part in model._state().items()}
-        for part in model._state().values():
+        state = {name: part.value for name, part in model.state().items()}
+        for part in model.state().values():
             part.value = part.value.astype(complex)
         z = x.astype(complex)
         parts = {"x": z, **{name: p.value for name, p in model.named_parameters().items()}}

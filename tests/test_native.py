@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from npmnv2.weights import FormatError, native
-from npmnv2.weights.native import DTYPES, Checkpoint, read, write
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import native
+from npmnv2.weights.formats.native import DTYPES, Checkpoint, read, write
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -133,7 +134,7 @@ def test_the_bytes_are_read_once(tmp_path):
     write(tmp_path / "a", {str(k): np.full(1 << 20, k, np.float64) for k in range(8)}, {})  # 64 MB
     code = f"""
 import resource, numpy, json, zipfile, hashlib
-from npmnv2.weights.native import read
+from npmnv2.weights.formats.native import read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 checkpoint = read({str(tmp_path / "a")!r})
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import pytest
+from cases import operation
 from golden.recipe import expressions
 
 from npmnv2 import backend
-from npmnv2.backends import operation
 from npmnv2.gradcheck import relative_error
-from npmnv2.layers import BatchNorm
+from npmnv2.nn.layers import BatchNorm
 from npmnv2.shapes import resolve_padding, same_padding
 
 pytestmark = [

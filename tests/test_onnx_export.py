@@ -7,8 +7,9 @@ import pytest
 from cases import randomise
 
 import npmnv2
-from npmnv2 import onnx_export, ops
-from npmnv2.folding import folded
+from npmnv2 import ops
+from npmnv2.engine import onnx_export
+from npmnv2.engine.folding import folded
 from npmnv2.gradcheck import relative_error
 
 

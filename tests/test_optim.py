@@ -8,11 +8,13 @@ import pytest
 from test_races import plain
 
 import npmnv2
-from npmnv2 import optim
 from npmnv2.kernels import sgd as sgd_kernel
-from npmnv2.layers import Parameter
 from npmnv2.models import mobilenet_v2
-from npmnv2.optim import DECAYED, EMA, SGD, RMSProp, cosine_schedule, exponential_schedule
+from npmnv2.nn import optim
+from npmnv2.nn.optim import DECAYED, SGD, RMSProp
+from npmnv2.nn.parameter import Parameter
+from npmnv2.train.ema import EMA
+from npmnv2.train.schedules import cosine_schedule, exponential_schedule
 
 GRADS = (3.0, -1.0, 0.5)
 
@@ -273,7 +275,7 @@ def test_the_average_is_tensorflows(most):
     ema = EMA(model, decay=most)
     expected = model.state_dict()
     for n in range(6):  # (1 + n) / (10 + n) is 0.1, 0.18, 0.25, 0.31, ...
-        for part in model._state().values():
+        for part in model.state().values():
             part.value += rng.normal(size=part.value.shape)
         ema.update()
         decay = min(most, (1 + n) / (10 + n))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from golden import checkpoints
 
-from npmnv2.weights import FormatError, safetensors_file, torch_file
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import safetensors_file, torch_file
 
 pytestmark = pytest.mark.oracle
 

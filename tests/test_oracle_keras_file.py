@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from golden import keras_files
 
-from npmnv2.weights import hdf5, keras_file, source
-from npmnv2.weights.keras_layers import rename_counted
+from npmnv2.weights import source
+from npmnv2.weights.formats import hdf5, keras_file
+from npmnv2.weights.formats.keras_layers import rename_counted
 
 pytestmark = pytest.mark.oracle
 

@@ -12,7 +12,7 @@ from test_inference import trained
 from threadpoolctl import threadpool_info
 
 import npmnv2
-from npmnv2.threads import limit_threads
+from npmnv2.runtime.threads import limit_threads
 
 pytestmark = pytest.mark.oracle
 MOST = numba.config.NUMBA_NUM_THREADS
@@ -71,7 +71,7 @@ def test_our_pools_keep_their_numbers_while_pytorch_works(what, monkeypatch):
     engine, x = npmnv2.fuse(model), np.random.default_rng(0).normal(size=(2, 96, 96, 3)).astype(np.float32)
     seen = []
     if what == "engine":
-        from npmnv2.kernels import fused_head_loops
+        from npmnv2.kernels.inference_block import head_loops as fused_head_loops
 
         real = fused_head_loops.classify
         monkeypatch.setattr(

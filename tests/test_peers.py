@@ -302,12 +302,13 @@ def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, ca
 
 
 def test_the_parts_of_a_step(tmp_path):
-    from npmnv2 import layers as layer_classes
-    from npmnv2.kernels import deferred_loops, sgd
+    from npmnv2.kernels import sgd
+    from npmnv2.kernels.training_block import forward_loops
+    from npmnv2.nn import layers as layer_classes
 
-    before = layer_classes.operation, deferred_loops.expand, sgd.loops
+    before = layer_classes.operation, forward_loops.expand, sgd.loops
     ms = training_profile.profile(2, 32, 1)
-    assert (layer_classes.operation, deferred_loops.expand, sgd.loops) == before
+    assert (layer_classes.operation, forward_loops.expand, sgd.loops) == before
     assert set(ms) == {*training_profile.PARTS.values(), training_profile.REST, training_profile.BETWEEN}
     assert min(ms[part] for part in training_profile.PARTS.values()) > 0
     arithmetic = training_profile.limits(2, 32, 1e9)

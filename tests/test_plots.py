@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npmnv2 import cost, plots
+from npmnv2 import cost
 from npmnv2.data import load_digits
-from npmnv2.layers import DepthwiseConv2d, Sequential
 from npmnv2.models import mobilenet_v2
+from npmnv2.nn.layers import DepthwiseConv2d, Sequential
 from npmnv2.ops import softmax
-from npmnv2.train import Epoch, predict
+from npmnv2.show import plots
+from npmnv2.train.evaluation import predict
+from npmnv2.train.progress import Epoch
 
 HISTORY = [
     Epoch(1, 0.1, 2.25, 0.25, 0.2, 1.0),
@@ -277,9 +279,10 @@ def test_costs_beyond_all_floats_are_not_drawn(side):
 def test_no_window_and_no_state_of_pyplot():
     code = """
 import sys
-from npmnv2 import plots, mobilenet_v2
+from npmnv2.show import plots
+from npmnv2 import mobilenet_v2
 from npmnv2.data import load_digits
-from npmnv2.train import Epoch
+from npmnv2.train.progress import Epoch
 first = "matplotlib" in sys.modules
 model = mobilenet_v2(10, 0.1, strides="digits", in_channels=1)
 plots.training([Epoch(1, 0.1, 2.0, 0.3, 0.2, 1.0)], model, load_digits(held_out=5))

@@ -13,7 +13,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from npmnv2.kernels import batchnorm_loops, depthwise_3x3, depthwise_3x3_backward, depthwise_loops
+from npmnv2.kernels.batchnorm import loops as batchnorm_loops
+from npmnv2.kernels.depthwise import loops as depthwise_loops
+from npmnv2.kernels.depthwise import loops_3x3 as depthwise_3x3
+from npmnv2.kernels.depthwise import loops_3x3_backward as depthwise_3x3_backward
 from npmnv2.shapes import conv_geometry
 
 

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from npmnv2.threads import limit_threads
-from npmnv2.training import begin, resolve
+from npmnv2.runtime.threads import limit_threads
+from npmnv2.train.session import begin
+from npmnv2.train.settings import resolve
 
 
 @pytest.mark.slow

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npmnv2 import data, training
+from npmnv2 import data
 from npmnv2.__main__ import main
-from npmnv2.layers import BatchNorm
-from npmnv2.training import Stopped, begin, resolve, resume
-from npmnv2.weights import FormatError, load_model, native
+from npmnv2.nn.layers import BatchNorm
+from npmnv2.train.session import Stopped, begin, resume
+from npmnv2.train.settings import RECIPES, resolve
+from npmnv2.weights import FormatError, load_model
+from npmnv2.weights.formats import native
 
 SETTINGS = {"width": 0.1, "epochs": 3, "batch_size": 16, "lr": 0.01}
 # The command line on so few digits that a run takes seconds: 44 to train on (3 steps of 16), 20 held out.
@@ -451,4 +453,4 @@ def test_settings_are_resolved_by_the_recipe_and_overridden_by_what_is_given():
     ):
         with pytest.raises(ValueError, match=match):
             resolve(given)
-    assert set(training.RECIPES) == {"sgd", "paper"}
+    assert set(RECIPES) == {"sgd", "paper"}

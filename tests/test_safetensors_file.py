@@ -11,7 +11,8 @@ import pytest
 import safetensors.numpy
 
 import npmnv2
-from npmnv2.weights import FormatError, safetensors_file
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import safetensors_file
 
 ARRAYS = {
     "w": np.arange(12, dtype=np.float32).reshape(3, 4),

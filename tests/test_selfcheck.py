@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import npmnv2
-from npmnv2 import kernels, ops, selfcheck
-from npmnv2.blocks import InvertedResidual
-from npmnv2.selfcheck import Check
+from npmnv2 import kernels, ops
+from npmnv2.gradcheck import cases as selfcheck
+from npmnv2.gradcheck.cases import Check
+from npmnv2.nn.blocks import InvertedResidual
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from cases import table
 from PIL import Image
 
 import npmnv2
-from npmnv2 import cost, summary
+from npmnv2 import cost
 from npmnv2.__main__ import _parser, main
 from npmnv2.cost import counting, memory
+from npmnv2.show import summary
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 NETWORKS = pytest.mark.parametrize("model", cost.NETWORKS)

@@ -14,9 +14,10 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import npmnv2
-from npmnv2 import blas, kernels, threads
+from npmnv2 import kernels
 from npmnv2.models import mobilenet_v2
-from npmnv2.threads import get_num_threads, limit_threads, one_pool, set_num_threads
+from npmnv2.runtime import blas, threads
+from npmnv2.runtime.threads import get_num_threads, limit_threads, one_pool, set_num_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST = numba.config.NUMBA_NUM_THREADS
@@ -221,8 +222,8 @@ import sys
 import numpy as np
 from threadpoolctl import threadpool_info
 import npmnv2
-from npmnv2.kernels import conv
-from npmnv2.threads import one_pool
+from npmnv2.kernels.conv import operations as conv
+from npmnv2.runtime.threads import one_pool
 
 def numbers():
     return sorted(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
@@ -367,7 +368,7 @@ def test_models_and_engines_in_several_python_threads(layer):
 
 
 NESTED = """
-from npmnv2.blas import find_blas, limit_blas, set_blas
+from npmnv2.runtime.blas import find_blas, limit_blas, set_blas
 set_blas(2)
 with limit_blas(1):
     import scipy.linalg.cython_blas

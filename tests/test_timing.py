@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npmnv2 import cost, models, summary, timing
+from npmnv2 import cost, models
 from npmnv2.__main__ import main
-from npmnv2.kernels import copying
-from npmnv2.roofline import SIZES, Limit, Roofline, measure
-from npmnv2.threads import get_num_threads, limit_threads
+from npmnv2.kernels import copy as copying
+from npmnv2.runtime.threads import get_num_threads, limit_threads
+from npmnv2.show import summary, timing
+from npmnv2.show.roofline import SIZES, Limit, Roofline, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = Roofline(1, 1e9, {1 << 10: 4e9, 1 << 14: 2e9})

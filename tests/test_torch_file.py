@@ -13,7 +13,8 @@ import pytest
 from golden import checkpoints
 
 import npmnv2
-from npmnv2.weights import FormatError, torch_file, torch_pickle
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import torch_file, torch_pickle
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import tracemalloc
 import hostile
 import pytest
 
-from npmnv2.weights import FormatError, torch_file, torch_pickle
+from npmnv2.weights import FormatError
+from npmnv2.weights.formats import torch_file, torch_pickle
 
 CONTAINERS = {"zip": hostile.zip_pth, "legacy": hostile.legacy_pth}
 

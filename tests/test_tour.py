@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npmnv2 import cost, tour
+from npmnv2 import cost
 from npmnv2.data import load_digits
-from npmnv2.selfcheck import Check
-from npmnv2.train import Epoch
+from npmnv2.gradcheck.cases import Check
+from npmnv2.show import tour
+from npmnv2.train.progress import Epoch
 
 
 @pytest.fixture

@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 import npmnv2
 from npmnv2 import data, ops
 from npmnv2.data import Dataset, load_digits
-from npmnv2.layers import Layer, Parameter
+from npmnv2.data.augment import random_shift
 from npmnv2.models import mobilenet_v2
-from npmnv2.optim import SGD
-from npmnv2.train import Epoch, Position, batches, evaluate, predict, random_shift, train
+from npmnv2.nn.base import Layer
+from npmnv2.nn.optim import SGD
+from npmnv2.nn.parameter import Parameter
+from npmnv2.train.evaluation import evaluate, predict
+from npmnv2.train.loop import train
+from npmnv2.train.progress import Epoch, Position, batches
 
 CLASSES = ("a", "b", "c")
 

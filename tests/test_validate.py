@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from npmnv2 import cost, ops
-from npmnv2.layers import BatchNorm, Conv2d, Dropout, Linear, Parameter, PointwiseConv2d
 from npmnv2.models import mobilenet_v2
 from npmnv2.models.mobilenet_v2 import plan
-from npmnv2.optim import ROLES, SGD, RMSProp
+from npmnv2.nn.layers import BatchNorm, Conv2d, Dropout, Linear, PointwiseConv2d
+from npmnv2.nn.optim import ROLES, SGD, RMSProp
+from npmnv2.nn.parameter import Parameter
 from npmnv2.validate import check_int, check_number
 
 NO_NUMBERS = ("1", "a", None, True, np.True_, [0.5], (), {}, 1j, np.array(0.5), np.array([0.5]), Fraction(1, 2))

@@ -15,8 +15,9 @@ from npmnv2 import weights
 from npmnv2.__main__ import main
 from npmnv2.data.preprocessing import PREPROCESSING
 from npmnv2.gradcheck import relative_error
-from npmnv2.weights import FormatError, keras_file, native, safetensors_file, torch_file
+from npmnv2.weights import FormatError
 from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width
+from npmnv2.weights.formats import keras_file, native, safetensors_file, torch_file
 from npmnv2.weights.names import FROM_KERAS, FROM_PYTORCH, TO_KERAS, TO_PYTORCH, entries, schemes, translate
 from npmnv2.weights.source import shapes
 
@@ -440,7 +441,7 @@ def test_load_into_another_network(model, message, partial, tmp_path):
 
 def test_load_into_wants_a_network(tmp_path):
     with pytest.raises(TypeError, match="model must be a network"):
-        weights.load_into(npmnv2.layers.GlobalAvgPool(), tmp_path)
+        weights.load_into(npmnv2.nn.layers.GlobalAvgPool(), tmp_path)
 
 
 # -- saving
@@ -491,7 +492,7 @@ def test_networks_that_a_library_has_not(tmp_path):
     with pytest.raises(ValueError, match="names must be npmnv2 for a mobilenet_v1_conv"):
         weights.save(npmnv2.mobilenet_v1_conv(5, 0.1), tmp_path / "a.pth", names="timm")
     with pytest.raises(TypeError, match="model must be a network"):
-        weights.save(npmnv2.layers.GlobalAvgPool(), tmp_path / "a.npz")
+        weights.save(npmnv2.nn.layers.GlobalAvgPool(), tmp_path / "a.npz")
 
 
 def test_strides_by_number_are_those_by_name(tmp_path):
@@ -548,6 +549,6 @@ def test_convert_without_a_library_is_one_line_and_a_mistake_of_ours_is_not_hidd
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert out == "" and "pip install 'npmnv2[onnx]'" in err and err.count("\n") == 1
-    monkeypatch.setitem(sys.modules, "npmnv2.onnx_export", None)
+    monkeypatch.setitem(sys.modules, "npmnv2.engine.onnx_export", None)
     with pytest.raises(ImportError):
         main(words)

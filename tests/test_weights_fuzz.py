@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from golden import checkpoints
 
-from npmnv2.weights import FormatError, keras_file, native, safetensors_file, source, torch_file
+from npmnv2.weights import FormatError, source
+from npmnv2.weights.formats import keras_file, native, safetensors_file, torch_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning"),  # hostile.py writes such archives on purpose

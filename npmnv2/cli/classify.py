@@ -29,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from npmnv2.classify import about, classify, complaint, document, load, printable, text
+    from npmnv2.show.classify import about, classify, complaint, document, load, printable, text
 
     if arguments.plot and len(arguments.images) != 1:
         raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print("", *text(answer), sep="\n", flush=True)
     if arguments.plot and answers[0].error is None:
         from npmnv2.data.images import open_image
-        from npmnv2.plots_classify import first_layers
+        from npmnv2.show.first_layers import first_layers
 
         first_layers(model, open_image(arguments.images[0]), answers[0].top, arguments.plot)
     if arguments.json:

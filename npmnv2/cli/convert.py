@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
     source = read(arguments.source)
     model = build(source, source.dtype)  # float64 stays float64
     if is_onnx:
-        from npmnv2.onnx_export import export
+        from npmnv2.engine.onnx_export import export
 
         export(model, target)
     else:

@@ -36,7 +36,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from npmnv2 import summary
+    from npmnv2.show import summary
 
     for name in ("batch", "threads"):
         if getattr(arguments, name) is not None and not arguments.time:
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     lines = summary.text(layers, arguments.convention)
     title = f"{arguments.model}, width {arguments.width:g}, {arguments.resolution}x{arguments.resolution} pixels"
     if arguments.plot:
-        from npmnv2 import plots
+        from npmnv2.show import plots
 
         plots.costs(layers, f"{title}, {arguments.classes} classes", arguments.plot)
     if arguments.time:
@@ -62,8 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _time(arguments: argparse.Namespace, layers: "list[LayerCost]") -> tuple[list[str], dict[str, Any]]:
     import numba
 
-    from npmnv2 import timing
-    from npmnv2.threads import get_num_threads, limit_threads
+    from npmnv2.runtime.threads import get_num_threads, limit_threads
+    from npmnv2.show import timing
 
     threads, most = arguments.threads or get_num_threads(), numba.config.NUMBA_NUM_THREADS
     check_number(threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")

@@ -15,7 +15,7 @@ from npmnv2.cli.output import complain, print_json
 from npmnv2.validate import check_number
 
 if TYPE_CHECKING:
-    from npmnv2.training import Session
+    from npmnv2.train.session import Session
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -83,7 +83,7 @@ def _add_settings(group: Any) -> None:
 
 
 def _source(text: str) -> str:
-    from npmnv2.training.sources import check_source
+    from npmnv2.train.datasets import check_source
 
     try:
         return check_source(text)
@@ -95,10 +95,11 @@ def _run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from npmnv2 import backend
-    from npmnv2.threads import limit_threads
-    from npmnv2.tour import epoch_header, epoch_line
-    from npmnv2.train import Epoch
-    from npmnv2.training import Stopped, log
+    from npmnv2.runtime.threads import limit_threads
+    from npmnv2.show.tables import epoch_header, epoch_line
+    from npmnv2.train import log
+    from npmnv2.train.progress import Epoch
+    from npmnv2.train.session import Stopped
 
     _check(arguments)
     with warnings.catch_warnings(record=True) as caught:  # pictures that cannot be read and are left out
@@ -121,7 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if session.origin:
         show(session.origin)
     if settings.backend == "numba":
-        from npmnv2.ahead import TRAINING
+        from npmnv2.engine.compilation import TRAINING
 
         first_time(TRAINING)
     show(epoch_header(session.ema is not None))
@@ -143,7 +144,7 @@ def _check(arguments: argparse.Namespace) -> None:
     """What can be known to be wrong before anything is read."""
     import numba
 
-    from npmnv2.training import log
+    from npmnv2.train import log
 
     most = numba.config.NUMBA_NUM_THREADS
     check_number(arguments.threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")
@@ -157,7 +158,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _session(arguments: argparse.Namespace) -> "Session":
-    from npmnv2.training import Settings, begin, resolve, resume
+    from npmnv2.train.session import begin, resume
+    from npmnv2.train.settings import Settings, resolve
 
     options = {name: getattr(arguments, name, None) for name in Settings._fields}
     given = {name: value for name, value in options.items() if value is not None}  # the recipe or the file says others
@@ -208,8 +210,8 @@ def _draw(arguments: argparse.Namespace, session: "Session") -> None:
     """The pictures that were asked for, of the averaged weights if there are any."""
     if not (arguments.plot or arguments.confusion):
         return
-    from npmnv2 import plots
-    from npmnv2.train import confusion_matrix, predict
+    from npmnv2.show import plots
+    from npmnv2.train.evaluation import confusion_matrix, predict
 
     data, model = session.data, session.model
     with session.ema.applied() if session.ema else contextlib.nullcontext():

@@ -1,11 +1,11 @@
 """Compiled twins of the hot operations: the names, signatures and caches of `ops`, the loops by Numba.
 
-What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. Start with
-`depthwise_loops.py`. `conv.py`, `separable.py`, `fused.py` and `deferred.py` need SciPy. Importing this package imports
-Numba; `import npmnv2` alone does not.
+What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. A folder a family:
+`operations.py` checks and calls, `loops.py` is the loops. Start with `depthwise/loops.py`. `jit.py` says what every
+kernel promises. Importing this package imports Numba and SciPy; `import npmnv2` alone does not.
 """
 
-from npmnv2.kernels.batchnorm import (
+from npmnv2.kernels.batchnorm.operations import (
     batchnorm_backward,
     batchnorm_forward,
     batchnorm_inference,
@@ -13,12 +13,12 @@ from npmnv2.kernels.batchnorm import (
     batchnorm_relu6_forward,
     batchnorm_relu6_inference,
 )
-from npmnv2.kernels.depthwise import depthwise_conv2d_backward, depthwise_conv2d_forward
-from npmnv2.kernels.im2col import (
-    conv2d_im2col_backward,
-    conv2d_im2col_backward_weights,
-    conv2d_im2col_forward,
-)
+from npmnv2.kernels.conv.im2col import conv2d_im2col_backward, conv2d_im2col_forward
+from npmnv2.kernels.depthwise.operations import depthwise_conv2d_backward, depthwise_conv2d_forward
+from npmnv2.runtime.blas import load_scipy_blas
+
+# Here, not when Numba first wants it, which is after BLAS was limited: so that SciPy's copy is limited too.
+load_scipy_blas()
 
 __all__ = [
     "batchnorm_backward",
@@ -28,7 +28,6 @@ __all__ = [
     "batchnorm_relu6_forward",
     "batchnorm_relu6_inference",
     "conv2d_im2col_backward",
-    "conv2d_im2col_backward_weights",
     "conv2d_im2col_forward",
     "depthwise_conv2d_backward",
     "depthwise_conv2d_forward",

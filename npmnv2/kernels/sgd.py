@@ -6,8 +6,8 @@ training step.
 
 from numba import prange
 
-from npmnv2.kernels.compile import compile_kernel
-from npmnv2.kernels.wrapping import plain
+from npmnv2.kernels.arrays import plain
+from npmnv2.kernels.jit import compile_kernel
 from npmnv2.validate import Array
 
 CHUNK = 4096  # values in a task: the second loop finds them in a cache of the core

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.blocks import ConvBNReLU6, SeparableConv
-from npmnv2.layer import Layer
-from npmnv2.layers import Conv2d
 from npmnv2.models.network import Network, check_arguments, choose_strides, classifier
+from npmnv2.nn.base import Layer
+from npmnv2.nn.blocks import ConvBNReLU6, SeparableConv
+from npmnv2.nn.layers import Conv2d
 from npmnv2.shapes import Padding
 from npmnv2.validate import check_dtype, check_number
 

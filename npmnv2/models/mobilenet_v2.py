@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.blocks import ConvBNReLU6, InvertedResidual
-from npmnv2.layer import Layer
-from npmnv2.layers import Conv2d, PointwiseConv2d
 from npmnv2.models.network import Network, check_arguments, choose_strides, classifier
+from npmnv2.nn.base import Layer
+from npmnv2.nn.blocks import ConvBNReLU6, InvertedResidual, check_variant
+from npmnv2.nn.layers import Conv2d, PointwiseConv2d
 from npmnv2.shapes import Padding, make_divisible
 from npmnv2.validate import check_dtype, check_number
 
@@ -118,6 +118,8 @@ def mobilenet_v2(
     strides: str | Sequence[int] = "imagenet",
     in_channels: int = 3,
     dropout: float = 0.2,
+    linear: bool = True,
+    shortcut: bool | str = True,
     padding: Padding = 1,
     eps: float = 1e-5,
     momentum: float = 0.1,
@@ -141,6 +143,8 @@ def mobilenet_v2(
     in_channels : int
     dropout : float
         The share dropped before the classifier.
+    linear, shortcut
+        Of every block, see `blocks.InvertedResidual`; the published network has the defaults.
     padding : 1 or "same"
         Of the 3x3 convolutions: 1 as PyTorch, "same" as TensorFlow. They differ at stride 2.
     eps, momentum, running_var
@@ -175,7 +179,9 @@ def mobilenet_v2(
     """
     config = dict(locals(), dtype=check_dtype(dtype).name)  # the arguments, as given
     check_arguments(num_classes, in_channels, padding, seed)
-    bn = {"eps": eps, "momentum": momentum, "running_var": running_var}
+    check_variant(linear, shortcut)
+    bn: dict[str, Any] = {"eps": eps, "momentum": momentum, "running_var": running_var}
+    variant: dict[str, Any] = {"linear": linear, "shortcut": shortcut, "padding": padding}
     rng = np.random.default_rng(seed)
     stem, blocks, head = plan(width_mult, strides)
 
@@ -184,7 +190,7 @@ def mobilenet_v2(
     layers["stem"] = ConvBNReLU6(conv, stem, dtype=dtype, **bn)
     for b in blocks:
         layers[b.name] = InvertedResidual(
-            b.in_channels, b.out_channels, stride=b.stride, t=b.t, padding=padding, rng=rng, dtype=dtype, **bn
+            b.in_channels, b.out_channels, stride=b.stride, t=b.t, **variant, rng=rng, dtype=dtype, **bn
         )
     last = PointwiseConv2d(blocks[-1].out_channels, head, rng=rng, dtype=dtype)
     layers["head"] = ConvBNReLU6(last, head, dtype=dtype, **bn)

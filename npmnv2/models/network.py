@@ -1,15 +1,13 @@
-"""What the networks share: checks of arguments and inputs, one pool of threads, the classifier at the end."""
+"""What the networks share: checks of arguments and inputs, the classifier at the end."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from npmnv2.layer import Layer
-from npmnv2.layers import BatchNorm, Conv2d, DepthwiseConv2d, Dropout, GlobalAvgPool, Linear, Sequential
+from npmnv2.nn.base import Layer
+from npmnv2.nn.layers import Dropout, GlobalAvgPool, Linear, Sequential
 from npmnv2.shapes import is_int
-from npmnv2.threads import one_pool
 from npmnv2.validate import Array, check_int, check_number, check_plain
 
 
@@ -63,59 +61,7 @@ class Network(Sequential):
             raise ValueError(f"x must have shape (N, H, W, {channels}); was {x.shape}")
         if x.dtype != dtype:
             raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
-        if x.shape[0] == 1:
-            self._check_variance(x)
-        with one_pool():
-            return super().forward(x)
-
-    def _check_variance(self, x: Array) -> None:
-        """Before the first layer, so that no running statistic has moved when the last batch norm would refuse."""
-        layers = [layer for _, layer in self.named_layers()]
-        shrink = math.prod(layer.stride for layer in layers if isinstance(layer, Conv2d | DepthwiseConv2d))
-        pixels = -(-x.shape[1] // shrink) * -(-x.shape[2] // shrink)
-        last = [layer for layer in layers if isinstance(layer, BatchNorm)][-1]
-        if pixels == 1 and last.training and last.running_var == "unbiased":
-            raise ValueError(
-                "x must hold at least 2 values a channel for an unbiased variance, up to the last batch norm: "
-                f"{x.shape} shrinks to 1x1 there; train on more images at a time (an epoch's last batch too) or larger"
-            )
-
-    def backward(self, dout: Array) -> Array:
-        """Push the gradient of the logits back through every layer.
-
-        Parameters
-        ----------
-        dout : ndarray of shape (N, num_classes)
-
-        Returns
-        -------
-        dx : ndarray, the shape of x
-            ``p.grad`` of every parameter is set besides.
-
-        Raises
-        ------
-        RuntimeError
-            Without a forward before it.
-        ValueError, TypeError
-            If `dout` has not the shape and dtype of the logits.
-        """
-        with one_pool():
-            return super().backward(dout)
-
-    def backward_parameters(self, dout: Array) -> None:
-        """`backward` without the gradient of the images, which training does not need.
-
-        Parameters
-        ----------
-        dout : ndarray of shape (N, num_classes)
-
-        Raises
-        ------
-        RuntimeError, ValueError, TypeError
-            As `backward`.
-        """
-        with one_pool():
-            super().backward_parameters(dout)
+        return super().forward(x)
 
 
 def check_arguments(num_classes: object, in_channels: object, padding: object, seed: object) -> None:

@@ -25,22 +25,12 @@ from npmnv2.ops.depthwise import depthwise_conv2d_backward, depthwise_conv2d_for
 from npmnv2.ops.dropout import dropout_backward, dropout_forward
 from npmnv2.ops.fold import fold_batchnorm
 from npmnv2.ops.grouped import grouped_conv2d_backward, grouped_conv2d_forward
-from npmnv2.ops.im2col import (
-    conv2d_im2col_backward,
-    conv2d_im2col_backward_weights,
-    conv2d_im2col_forward,
-    im2col,
-)
+from npmnv2.ops.im2col import conv2d_im2col_backward, conv2d_im2col_forward, im2col
 from npmnv2.ops.linear import linear_backward, linear_forward
 from npmnv2.ops.loss import softmax, softmax_cross_entropy
 from npmnv2.ops.padding import pad_backward, pad_forward
 from npmnv2.ops.pointwise import pointwise_conv2d_backward, pointwise_conv2d_forward
-from npmnv2.ops.pool import (
-    avg_pool2d_backward,
-    avg_pool2d_forward,
-    global_avg_pool_backward,
-    global_avg_pool_forward,
-)
+from npmnv2.ops.pool import avg_pool2d_backward, avg_pool2d_forward, global_avg_pool_backward, global_avg_pool_forward
 
 __all__ = [
     "avg_pool2d_backward",
@@ -56,7 +46,6 @@ __all__ = [
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_im2col_backward",
-    "conv2d_im2col_backward_weights",
     "conv2d_im2col_forward",
     "depthwise_conv2d_backward",
     "depthwise_conv2d_forward",

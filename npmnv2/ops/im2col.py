@@ -150,7 +150,7 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
     dout = check_dout(dout, (N, geometry.OH, geometry.OW, M), x)
 
     # forward was: out = cols @ w.reshape(KH * KW * C, M)
-    dw = conv2d_im2col_backward_weights(dout, cache)
+    dw = (im2col(x, geometry).T @ dout.reshape(-1, M)).reshape(KH, KW, C, M)
     dcols = dout.reshape(-1, M) @ w.reshape(KH * KW * C, M).T  # (N*OH*OW, KH*KW*C)
 
     dcols = dcols.reshape(N, geometry.OH, geometry.OW, KH, KW, C)
@@ -160,42 +160,3 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
         # forward was: cols[:, :, :, i, j, :] = xp[seen]
         dxp[seen] += dcols[:, :, :, i, j, :]
     return pad_backward(dxp, pad_cache), dw
-
-
-def conv2d_im2col_backward_weights(dout: Array, cache: Conv2dCache) -> Array:
-    """The half of `conv2d_im2col_backward` that a first layer needs: nobody asks for the gradient of the images.
-
-    ::
-
-        dw = cols.T @ dout
-
-    Parameters
-    ----------
-    dout : ndarray of shape (N, OH, OW, M)
-    cache : Conv2dCache
-
-    Returns
-    -------
-    dw : ndarray of shape (KH, KW, C, M)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `conv2d_backward`.
-
-    Notes
-    -----
-    N*OH*OW * KH*KW * C*M multiply-adds.
-
-    Examples
-    --------
-    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
-    >>> out, cache = conv2d_im2col_forward(x, w)
-    >>> conv2d_im2col_backward_weights(np.ones_like(out), cache)[:, :, 0, 0].tolist()  # each tap saw four pixels
-    [[8.0, 12.0], [20.0, 24.0]]
-    """
-    x, w, geometry = cache
-    KH, KW, C, M = w.shape
-    dout = check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x)
-    # forward was: out = cols @ w.reshape(KH * KW * C, M)
-    return (im2col(x, geometry).T @ dout.reshape(-1, M)).reshape(KH, KW, C, M)

@@ -73,24 +73,24 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
         raise ValueError(f"names must be one of {', '.join(NAMES)}; was {names!r}")
     container = _container(os.fspath(path), names)
     if names == "npmnv2":
-        from npmnv2.weights import native
+        from npmnv2.weights.formats import native
 
         native.write(path, {f"model/{name}": value for name, value in model.state_dict().items()}, describe(model))
         return
     check_fits(model, names)
     arrays = translate(model.state_dict(), architecture(model), names)
     if container == "keras":
-        from npmnv2.weights import keras_file
+        from npmnv2.weights.formats import keras_file
 
         keras_file.write(path, arrays)
         return
     arrays |= counters(arrays)
     if container == "pth":
-        from npmnv2.weights import torch_file
+        from npmnv2.weights.formats import torch_file
 
         torch_file.write(path, arrays)
         return
-    from npmnv2.weights import safetensors_file
+    from npmnv2.weights.formats import safetensors_file
 
     safetensors_file.write(path, arrays, {"format": "pt"})  # Hugging Face loads nothing without this word
 

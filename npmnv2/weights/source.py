@@ -12,9 +12,9 @@ from npmnv2.cost.network import NETWORKS
 from npmnv2.validate import Array
 from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width, lacks_shortcut
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.keras_layers import rename_counted
+from npmnv2.weights.formats.keras_layers import rename_counted
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 from npmnv2.weights.names import COUNTER, Entry, entries, schemes
-from npmnv2.weights.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
 Path = str | os.PathLike[str]
 CONTAINERS = ("npz", "pth", "safetensors", "keras")
@@ -109,20 +109,20 @@ def _zip(path: str) -> str:
 def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """What the reader of the container gives. Each is imported when it is first needed."""
     if container == "npz":
-        from npmnv2.weights import native
+        from npmnv2.weights.formats import native
 
         arrays, info = native.read(path)
         kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
         return {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}, info
     if container == "safetensors":
-        from npmnv2.weights import safetensors_file
+        from npmnv2.weights.formats import safetensors_file
 
         return safetensors_file.read(path)[0], {}
     if container == "pth":
-        from npmnv2.weights import torch_file
+        from npmnv2.weights.formats import torch_file
 
         return torch_file.read(path), {}
-    from npmnv2.weights import keras_file
+    from npmnv2.weights.formats import keras_file
 
     return _with_names(keras_file.read(path)), {}
 

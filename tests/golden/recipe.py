@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from cases import operation
 
-from npmnv2 import mobilenet_v2, optim
-from npmnv2.backends import operation
-from npmnv2.blocks import ConvBNReLU6, InvertedResidual
+from npmnv2 import mobilenet_v2
 from npmnv2.gradcheck import relative_error
-from npmnv2.layers import BatchNorm, BatchNormReLU6, Conv2d, GlobalAvgPool, Layer, Linear, PointwiseConv2d, Sequential
+from npmnv2.nn import optim
+from npmnv2.nn.base import Layer
+from npmnv2.nn.blocks import ConvBNReLU6, InvertedResidual
+from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, GlobalAvgPool, Linear, PointwiseConv2d, Sequential
 from npmnv2.shapes import Padding
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -1,0 +1,177 @@
+"""Compiling before use: what MobileNet runs, compiled side by side in processes of their own, and kept on disk.
+
+A kernel is compiled when it is first called, and two never at once in one process: Numba has one lock. All together
+take more than a minute, once, in which all cores but one wait. Here each job has a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from npmnv2 import ops
+from npmnv2.engine.fused import fuse
+from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1
+from npmnv2.kernels.inference_block import program
+from npmnv2.kernels.jit import Kernel
+from npmnv2.kernels.training_block import block as training_block
+from npmnv2.kernels.training_block import steps
+from npmnv2.models import mobilenet_v1, mobilenet_v2
+from npmnv2.nn import optim
+from npmnv2.nn.blocks import InvertedResidual
+from npmnv2.validate import Array
+
+
+def _block_forward() -> None:
+    block = InvertedResidual(8, 8, stride=1, t=6, rng=np.random.default_rng(0))
+    block(np.ones((2, 4, 4, 8), np.float32))
+
+
+def _block_backward() -> None:
+    steps.backward.compile(backward_types())
+
+
+def backward_types() -> tuple[Any, ...]:
+    """The types with which training calls `steps.backward`, the sizes being any.
+
+    So it is compiled without a forward before it, which is another job.
+    """
+
+    def array(dimensions: int) -> Array:
+        return np.ones((1,) * dimensions, np.float32)
+
+    shape = training_block.shape_of(1, 4, 4, 8, 48, 8, 4, 4, 1, 1, 1, 1, True, training_block.CUT)
+    cache = training_block.BlockCache(shape, True, *map(array, (3, 3, 2, 3, 2, 3, 4, 3, 3, 3, 1, 1, 2, 2, 2)))
+    return tuple(map(numba.typeof, (array(2), *cache, 1)))
+
+
+def _layers() -> None:
+    """Layer by layer: all of MobileNetV1, both ends of V2, and SGD."""
+    model, x = mobilenet_v1(2, 0.25), np.ones((2, 32, 32, 3), np.float32)
+    model.eval()(x)
+    _, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0, 1]))
+    model.backward(dlogits)
+    optim.SGD(model.parameters(), 0.01).step()
+
+
+def _engine() -> None:
+    fuse(mobilenet_v2(2, 0.35))(np.ones((1, 32, 32, 3), np.float32))
+
+
+class Job(NamedTuple):
+    """What one process does."""
+
+    do: Callable[[], object]
+    sign: Kernel  # it is on disk if the job has been done
+    share: int  # of the time that all jobs take, in percent
+
+
+JOBS = {  # the longest first
+    "training a block, backward": Job(_block_backward, steps.backward, 38),
+    "training a block, forward": Job(_block_forward, steps.forward, 26),
+    "layer by layer": Job(_layers, backward_3x3_stride1, 19),
+    "the engine": Job(_engine, program.run, 17),
+}
+TRAINING = ("training a block, backward", "training a block, forward", "layer by layer")
+
+
+def cores() -> int:
+    """How many there are for this process, or what ``NUMBA_NUM_THREADS`` says."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def missing(names: Sequence[str]) -> list[str]:
+    """Those of these jobs of which nothing is on disk yet; none if nothing can be kept there."""
+    return [name for name in JOBS if name in names and JOBS[name].sign.is_kept is False]
+
+
+def compile_jobs(
+    names: Sequence[str],
+    processes: int,
+    report: Callable[[str, float], None] | None = None,
+    wait: Callable[[], None] | None = None,
+) -> None:
+    """Do jobs, so many at a time. One whose kernels are on disk already is done in a second.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `JOBS`.
+    processes : int
+    report : callable
+        Is told the name of a job that is done, and its seconds.
+    wait : callable
+        Is called again and again while jobs run.
+
+    Raises
+    ------
+    OSError
+        If nothing can be kept on disk, or a process fails: the last line of what it said.
+    """
+    if numba.config.DISABLE_JIT:
+        raise OSError("nothing is compiled while NUMBA_DISABLE_JIT is set")
+    if any(JOBS[name].sign.is_kept is None for name in names):
+        raise OSError("compiled kernels cannot be kept: set NUMBA_CACHE_DIR to a folder that can be written")
+    waiting, running = list(names), dict[str, _Running]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                name = waiting.pop(0)
+                running[name] = _Running(name)
+            time.sleep(0.02)
+            if wait is not None:
+                wait()
+            for name in [name for name, job in running.items() if job.is_done()]:
+                seconds = running.pop(name).seconds()
+                if report is not None:
+                    report(name, seconds)
+    finally:  # Ctrl-C, or one has failed
+        for job in running.values():
+            job.stop()
+
+
+class _Running:
+    """A process that does a job."""
+
+    def __init__(self, name: str) -> None:
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"PYTHONPATH": path, "NUMBA_NUM_THREADS": "1"}
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            f"from npmnv2.engine import compilation; compilation.JOBS[{name!r}].do()",
+        ]
+        self.name, self.start = name, time.perf_counter()
+        self.said = TemporaryFile()  # noqa: SIM115
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=self.said)
+
+    def is_done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.process.poll() is not None
+
+    def seconds(self) -> float:
+        """How long it ran; or the last line of what it said, as an error, if it was in vain."""
+        seconds, status = time.perf_counter() - self.start, self.process.returncode
+        with self.said:
+            self.said.seek(0)
+            lines = self.said.read().decode(errors="replace").strip().splitlines()
+        if status != 0:
+            raise OSError(f"compiling {self.name} failed: {lines[-1] if lines else f'ended with status {status}'}")
+        if not JOBS[self.name].sign.is_kept:
+            warned = [line for line in lines if "kept on disk" in line] or ["its files are gone"]
+            raise OSError(f"compiling {self.name} was in vain: {warned[0]}")
+        return seconds
+
+    def stop(self) -> None:
+        """At once."""
+        self.process.kill()
+        self.process.wait()
+        self.said.close()

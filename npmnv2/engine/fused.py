@@ -1,0 +1,339 @@
+"""The fast way through the same network: batch norms folded, blocks fused, every buffer planned once and used again.
+
+`FoldedNetwork` (folding.py) is the plain version: the same convolutions, one after the other, each result whole in
+memory. The engine gives the same logits, to rounding, and the wide middle of a block is never whole: docs/fusion.md
+derives how, kernels/fused_loops.py does it.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2 import ops
+from npmnv2.backends import backend
+from npmnv2.engine.folding import FoldedBlock, FoldedConv, FoldedNetwork, folded
+from npmnv2.models.network import Network
+from npmnv2.runtime.threads import get_num_threads, one_pool
+from npmnv2.shapes import conv_geometry
+from npmnv2.validate import Array, check_int
+
+PLANS = 4  # sizes of input whose buffers are kept; the oldest gives way
+
+
+Calls = list["partial[None]"]
+
+
+class Step(NamedTuple):
+    """One thing to run: ``bind(x, out, rooms)`` gives the calls that compute `out` from `x`, in `rooms`."""
+
+    layers: tuple[str, ...]  # the names of what it does at once
+    out: tuple[int, ...]  # its shape
+    rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
+    bind: Callable[[Array, Array, dict[str, Array]], Calls]
+    fused: bool = False  # whether the calls can be rows of a program, see `fused.encode`
+
+
+class Plan(NamedTuple):
+    """What there is to run for one size of input, and where. Only the first step's `x` is another one in every call."""
+
+    first: tuple[Step, Array, dict[str, Array]]  # with its output and its rooms
+    calls: list[Calls]  # of the other steps, in order: all that they work on is known beforehand
+    blocks: int  # so many steps at the beginning are fused blocks, and
+    program: Array  # their calls as one, but for the address of x
+    layers: list[tuple[str, ...]]  # of all steps
+    logits: Array
+    nbytes: int
+
+    def bound(self, x: Array) -> list[Calls]:
+        """The calls of every step."""
+        step, out, rooms = self.first
+        return [step.bind(x, out, rooms), *self.calls]
+
+    def run(self, x: Array) -> None:
+        """Make the calls that `bound` returns; those of the blocks at the beginning as one, which is quicker."""
+        from npmnv2.kernels.inference_block import program as fused_program
+
+        if self.blocks:
+            self.program[0, fused_program.NUMBERS] = x.ctypes.data
+            fused_program.run(self.program, x)
+        for some in self.calls[self.blocks - 1 :] if self.blocks else self.bound(x):  # `calls` begins with the second
+            for call in some:
+                call()
+
+
+class Engine:
+    """A classifier of images for inference only; made by `fuse`."""
+
+    def __init__(self, network: FoldedNetwork) -> None:
+        self.network = network
+        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._cut: dict[tuple[str, int], Any] = {}  # weights in pieces, by the block's name and the number of pieces
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy begins anew with the same weights: plans hold addresses, and there is a lock."""
+        return Engine, (self.network,)
+
+    def __call__(self, x: Array) -> Array:
+        """Classify images.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, H, W, in_channels)
+            As for the model: in its dtype; any N, H and W. The first call of a size plans its buffers.
+
+        Returns
+        -------
+        logits : ndarray of shape (N, num_classes)
+            The bits do not depend on the number of threads.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` has another rank, number of channels or dtype than the model takes.
+        """
+        if 0 in getattr(x, "shape", ()):
+            with backend("numba"):
+                return self.network(x)
+        from npmnv2.kernels.arrays import plain
+
+        x = plain(self.network.check(x))
+        with self._lock, backend("numba"), one_pool():  # the buffers serve one call at a time
+            plan = self._plan(*x.shape[:3])
+            plan.run(x)
+            return plan.logits.copy()  # the buffer will be used again
+
+    def profile(self, x: Array) -> list[tuple[tuple[str, ...], float]]:
+        """Run once and take the time of every step.
+
+        The first run with a size of images plans buffers, and the very first compiles: call the engine before.
+
+        Parameters
+        ----------
+        x : ndarray of shape (N, H, W, in_channels)
+            Images, at least one.
+
+        Returns
+        -------
+        list of (layers, seconds)
+            In the order they ran; the names of the layers that a step does at once.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call.
+
+        Examples
+        --------
+        >>> import npmnv2
+        >>> engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+        >>> times = engine.profile(np.zeros((1, 32, 32, 3), np.float32))
+        >>> times[0][0], times[-1][0], all(seconds > 0 for _, seconds in times)
+        (('stem', 'b0.0.dw', 'b0.0.project'), ('fc',), True)
+        """
+        from npmnv2.kernels.arrays import plain
+
+        x, times = plain(self.network.check(x)), []
+        if len(x) == 0:
+            raise ValueError("x must hold at least one image; was none")
+        with self._lock, backend("numba"), one_pool():
+            plan = self._plan(*x.shape[:3])
+            for layers, calls in zip(plan.layers, plan.bound(x), strict=True):
+                start = time.perf_counter()
+                for call in calls:
+                    call()
+                times.append((layers, time.perf_counter() - start))
+        return times
+
+    def working_bytes(self, N: int, H: int, W: int) -> int:
+        """The bytes of a fused run's buffers for such images, not counting images, weights and the copy of the logits.
+
+        Examples
+        --------
+        >>> import npmnv2
+        >>> engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+        >>> engine.working_bytes(1, 32, 32) < engine.working_bytes(2, 32, 32)
+        True
+        """
+        with self._lock:
+            return self._plan(check_int(N, "N"), check_int(H, "H"), check_int(W, "W")).nbytes
+
+    def _plan(self, N: int, H: int, W: int) -> Plan:
+        key = (N, H, W, get_num_threads())
+        if key not in self._plans:
+            if len(self._plans) == PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            x = np.empty((N, H, W, self.network.in_channels), self.network.w.dtype)
+            self._plans[key] = _lay_out(list(self._steps(*key)), x)
+        return self._plans[key]
+
+    def _steps(self, N: int, H: int, W: int, threads: int) -> Iterator[Step]:
+        """Which blocks run as one, and how each is cut."""
+        blocks = list(self.network.blocks)
+        shape: tuple[int, ...] = (N, H, W)
+        while blocks:
+            block = blocks.pop(0)
+            kinds = [conv.kind for conv in block.convs]
+            if kinds == ["standard"] and blocks and blocks[0].convs[0].kind == "depthwise" and not blocks[0].residual:
+                step = self._fused(block.convs + blocks.pop(0).convs, False, shape, threads)
+            elif "depthwise" in kinds:
+                step = self._fused(block.convs, block.residual, shape, threads)
+            elif kinds == ["pointwise"] and not blocks:
+                step = self._head(block.convs[0], shape, threads)
+            else:
+                step = _plain(block, shape)
+            yield step
+            shape = step.out[:3]
+        if len(step.out) == 4:
+            yield Step(("pool",), (N, step.out[3]), {}, _average)
+        yield self._classifier(N)
+
+    def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
+        """A depthwise convolution, what comes before it and what comes after."""
+        from npmnv2.kernels.inference_block import cutting as fused
+
+        block = fused.block(convs, shortcut)
+        cut = fused.cut(block, shape, threads)
+        block = self._pieces(convs[-1].name, cut.pieces, lambda: fused.in_pieces(block, cut.pieces))
+        names = tuple(conv.name for conv in convs)
+        return Step(names, cut.out, cut.rooms, lambda x, out, rooms: fused.bind(block, cut, x, out, rooms), True)
+
+    def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
+        """The last convolution and the average over the image."""
+        from npmnv2.kernels.inference_block import cutting as fused
+        from npmnv2.kernels.inference_block import head_loops as loops
+
+        N, H, W = shape
+        C, M = conv.w.shape
+        pieces, images = fused.pieces_of(M, 64), fused.images_of(N, H * W)
+        group = fused.even(images * H * W, fused.SMALL // (C * M // pieces))
+        w, bias = self._pieces(
+            conv.name, pieces, lambda: (fused.split(conv.w, 1, pieces), fused.split(conv.bias, 0, pieces))
+        )
+
+        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+            return [partial(loops.head, x.reshape(-1, C), H * W, w, bias, images, group, rooms["room"], out)]
+
+        return Step((conv.name, "pool"), (N, M), {"room": (threads, group, M // pieces)}, bind)
+
+    def _classifier(self, N: int) -> Step:
+        """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
+        from npmnv2.kernels.inference_block import cutting as fused
+        from npmnv2.kernels.inference_block import head_loops as loops
+
+        C, classes = self.network.w.shape
+        pieces = -(-classes // 64)
+        width = -(-classes // pieces // 16) * 16  # rows of whole cache lines: a quarter faster
+        spare = pieces * width - classes
+        group = fused.even(N, fused.SMALL // (C * width))
+
+        def cut() -> tuple[Array, Array]:
+            w, b = np.pad(self.network.w, ((0, 0), (0, spare))), np.pad(self.network.b, (0, spare))
+            return fused.split(w, 1, pieces), fused.split(b, 0, pieces)
+
+        w, bias = self._pieces("fc", pieces, cut)
+
+        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+            return [partial(loops.classify, x, w, bias, group, rooms["room"], out)]
+
+        return Step(("fc",), (N, classes), {"room": (pieces, N, width)}, bind)
+
+    def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for every plan that cuts these weights alike."""
+        if (name, pieces) not in self._cut:
+            self._cut[name, pieces] = make()
+        return self._cut[name, pieces]
+
+
+def fuse(model: Network) -> Engine:
+    """The fast way through a trained network: ``fuse(model)(x)`` is ``model.eval()(x)`` to rounding.
+
+    Parameters
+    ----------
+    model : Network
+        From `mobilenet_v2`, `mobilenet_v1` or `weights.load_model`. Not modified, and its training afterwards changes
+        nothing here.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    TypeError
+        If it is not a network.
+
+    Notes
+    -----
+    The multiply-adds of the network; a band of rows computes one or two rows above and below itself besides. The
+    memory it works in at 224x224 is about that of the widest narrow ends, `Engine.working_bytes`.
+
+    References
+    ----------
+    .. [1] Sandler et al., arXiv:1801.04381, section 5.1. docs/fusion.md.
+
+    Examples
+    --------
+    >>> import numpy as np, npmnv2
+    >>> model = npmnv2.mobilenet_v2(num_classes=10, width_mult=0.35)
+    >>> x = np.random.default_rng(0).normal(size=(2, 64, 96, 3)).astype(np.float32)
+    >>> bool(np.allclose(npmnv2.fuse(model)(x), model.eval()(x), atol=1e-5))
+    True
+    """
+    return Engine(folded(model))
+
+
+def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
+    """A block that there is nothing to fuse in, as FoldedNetwork runs it: those of V1's convolutional twin."""
+    N, H, W = shape
+    for conv in block.convs:
+        if conv.kind != "pointwise":
+            geometry = conv_geometry(H, W, conv.w.shape[0], conv.w.shape[1], conv.stride, conv.padding)
+            H, W = geometry.OH, geometry.OW
+
+    def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+        return [partial(lambda: np.copyto(out, block(x)))]
+
+    names = tuple(conv.name for conv in block.convs)
+    return Step(names, (N, H, W, block.convs[-1].bias.size), {}, bind)
+
+
+def _average(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
+    return [partial(lambda: np.copyto(out, ops.global_avg_pool_forward(x)[0]))]
+
+
+def _lay_out(steps: list[Step], x: Array) -> Plan:
+    """Give every step its memory, for images such as x.
+
+    Results go to two regions in turn, each as large as the largest result it will hold. What a step works in goes to a
+    third, which all share.
+    """
+    from npmnv2.kernels.arrays import empty
+    from npmnv2.kernels.inference_block.cutting import encode
+
+    results = [max((_padded(step.out) for step in steps[k::2]), default=0) for k in (0, 1)]
+    rooms = max(sum(_padded(shape) for shape in step.rooms.values()) for step in steps)
+    regions = [empty((size,), x.dtype) for size in (*results, rooms)]
+    laid_out: list[tuple[Step, Array, dict[str, Array]]] = []
+    for k, step in enumerate(steps):
+        views, at = {}, 0
+        for name, shape in step.rooms.items():
+            views[name] = regions[2][at : at + math.prod(shape)].reshape(shape)
+            at += _padded(shape)
+        laid_out.append((step, regions[k % 2][: math.prod(step.out)].reshape(step.out), views))
+    inputs = [x, *(out for _, out, _ in laid_out)]
+    calls = [step.bind(x, out, views) for x, (step, out, views) in zip(inputs, laid_out, strict=False)]
+    blocks = next(k for k, step in enumerate(steps) if not step.fused)
+    program = encode([call for some in calls[:blocks] for call in some])
+    nbytes = sum(region.nbytes for region in regions)
+    return Plan(laid_out[0], calls[1:], blocks, program, [step.layers for step in steps], inputs[-1], nbytes)
+
+
+def _padded(shape: tuple[int, ...]) -> int:
+    """How many values to reserve, so that what comes after them begins at a cache line."""
+    return -(-math.prod(shape) // 16) * 16

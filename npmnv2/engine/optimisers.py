@@ -1,0 +1,43 @@
+"""SGD on Numba's threads, in the place of an optimiser that is exactly `nn.optim.SGD`."""
+
+import numpy as np
+
+from npmnv2.kernels import sgd
+from npmnv2.nn.optim import SGD
+from npmnv2.nn.parameter import Parameter
+from npmnv2.validate import Array
+
+LARGE = 1024  # values: smaller arrays NumPy has changed before a kernel has begun
+_ORIGINAL = SGD.update
+_ATTRIBUTES = set(vars(SGD([Parameter(np.zeros(1), "bias")], 0.1)))
+
+
+class CompiledSGD:
+    """`SGD.update`, to the bit: large parameters in one pass over memory, the others as there."""
+
+    def __init__(self, optimizer: SGD) -> None:
+        self.optimizer = optimizer
+
+    def update(self, p: Parameter, velocity: Array) -> None:
+        """The formula, for one parameter."""
+        o = self.optimizer
+        if _is_large(p, velocity):
+            decay = o.weight_decay if p.role in o.decayed else 0.0
+            assert p.grad is not None  # `Optimizer.step` has looked
+            sgd.step(p.value, velocity, p.grad, o.lr, o.momentum, decay)
+        else:
+            o.update(p, velocity)
+
+
+def whole(optimizer: SGD) -> CompiledSGD | SGD:
+    """What runs the next update: the compiled one if the optimiser is exactly that, else the optimiser."""
+    if SGD.update is not _ORIGINAL or set(vars(optimizer)) != _ATTRIBUTES:
+        return optimizer
+    return CompiledSGD(optimizer)
+
+
+def _is_large(p: Parameter, velocity: Array) -> bool:
+    """Whether the compiled step is worth its call, and takes these arrays."""
+    if p.grad is None or p.value.size < LARGE or p.value.dtype not in (np.float32, np.float64):
+        return False
+    return p.grad.dtype == velocity.dtype == p.value.dtype and p.value.flags.carray and velocity.flags.carray

@@ -1,0 +1,1 @@
+"""Standard and pointwise convolution in tiles. `operations.py` has the signatures of `ops.conv`."""

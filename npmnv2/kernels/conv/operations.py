@@ -1,0 +1,221 @@
+"""Standard and pointwise convolution, compiled: the signatures of `ops`, the matrix products cut to fit the cache.
+
+The layers call the standard one; both are the two sides of `benchmarks/separable.py`, which compares a separable
+convolution with a standard one that is as fast as we can write it. They need SciPy, whose BLAS
+compiled code can call.
+
+How many pixels and channels make a product worth its call is a matter of the BLAS library. The bounds here suit the
+OpenBLAS that SciPy brings; they decide how fast a result comes, and of the result no more than its last bits.
+"""
+
+import numba
+
+from npmnv2.kernels.arrays import empty, geometry_of, plain
+from npmnv2.kernels.conv import loops
+from npmnv2.ops.conv import Conv2dCache
+from npmnv2.ops.pointwise import PointwiseCache
+from npmnv2.runtime.blas import limit_blas
+from npmnv2.shapes import Geometry, Padding
+from npmnv2.validate import Array, check_array, check_dout, check_length
+
+
+def conv2d_forward(
+    x: Array, w: Array, stride: int = 1, padding: Padding = 0, dilation: int = 1
+) -> tuple[Array, Conv2dCache]:
+    """Slide M filters over the image: the compiled twin of `ops.conv2d_forward`.
+
+    The formula, the parameters and the other errors are there. This one takes float32 and float64 only. Its cache
+    serves `ops.conv2d_backward` and `ops.conv2d_im2col_backward`.
+
+    Notes
+    -----
+    N*OH*OW * KH*KW * C*M multiply-adds. At stride 1 with many channels nothing is copied, else N*OH*OW * KH*KW*C
+    values, a cacheful at a time. `conv_loops` says how the products are cut, and what that is worth.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> out, cache = conv2d_forward(x, w)
+    >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
+    [[8.0, 12.0], [20.0, 24.0]]
+    """
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "KH KW C M", like=x, compiled=True)
+    N, H, W, C = x.shape
+    KH, KW, _, M = w.shape
+    check_length(w, "w", 2, C, "the channels of x")
+    geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
+    stride, dilation = geometry.stride, geometry.dilation
+    (top, _), (left, _) = geometry.pads
+    out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
+    with limit_blas(1):
+        _convolve(plain(x), plain(w), stride, dilation, top, left, out)
+    return out, Conv2dCache(x, w, geometry)
+
+
+def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]:
+    """Mix the channels of each pixel: the compiled twin of `ops.pointwise_conv2d_forward`.
+
+    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(4.0).reshape(1, 1, 2, 2), np.array([[1.0, 10.0, 0.0], [0.0, 1.0, 1.0]])
+    >>> pointwise_conv2d_forward(x, w)[0].tolist()
+    [[[[0.0, 1.0, 1.0], [2.0, 23.0, 3.0]]]]
+    """
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "C M", like=x, compiled=True)
+    check_length(w, "w", 0, x.shape[3], "the channels of x")
+    N, H, W, C = x.shape
+    M = w.shape[1]
+    out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
+    pixels = loops.SMALL // (C * M)
+    with limit_blas(1):
+        if pixels >= 16:  # else all weights at once leave room for too few: they are cut as well
+            loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
+        else:
+            bands = numba.get_num_threads()
+            _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
+    return out, PointwiseCache(x, w)
+
+
+def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
+    """Push a gradient back through the filters: the compiled twin of `ops.conv2d_backward`.
+
+    dx is a convolution again. A pixel of x was seen through tap i by the windows at ``oy = (y + top - i) / s``, if that
+    is whole. So for each of the s*s remainders of (y + top) and (x + left), every s-th tap takes part, the last one
+    first, with its matrix transposed, at stride 1; the s*s small images lie interleaved in dx.
+
+    Raises
+    ------
+    ValueError
+        If the dilation is not 1.
+
+    Notes
+    -----
+    2 * N*OH*OW * KH*KW * C*M multiply-adds. dw is summed over pixels in one fixed order: the same bits at any number of
+    threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> out, cache = conv2d_forward(x, w)
+    >>> dx, dw = conv2d_backward(np.ones_like(out), cache)
+    >>> dx[0, :, :, 0].astype(int).tolist()       # how many windows saw each pixel
+    [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    """
+    x, w, geometry = cache
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "KH KW C M", like=x, compiled=True)
+    _, KW, C, M = w.shape
+    check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x, compiled=True)
+    if geometry.dilation != 1:
+        raise ValueError(f"dilation must be 1 in kernels.conv.operations.conv2d_backward; was {geometry.dilation}")
+    (top, _), (left, _) = geometry.pads
+    dout = plain(dout)
+    dx = empty(x.shape, x.dtype)  # (N, H, W, C)
+    dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
+    with limit_blas(1):
+        _weights(dout, plain(x), KW, geometry.stride, top, left, dw.reshape(-1, M))
+        if KW * C <= 16:
+            loops.backward_x(dout, plain(w.reshape(-1, M).T), KW, geometry.stride, top, left, dx)
+        else:
+            _image(dout, w, geometry, dx)
+    return dx, dw
+
+
+def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
+    """dx, as `conv2d_backward` says: for each remainder of the position a convolution of dout with some of the taps."""
+    _, H, W, _ = dx.shape
+    KH, KW = w.shape[:2]
+    (top, _), (left, _) = geometry.pads
+    s = geometry.stride
+    for first_y in range(min(s, H)):
+        i = _last_tap(KH, first_y + top, s)
+        for first_x in range(min(s, W)):
+            j = _last_tap(KW, first_x + left, s)
+            part = dx if s == 1 else empty(dx[:, first_y::s, first_x::s].shape, dx.dtype)
+            if i < 0 or j < 0:
+                part[...] = 0
+            else:
+                taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1]  # (i // s + 1, j // s + 1, C, M)
+                taps = plain(taps.swapaxes(2, 3))  # (..., M, C)
+                _convolve(dout, taps, 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
+            if s > 1:
+                dx[:, first_y::s, first_x::s] = part
+
+
+def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array, Array]:
+    """Push a gradient back through a matrix product: the compiled twin of `ops.pointwise_conv2d_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.arange(4.0).reshape(1, 1, 2, 2), np.array([[1.0, 10.0, 0.0], [0.0, 1.0, 1.0]])
+    >>> out, cache = pointwise_conv2d_forward(x, w)
+    >>> dx, dw = pointwise_conv2d_backward(np.ones_like(out), cache)
+    >>> dx.tolist(), dw.tolist()
+    ([[[[11.0, 2.0], [11.0, 2.0]]]], [[2.0, 2.0, 2.0], [4.0, 4.0, 4.0]])
+    """
+    x, w = cache
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "C M", like=x, compiled=True)
+    check_dout(dout, (*x.shape[:3], w.shape[1]), x, compiled=True)
+    dout = plain(dout)
+    dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
+    dw = empty(w.shape, x.dtype)  # (C, M)
+    with limit_blas(1):
+        _weights(dout, plain(x), 1, 1, 0, 0, dw)
+    return dx, dw
+
+
+def _weights(dout: Array, x: Array, KW: int, stride: int, top: int, left: int, dw: Array) -> None:
+    """dw as a matrix (KH*KW*C, M). The tiles are cut by the shape alone."""
+    K, M = dw.shape
+    P = dout.size // M
+    if P == 0:
+        dw[...] = 0
+        return
+    pixels = min(P, max(112, loops.SMALL // (K * M)))
+    depth = max(1, min(K, loops.SMALL // (pixels * M)))
+    # Few weights are one piece, so it is the pixels that are shared out: each group adds up for itself, all in order.
+    groups = max(1, min(8 // -(-K // depth), P // (2 * pixels)))
+    parts = empty((groups, K, M), dw.dtype)
+    loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, parts)
+    parts.sum(axis=0, out=dw)
+
+
+def _last_tap(taps: int, position: int, stride: int) -> int:
+    """The last of the taps through which the pixel at this padded position is seen; -1 if there is none."""
+    last = taps - 1 - (taps - 1 - position) % stride
+    return last if last >= 0 else -1
+
+
+def _convolve(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:
+    """Fill `out`, by the kernel that suits the shape; `top` and `left` may be negative, which cuts x off there."""
+    C, M = w.shape[2:]
+    # One band a thread keeps the weights in cache; more keep a band of the image there, if all the weights fit as well.
+    threads = numba.get_num_threads()
+    bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
+    pixels = min(out.shape[2], loops.SMALL // (C * M))
+    # What one tap sees lies there as a matrix; with few channels, the taps are copied together to make a larger one.
+    if stride == 1 and C >= 96 and pixels >= 12:
+        loops.forward_rows(x, w, dilation, top, left, pixels, bands, out)
+    else:
+        _in_tiles(x, w, stride, dilation, top, left, bands, out)
+
+
+def _in_tiles(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, bands: int, out: Array) -> None:
+    """Cut pixels and weights so that no product has more than `SMALL` multiply-adds, in pieces of equal length."""
+    KH, KW, C, M = w.shape
+    P, K = out.size // M, KH * KW * C
+    if P == 0:
+        return
+    tiles = -(-P // min(112, max(32, loops.SMALL // (K * M))))
+    pixels = -(-P // tiles)
+    pieces = min(K, -(-K * pixels * M // loops.SMALL))
+    loops.forward_tiles(x, w, stride, dilation, top, left, pixels, -(-K // pieces), bands, out)

@@ -1,0 +1,104 @@
+"""Depthwise convolution, compiled: the signatures of `ops.depthwise`, one pass over memory instead of one a tap."""
+
+import numpy as np
+
+from npmnv2.kernels.arrays import empty, geometry_of, plain
+from npmnv2.kernels.depthwise import loops
+from npmnv2.kernels.depthwise.loops_3x3 import forward_3x3_stride1, forward_3x3_stride2
+from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1, backward_3x3_stride2
+from npmnv2.ops.depthwise import DepthwiseCache
+from npmnv2.shapes import Geometry, Padding
+from npmnv2.validate import Array, check_array, check_dout, check_length
+
+
+def depthwise_conv2d_forward(
+    x: Array, w: Array, stride: int = 1, padding: Padding = 0, dilation: int = 1
+) -> tuple[Array, DepthwiseCache]:
+    """Slide one spatial filter over each channel: the compiled twin of `ops.depthwise_conv2d_forward`.
+
+    The formula, the parameters and the errors are there. This one takes float32 and float64 only; any memory layout is
+    accepted, a contiguous one is not copied. Its cache serves `ops.depthwise_conv2d_backward` too, and the other way
+    round.
+
+    A value of `w` that is not finite differs in one place: NumPy multiplies it with the zeros of the padding, which
+    gives NaN at the border of the image; here the padding is not there.
+
+    Notes
+    -----
+    Moves the least there is: x read once, out written once, ``(N*H*W + N*OH*OW) * C`` values, where NumPy's tap loop
+    reads x and out again for each of the KH*KW taps. No padded copy is made. At 3x3, four pixels are computed at a time
+    (`depthwise_3x3`).
+
+    Examples
+    --------
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1))
+    >>> out, cache = depthwise_conv2d_forward(x, w)
+    >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
+    [[8.0, 12.0], [20.0, 24.0]]
+    """
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "KH KW C", like=x, compiled=True)
+    N, H, W, C = x.shape
+    KH, KW, _ = w.shape
+    check_length(w, "w", 2, C, "the channels of x")
+    geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
+    (top, _), (left, _) = geometry.pads
+    out = empty((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
+    forward = forward_3x3_stride1 if geometry.stride == 1 else forward_3x3_stride2
+    if _is_fast(w, geometry):
+        forward(plain(x), plain(w), top, left, out)
+    else:
+        loops.forward(plain(x), plain(w), geometry.stride, geometry.dilation, top, left, out)
+    return out, DepthwiseCache(x, w, geometry)
+
+
+def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array, Array]:
+    """Push a gradient back through one filter per channel: compiled twin of `ops.depthwise_conv2d_backward`.
+
+    A value of `dout` that is not finite differs in one place: NumPy multiplies it with the zeros of the padding, which
+    gives NaN in dw; here the padding is not there.
+
+    Notes
+    -----
+    At 3x3, stride 1 and 2, one kernel for both: dout and x are read once, dx is written once. dx gathers: each of its
+    pixels adds up what the windows over it send, so no two threads write the same one. dw is made of about 16 partial
+    sums (fewer for a small image, one per image for a batch of more), cut by the shape alone and added in order: the
+    same bits at any number of threads.
+
+    Examples
+    --------
+    >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((3, 3, 1))
+    >>> out, cache = depthwise_conv2d_forward(x, w, padding=1)
+    >>> dx, dw = depthwise_conv2d_backward(np.ones_like(out), cache)
+    >>> dx[0, :, :, 0].astype(int).tolist()       # how many windows saw each pixel
+    [[4, 6, 4], [6, 9, 6], [4, 6, 4]]
+    """
+    x, w, geometry = cache
+    check_array(x, "x", "N H W C", compiled=True)
+    check_array(w, "w", "KH KW C", like=x, compiled=True)
+    N, H, _, C = x.shape
+    check_dout(dout, (N, geometry.OH, geometry.OW, C), x, compiled=True)
+    (top, _), (left, _) = geometry.pads
+    stride, dilation = geometry.stride, geometry.dilation
+    x, w, dout = plain(x), plain(w), plain(dout)
+    dx = empty(x.shape, x.dtype)  # (N, H, W, C)
+    dw = np.empty(w.shape, w.dtype)  # (KH, KW, C)
+    if _is_fast(w, geometry):
+        backward = backward_3x3_stride1 if stride == 1 else backward_3x3_stride2
+        backward(dout, x, w, top, left, _tasks(N, H), dx, dw)
+    else:
+        loops.backward_x(dout, w, stride, dilation, top, left, dx)
+        loops.backward_w(dout, x, stride, dilation, top, left, dw)
+    return dx, dw
+
+
+def _is_fast(w: Array, geometry: Geometry) -> bool:
+    return w.shape[:2] == (3, 3) and geometry.stride <= 2 and geometry.dilation == 1
+
+
+def _tasks(N: int, H: int) -> int:
+    """Into how many shares the backward cuts an image: about 16 for the whole batch, but no share below three rows.
+
+    Depends on the shape alone, never on the number of threads: where the sums are cut decides the last bits of dw.
+    """
+    return max(1, min(-(-16 // max(N, 1)), H // 3 // 2 * 2))

@@ -1,0 +1,4 @@
+"""Blocks with a depthwise convolution in their middle, in one pass, for inference: docs/fusion.md.
+
+The plain version is `engine.folding.FoldedBlock`.
+"""

@@ -1,0 +1,114 @@
+"""How many threads BLAS uses inside a block. The number is the process's, so blocks have to know of each other.
+
+`threads` limits it for a model, and `kernels.conv` for its own products, which already run on Numba's threads: OpenBLAS
+would start threads of its own in each of them, if a product is large and it has no faster way (`kernels.conv_loops`),
+and its last bits would depend on their number.
+
+There are two BLAS libraries: NumPy's, and the one that SciPy brings, which `np.dot` in compiled code calls. That one is
+loaded when the first kernel needs it, often inside a block that is running already: `load_scipy_blas` holds it too.
+"""
+
+import functools
+import importlib
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_lock = threading.Lock()
+_inside: dict[object, int] = {}  # the limit of every block that is running now, in any Python thread
+_outside: dict[str, int] = {}  # what each library, by its file, gets back when the last block ends
+_held = 0  # libraries that were there when the limit was last applied
+
+
+@contextmanager
+def limit_blas(n: int) -> Iterator[None]:
+    """BLAS on `n` threads inside, or on fewer if another block says so.
+
+    Blocks nest, and overlap where models run in several Python threads. So no block restores what it found, which may
+    be another block's limit: the least limit of all that are running holds, and the last to leave restores what the
+    first one found.
+
+    Examples
+    --------
+    >>> with limit_blas(1):
+    ...     pass
+    """
+    block = object()
+    with _lock:
+        lowers = _lowers(n)
+        _inside[block] = n
+        if lowers or len(find_blas()) != _held:  # neither for most, a layer's block in that of its network
+            _apply()
+    try:
+        yield
+    finally:
+        with _lock:
+            del _inside[block]
+            if _lowers(n):  # it was the least: the next least holds now
+                _apply()
+
+
+def _lowers(n: int) -> bool:
+    """Whether n is below the limit of every block in `_inside`; also if there is none."""
+    return not _inside or n < min(_inside.values())
+
+
+def set_blas(n: int) -> None:
+    """BLAS on `n` threads from here on; if blocks are running, from the end of the last one on."""
+    with _lock:
+        for library in find_blas():
+            if _inside:
+                _outside[library.filepath] = n
+            else:
+                _set(library, n)
+
+
+def load_scipy_blas() -> None:
+    """Load the BLAS that compiled code calls, and hold it to the limit of the blocks that are running."""
+    importlib.import_module("scipy.linalg.cython_blas")
+    with _lock:
+        _apply()
+
+
+def _apply() -> None:
+    """Hold every library to the least limit of the blocks that are running; without one give back what it had."""
+    global _held
+    libraries = find_blas()
+    _held = len(libraries)
+    for library in libraries:
+        if _inside:
+            now, n = library.get_num_threads(), min(_inside.values())
+            _outside.setdefault(library.filepath, now)
+            if now != n:  # asking is a tenth of the work of setting
+                _set(library, n)
+        elif library.filepath in _outside:
+            before = _outside.pop(library.filepath)
+            if library.get_num_threads() != before:
+                _set(library, before)
+
+
+def _set(library: Any, n: int) -> None:
+    """From threadpoolctl 3.8 on only the first Python thread that sets OpenBLAS's number can; to others it is deaf.
+
+    That keeps threads from undoing what others did. Here `_lock` and `_inside` do, so the claim is given up each time.
+    """
+    give_up = getattr(library, "clear_controlling_thread", lambda force: None)
+    give_up(force=True)
+    library.set_num_threads(n)
+    give_up(force=True)
+
+
+def find_blas() -> list[Any]:
+    """The BLAS libraries this process has loaded, NumPy's and perhaps SciPy's, as `threadpoolctl` controls them."""
+    return _find_blas("scipy.linalg.cython_blas" in sys.modules)  # which it is once its BLAS is loaded, not before
+
+
+@functools.cache
+def _find_blas(with_scipy: bool) -> list[Any]:
+    """Finding them takes milliseconds, so it is done once, and once more when SciPy has come."""
+    import numpy as np  # noqa: F401 (its BLAS must be loaded to be found)
+    from threadpoolctl import ThreadpoolController
+
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]

@@ -1,0 +1,1 @@
+"""What people see: summaries, timings, pictures, the tour. Functions; the commands that call them are in `cli/`."""

@@ -1,0 +1,104 @@
+"""Beginning with the weights of a trained network instead of random ones."""
+
+from typing import Any
+
+from npmnv2.data import Dataset
+from npmnv2.models.network import Network
+from npmnv2.nn.base import Layer
+from npmnv2.nn.layers import BatchNorm
+from npmnv2.validate import Array
+from npmnv2.weights.load import BUILDERS, architecture, load_model
+
+CLASSIFIER = "fc"
+
+
+class ClassifierOnly(Layer):
+    """A network of which only the classifier learns: its backward ends there, for nothing before it needs a gradient.
+
+    Parameters
+    ----------
+    model : Network
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import npmnv2
+    >>> model = npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1)
+    >>> learner = ClassifierOnly(model)
+    >>> logits = learner(np.ones((2, 8, 8, 1), np.float32))
+    >>> learner.backward(logits).shape, model.layers["stem"].conv.w.grad is None
+    ((2, 1280), True)
+    """
+
+    def __init__(self, model: Network) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Array) -> Array:
+        """The whole network."""
+        return self.model(x)
+
+    def backward(self, dout: Array) -> Array:
+        """The classifier's backward; the caches of the layers before it are dropped."""
+        dx = self.model.layers[CLASSIFIER].backward(dout)
+        self.model._forget()
+        return dx
+
+
+def keep_statistics(model: Layer) -> None:
+    """Put every batch norm into eval mode, where its running statistics are used and stay what they are.
+
+    Examples
+    --------
+    >>> import npmnv2
+    >>> model = npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1)
+    >>> keep_statistics(model.train())
+    >>> model.training, model.layers["stem"].bn.training
+    (True, False)
+    """
+    for _, layer in model.named_layers():
+        if isinstance(layer, BatchNorm):
+            layer.eval()
+
+
+def network_from(path: str, data: Dataset, width: float | None, **config: Any) -> tuple[Network, bool]:
+    """A network for `data` with the weights in a file.
+
+    What the network is (its width, its padding, its epsilon, the normalisation of its pixels) is as in the file. Its
+    classifier is new, unless the file names the very classes of `data`.
+
+    Parameters
+    ----------
+    path : str
+        Any file that `weights.load_model` reads.
+    data : Dataset
+    width : float or None
+        The width multiplier that the network must have; None takes any.
+    **config
+        Arguments of the builder that are not to be as in the file.
+
+    Returns
+    -------
+    model : Network
+    is_new : bool
+        Whether the classifier is new.
+
+    Raises
+    ------
+    ValueError
+        If the network has another width, or is for images with other channels.
+    """
+    trained = load_model(path)
+    own, channels = trained.config, data.train_x.shape[3]
+    if width is not None and width != own["width_mult"]:
+        raise ValueError(f"width must be that of the weights in {path}, {own['width_mult']:g}; was {width:g}")
+    if channels != own["in_channels"]:
+        raise ValueError(f"{path} must be for images of {channels} channels, as in data; was for {own['in_channels']}")
+    model = BUILDERS[architecture(trained)](**{**own, **config, "num_classes": len(data.classes)})
+    is_new = trained.labels != list(data.classes)
+    state = trained.state_dict()
+    if is_new:
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith(f"{CLASSIFIER}.")}
+    model.load_state_dict(state)
+    model.preprocessing = trained.preprocessing
+    return model, is_new

@@ -1,0 +1,309 @@
+"""Keras's files: `.weights.h5`, the older `.h5`, and `.keras`. Reading needs no library, writing needs h5py.
+
+All three hold the same arrays, and all are read into names like ``Conv1/kernel``: the layer, and what it is to it.
+
+**`.weights.h5`**, of Keras 3 (and of 2.12 and later, if saved under that ending). A group per layer, an array per
+variable. Neither has the name that it has in the model:
+
+    layers/conv2d/vars/0                 the class of the layer, counted in the order of model.layers
+    layers/conv2d_1/vars/0
+    layers/batch_normalization/vars/3    the variables of a layer, counted as in `keras_layers.VARIABLES`
+    layers/functional/layers/...         a model inside of the model has layers of its own
+
+Since 3.6 the layer's real name is in the attribute "name" of the group ``vars``. A file older than that has only the
+counted names; `read` then calls the layers by those (``conv2d_7/kernel``), and `source.read` finds the network that has
+as many layers of each class. Keras itself never looks at the attribute: a model finds the weights of its eighth Conv2D
+under ``conv2d_7``, whatever the layer is called. So in a file for Keras the layers of a class must stand in the order
+of the model, one must not be missing, and a variable must have the number that the layer gives it. Nothing more is
+needed: layers without variables need no group.
+
+**`.h5`**, of Keras 1 to 3. A group per layer under its real name, inside of it an array under the variable's full name:
+
+    model_weights/Conv1/Conv1/kernel:0   of a whole model; of weights alone, without model_weights
+    Conv1/Conv1/kernel                   Keras 3 has no ":0"; until then depthwise kernels were "depthwise_kernel:0"
+    mobilenet/Conv1/kernel:0             of a model inside of the model, which here is a layer
+
+Keras goes by the lists "layer_names" and "weight_names" in the attributes, and their order (by the names, if asked to).
+The lists say nothing that the groups do not say, so here they are written and not read.
+
+**`.keras`** is a zip archive with a `.weights.h5` (``model.weights.h5``) and ``config.json``, the description of the
+model. From that nothing is built here; if the weights are older than 3.6, it has the names of the layers.
+
+Also in these files and not read: the optimiser's state, and the seeds of dropout layers.
+"""
+
+import io
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from npmnv2.atomic import writing
+from npmnv2.validate import Array
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.hdf5 import SIGNATURE, File
+from npmnv2.weights.formats.keras_layers import VARIABLES, GroupPath, class_of, class_with, names_in, variables
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, format_errors, shown, storable
+
+ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second in Keras 2.12
+DEPTH = 16  # of models within models, and of groups
+WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras
+CONFIG_BYTES = 1 << 20  # a MobileNetV2 has 162,980
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read the weights of a Keras model from a file of any of the three kinds, without Keras and without h5py.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict of name -> ndarray
+        The names are ``layer/variable``, the variables ``kernel``, ``bias``, ``gamma``, ``beta``, ``moving_mean`` and
+        ``moving_variance`` whatever the kind of file, and numbers in layers of another class. The shapes are those of
+        Keras, float16, float32 and float64 stay what they are, bfloat16 becomes float32, exactly. The arrays are views
+        of what was read, and read-only. The order is that of the file, which is sorted by name.
+
+    Raises
+    ------
+    FormatError
+        For anything that is no weights of Keras's: another file, a damaged one, one with links, compressed arrays, or
+        arrays of anything but floats.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "model.weights.h5")
+    >>> write(path, {"predictions/kernel": np.eye(2, dtype=np.float32), "predictions/bias": np.zeros(2, np.float32)})
+    >>> read(path)["predictions/kernel"].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    >>> folder.cleanup()
+    """
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
+        start = file.read(8)
+        if start == SIGNATURE:
+            file.allow_all()
+            file.seek(0)
+            data, config = file.read(), b""
+        elif start.startswith(b"PK"):
+            data, config = _unzip(file)
+        else:
+            raise FormatError("is no Keras file: neither HDF5 nor a zip archive" if start else "is empty")
+        hdf5 = File(data)
+        links = hdf5.links(hdf5.root)
+        if not any(root in links for root in ROOTS):
+            arrays = dict(_legacy(hdf5, hdf5.links(links["model_weights"]) if "model_weights" in links else links))
+        else:
+            layers = [layer for root in ROOTS if root in links for layer in _layers(hdf5, links[root])]
+            arrays = _named(layers, config)
+        if not arrays:
+            raise FormatError("holds no weights of a Keras model")
+        return arrays
+
+
+def _unzip(file: FrugalFile) -> tuple[bytes, bytes]:
+    """The weights and the description out of a .keras; the description only if it is one that can be looked at."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            if WEIGHTS not in members:
+                raise FormatError(f"is no Keras file: a zip archive without {WEIGHTS}")
+            for member in members.values():
+                if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 or member.file_size > file.bytes:
+                    raise FormatError(f"has {shown(member.filename)} compressed or encrypted; Keras stores it as it is")
+            file.allow_all()
+            config = members.get(CONFIG)
+            small = config is not None and config.file_size <= CONFIG_BYTES
+            return archive.read(WEIGHTS), archive.read(CONFIG) if small else b""
+    except OSError as error:
+        raise FormatError(f"is damaged: a zip archive that cannot be read ({error.strerror})") from None
+
+
+# -- the layers of Keras 3
+
+
+class Layer(NamedTuple):
+    """A layer as a `.weights.h5` has it."""
+
+    path: GroupPath  # ("conv2d_7",), or ("functional", "conv2d_7")
+    name: str | None  # such as block_1_project, where the file says it
+    arrays: dict[str, Array]  # by variable
+
+
+def _layers(file: File, address: int, above: GroupPath = ()) -> Iterator[Layer]:
+    """The layers with variables in a group of layers, and in the models among them."""
+    if len(above) > DEPTH:
+        raise FormatError(f"has models in models, more than {DEPTH} deep")
+    for group, target in file.links(address).items():
+        inside = file.links(target)
+        found = file.links(inside["vars"]) if "vars" in inside else {}
+        if found:
+            names = variables(class_of(group), len(found))
+            arrays = {names.get(key, key): file.array(at, f"{group}/{key}") for key, at in found.items()}
+            yield Layer((*above, group), file.text(inside["vars"], "name"), arrays)
+        for root in ROOTS:
+            if root in inside:
+                yield from _layers(file, inside[root], (*above, group))
+
+
+def _named(layers: Sequence[Layer], config: bytes) -> dict[str, Array]:
+    """The arrays by layer and variable. Layers without a name have it from the config, or are called by their group."""
+    nameless = any(layer.name is None for layer in layers)
+    names = names_in(config, [layer.path for layer in layers]) if nameless else {}
+    arrays: dict[str, Array] = {}
+    for layer in layers:
+        name = layer.name if layer.name is not None else names.get(layer.path, "/".join(layer.path))
+        for variable, value in layer.arrays.items():
+            if f"{name}/{variable}" in arrays:
+                raise FormatError(f"has two layers called {shown(name)}")
+            arrays[f"{name}/{variable}"] = value
+    return arrays
+
+
+# -- the older .h5
+
+
+def _legacy(file: File, layers: Mapping[str, int]) -> Iterator[tuple[str, Array]]:
+    """The arrays in the groups of the layers, by layer and variable."""
+    seen = set()
+    for group, address in layers.items():
+        if group == "top_level_model_weights" or not file.is_group(address):
+            continue
+        for path, target in _datasets(file, address):
+            *_, layer, variable = group, *path
+            if re.fullmatch(re.escape(group) + r"_\d+", layer):  # TensorFlow 1 counted layers of the same name
+                layer = group
+            variable = re.sub(r":\d+$", "", variable)
+            name = f"{layer}/{'kernel' if variable == 'depthwise_kernel' else variable}"
+            if name in seen:
+                raise FormatError(f"has two arrays called {shown(name)}")
+            seen.add(name)
+            yield name, file.array(target, name)
+
+
+def _datasets(file: File, address: int, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Every dataset below a group: the names on the way there, and its address."""
+    if len(path) > DEPTH:
+        raise FormatError(f"has groups in groups, more than {DEPTH} deep")
+    for name, target in file.links(address).items():
+        if file.is_group(target):
+            yield from _datasets(file, target, (*path, name))
+        else:
+            yield (*path, name), target
+
+
+# -- writing
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write weights for ``model.load_weights(path)`` of a Keras model with these layers.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Its ending says which kind of file it is: ``.weights.h5`` for Keras 3, any other ``.h5`` for Keras 2 and 3,
+        which go by the ending too.
+    arrays : mapping of name -> ndarray
+        ``layer/variable`` as `read` returns them. Layers of a class must come in the order of the model: Keras counts
+        them, and does not look at their names. A kernel of 4 axes is depthwise if its last is 1 and it is not 1x1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `arrays` are not the floats of such layers, or the ending is another.
+    ImportError
+        If h5py is not installed.
+    OSError
+        If the file cannot be written; then an older one is still there.
+
+    Examples
+    --------
+    >>> write("model.keras", {})
+    Traceback (most recent call last):
+        ...
+    ValueError: path must end in .weights.h5 or .h5 (a .keras needs the code of the model); was 'model.keras'
+    """
+    name = os.fspath(path)
+    if not name.endswith((".h5", ".hdf5")):
+        raise ValueError(f"path must end in .weights.h5 or .h5 (a .keras needs the code of the model); was {name!r}")
+    content = encode(arrays, legacy=not name.endswith(".weights.h5"))
+    with writing(path) as file:
+        file.write(content)
+
+
+def encode(arrays: Mapping[str, Array], *, legacy: bool = False) -> bytes:
+    """The bytes of a `.weights.h5`, or of an older `.h5`: what `write` writes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> encode({"Conv1/kernel": np.ones((3, 3, 3, 8), np.float32)})[:4]
+    b'\\x89HDF'
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise ImportError("writing files of Keras needs h5py: pip install 'npmnv2[weights]'") from None
+    layers = _split(arrays)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("earliest", "v110")) as file:  # the layout that every Keras reads, and hdf5.py
+        (_fill_legacy if legacy else _fill)(file, layers)
+    return buffer.getvalue()
+
+
+def _split(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """The arrays by layer and then variable, in the order of Keras, checked."""
+    layers: dict[str, dict[str, Array]] = {}
+    for name, value in arrays.items():
+        array = storable(name, value, ("float16", "float32", "float64"))
+        if array.size == 0:
+            raise ValueError(f"arrays[{name!r}] must not be empty; its shape was {array.shape}")
+        layer, _, variable = name.rpartition("/")
+        if not layer or "/" in layer or not any(variable in names for names in VARIABLES.values()):
+            raise ValueError(f"arrays must have names like 'Conv1/kernel', a layer and what it is to it; was {name!r}")
+        layers.setdefault(layer, {})[variable] = array
+    if not layers:
+        raise ValueError("arrays must not be empty")
+    return {layer: _ordered(layer, found) for layer, found in layers.items()}
+
+
+def _class(found: Mapping[str, Array]) -> str:
+    return class_with({name: value.shape for name, value in found.items()})
+
+
+def _ordered(layer: str, found: dict[str, Array]) -> dict[str, Array]:
+    names = VARIABLES[_class(found)]
+    if not found.keys() <= set(names) or ("kernel" in found and found["kernel"].ndim not in (2, 4)):
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in found.items())
+        raise ValueError(f"arrays of {layer!r} must be of a convolution, a dense layer or a batch norm; were {shapes}")
+    return {name: found[name] for name in names if name in found}
+
+
+def _fill(file: Any, layers: Mapping[str, dict[str, Array]]) -> None:
+    counts: Counter[str] = Counter()
+    for layer, found in layers.items():
+        kind = _class(found)
+        group = file.create_group(f"layers/{kind}_{counts[kind]}/vars" if counts[kind] else f"layers/{kind}/vars")
+        counts[kind] += 1
+        group.attrs["name"] = layer
+        for i, value in enumerate(found.values()):
+            group[str(i)] = value
+
+
+def _fill_legacy(file: Any, layers: Mapping[str, dict[str, Array]]) -> None:
+    file.attrs["layer_names"] = [layer.encode() for layer in layers]
+    file.attrs["backend"] = b"tensorflow"
+    file.attrs["keras_version"] = b"2.15.0"  # without it Keras 2 takes the file for one of Keras 1
+    for layer, found in layers.items():
+        group = file.create_group(layer)
+        group.attrs["weight_names"] = [f"{layer}/{variable}".encode() for variable in found]
+        for variable, value in found.items():
+            group[f"{layer}/{variable}"] = value

@@ -1,0 +1,220 @@
+"""Checkpoints of this package: one file that holds all of a network, and all of a training run if it is one.
+
+The file is NumPy's own .npz, uncompressed: a zip archive with one array a member. Nothing but NumPy is needed to look
+into it, now or in twenty years:
+
+    file = np.load("model.npz")
+    file["npmnv2"].tobytes()             b'{"format": "npmnv2 checkpoint", "version": 1, "sha256": "9f0c..."}'
+    file["info"].tobytes()               JSON: what the network is, how its pictures are prepared, its labels, ...
+    file["model/stem.conv.w"]            an array of the state dictionary
+    file["ema/stem.conv.w"]              its moving average, in the checkpoint of a training run
+    file["optimizer/velocity/stem.conv.w"]
+
+The SHA-256 is taken over the names, dtypes, shapes and bytes of all arrays but the first, in the order of the file. No
+pickle is ever written or read. What a file claims is compared with its size before anything is allocated.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.atomic import writing
+from npmnv2.validate import Array
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, MOST_AXES, FrugalFile, format_errors, shown, storable
+
+FORMAT = "npmnv2 checkpoint"
+VERSION = 1  # goes up when an older npmnv2 would misread a file
+HEADER, INFO = "npmnv2", "info"  # the two members that are JSON
+_SIZES = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128)}
+DTYPES = frozenset({"bool", *(f"{kind}{bits}" for kind, sizes in _SIZES.items() for bits in sizes)})
+INFO_BYTES = 1 << 21  # with room for ten thousand epochs
+# The header of an .npy file, version 1.0, as NumPy writes it: a dtype, row-major order, a shape.
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<|][biufc][1248]6?)', 'fortran_order': False, "
+    rb"'shape': \((\d{1,19},|\d{1,19}(?:, \d{1,19})+|)\), \} *\n",
+    re.DOTALL,
+)
+_WHEN = (1980, 1, 1, 0, 0, 0)  # the same arrays give the same file, whenever it is written
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds."""
+
+    arrays: dict[str, Array]  # in the order of the file; those that `read` gives are read-only
+    info: dict[str, Any]
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], info: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all (`atomic.writing`).
+
+    Parameters
+    ----------
+    path : str or path-like
+    arrays : mapping of name -> ndarray
+        Any names but "npmnv2" and "info"; floats, integers, booleans or complex numbers in any layout.
+    info : mapping
+        What JSON can hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name or an array cannot be stored, or `info` holds what JSON cannot.
+    OSError
+        If the file cannot be written; one that was there stays as it was.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name, "model.npz")
+    >>> write(path, {"model/fc.b": np.array([0.5, -0.5], np.float32)}, {"labels": ["cat", "dog"]})
+    >>> read(path)
+    Checkpoint(arrays={'model/fc.b': array([ 0.5, -0.5], dtype=float32)}, info={'labels': ['cat', 'dog']})
+    >>> np.load(path)["info"].tobytes()
+    b'{"labels": ["cat", "dog"]}'
+    >>> folder.cleanup()
+    """
+    members = {INFO: np.frombuffer(_as_json(info), np.uint8)}
+    for name, value in arrays.items():
+        array = storable(name, value, DTYPES)
+        if name in (HEADER, INFO) or not name.isprintable() or not name:
+            raise ValueError(f"arrays must have printable names other than {HEADER!r} and {INFO!r}; one was {name!r}")
+        members[name] = array
+    header = {"format": FORMAT, "version": VERSION, "sha256": _digest(members.items())}
+    first = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    with writing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in {HEADER: first, **members}.items():
+            member = zipfile.ZipInfo(f"{name}.npy", _WHEN)
+            with archive.open(member, "w", force_zip64=array.nbytes > 1 << 30) as target:
+                np.lib.format.write_array(target, array, version=(1, 0), allow_pickle=False)
+
+
+def _as_json(info: Mapping[str, Any]) -> bytes:
+    if not isinstance(info, Mapping):
+        raise TypeError(f"info must be a mapping; was {type(info).__name__}")
+    try:
+        text = json.dumps(dict(info), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"info must be what JSON can hold: {error}") from None
+    if len(text) > INFO_BYTES:
+        raise ValueError(f"info must be at most {INFO_BYTES} bytes as JSON; was {len(text)}")
+    return text
+
+
+def _digest(members: Iterable[tuple[str, Array]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in members:
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Checkpoint
+        Its arrays are views of the bytes that were read, and read-only.
+
+    Raises
+    ------
+    FormatError
+        If it is anything else, is damaged, or is of a newer version.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path), warnings.catch_warnings():
+        warnings.simplefilter("error")  # what NumPy and zipfile find odd, we did not write
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = _members(archive, file.bytes)
+                file.allow_all()
+                header = _header(archive, members)
+                arrays = {name: _array(name, archive.read(member)) for name, member in members.items()}
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a directory that claims to begin before the file does
+                raise FormatError("is damaged: its zip directory lies outside of it") from None
+            raise
+        if _digest(arrays.items()) != header["sha256"]:
+            raise FormatError("is damaged: its content does not have the checksum that it should")
+        return Checkpoint(arrays, _info(arrays.pop(INFO, None)))
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by the names of their arrays, once it is known that all of them fit into the file."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename:
+            raise FormatError(f"is no checkpoint of npmnv2: its member {shown(name)} is no array")
+        if name in members:
+            raise FormatError(f"is damaged: has two arrays called {shown(name)}")
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            raise FormatError(f"is compressed ({shown(name)}), which no checkpoint of npmnv2 is")
+        members[name] = member
+    claimed = sum(member.file_size for member in members.values())
+    if claimed > size:
+        raise FormatError(f"is damaged: its arrays claim {claimed} bytes, the file has {size}")
+    return members
+
+
+def _header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
+    """What the first member says; it is looked at before the others, which a newer version may store otherwise."""
+    member = members.pop(HEADER, None)
+    if member is None:
+        raise FormatError(f"is no checkpoint of npmnv2: an .npz without the array {HEADER!r}")
+    if member.file_size > 4096:
+        raise FormatError(f"is no checkpoint of npmnv2: its array {HEADER!r} is too long")
+    header = _json(HEADER, _array(HEADER, archive.read(member)))
+    version = header.get("version")
+    if header.get("format") != FORMAT or type(version) is not int or version < 1:
+        raise FormatError(f"is no checkpoint of npmnv2: its array {HEADER!r} says something else")
+    if version > VERSION:
+        raise FormatError(f"is of format version {version}; this npmnv2 reads up to {VERSION}: update npmnv2")
+    return {"sha256": None, **header}
+
+
+def _info(array: Array | None) -> dict[str, Any]:
+    if array is None:
+        raise FormatError(f"is damaged: the array {INFO!r} is missing")
+    if array.nbytes > INFO_BYTES:
+        raise FormatError(f"is no checkpoint of npmnv2: its array {INFO!r} has {array.nbytes} bytes")
+    return _json(INFO, array)
+
+
+def _json(name: str, array: Array) -> dict[str, Any]:
+    value = json.loads(array.tobytes()) if array.dtype == np.uint8 else None
+    if not isinstance(value, dict):
+        raise FormatError(f"is damaged: the array {name!r} is no JSON object")
+    return value
+
+
+def _array(name: str, content: bytes) -> Array:
+    """The array in an .npy file, as a view of it.
+
+    NumPy's own `read_array` evaluates the header as a Python literal and allocates what it claims.
+    """
+    header = _NPY.match(content)
+    if header is None:
+        raise FormatError(f"is damaged: the array {shown(name)} has a header that is never written")
+    dtype = np.dtype(header[1].decode())
+    shape = tuple(int(length) for length in header[2].split(b",") if length.strip())
+    there = len(content) - header.end()
+    if dtype.name not in DTYPES or len(shape) > MOST_AXES or math.prod(shape) * dtype.itemsize != there:
+        raise FormatError(f"is damaged: the array {shown(name)} has {there} bytes and claims others")
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)

@@ -1,0 +1,330 @@
+"""PyTorch's files (.pth, .pt, .bin, .ckpt), read and written without PyTorch.
+
+A .pth is what `torch.save(model.state_dict(), path)` leaves: a dictionary of tensors. There are two kinds.
+
+**Since PyTorch 1.6: a zip archive**, not compressed. The name of its folder may be anything:
+
+    archive/data.pkl      a pickle: names, shapes, and for each tensor the number of its storage (`torch_pickle`)
+    archive/byteorder     "little" or "big"; older files have none and are little
+    archive/data/0        the first storage: its numbers, one after the other, and nothing else
+    archive/data/1        ...
+    archive/version       "3"
+
+Every storage begins at a multiple of 64 bytes, so that it can be mapped into memory and used as it lies. The gap before
+it is a field of the zip's own header, filled with the letter Z.
+
+**Before: five pickles and then the storages.** A magic number, the version of the protocol, a description of the
+machine, the dictionary, and the list of the storages' keys. Then for each key, in that order, the number of elements
+(8 bytes) and the elements, little-endian whatever the machine was. Nothing is aligned, and no checksum is kept.
+
+A *tensor* is a view of a storage: an offset, a shape and strides. A transposed weight is stored as it lay, and weights
+that were tied share a storage. Both come back as NumPy views, which are read-only and take no memory of their own.
+
+No byte of a file is ever run, see `torch_pickle`. Everything that a file claims is checked before it is believed: a
+zip's members and directory against the file's size, every tensor against its storage, and all tensors together against
+the file again, since a tensor whose strides are 0 is as large as it likes.
+"""
+
+import io
+import math
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import numpy as np
+
+from npmnv2.atomic import writing
+from npmnv2.validate import Array
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats import torch_pickle
+from npmnv2.weights.formats.raw import (
+    BFLOAT16,
+    DIRECTORY_BYTES,
+    FrugalFile,
+    brief,
+    contiguous,
+    format_errors,
+    itemsize,
+    shown,
+    storable,
+    strided_view,
+)
+from npmnv2.weights.formats.torch_pickle import PICKLE_BYTES, STORAGES, Storage, Tensor
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")  # training checkpoints keep the weights under one
+PREFIXES = re.compile(r"(module\.|_orig_mod\.)*")  # put before every name by DataParallel and by torch.compile
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL_VERSION = 1001
+
+# Times the file's size, all tensors together: twice for bfloat16, which becomes float32, twice for tied weights
+MOST_CLAIMED = 4
+MOST_UNPACKED = 2  # likewise, for a zip that was compressed later; PyTorch's are not
+ALIGNMENT = 64
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read the state dict of a .pth, of either kind, without PyTorch.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict of name -> ndarray
+        In the order of the file, with the shapes that PyTorch has. bfloat16 becomes float32, exactly. The arrays are
+        views of what was read, and so may be read-only, strided and share memory. A dictionary within a training
+        checkpoint is found (the first of `WRAPPERS`: averaged weights only if there are no others), and "module."
+        before a name is taken off.
+
+    Raises
+    ------
+    FormatError
+        For anything that is no state dict: another file, a damaged one, one that asks for code to be run.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "model.pth")
+    >>> write(path, {"classifier.1.bias": np.array([0.5, -0.5], np.float32), "bn.num_batches_tracked": np.array(7)})
+    >>> read(path)
+    {'classifier.1.bias': array([ 0.5, -0.5], dtype=float32), 'bn.num_batches_tracked': array(7)}
+    >>> folder.cleanup()
+    """
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
+        start = file.read(4)
+        if start == b"PK\x03\x04":
+            return _read_zip(file)
+        if start[:1] == b"\x80":  # of every pickle since its protocol 2
+            return _read_legacy(file)
+        raise FormatError("is no PyTorch file: neither a zip archive nor a pickle" if start else "is empty")
+
+
+# -- the zip archive
+
+
+def _read_zip(file: FrugalFile) -> dict[str, Array]:
+    with zipfile.ZipFile(file) as archive:
+        members = _members(archive, file.bytes)
+        file.allow_all()
+        folder = _folder(members)
+
+        def content(name: str) -> bytes:
+            if folder + name not in members:
+                raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
+            return _unpacked(archive, members[folder + name])
+
+        order = content("byteorder") if folder + "byteorder" in members else b"little"
+        if order not in (b"little", b"big"):
+            raise FormatError("is damaged: its byte order is neither little nor big")
+        if members[folder + "data.pkl"].file_size > PICKLE_BYTES:
+            raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
+        value, _ = torch_pickle.load(io.BytesIO(content("data.pkl")))
+        tensors = _state_dict(value, file.bytes)
+        keys = {tensor.storage.key for tensor in tensors.values()}
+        raw = {key: content(f"data/{key}") for key in keys}
+    return {name: _array(tensor, raw[tensor.storage.key], order == b"big") for name, tensor in tensors.items()}
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The members by name, once the directory has been checked."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = shown(member.filename)
+        if member.filename in members:
+            raise FormatError(f"has two members called {name}")
+        if member.flag_bits & 1:
+            raise FormatError(f"is encrypted ({name}); weights are read in the clear")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FormatError(f"is compressed ({name}) in a way that PyTorch does not use")
+        if member.compress_size > size:
+            raise FormatError(f"is damaged: {name} claims {member.compress_size} of the file's {size} bytes")
+        members[member.filename] = member
+    claimed, most = sum(member.file_size for member in members.values()), MOST_UNPACKED * size + (1 << 20)
+    if claimed > most:
+        raise FormatError(f"would unpack to {claimed} bytes, from a file of {size}; weights do not shrink that much")
+    return members
+
+
+def _folder(members: dict[str, zipfile.ZipInfo]) -> str:
+    """The folder of data.pkl, with its slash."""
+    found = [name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
+    if len(found) != 1:
+        raise FormatError(f"is no PyTorch file: a zip archive with {len(found) or 'no'} data.pkl")
+    folder = found[0].removesuffix("data.pkl")
+    if folder + "constants.pkl" in members:
+        raise FormatError("is a TorchScript program; save the state_dict() of the model instead")
+    return folder
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The content of a member, never more than it claims; `zipfile` compares the checksum at its end."""
+    with archive.open(member) as file:
+        content = file.read(member.file_size)
+        if len(content) != member.file_size or file.read(1):
+            raise FormatError(f"is damaged: {shown(member.filename)} is not as long as it claims")
+    return content
+
+
+# -- the legacy format
+
+
+def _read_legacy(file: FrugalFile) -> dict[str, Array]:
+    file.allow_all()
+    file.seek(0)
+    data = memoryview(file.read())
+    pickles = io.BytesIO(data[:PICKLE_BYTES])
+    if torch_pickle.load(pickles)[0] != MAGIC_NUMBER:
+        raise FormatError("is no PyTorch file: a pickle, but without PyTorch's magic number")
+    version, _ = torch_pickle.load(pickles)
+    if version != PROTOCOL_VERSION:
+        raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
+    torch_pickle.load(pickles)  # about the machine, of no use
+    value, storages = torch_pickle.load(pickles)
+    keys, _ = torch_pickle.load(pickles)
+    tensors = _state_dict(value, len(data))
+    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in storages})
+    for name, tensor in tensors.items():
+        if tensor.storage.key not in raw:
+            raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")
+    return {name: _array(tensor, raw[tensor.storage.key]) for name, tensor in tensors.items()}
+
+
+def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage]) -> dict[str, memoryview]:
+    """Cut the rest of the file into storages. A storage says how many elements it has, the pickle of which type."""
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key in storages for key in keys):
+        raise FormatError("is damaged: it lists storages that no tensor uses")
+    raw, position = {}, 0
+    for key in keys:
+        count = int.from_bytes(data[position : position + 8], "little")
+        position, start = position + 8 + count * itemsize(storages[key].dtype), position + 8
+        if position > len(data):
+            raise FormatError("ends in the middle of a tensor")
+        raw[key] = data[start:position]
+    return raw
+
+
+# -- both
+
+
+def _state_dict(value: object, size: int) -> dict[str, Tensor]:
+    """The tensors by name, out of whatever a training script put around them."""
+    for _ in range(len(WRAPPERS)):
+        inner = [value[name] for name in WRAPPERS if isinstance(value, dict) and isinstance(value.get(name), dict)]
+        value = inner[0] if inner else value
+    if not isinstance(value, dict):
+        raise FormatError(f"holds no dictionary of tensors by name, but {_kind(value)}")
+    tensors: dict[str, Tensor] = {}
+    for full, tensor in value.items():
+        if isinstance(tensor, Tensor) and isinstance(full, str):
+            name = PREFIXES.sub("", full, count=1)
+            if name in tensors:
+                raise FormatError(f"has two tensors called {shown(name)}, one of them as {shown(full)}")
+            tensors[name] = tensor
+    if not tensors:
+        keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
+        raise FormatError(f"holds no tensors by name; what it holds is called: {keys}")
+    # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
+    claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
+    if claimed > MOST_CLAIMED * size:
+        times = f"{MOST_CLAIMED} times its size is the most that weights need"
+        raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
+    return tensors
+
+
+def _kind(value: object) -> str:
+    return "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
+
+
+def _itemsize_here(dtype: str) -> int:
+    return 4 if dtype == BFLOAT16 else itemsize(dtype)
+
+
+def _array(tensor: Tensor, raw: bytes | memoryview, big_endian: bool = False) -> Array:
+    storage, size = tensor.storage, itemsize(tensor.storage.dtype)
+    if storage.size * size > len(raw):
+        raise FormatError(f"is damaged: storage {shown(storage.key)} has {len(raw)} bytes, fewer than it claims")
+    first, count = storage.location
+    part = memoryview(raw)[first * size : (first + count) * size]
+    return strided_view(part, storage.dtype, tensor.shape, tensor.strides, tensor.offset, big_endian)
+
+
+# -- writing
+
+_CLASSES = {np.dtype(dtype): name for name, dtype in STORAGES.items() if dtype != BFLOAT16}
+_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # GLOBAL, EMPTY_TUPLE, REDUCE
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
+    """Write a zip .pth that ``torch.load(path, weights_only=True)`` reads, bit for bit.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Replaced in one step when all is written (`atomic.writing`).
+    arrays : mapping of name -> ndarray
+        Floats, integers or booleans, in any memory layout; they are written in C order. A 0-d int64 array is one of
+        PyTorch's counters.
+
+    Raises
+    ------
+    TypeError
+        If a name is no string, or an array is none or of a dtype that PyTorch has not.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> write("model.pth", {"weight": np.zeros(3, np.complex64)})
+    Traceback (most recent call last):
+        ...
+    TypeError: arrays['weight'] must be of floats, integers or booleans that the format knows; was complex64
+    """
+    stored = {name: storable(name, value, STORAGES.values()) for name, value in arrays.items()}
+    with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        _add(archive, file, "data.pkl", _pickled(stored))
+        _add(archive, file, "byteorder", b"little")
+        for key, value in enumerate(stored.values()):
+            _add(archive, file, f"data/{key}", value.reshape(-1).view(np.uint8).data)
+        _add(archive, file, "version", b"3\n")
+
+
+def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: bytes | memoryview) -> None:
+    """Add a member whose content begins at a multiple of 64."""
+    member = zipfile.ZipInfo(f"archive/{name}", date_time=(1980, 1, 1, 0, 0, 0))  # the same arrays, the same file
+    start = file.tell() + 30 + len(member.filename) + 4  # a header, the name, and the head of the padding
+    padding = -start % ALIGNMENT
+    member.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+    archive.writestr(member, content)
+
+
+def _pickled(arrays: dict[str, Array]) -> bytes:
+    """The pickle of an OrderedDict of tensors, written by hand: what `torch_pickle` describes."""
+    parts = [b"\x80\x02", _ORDERED_DICT, b"("]
+    for key, (name, value) in enumerate(arrays.items()):
+        storage = _CLASSES[value.dtype.newbyteorder("=")].encode()
+        identity = [_text("storage"), b"ctorch\n" + storage + b"\n", _text(str(key)), _text("cpu"), _int(value.size)]
+        shape, strides = value.shape, contiguous(value.shape)
+        parts += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n("]
+        parts += [_tuple(*identity), b"Q", _int(0), _tuple(*map(_int, shape)), _tuple(*map(_int, strides))]
+        parts += [b"\x89", _ORDERED_DICT, b"tR"]  # NEWFALSE: no gradient; no hooks; TUPLE, REDUCE
+    return b"".join([*parts, b"u."])  # SETITEMS, STOP
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return b"X" + struct.pack("<I", len(encoded)) + encoded  # BINUNICODE
+
+
+def _int(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value) if value < 1 << 31 else b"\x8a\x08" + struct.pack("<q", value)  # or LONG1
+
+
+def _tuple(*parts: bytes) -> bytes:
+    return b"".join([b"(", *parts, b"t"])  # MARK, TUPLE

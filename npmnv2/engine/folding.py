@@ -5,18 +5,22 @@ shortcut around them. `FoldedNetwork` runs that list, twenty lines that show all
 it to a file. Whatever else executes networks can start from the same list.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from npmnv2 import ops
 from npmnv2.backends import implementation
 from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
-from npmnv2.nn.blocks import ConvBN
-from npmnv2.nn.layers import BatchNormReLU6, Conv2d, DepthwiseConv2d, Linear
+from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual, SeparableConv, add_shortcut
+from npmnv2.nn.exact import difference
+from npmnv2.nn.layers import BatchNormReLU6, Conv2d, DepthwiseConv2d, Dropout, GlobalAvgPool, Linear
 from npmnv2.ops.activation import relu6
 from npmnv2.ops.fold import fold_batchnorm
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_array, check_plain
+
+BLOCKS = (ConvBN, ConvBNReLU6, SeparableConv, InvertedResidual)
+ENDS = [GlobalAvgPool, Dropout, Linear]
 
 
 class FoldedConv(NamedTuple):
@@ -54,7 +58,7 @@ class FoldedBlock(NamedTuple):
         out = x
         for conv in self.convs:
             out = conv(out)
-        return x + out if self.residual else out
+        return add_shortcut(x, out) if self.residual else out
 
 
 class FoldedNetwork(NamedTuple):
@@ -121,6 +125,8 @@ def folded(model: Network) -> FoldedNetwork:
     ------
     TypeError
         If it is not a network.
+    ValueError
+        If a part of it is none that can be folded: replaced, added, or wrapped by somebody. It is named.
 
     Examples
     --------
@@ -137,27 +143,45 @@ def folded(model: Network) -> FoldedNetwork:
     """
     if not isinstance(model, Network):
         raise TypeError(f"model must be a network, as mobilenet_v2() makes it; was {type(model).__name__}")
-    parts = model.children().items()
-    blocks = tuple(_block(name, layer) for name, layer in parts if any(_convs(name, layer)))
-    [fc] = [layer for _, layer in parts if isinstance(layer, Linear)]
-    return FoldedNetwork(blocks, fc.w.value.copy(), fc.b.value.copy(), model.config["in_channels"])
+    *parts, pool, dropout, fc = _checked(model)
+    blocks = tuple(FoldedBlock(name, _convs(name, layer), getattr(layer, "residual", False)) for name, layer in parts)
+    return FoldedNetwork(blocks, fc[1].w.value.copy(), fc[1].b.value.copy(), model.config["in_channels"])
 
 
-def _block(name: str, layer: Layer) -> FoldedBlock:
-    convs = tuple(_fold(conv_name, conv) for conv_name, conv in _convs(name, layer).items())
-    return FoldedBlock(name, convs, getattr(layer, "residual", False))
+def _checked(model: Network) -> list[tuple[str, Any]]:
+    """The parts of a network: blocks, then pool, dropout and classifier; or the error that names what is another."""
+    parts = list(model.children().items())
+    problem = None
+    if type(model).forward is not Network.forward or "forward" in vars(model):
+        problem = "its forward is another one"
+    kinds = [type(layer) for _, layer in parts]
+    if kinds[-3:] != ENDS or not all(kind in BLOCKS for kind in kinds[:-3]):
+        strange = [name for name, layer in parts[:-3] if type(layer) not in BLOCKS]
+        strange += [name for (name, layer), kind in zip(parts[-3:], ENDS, strict=False) if type(layer) is not kind]
+        name = strange[0] if strange else "its end"
+        problem = f"{name} is a {type(dict(parts)[name]).__name__}" if strange else "parts are missing"
+    for name, layer in parts:
+        problem = problem or difference(layer, name)
+        if problem is None and getattr(layer, "wide_residual", False):
+            problem = f'{name} has shortcut="expansion"'
+    if problem is not None:
+        raise ValueError(
+            f"model must be made of the layers that can be folded, unchanged: {problem}; run the model itself"
+        )
+    return parts
 
 
-def _convs(name: str, layer: Layer) -> dict[str, ConvBN]:
-    """The convolutions of a block, in the order they run; none in pooling, dropout and the linear layer."""
-    inside = {name: layer} | {f"{name}.{part}": child for part, child in layer.children().items()}
-    return {key: part for key, part in inside.items() if isinstance(part, ConvBN)}
+def _convs(name: str, layer: Layer) -> tuple[FoldedConv, ...]:
+    """The convolutions of a block, folded, in the order they run."""
+    if isinstance(layer, ConvBN):
+        return (_fold(name, layer),)
+    return tuple(_fold(f"{name}.{part}", conv) for part, conv in layer.children().items() if isinstance(conv, ConvBN))
 
 
 def _fold(name: str, layer: ConvBN) -> FoldedConv:
     conv, bn = layer.conv, layer.bn
     norm = bn.gamma.value, bn.beta.value, bn.mean.value, bn.var.value, bn.eps
-    w, bias = fold_batchnorm(conv.w.value, *norm)  # type: ignore[attr-defined]  # every convolution has a w
+    w, bias = fold_batchnorm(conv.w.value, *norm)
     stride, padding = (conv.stride, conv.padding) if isinstance(conv, Conv2d | DepthwiseConv2d) else (1, 0)
     kind = {4: "standard", 3: "depthwise", 2: "pointwise"}[w.ndim]
     return FoldedConv(name, kind, w, bias, stride, padding, isinstance(bn, BatchNormReLU6))

@@ -178,15 +178,18 @@ class Engine:
         shape: tuple[int, ...] = (N, H, W)
         while blocks:
             block = blocks.pop(0)
-            kinds = [conv.kind for conv in block.convs]
-            if kinds == ["standard"] and blocks and blocks[0].convs[0].kind == "depthwise" and not blocks[0].residual:
-                step = self._fused(block.convs + blocks.pop(0).convs, False, shape, threads)
-            elif "depthwise" in kinds:
+            stem = block.convs + blocks[0].convs if blocks and not blocks[0].residual else ()
+            if len(block.convs) == 1 and _can_fuse(stem, False):
+                blocks.pop(0)
+                step = self._fused(stem, False, shape, threads)
+            elif _can_fuse(block.convs, block.residual):
                 step = self._fused(block.convs, block.residual, shape, threads)
-            elif kinds == ["pointwise"] and not blocks:
+            elif [conv.kind for conv in block.convs] == ["pointwise"] and block.convs[0].relu6 and not blocks:
                 step = self._head(block.convs[0], shape, threads)
             else:
                 step = _plain(block, shape)
+            if block.residual and step.out[1:3] != shape[1:]:
+                raise ValueError(f"{block.name} has a padding that changes the size of the image, which is to be added")
             yield step
             shape = step.out[:3]
         if len(step.out) == 4:
@@ -288,8 +291,19 @@ def fuse(model: Network) -> Engine:
     return Engine(folded(model))
 
 
+def _can_fuse(convs: tuple[FoldedConv, ...], residual: bool) -> bool:
+    """Whether the fused kernels compute exactly this: [an expansion, or a stem,] depthwise, pointwise."""
+    *before, last = convs or [None]
+    kinds = [conv.kind for conv in convs]
+    if kinds[-2:] != ["depthwise", "pointwise"] or kinds[:-2] not in ([], ["standard"], ["pointwise"]):
+        return False
+    if not all(conv.relu6 for conv in before) or (residual and last.relu6):
+        return False
+    return all(conv.w.shape[:2] == (3, 3) for conv in before if conv.kind != "pointwise")
+
+
 def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
-    """A block that there is nothing to fuse in, as FoldedNetwork runs it: those of V1's convolutional twin."""
+    """A block as FoldedNetwork runs it: those of V1's convolutional twin, and what `_can_fuse` knows nothing of."""
     N, H, W = shape
     for conv in block.convs:
         if conv.kind != "pointwise":

@@ -214,9 +214,9 @@ class InvertedResidual(Layer):
         """Expand, filter, project; add x if it has the shape."""
         wide = self.expand(x) if self.t != 1 else x
         out = self.dw(wide)
-        out = _add(wide, out) if self.wide_residual else out
+        out = add_shortcut(wide, out) if self.wide_residual else out
         out = self.project(out)
-        return _add(x, out) if self.residual else out
+        return add_shortcut(x, out) if self.residual else out
 
     def backward(self, dout: Array) -> Array:
         """The same, backwards: what was used twice, because it was added, has a gradient that is a sum of two."""
@@ -228,7 +228,16 @@ class InvertedResidual(Layer):
         return dout + dx if self.residual else dx
 
 
-def _add(x: Array, out: Array) -> Array:
+def add_shortcut(x: Array, out: Array) -> Array:
+    """x + out, which must have one shape.
+
+    Examples
+    --------
+    >>> add_shortcut(np.ones((1, 2, 2, 1)), np.ones((1, 1, 1, 1)))
+    Traceback (most recent call last):
+        ...
+    ValueError: padding must keep the image's size, to add x; x was (1, 2, 2, 1), the rest (1, 1, 1, 1)
+    """
     if out.shape != x.shape:  # a single pixel would be broadcast
         raise ValueError(f"padding must keep the image's size, to add x; x was {x.shape}, the rest {out.shape}")
     return x + out

@@ -7,6 +7,7 @@ import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
 from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
+from npmnv2.models.as_built import builder_of
 from npmnv2.models.network import Network
 from npmnv2.validate import check_dtype
 from npmnv2.weights.conventions import ANSWERS
@@ -156,11 +157,7 @@ def architecture(model: Network) -> str:
     >>> architecture(npmnv2.mobilenet_v1(10, 0.25))
     'mobilenet_v1'
     """
-    kinds = {"MobileNetV2": "mobilenet_v2", "MobileNetV1": "mobilenet_v1", "ConvMobileNet": "mobilenet_v1_conv"}
-    name = kinds.get(type(model).__name__)
-    if name is None:
-        raise TypeError(f"model must be made by {', '.join(BUILDERS)}; was {type(model).__name__}")
-    return name
+    return builder_of(model).__name__
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:

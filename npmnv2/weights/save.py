@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from npmnv2.models.as_built import check_as_built
 from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
 from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
@@ -54,7 +55,8 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
     ------
     ValueError
         If `names` or the ending is none of these, the two do not go together, or the library has no such network:
-        another architecture, padding, epsilon, strides or number of channels of the image.
+        another architecture, padding, epsilon, strides or number of channels of the image. If a part of the model was
+        replaced or changed, which no file says.
     OSError
         If the file cannot be written; an older one is left as it was.
 
@@ -78,6 +80,7 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
         native.write(path, {f"model/{name}": value for name, value in model.state_dict().items()}, describe(model))
         return
     check_fits(model, names)
+    check_as_built(model, for_training=False)
     arrays = translate(model.state_dict(), architecture(model), names)
     if container == "keras":
         from npmnv2.weights.formats import keras_file
@@ -104,6 +107,7 @@ def describe(model: Network) -> dict[str, Any]:
     >>> describe(npmnv2.mobilenet_v2(10, 0.1))["model"]["width_mult"]
     0.1
     """
+    check_as_built(model)
     info: dict[str, Any] = {"model": {"name": architecture(model), **{k: _plain(v) for k, v in model.config.items()}}}
     if model.preprocessing is not None:
         info["preprocessing"] = model.preprocessing.to_dict()

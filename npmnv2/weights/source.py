@@ -202,7 +202,8 @@ def _own_config(path: str, info: Mapping[str, Any], architecture: str) -> dict[s
     """The builder's arguments as a native file says them."""
     said = info.get("model")
     wanted = {"name", "num_classes", "width_mult", *SETTINGS}
-    if not isinstance(said, dict) or said.keys() != wanted:
+    variant = {"linear", "shortcut"} if architecture == "mobilenet_v2" else set()  # files from before have neither
+    if not isinstance(said, dict) or said.keys() - variant != wanted:
         raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
     if said["name"] != architecture:
         raise FormatError(f"{path}: says it is a {shown(str(said['name']))}; its names are those of a {architecture}")

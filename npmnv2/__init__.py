@@ -5,9 +5,10 @@ so that ``import npmnv2`` stays quick: Numba and Matplotlib are imported only by
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
-from npmnv2.backends import attach, backend, current_backend, set_backend
+from npmnv2.backends import attach, backend, current_backend, set_backend, set_default
 
 if TYPE_CHECKING:
     from npmnv2 import cost, gradcheck, kernels, ops, train, weights
@@ -40,7 +41,12 @@ __all__ = [
     "weights",
 ]
 
-attach("numba", "npmnv2.engine.backend")  # the compiled kernels, which run unless somebody chooses otherwise
+attach("numba", "npmnv2.engine.backend")  # the compiled kernels, which run unless somebody chooses otherwise:
+if "NPMNV2_BACKEND" in os.environ:  # for a whole process, and those that it starts
+    try:
+        set_default(os.environ["NPMNV2_BACKEND"])
+    except ValueError as error:
+        raise ValueError(f"NPMNV2_BACKEND in the environment: {error}") from None
 
 _HOME = {  # where a name is that is no submodule
     "blocks": "npmnv2.nn",

@@ -41,6 +41,29 @@ def attach(name: str, module: str) -> None:
     _default[0] = name
 
 
+def set_default(name: str) -> None:
+    """Use one implementation wherever nobody has chosen another, in every thread.
+
+    Parameters
+    ----------
+    name : str
+        ``"numpy"``, or one that is attached.
+
+    Raises
+    ------
+    ValueError
+        For any other name.
+
+    Examples
+    --------
+    >>> set_default("torch")
+    Traceback (most recent call last):
+        ...
+    ValueError: name must be "numpy" or "numba"; was 'torch'
+    """
+    _default[0] = _check(name)
+
+
 class backend:
     """Use one implementation inside a ``with`` block, in this thread (or async task) only.
 
@@ -166,5 +189,6 @@ def _module(name: str) -> Any:
 def _check(name: str) -> str:
     names = ["numpy", *_attached]
     if not isinstance(name, str) or name not in names:
-        raise ValueError(f"name must be {' or '.join(f'{n!r}' for n in names)}; was {name!r}".replace("'", '"', 4))
+        known = " or ".join(f'"{one}"' for one in names)
+        raise ValueError(f"name must be {known}; was {name!r}")
     return name

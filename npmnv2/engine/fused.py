@@ -293,10 +293,10 @@ def fuse(model: Network) -> Engine:
 
 def _can_fuse(convs: tuple[FoldedConv, ...], residual: bool) -> bool:
     """Whether the fused kernels compute exactly this: [an expansion, or a stem,] depthwise, pointwise."""
-    *before, last = convs or [None]
     kinds = [conv.kind for conv in convs]
     if kinds[-2:] != ["depthwise", "pointwise"] or kinds[:-2] not in ([], ["standard"], ["pointwise"]):
         return False
+    *before, last = convs
     if not all(conv.relu6 for conv in before) or (residual and last.relu6):
         return False
     return all(conv.w.shape[:2] == (3, 3) for conv in before if conv.kind != "pointwise")

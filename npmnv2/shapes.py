@@ -314,4 +314,4 @@ def is_int(value: object) -> bool:
     >>> is_int(3), is_int(True), is_int(3.0)
     (True, False, False)
     """
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))  # quick for most

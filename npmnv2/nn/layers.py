@@ -15,7 +15,7 @@ from npmnv2 import ops
 from npmnv2.backends import implementation
 from npmnv2.nn.base import Layer, numbers
 from npmnv2.nn.parameter import Parameter, Statistic
-from npmnv2.ops.activation import relu6_mask
+from npmnv2.ops.activation import let_through, relu6_mask
 from npmnv2.shapes import Padding, conv_geometry
 from npmnv2.validate import Array, check_dout, check_dtype, check_generator, check_int, check_number
 
@@ -285,8 +285,8 @@ class BatchNormReLU6(BatchNorm):
             dx, self.gamma.grad, self.beta.grad = implementation(ops.batchnorm_relu6_backward)(dout, cache)
         else:
             x, out, mean, var = cache
-            dout = check_dout(dout, out.shape, out)  # np.where would broadcast it
-            dy = np.where(relu6_mask(out), dout, dout.dtype.type(0))
+            dout = check_dout(dout, out.shape, out)  # else it would be broadcast
+            dy = let_through(dout, relu6_mask(out))
             backward = implementation(ops.batchnorm_inference_backward)
             dx, self.gamma.grad, self.beta.grad = backward(dy, x, self.gamma.value, mean, var, self.eps)
         self._cache = None

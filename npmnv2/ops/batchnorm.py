@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npmnv2.ops.activation import relu6, relu6_mask
+from npmnv2.ops.activation import let_through, relu6, relu6_mask
 from npmnv2.validate import Array, check_array, check_dout, check_length, check_number
 
 
@@ -211,16 +211,19 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
     >>> np.allclose(batchnorm_backward(dout, cache)[0], batchnorm_backward_steps(dout, cache)[0])
     True
     """
-    x, gamma = cache.x, cache.gamma
-    dout = check_dout(dout, x.shape, x)
-    axes = tuple(range(x.ndim - 1))
-    wide = np.promote_types(dout.dtype, np.float64)  # as in the forward
-    m = x.size // x.shape[-1]  # values per channel
+    dout = check_dout(dout, cache.x.shape, cache.x)
+    xhat = (cache.x - cache.mean) * cache.inv_std
+    return _closed_form(dout, xhat, cache)
 
-    xhat = (x - cache.mean) * cache.inv_std
+
+def _closed_form(dout: Array, xhat: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
+    axes = tuple(range(xhat.ndim - 1))
+    wide = np.promote_types(dout.dtype, np.float64)  # as in the forward
+    m = xhat.size // xhat.shape[-1]  # values per channel
+
     dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)
     dgamma = (dout * xhat).sum(axis=axes, dtype=wide).astype(dout.dtype)
-    dx = (gamma * cache.inv_std) * (dout - dbeta / m - xhat * (dgamma / m))
+    dx = (cache.gamma * cache.inv_std) * (dout - dbeta / m - xhat * (dgamma / m))
     return dx, dgamma, dbeta
 
 
@@ -381,10 +384,10 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
     1.0
     """
     dout = check_dout(dout, cache.x.shape, cache.x)
-    y = (cache.x - cache.mean) * cache.inv_std * cache.gamma + cache.beta
-    # forward was: out = relu6(y)
-    dy = np.where(relu6_mask(y), dout, dout.dtype.type(0))
-    return batchnorm_backward(dy, cache)
+    xhat = (cache.x - cache.mean) * cache.inv_std
+    # forward was: out = relu6(xhat * gamma + beta)
+    dy = let_through(dout, relu6_mask(xhat * cache.gamma + cache.beta))
+    return _closed_form(dy, xhat, cache)
 
 
 def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:

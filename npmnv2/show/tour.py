@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from npmnv2 import cost, ops
+from npmnv2.backends import backend
 from npmnv2.data import load_digits
 from npmnv2.data.augment import random_shift
 from npmnv2.gradcheck.cases import Check, run
 from npmnv2.models import mobilenet_v2
 from npmnv2.nn.optim import SGD
-from npmnv2.runtime.threads import limit_threads
+from npmnv2.runtime.blas import limit_blas
 from npmnv2.show.tables import epoch_header, epoch_line, gradient_table
 from npmnv2.train.loop import train
 from npmnv2.train.schedules import cosine_schedule
@@ -35,16 +36,19 @@ def tour(picture: str, say: Callable[[str], None] = print) -> bool:
     bool
         Whether every check passed and the network learned what it should.
     """
-    from npmnv2.show import plots
-
     started = time.perf_counter()
-    with limit_threads(1):
+    say("MobileNetV2 in plain NumPy, on one thread; nothing is compiled here.")
+    say("")
+    with backend("numpy"), limit_blas(1):
         _one_convolution(say)
         checks = _gradients(say)
         history, model, data = _training(say)
-    plots.training(history, model, data, picture)
-    say("")
-    say(f"The picture: {picture} (training curves, depthwise filters, the hardest held-out digits).")
+        say("")
+        say("   Drawing; the very first time Matplotlib looks for fonts, which takes some seconds.")
+        from npmnv2.show import plots  # here, not above: it is not quick
+
+        plots.training(history, model, data, picture)
+    say(f"   The picture: {picture} (training curves, depthwise filters, the hardest held-out digits).")
     say("")
     _what_next(say)
     say(f"Finished in {time.perf_counter() - started:.0f} s.")
@@ -117,16 +121,26 @@ def _training(say: Callable[[str], None]) -> Any:
     say("   training: the share it got right while it learned, with dropout, on shifted images; held out: the share")
     say("   after the epoch, on images as they are. After the first it is low: running averages lag behind.")
     say("")
-    say("   " + epoch_header(averaged=False))
+    last = time.perf_counter()
+
+    def note(line: str) -> None:
+        nonlocal last
+        last = time.perf_counter()
+        say(f"   {line}")
+
+    def after_step() -> None:  # a slow machine is not silent for longer
+        if time.perf_counter() - last > 4:
+            note("  ...")
+
+    note(epoch_header(averaged=False))
     history = train(
         model,
         SGD(model.parameters(), RATE, momentum=0.9, weight_decay=4e-5),
         data,
         EPOCHS,
         schedule=lambda step, steps: cosine_schedule(RATE, step, steps, warmup=steps // 20),
-        label_smoothing=SMOOTHING,
-        augment=random_shift,
-        report=lambda epoch: say("   " + epoch_line(epoch)),
+        report=lambda epoch: note(epoch_line(epoch)),
+        after_step=after_step,
     )
     return history, model, data
 
@@ -136,8 +150,10 @@ def _what_next(say: Callable[[str], None]) -> None:
     say("            docs/derivations.md: every backward pass, derived a line at a time")
     say("            docs/index.md: the whole package in an afternoon")
     say("Run next:   python -m npmnv2 summary --width 1.0 --resolution 224")
-    say("            python -m npmnv2 train --data digits --save digits.npz")
-    say("            python benchmarks/depthwise.py --quick")
+    say("            python -m npmnv2 train --data digits --backend numpy --save digits.npz")
+    say("Go faster:  python -m npmnv2 compile")
+    say("            compiles the kernels, once: a minute or two. With them larger images are trained on and")
+    say("            classified several times as fast; python -m npmnv2 summary --time says how fast here.")
 
 
 def _best(f: Callable[[], Any], repeats: int = 5) -> float:

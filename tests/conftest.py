@@ -1,6 +1,6 @@
 """Before anything is imported: no test compiles by accident, not even in a process that it starts.
 
-A test of the compiled kernels says so, with ``npmnv2.backend("numba")`` or with the environment that it gives a process.
+A test of the compiled kernels says so, with ``npmnv2.backend("numba")`` or in the environment that it gives a process.
 """
 
 import os
@@ -24,3 +24,12 @@ def loops(request):
     if request.param == "python":
         request.getfixturevalue("in_python")
     return request.param
+
+
+@pytest.fixture(params=["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
+def either(request):
+    """A backend for a test that is about neither: plain NumPy by default, the kernels with ``-m compiled``."""
+    import npmnv2
+
+    with npmnv2.backend(request.param):
+        yield request.param

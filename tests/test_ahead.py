@@ -12,7 +12,6 @@ import pytest
 from npmnv2.__main__ import main
 from npmnv2.cli.compile import first_time
 from npmnv2.engine import compilation as ahead
-from npmnv2.kernels import jit as compiling
 from npmnv2.kernels.training_block import block as training_block
 from npmnv2.nn.blocks import InvertedResidual
 
@@ -174,50 +173,3 @@ def test_the_first_time(monkeypatch, capsys):
     monkeypatch.setattr(ahead, "missing", lambda names: ["the engine"])
     first_time(ahead.TOUR)  # what fails is compiled later, where it is used
     assert calls == [["the engine"]] and "this once" in capsys.readouterr().err
-
-
-KERNEL = """
-from npmnv2.kernels.jit import compile_kernel
-
-def _double(x, out):
-    for i in range(x.shape[0]):
-        out[i] = 2 * x[i]
-
-double = compile_kernel(_double, parallel=False)
-"""
-
-
-def test_two_types_never_share_a_file(tmp_path, monkeypatch):
-    """Not even if two processes compile them at once, of which neither sees what the other writes into the index."""
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    (tmp_path / "some_kernel.py").write_text(KERNEL)
-    for dtype in (np.float32, np.float64):
-        for index in tmp_path.rglob("*.nbi"):
-            index.unlink()
-        scope = {"__name__": "some_kernel", "__file__": str(tmp_path / "some_kernel.py")}
-        exec(compile(KERNEL, str(tmp_path / "some_kernel.py"), "exec"), scope)
-        scope["double"](np.ones(2, dtype), np.empty(2, dtype))
-    assert len(list(tmp_path.rglob("*.nbc"))) == 2
-
-
-def test_whether_a_kernel_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    path = tmp_path / "some_kernel.py"
-
-    def made(source):
-        path.write_text(source)
-        scope = {"__name__": "some_kernel", "__file__": str(path)}
-        exec(compile(source, str(path), "exec"), scope)
-        return scope["double"]
-
-    kernel = made(KERNEL)
-    assert kernel.is_kept is False
-    kernel(np.ones(2), np.empty(2))
-    assert kernel.is_kept is True and made(KERNEL + "# changed").is_kept is False
-    for index in tmp_path.rglob("*.nbi"):
-        index.write_bytes(b"garbage")
-    assert kernel.is_kept is False
-    scope = {}
-    monkeypatch.setattr(compiling, "_warned", {"compiled kernels are not kept on disk "})
-    exec(KERNEL, scope)  # code from no file
-    assert scope["double"].is_kept is None

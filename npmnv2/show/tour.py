@@ -9,7 +9,6 @@ import numpy as np
 from npmnv2 import cost, ops
 from npmnv2.backends import backend
 from npmnv2.data import load_digits
-from npmnv2.data.augment import random_shift
 from npmnv2.gradcheck.cases import Check, run
 from npmnv2.models import mobilenet_v2
 from npmnv2.nn.optim import SGD

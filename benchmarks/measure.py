@@ -198,7 +198,7 @@ def take_turns(workers, rounds, seconds, patience):
     return times
 
 
-def environment(packages):
+def environment(packages=()):
     """The machine and the versions that figures depend on."""
     import npmnv2
 
@@ -212,7 +212,7 @@ def environment(packages):
         with contextlib.suppress(OSError):
             level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
             info["caches"][f"L{level} {kind}"] = size
-    for package in ("numpy", "numba", "llvmlite", *packages):
+    for package in ("numpy", "scipy", "numba", "llvmlite", *packages):
         with contextlib.suppress(PackageNotFoundError):
             info[package] = version(package)
     info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
@@ -223,7 +223,7 @@ def environment(packages):
 
 def _blas_kernel():
     """In a process like the contestants': in this one NumPy may have been loaded before the kernel was chosen."""
-    code = "from npmnv2 import blas_kernel as b; b.choose_kernel(); print(b.running_kernels())"
+    code = "from npmnv2.runtime import cpu; cpu.choose_kernel(); print(cpu.running_kernels())"
     root = str(Path(__file__).resolve().parents[1])
     return subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True

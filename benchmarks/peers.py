@@ -54,7 +54,7 @@ WIDTHS, SIZES, BATCHES = (1.0, 0.35, 1.4), (224, 160, 96), (1, 8, 32)
 HEADS = {"inference": [(1.0, 224, 1), (1.0, 224, 8)], "training": [(1.0, 96, 16), (1.0, 224, 8)]}  # width, size, batch
 SLOW_TO_PREPARE = ("torchscript", "torch.compile")
 ENGINES, EAGER = ("onnxruntime", "openvino"), ("torch nchw", "torch nhwc")
-PACKAGES = ("scipy", "onnx", "onnxruntime", "openvino", "torch", "torchvision")
+PACKAGES = ("onnx", "onnxruntime", "openvino", "torch", "torchvision")
 BOUND = 2_408_448  # bytes, |x| + |y| of the first block at 224x224 in float32: V2, section 5.1
 QUICK = "1x224x224, a training step of 16x96x96; no torch.compile, no memory"
 

@@ -32,7 +32,7 @@ from peers import check, fastest  # noqa: E402
 from peers_contestants import SETTINGS, missing, prepare, write_weights  # noqa: E402
 
 PEERS = ("onnxruntime", "torch nhwc")
-PACKAGES = ("scipy", "onnx", "onnxruntime", "torch", "torchvision")
+PACKAGES = ("onnx", "onnxruntime", "torch", "torchvision")
 VALUES = {
     "images": (1, 2, 4, 8, 16, 32),
     "pixels": (64, 96, 128, 160, 224, 320, 448),

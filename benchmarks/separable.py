@@ -6,7 +6,7 @@ Each case is a 3x3 convolution from C to M channels, and its separable replaceme
 pointwise. The shapes are those of the networks' depthwise layers and the pointwise layer behind each, and a sweep of
 channels at 14x14. Contestants, each in a process of its own, at its best settings:
 
-    npmnv2         standard: the faster of `kernels.conv` (needs SciPy) and `ops.conv2d_im2col_forward`;
+    npmnv2         standard: the faster of `kernels.conv` and `ops.conv2d_im2col_forward`;
                    separable: the fastest of `kernels.separable` (one pass) and `kernels.depthwise_conv2d_forward`
                    followed by `kernels.conv` or by `x @ w`
     onnxruntime    Conv nodes, forward only; the faster of two optimisation levels
@@ -179,8 +179,8 @@ def run(args):
     cores = os.cpu_count() or 1
     exhibits = groups(args.quick)
     batches, rounds, seconds = ((1,), 2, 0.005) if args.quick else ((1, 8), args.rounds, 0.006)
-    info = environment(("scipy", "onnxruntime", "torch"))
-    report = {"environment": info, "missing": without_scipy(), "limits": [], "results": [], "layers": []}
+    info = environment(("onnxruntime", "torch"))
+    report = {"environment": info, "missing": {}, "limits": [], "results": [], "layers": []}
     patience = Patience(min(args.patience, 2) if args.quick else args.patience)
     for threads in (1, 2) if cores > 1 and not args.quick else (1,):
         workers = {name: Worker(__file__, name, threads) for name in CONTESTANTS if name not in report["missing"]}
@@ -204,15 +204,6 @@ def run(args):
     progress("")
     report["turns"] = {"taken": patience.turns, "disturbed by other programs": patience.disturbed}
     return report
-
-
-def without_scipy():
-    """What is missing where SciPy is: the standard convolution is then far from honest."""
-    try:
-        import scipy.linalg.cython_blas  # noqa: F401 (as `kernels.wrapping.need_scipy`, without a thread started)
-    except ImportError as missing:
-        return {"kernels.conv": str(missing)}
-    return {}
 
 
 def whole_networks(worker, patience):
@@ -309,7 +300,7 @@ def show(report, exhibits):
         turns, disturbed = report["turns"].values()
         print(f"{disturbed} of {turns} turns were disturbed by other programs")
     for name, reason in report["missing"].items():
-        print(f"left out: {name} ({reason}); pip install npmnv2[{'peers' if name in CONTESTANTS else 'fast'}]")
+        print(f"left out: {name} ({reason}); pip install npmnv2[peers]")
 
 
 def show_naive(report):

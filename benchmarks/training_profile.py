@@ -24,6 +24,7 @@ import importlib
 import statistics
 import sys
 import time
+import unittest.mock
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,30 +38,24 @@ import numpy as np  # noqa: E402
 from measure import arguments, environment, progress, write_json  # noqa: E402
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
-MODULES = (
-    "forward_loops",
-    "backward_loops",
-    "depthwise_loops",
-    "depthwise_backward_loops",
-    "batchnorm_loops",
-    "conv_loops",
-    "sgd",
-)
-PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
-    "forward_loops.expand": "expand, depthwise, forward",
-    "forward_loops.center_thin": "expand, depthwise, forward",
-    "depthwise_loops": "expand, depthwise, forward",
-    "forward_loops.project": "project, forward",
-    "backward_loops.project": "project, backward",
-    "depthwise_backward_loops": "expand, depthwise, backward",
-    "backward_loops.expand": "expand, depthwise, backward",
-    "backward_loops.finish": "expand, depthwise, backward",
-    "batchnorm_loops": "batch norms at the ends",
-    "forward_loops.normalise": "batch norms at the ends",
-    "conv_loops": "stem",
+BLOCK = "training_block."
+PARTS = {  # what a module of `npmnv2.kernels` belongs to, or a kernel in it, which goes first
+    BLOCK + "forward_loops.expand": "expand, depthwise, forward",
+    BLOCK + "forward_loops.center_thin": "expand, depthwise, forward",
+    BLOCK + "depthwise_loops": "expand, depthwise, forward",
+    BLOCK + "forward_loops.project": "project, forward",
+    BLOCK + "backward_loops.project": "project, backward",
+    BLOCK + "depthwise_backward_loops": "expand, depthwise, backward",
+    BLOCK + "backward_loops.expand": "expand, depthwise, backward",
+    BLOCK + "backward_loops.finish": "expand, depthwise, backward",
+    "batchnorm.loops": "batch norms at the ends",
+    BLOCK + "forward_loops.normalise": "batch norms at the ends",
+    "conv.loops": "stem",
     "sgd": "SGD",
     "ops": "head, classifier (NumPy)",
 }
+MODULES = [BLOCK + "forward_loops", BLOCK + "backward_loops", BLOCK + "depthwise_loops"]
+MODULES += [BLOCK + "depthwise_backward_loops", "batchnorm.loops", "conv.loops", "sgd"]
 REST, BETWEEN = "blocks, the rest", "between them"
 MADDS = {  # which layers' multiply-adds, and how many times
     "expand, depthwise, forward": ((".expand", ".dw"), 1),
@@ -73,48 +68,45 @@ MADDS = {  # which layers' multiply-adds, and how many times
 
 
 def part_of(name):
-    """Of a kernel or operation, by its module and name."""
-    return PARTS.get(name) or PARTS.get(name.partition(".")[0]) or REST
+    """Of a kernel, by its module and name, or of an operation of NumPy, "ops"."""
+    return PARTS.get(name) or PARTS.get(name.rpartition(".")[0]) or REST
 
 
 @contextlib.contextmanager
 def watched(seconds):
     """Inside, every call of a kernel or a NumPy operation adds its time to `seconds`, by part."""
+    from npmnv2.engine import backend
     from npmnv2.kernels.jit import Kernel
     from npmnv2.kernels.training_block import steps
-    from npmnv2.nn import layers
 
     def timed(call, part):
-        def run(*values):
+        def run(*values, **options):
             start = time.perf_counter()
-            found = call(*values)
+            found = call(*values, **options)
             seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
             return found
 
         return run
 
-    def operation(name):
-        call = choose(name)
-        return timed(call, part_of("ops")) if call.__module__.startswith("npmnv2.ops") else call
+    def implementation(operation):
+        call = choose(operation)
+        return timed(call, part_of("ops")) if call.__module__.startswith("npmnv2.ops.") else call
 
-    choose, patched = layers.operation, []
-    for module in (importlib.import_module(f"npmnv2.kernels.{name}") for name in MODULES):
-        for name, kernel in list(vars(module).items()):
+    choose = backend.implementation
+    modules = {name: importlib.import_module(f"npmnv2.kernels.{name}") for name in MODULES}
+    instead = [(backend, "implementation", implementation)]
+    for where, module in modules.items():
+        for name, kernel in vars(module).items():
             if isinstance(kernel, Kernel):
-                short = module.__name__.rpartition(".")[2]
-                patched.append((module, name, kernel))
-                setattr(module, name, timed(kernel, part_of(f"{short}.{name}")))
-    for name, step in list(vars(steps).items()):
-        if hasattr(step, "py_func") and set(MODULES) & set(step.py_func.__code__.co_names):  # what calls kernels
-            patched.append((steps, name, step))
-            setattr(steps, name, step.py_func)
-    layers.operation = operation
-    try:
+                instead.append((module, name, timed(kernel, part_of(f"{where}.{name}"))))
+    aliases = {name for name, value in vars(steps).items() if any(value is module for module in modules.values())}
+    for name, step in vars(steps).items():
+        if hasattr(step, "py_func") and aliases & set(step.py_func.__code__.co_names):  # it calls kernels
+            instead.append((steps, name, step.py_func))
+    with contextlib.ExitStack() as stack:
+        for module, name, call in instead:
+            stack.enter_context(unittest.mock.patch.object(module, name, call))
         yield
-    finally:
-        layers.operation = choose
-        for module, name, call in patched:
-            setattr(module, name, call)
 
 
 def profile(N, side, rounds):
@@ -219,7 +211,7 @@ def draw(rows, info, path):
 
 def main():
     args = arguments(__doc__.split("\n", 1)[0], "16x96x96 alone, in seconds", rounds=15)
-    info = environment(["scipy"])
+    info = environment()
     rows = run(3 if args.quick else args.rounds, args.quick)
     if args.json:
         write_json(args.json, {"environment": info, "results": rows})

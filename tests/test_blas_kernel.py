@@ -135,7 +135,7 @@ def test_a_benchmarks_processes_run_the_kernel_and_it_is_printed():
 
 def running_after(kernel):
     return _fresh(
-        "import json; from npmnv2.blas_kernel import running_kernels; print(json.dumps(running_kernels()))",
+        "import json; from npmnv2.runtime.cpu import running_kernels; print(json.dumps(running_kernels()))",
         OPENBLAS_CORETYPE=kernel,
     )
 

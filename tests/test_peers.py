@@ -161,9 +161,7 @@ def test_memory_counts_what_a_call_holds(folder):
     case = ["inference", WIDTH, 96, 1, folder]
     found = peers_process._in_process("npmnv2", case)
     assert found == {} or 0 <= found["work"] <= found["peak"] + 2**20
-    engine = npmnv2.fuse(npmnv2.weights.load_model(f"{folder}/{WIDTH}.npz"))
-    if found and engine.fused:
-        assert found["buffers"] > 0
+    assert found == {} or found["buffers"] > 0
 
 
 def test_a_start_is_timed_and_its_logits_compared(tmp_path):
@@ -302,13 +300,13 @@ def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, ca
 
 
 def test_the_parts_of_a_step(tmp_path):
+    from npmnv2.engine import backend
     from npmnv2.kernels import sgd
-    from npmnv2.kernels.training_block import forward_loops
-    from npmnv2.nn import layers as layer_classes
+    from npmnv2.kernels.training_block import forward_loops, steps
 
-    before = layer_classes.operation, forward_loops.expand, sgd.loops
+    before = backend.implementation, forward_loops.expand, sgd.loops, steps.forward
     ms = training_profile.profile(2, 32, 1)
-    assert (layer_classes.operation, forward_loops.expand, sgd.loops) == before
+    assert (backend.implementation, forward_loops.expand, sgd.loops, steps.forward) == before
     assert set(ms) == {*training_profile.PARTS.values(), training_profile.REST, training_profile.BETWEEN}
     assert min(ms[part] for part in training_profile.PARTS.values()) > 0
     arithmetic = training_profile.limits(2, 32, 1e9)

@@ -91,23 +91,11 @@ def test_tables_fit_80_columns(capsys):
 
 def test_the_limits_fit_80_columns_and_what_is_missing_is_named(capsys):
     report = json.loads((BENCHMARKS / "results" / "separable.json").read_text(encoding="utf-8"))
-    report["missing"] = {
-        "torch nchw": "No module named 'torch'",
-        "kernels.conv": "No module named 'scipy'",
-    }
+    report["missing"] = {"torch nchw": "No module named 'torch'"}
     separable.show(report, separable.groups(False))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[-2:] == [
-        "left out: torch nchw (No module named 'torch'); pip install npmnv2[peers]",
-        "left out: kernels.conv (No module named 'scipy'); pip install npmnv2[fast]",
-    ]
-
-
-def test_without_scipy_that_is_said(monkeypatch):
-    assert separable.without_scipy() == {}
-    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", None)
-    assert list(separable.without_scipy()) == ["kernels.conv"]
+    assert lines[-1] == "left out: torch nchw (No module named 'torch'); pip install npmnv2[peers]"
 
 
 @pytest.mark.parametrize(

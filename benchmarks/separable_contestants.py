@@ -8,7 +8,8 @@ ways of doing the same apart, of which the fastest counts.
 import os
 
 import numpy as np
-from measure import aligned, copier
+from common.limits import limits
+from common.measure import aligned, copier, silent
 
 NAIVE_UP_TO = 64  # channels; it would take minutes
 
@@ -88,12 +89,6 @@ def products(rows, C, M):
             np.dot(a, b, out)
 
     return lambda: repeat(a, b, out, times)
-
-
-def silent(call):
-    """A call that is timed only; what it gives has been checked as a part of another."""
-    call.result = lambda: None
-    return call
 
 
 def run_onnxruntime(x, w, wd, wp, dout, stride):
@@ -249,16 +244,6 @@ def run_layer(kind, H, C, M, stride, N):
         },
         "linear": {"layer": lambda: ops.linear_forward(x.reshape(N, C), w, b)},
     }[kind]
-    return {name: silent(call) for name, call in calls.items()}
-
-
-def limits():
-    """The machine's limits, measured with the threads at hand: large matrix products, copies of several sizes."""
-    calls = {}
-    for n in (384, 768, 1536):
-        a, b, out = (aligned(np.ones((n, n))) for _ in range(3))
-        calls[f"product {n}"] = lambda a=a, b=b, out=out: np.matmul(a, b, out=out)
-    calls |= {f"copy {1 << k}": copier((1 << k) // 8) for k in range(14, 28, 2)}  # bytes read and written
     return {name: silent(call) for name, call in calls.items()}
 
 

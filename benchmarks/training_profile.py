@@ -22,20 +22,19 @@ and giving back memory; less what calling the kernels from Python rather than fr
 import contextlib
 import importlib
 import statistics
-import sys
 import time
 import unittest.mock
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
+from common.command import arguments, carry_out, progress
+from common.report import machine, processor, thread_count
 
-from npmnv2.runtime.cpu import choose_kernel  # noqa: E402
+from npmnv2.runtime.cpu import choose_kernel
 
-choose_kernel()  # before NumPy loads BLAS
+if __name__ == "__main__":
+    choose_kernel()  # before NumPy loads BLAS
 
-import numpy as np  # noqa: E402
-from measure import arguments, environment, progress, write_json  # noqa: E402
+import numpy as np
+from common.measure import environment
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
 BLOCK = "training_block."
@@ -147,21 +146,21 @@ def limits(N, side, flop_per_s):
     return found
 
 
-def run(rounds, quick):
+def run(args):
     from npmnv2.runtime.threads import get_num_threads, limit_threads
     from npmnv2.show.roofline import measure
 
-    rows = []
+    rounds, info, rows = 3 if args.quick else args.rounds, environment(), []
     for threads in range(1, min(2, get_num_threads()) + 1):
         with limit_threads(threads):
-            machine = measure()
-            for N, side in CASES[: 1 if quick else 2]:
+            flop_per_s = measure().flop_per_s
+            for N, side in CASES[: 1 if args.quick else 2]:
                 progress(f"{N}x{side}x{side}, {threads} threads")
                 ms = profile(N, side, rounds)
-                arithmetic = limits(N, side, machine.flop_per_s)
+                arithmetic = limits(N, side, flop_per_s)
                 rows.append({"batch": N, "size": side, "threads": threads, "ms": ms, "limit_ms": arithmetic})
     progress("")
-    return rows
+    return {"environment": info, "results": rows}
 
 
 def parts_of(row):
@@ -171,10 +170,16 @@ def parts_of(row):
 
 
 def heading(row):
-    return f"{row['batch']}x{row['size']}x{row['size']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+    return f"{row['batch']}x{row['size']}x{row['size']}, {thread_count(row['threads'])}"
 
 
-def show(rows):
+def show(report):
+    info = report["environment"]
+    print(f"{machine(info)}; BLAS: {info['blas']}, {info['blas kernel']}\n")
+    print("\n".join(table(report["results"])))
+
+
+def table(rows):
     for row in rows:
         whole = sum(row["ms"].values())
         yield f"{heading(row):<28}{'ms':>8}{'%':>6}{'limit':>9}{'x':>7}"
@@ -186,10 +191,11 @@ def show(rows):
         yield ""
 
 
-def draw(rows, info, path):
+def draw(report, path):
     """A bar for each part: its time, and in it the part of that which is arithmetic."""
     import matplotlib.pyplot as plt
 
+    rows = report["results"]
     across = min(2, len(rows))
     size = {"figsize": (2 + 4.5 * across, 4.4 * -(-len(rows) // across)), "layout": "constrained"}
     figure, panels = plt.subplots(-(-len(rows) // across), across, sharey=True, squeeze=False, **size)
@@ -204,21 +210,14 @@ def draw(rows, info, path):
         panel.set_xlabel("ms")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].legend(frameon=False, loc="lower right")
-    figure.suptitle(f"A training step of MobileNetV2 1.0, part by part: {info.get('cpu', info['system'])}, float32")
+    figure.suptitle(f"A training step of MobileNetV2 1.0, part by part: {processor(report['environment'])}, float32")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def main():
     args = arguments(__doc__.split("\n", 1)[0], "16x96x96 alone, in seconds", rounds=15)
-    info = environment()
-    rows = run(3 if args.quick else args.rounds, args.quick)
-    if args.json:
-        write_json(args.json, {"environment": info, "results": rows})
-    if args.plot:
-        draw(rows, info, args.plot)
-    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
-    print("\n".join(show(rows)))
+    carry_out(args, run, show, draw)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ print(json.dumps(dict(os.environ) == before))
 WORKER = """
 import json, os, sys
 sys.path.insert(0, "benchmarks")
-from measure import Worker, environment
+from common.measure import Worker, environment
 worker = Worker("benchmarks/separable.py", "npmnv2", 1)
 told = ""
 while not told:  # nothing is there yet while the process is only becoming that of the worker

@@ -10,7 +10,6 @@ counts is the accuracy on held-out digits 5 to 9, by averaged weights.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common.command import write_json
 
 from npmnv2.data import load_digits
 from npmnv2.data.augment import random_shift
@@ -98,7 +98,7 @@ def main():
         f"\nspread: standard deviation between seeds, whose images differ too. {time.process_time() - started:.0f} s."
     )
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, rows)
 
 
 if __name__ == "__main__":

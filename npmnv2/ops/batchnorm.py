@@ -329,7 +329,7 @@ def batchnorm_relu6_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e
 
         out = min(max(gamma * xhat + beta, 0), 6)
 
-    It exists as one function because its compiled twin in `kernels/` does both in one pass over memory.
+    It exists as one function because a compiled version does both in one pass over memory.
 
     Parameters
     ----------

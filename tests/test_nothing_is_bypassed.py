@@ -23,14 +23,18 @@ from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d,
 from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter, Statistic
 
-F64 = {"rng": np.random.default_rng(0), "dtype": np.float64}
+
+def f64():
+    return {"rng": np.random.default_rng(0), "dtype": np.float64}
+
+
 BLOCKS = {
-    "inverted residual": lambda: InvertedResidual(4, 4, stride=1, t=6, **F64),
-    "strided": lambda: InvertedResidual(4, 5, stride=2, t=3, **F64),
-    "without expansion": lambda: InvertedResidual(4, 4, stride=1, t=1, **F64),
-    "separable": lambda: SeparableConv(4, 6, stride=2, **F64),
-    "conv": lambda: ConvBN(Conv2d(4, 6, 3, padding=1, **F64), 6, dtype=np.float64),
-    "conv, ReLU6": lambda: ConvBNReLU6(DepthwiseConv2d(4, 3, padding=1, **F64), 4, dtype=np.float64),
+    "inverted residual": lambda: InvertedResidual(4, 4, stride=1, t=6, **f64()),
+    "strided": lambda: InvertedResidual(4, 5, stride=2, t=3, **f64()),
+    "without expansion": lambda: InvertedResidual(4, 4, stride=1, t=1, **f64()),
+    "separable": lambda: SeparableConv(4, 6, stride=2, **f64()),
+    "conv": lambda: ConvBN(Conv2d(4, 6, 3, padding=1, **f64()), 6, dtype=np.float64),
+    "conv, ReLU6": lambda: ConvBNReLU6(DepthwiseConv2d(4, 3, padding=1, **f64()), 4, dtype=np.float64),
 }
 X = np.random.default_rng(1).normal(size=(2, 6, 5, 4))
 
@@ -127,7 +131,7 @@ def replacements(block):
                 f"{path}.backward: wrapped",
                 lambda b, p=path: set_at(b, f"{p}.backward", wrapped(get(b, p).backward, 3.0)),
             )
-            yield f"{path}: something added", lambda b, p=path: set_at(b, f"{p}.more", Linear(2, 2, **F64))
+            yield f"{path}: something added", lambda b, p=path: set_at(b, f"{p}.more", Linear(2, 2, **f64()))
         elif isinstance(value, Parameter):
             yield (
                 f"{path}: another parameter",
@@ -153,15 +157,16 @@ def replacements(block):
         yield (
             "dw: 5x5",
             lambda b: set_at(
-                b.dw, "conv", DepthwiseConv2d(b.dw.bn.gamma.value.size, 5, stride=b.dw.conv.stride, padding=2, **F64)
+                b.dw, "conv", DepthwiseConv2d(b.dw.bn.gamma.value.size, 5, stride=b.dw.conv.stride, padding=2, **f64())
             ),
         )
-        yield "no shortcut", lambda b: set_at(b, "residual", False)
+        if block.residual:
+            yield "no shortcut", lambda b: set_at(b, "residual", False)
         yield "one norm frozen", lambda b: b.dw.bn.train(not b.dw.bn.training)
     if hasattr(block, "expand"):
         yield (
             "expand: a 1x1 convolution",
-            lambda b: set_at(b.expand, "conv", Conv2d(4, b.expand.bn.gamma.value.size, 1, **F64)),
+            lambda b: set_at(b.expand, "conv", Conv2d(4, b.expand.bn.gamma.value.size, 1, **f64())),
         )
 
 
@@ -371,7 +376,7 @@ def test_sgd_that_was_changed_runs_as_it_is():
 @pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("shortcut", [True, False, "expansion"])
 def test_what_is_added_to_what(shortcut, linear, t):
-    block = randomise(InvertedResidual(4, 4, stride=1, t=t, linear=linear, shortcut=shortcut, **F64))
+    block = randomise(InvertedResidual(4, 4, stride=1, t=t, linear=linear, shortcut=shortcut, **f64()))
     with npmnv2.backend("numpy"):
         wide = block.expand(X) if t > 1 else X
         filtered = block.dw(wide)

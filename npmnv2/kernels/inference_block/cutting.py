@@ -1,4 +1,4 @@
-"""Fused blocks: how the weights are cut into pieces and the image into bands, and the calls of `fused_loops`.
+"""Fused blocks: how the weights are cut into pieces and the image into bands, and the calls of `loops.py`.
 
 A fused block has a depthwise convolution in its middle: expand, depthwise, project (V2); the stem, depthwise, pointwise
 (the first two blocks of either network, as one); depthwise, pointwise (the rest of V1).
@@ -17,7 +17,7 @@ from npmnv2.kernels.inference_block.program import ARRAYS, KERNELS, NUMBERS, PLA
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 
-SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
+SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv/loops.py`
 NARROW = 20  # columns of the widened image: from here on it is cut by rows, as the stem's block always is
 CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
 FEW = 160  # pixels: so many and no more are gathered from several small images into one product
@@ -201,7 +201,7 @@ def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[s
 
 
 def encode(calls: list[Call]) -> Array:
-    """Calls as a program for `fused_program.run`, a row each: which kernel, its numbers, addresses, shapes.
+    """Calls as a program for `program.run`, a row each: which kernel, its numbers, addresses, shapes.
 
     Whoever runs it keeps the arrays. The first array of the first row is the first block's input.
     """

@@ -208,9 +208,9 @@ def test_contradicting_options_are_one_line(tmp_path, capsys):
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeypatch, capsys):
-    path = tmp_path / "run.npz"
-    options = "--width 0.1 --batch-size 16 --backend numpy".split()  # noqa: SIM905
-    assert main(["train", "--data", "digits", "--epochs", "1", "--save", str(path), *options]) == 0
+    path, first = tmp_path / "run.npz", tmp_path / "first.npz"
+    options = "--data digits --epochs 1 --width 0.1 --batch-size 16 --backend numpy --save".split()  # noqa: SIM905
+    assert main(["train", *options, str(path)]) == 0
     before = path.read_bytes()
     capsys.readouterr()
 
@@ -218,11 +218,10 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert main(["train", "--data", "digits", "--epochs", "1", "--save", str(path), *options]) == 1
-    assert capsys.readouterr().err == (
-        f"npmnv2 train: could not save {path} (No space left on device); "
-        "a checkpoint that was there before is still good\n"
-    )
+    for target, rest in ((path, "the file that was there before is still good"), (first, "nothing was written")):
+        assert main(["train", *options, str(target)]) == 1
+        line = f"npmnv2 train: could not save {target} (No space left on device); {rest}\n"
+        assert capsys.readouterr().err == line
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.npz"]
 
 

@@ -288,47 +288,6 @@ def test_a_file_that_repeats_itself_is_refused_before_a_network_is_built(tmp_pat
         weights.load_model(tmp_path / "model.pth")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_classes": 10**9}, "misshapen"),
-        ({"width_mult": 1.0}, "misshapen"),
-        ({"width_mult": "wide"}, "width_mult must be a number"),
-        ({"width_mult": float(10**300)}, "width_mult must"),
-        ({"strides": [1, 2]}, "strides must be"),
-        ({"strides": {"a": 1}}, "strides must be"),
-        ({"in_channels": -1}, "in_channels must"),
-        ({"eps": -1.0}, "eps must"),
-        ({"padding": 7}, "padding must"),
-        ({"running_var": None}, "running_var must"),
-        ({"seed": []}, "seed must"),
-        ({"name": "mobilenet_v1"}, "says it is a mobilenet_v1"),
-        ({"name": ["x"]}, "says it is a"),
-        ({"more": 1}, "must be a dictionary of"),
-    ],
-)
-def test_a_native_file_that_lies(change, message, tmp_path):
-    model = network()
-    info = weights.describe(model)
-    info["model"] |= change
-    native.write(tmp_path / "model.npz", {f"model/{k}": v for k, v in model.state_dict().items()}, info)
-    with pytest.raises(FormatError, match=message) as error:
-        weights.load_model(tmp_path / "model.npz")
-    assert str(error.value).startswith(f"{tmp_path}/model.npz: ")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"model": 1}, {"labels": "abcde"}, {"labels": ["a"]}, {"labels": [1, 2, 3, 4, 5]}, {"preprocessing": {"mean": 1}}],
-)
-def test_native_information_that_makes_no_sense(change, tmp_path):
-    model = network()
-    arrays = {f"model/{k}": v for k, v in model.state_dict().items()}
-    native.write(tmp_path / "model.npz", arrays, weights.describe(model) | change)
-    with pytest.raises(FormatError, match=next(iter(change))):
-        weights.load_model(tmp_path / "model.npz")
-
-
 def test_negative_variance(tmp_path):
     arrays = theirs(frameworks.GOLDENS[0], np.float32)
     arrays["features.0.1.running_var"][2] = -1

@@ -41,6 +41,17 @@ def attach(name: str, module: str) -> None:
     _default[0] = name
 
 
+def names() -> list[str]:
+    """What `backend` takes.
+
+    Examples
+    --------
+    >>> names()
+    ['numpy', 'numba']
+    """
+    return ["numpy", *_attached]
+
+
 class backend:
     """Use one implementation inside a ``with`` block, in this thread (or async task) only.
 
@@ -164,7 +175,6 @@ def _module(name: str) -> Any:
 
 
 def _check(name: str) -> str:
-    names = ["numpy", *_attached]
-    if not isinstance(name, str) or name not in names:
-        raise ValueError(f"name must be {' or '.join(f'{n!r}' for n in names)}; was {name!r}".replace("'", '"', 4))
+    if not isinstance(name, str) or name not in names():
+        raise ValueError(f"name must be {' or '.join(f'{n!r}' for n in names())}; was {name!r}".replace("'", '"', 4))
     return name

@@ -175,7 +175,7 @@ def resume(path: str | os.PathLike[str]) -> Session:
     Raises
     ------
     FormatError
-        If the file is no checkpoint of a run.
+        If the file is no checkpoint of a run, or any of its settings and numbers makes no sense.
     ValueError, OSError
         If the file, or the data, cannot be read, or the data are others than those it was begun with.
     """

@@ -23,8 +23,8 @@ class Source(NamedTuple):
     augment: Callable[[Array, np.random.Generator], Array]
 
 
-def check_source(text: str) -> str:
-    """Return `text` if it names data: the name alone, nothing is read.
+def check_source(text: str, resolution: int | None = None) -> str:
+    """Return `text` if it names data that such a resolution may be asked of: nothing is read.
 
     Examples
     --------
@@ -36,6 +36,8 @@ def check_source(text: str) -> str:
     kind, _, folder = text.partition(":")
     if text != "digits" and not (kind in ("cifar10", "mnist", "folder") and folder):
         raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}")
+    if resolution is not None and kind != "folder":
+        raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
     return text
 
 
@@ -63,9 +65,7 @@ def load(text: str, resolution: int | None = None) -> Source:
     >>> load("digits").strides
     'digits'
     """
-    kind, _, folder = check_source(text).partition(":")
-    if resolution is not None and kind != "folder":
-        raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
+    kind, _, folder = check_source(text, resolution).partition(":")
     if kind == "folder":
         data = readers.load_folder(folder, size=resolution or FOLDER_RESOLUTION)
     elif kind == "digits":

@@ -122,13 +122,13 @@ class Session(state.Run):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it into one file, as it is now."""
         arrays, info = state.capture(self)
+        was_there = os.path.isfile(path)
         try:
             native.write(path, arrays, info)
         except OSError as error:
             reason = error.strerror or error
-            raise OSError(
-                f"could not save {path} ({reason}); a checkpoint that was there before is still good"
-            ) from None
+            rest = "the file that was there before is still good" if was_there else "nothing was written"
+            raise OSError(f"could not save {path} ({reason}); {rest}") from None
 
     def _check_loss(self) -> None:
         loss, epoch = self.position.loss_sum, len(self.position.history) + 1
@@ -175,7 +175,7 @@ def resume(path: str | os.PathLike[str]) -> Session:
     Raises
     ------
     FormatError
-        If the file is no checkpoint of a run.
+        If the file is no checkpoint of a run, or any of its settings and numbers makes no sense.
     ValueError, OSError
         If the file, or the data, cannot be read, or the data are others than those it was begun with.
     """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from npmnv2 import gradcheck, kernels, ops
 from npmnv2.backends import implementation
@@ -19,6 +20,8 @@ from npmnv2.nn.layers import BatchNormReLU6
 from npmnv2.nn.parameter import Parameter
 from npmnv2.shapes import Padding
 
+# For pytest.mark.parametrize: a kernel is compiled for one dtype by default, for the other with -m compiled.
+DTYPES = (np.float64, pytest.param(np.float32, marks=pytest.mark.compiled))
 TABLES = pathlib.Path(__file__).parent.parent / "docs" / "tables"
 
 

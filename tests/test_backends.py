@@ -1,6 +1,9 @@
 """Which implementation runs is the caller's choice, in his thread, and nothing else depends on it."""
 
 import contextvars
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import npmnv2
 from npmnv2 import kernels, ops
 from npmnv2.backends import implementation
+from npmnv2.engine.backend import PRODUCTS
 from npmnv2.nn.layers import DepthwiseConv2d
 
 
@@ -19,6 +23,8 @@ def test_an_operation_follows_the_backend():
     with npmnv2.backend("numba"):
         for name in kernels.__all__:
             assert implementation(getattr(ops, name)) is getattr(kernels, name)
+        for operation in PRODUCTS:  # BLAS does these, on one thread
+            assert implementation(operation).__wrapped__ is operation
         assert implementation(ops.relu6_forward) is ops.relu6_forward
         assert implementation(print) is print  # nothing that anybody calls is replaced unasked
     assert len(kernels.__all__) >= 8
@@ -48,7 +54,26 @@ def test_set_backend_is_for_this_context_only():
     assert npmnv2.current_backend() == before
 
 
-def test_a_thread_of_its_own_has_the_default():
+@pytest.fixture
+def numba_by_default():
+    npmnv2.set_default("numba")
+    yield
+    npmnv2.set_default("numpy")
+
+
+def test_the_default_is_numba_or_what_the_environment_says():
+    code = "import npmnv2; print(npmnv2.current_backend())"
+    for environment, said in (({}, "numba"), ({"NPMNV2_BACKEND": "numpy"}, "numpy")):
+        kept = {name: value for name, value in os.environ.items() if name != "NPMNV2_BACKEND"}
+        done = subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout.strip()) == (0, said), done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"NPMNV2_BACKEND": "torch"}, capture_output=True, text=True
+    )
+    assert done.returncode != 0 and 'NPMNV2_BACKEND in the environment: name must be "numpy" or' in done.stderr
+
+
+def test_a_thread_of_its_own_has_the_default(numba_by_default):
     seen = []
     with npmnv2.backend("numpy"):
         thread = threading.Thread(target=lambda: seen.append(npmnv2.current_backend()))
@@ -57,7 +82,7 @@ def test_a_thread_of_its_own_has_the_default():
     assert seen == ["numba"]
 
 
-def test_one_object_may_be_used_in_two_threads_at_once():
+def test_one_object_may_be_used_in_two_threads_at_once(numba_by_default):
     block, entered, leave, seen = npmnv2.backend("numpy"), threading.Event(), threading.Event(), []
 
     def other():
@@ -105,7 +130,7 @@ def test_a_layer_asks_at_every_call():
 @pytest.mark.parametrize("name", ["torch", "NumPy", "", None, 3])
 def test_unknown_backend(name):
     before = npmnv2.current_backend()
-    for call in (npmnv2.backend, npmnv2.set_backend):
+    for call in (npmnv2.backend, npmnv2.set_backend, npmnv2.set_default):
         with pytest.raises(ValueError, match='name must be "numpy" or "numba"; was'):
             call(name)
     assert npmnv2.current_backend() == before

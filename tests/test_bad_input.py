@@ -1,6 +1,6 @@
 """Bad input: refused with an error that names the argument, by the NumPy operations and by their compiled twins alike.
 
-And what is odd but good: empty batches, NaN, any memory layout, read-only arrays.
+What is odd but good is in test_odd_input.py, layers and models are in test_bad_models.py.
 """
 
 import re
@@ -10,10 +10,6 @@ import numpy as np
 import pytest
 
 from npmnv2 import kernels, ops
-from npmnv2.models import mobilenet_v2
-from npmnv2.models.mobilenet_v2 import plan
-from npmnv2.nn.layers import BatchNorm, Dropout, Linear
-from npmnv2.nn.optim import SGD, RMSProp
 from npmnv2.validate import check_array, check_dout, check_length
 
 RNG = np.random.default_rng(0)
@@ -214,6 +210,18 @@ PAIRS = [
     (module, name) for name in FORWARDS for module in (ops, kernels) if f"{name}_forward" in module.__all__
 ]  # every forward and backward
 pairs = pytest.mark.parametrize("module, name", PAIRS, ids=[f"{name}-{m.__name__[7:]}" for m, name in PAIRS])
+pairs_and_dtypes = pytest.mark.parametrize(
+    "module, name, dtype",
+    [
+        pytest.param(
+            *(module, name, dtype),
+            id=f"{name}-{module.__name__[7:]}-{dtype.__name__}",
+            marks=[pytest.mark.compiled] if module is kernels and dtype is np.float32 else [],
+        )
+        for module, name in PAIRS
+        for dtype in (np.float64, np.float32)
+    ],
+)
 
 
 def test_every_forward_is_here():
@@ -358,95 +366,6 @@ def test_inference_backward(change, error, match):
         ops.batchnorm_inference_backward(**arguments)
 
 
-# -- layers, models, optimisers (load_state_dict: test_layers.py; lr, form: test_optim.py; backends: test_backends.py)
-
-
-@pytest.mark.parametrize(
-    "options, error, match",
-    [
-        ({"num_classes": 0}, ValueError, "num_classes must be an integer of at least 1; was 0"),
-        ({"num_classes": -5}, ValueError, "num_classes must be"),
-        ({"num_classes": 10.0}, ValueError, "num_classes must be"),
-        ({"num_classes": True}, ValueError, "num_classes must be"),
-        ({"in_channels": 0}, ValueError, "in_channels must be an integer of at least 1"),
-        ({"width_mult": 0}, ValueError, "width_mult must be more than 0"),
-        ({"width_mult": -1.0}, ValueError, "width_mult must be"),
-        ({"width_mult": float("nan")}, ValueError, "width_mult must be"),
-        ({"width_mult": float("inf")}, ValueError, "width_mult must be"),
-        ({"strides": "mnist"}, ValueError, "strides must be one of imagenet, cifar, digits .*'mnist'"),
-        ({"strides": (1, 2)}, ValueError, "strides must be one of"),
-        ({"strides": (1, 1, 1, 2, 1, 1, 2, 0)}, ValueError, "strides must be one of"),
-        ({"strides": (1, 1, 1, 2.5, 1, 1, 2, 1)}, ValueError, "strides must be one of"),
-        ({"strides": 2}, ValueError, "strides must be one of"),
-        ({"strides": {1, 2, 3, 4, 5, 6, 7, 8}}, ValueError, "strides must be one of"),
-        ({"padding": -1}, ValueError, 'padding must be 1 or "same", .*; was -1'),
-        ({"padding": 0}, ValueError, 'padding must be 1 or "same"'),
-        ({"padding": 2}, ValueError, 'padding must be 1 or "same"'),
-        ({"padding": True}, ValueError, 'padding must be 1 or "same"'),
-        ({"padding": "foo"}, ValueError, "padding must be 1 or \"same\", .*; was 'foo'"),
-        ({"padding": ((1, 1), (0, 0))}, ValueError, 'padding must be 1 or "same"'),
-        ({"dtype": None}, TypeError, "dtype must be float32 or float64; was None"),
-        ({"dtype": "foo"}, TypeError, "dtype must be float32 or float64; was 'foo'"),
-        ({"dtype": np.float16}, TypeError, "dtype must be float32 or float64; was float16"),
-        ({"dtype": int}, TypeError, "dtype must be float32 or float64; was int64"),
-        ({"dropout": 1.0}, ValueError, "dropout must be at least 0 and less than 1"),
-        ({"dropout": -0.2}, ValueError, "dropout must be at least 0"),
-        ({"running_var": "Biased"}, ValueError, 'running_var must be "unbiased" or "biased"; was \'Biased\''),
-        ({"momentum": 1.5}, ValueError, "momentum must lie between 0 and 1"),
-        ({"momentum": -0.1}, ValueError, "momentum must lie between 0 and 1"),
-    ],
-)
-def test_no_such_network(options, error, match):
-    with pytest.raises(error, match=match):
-        mobilenet_v2(**{"num_classes": 3, "width_mult": 0.1, **options})
-
-
-@pytest.mark.parametrize("width", [0, -0.5, float("nan"), 1e9])
-def test_no_such_plan(width):
-    with pytest.raises(ValueError, match="width_mult must be more than 0"):
-        plan(width)
-
-
-@pytest.mark.parametrize(
-    "x, error, match",
-    [
-        (F(1, 8, 8, 1, dtype="f"), ValueError, r"x must have shape \(N, H, W, 3\); was \(1, 8, 8, 1\)"),
-        (F(1, 3, 8, 8, dtype="f"), ValueError, r"x must have shape \(N, H, W, 3\)"),  # NCHW
-        (F(8, 8, 3, dtype="f"), ValueError, r"x must have shape"),
-        (F(1, 8, 8, 3), TypeError, "x must have the model's dtype, float32; was float64"),
-        (np.zeros((1, 8, 8, 3), np.uint8), TypeError, "x must have the model's dtype, float32; was uint8"),
-        ([[1.0]], TypeError, "x must be a NumPy array; was list"),
-        (np.zeros((1, 0, 8, 3), "f"), ValueError, "x must not be empty along H"),
-        (np.ma.zeros((1, 8, 8, 3), "f"), TypeError, "x must be a plain NumPy array"),
-    ],
-)
-def test_no_such_image(x, error, match):
-    with pytest.raises(error, match=match):
-        mobilenet_v2(3, 0.1)(x)
-
-
-def test_an_empty_batch_has_no_statistics():
-    model = mobilenet_v2(3, 0.1, strides="digits")
-    with pytest.raises(ValueError, match="x must hold at least one value a channel"):
-        model(np.zeros((0, 8, 8, 3), np.float32))
-
-
-def test_layers_refuse_at_once():
-    with pytest.raises(ValueError, match="running_var must be"):
-        BatchNorm(3, running_var="none")
-    with pytest.raises(ValueError, match="rate must be at least 0"):
-        Dropout(1.0, np.random.default_rng(0))
-    layer = Linear(3, 2, rng=np.random.default_rng(0))
-    with pytest.raises(ValueError, match="w must have length 4 along axis 0"):
-        layer(np.zeros((1, 4), np.float32))
-    with pytest.raises(RuntimeError, match="needs a forward before it"):
-        layer.backward(np.zeros((1, 2), np.float32))
-    with pytest.raises(RuntimeError, match="step needs the gradient"):
-        SGD(layer.parameters(), lr=0.1).step()
-    with pytest.raises(ValueError, match="form must be"):
-        RMSProp(layer.parameters(), lr=0.1, form="Keras")
-
-
 def test_there_are_more_than_forty_kinds():
     kinds = {(case.name, case.what) for case in TWINS + OTHERS + LOSS}
     assert len(kinds) == len(TWINS + OTHERS + LOSS) >= 120
@@ -473,173 +392,3 @@ def test_check_length_and_dout():
     assert check_dout(X, X.shape, X) is X
     with pytest.raises(TypeError, match="dout must have the dtype"):
         check_dout(X.astype(complex), X.shape, X, compiled=True)
-
-
-# -- odd but good
-
-EMPTY = {
-    "conv2d": (F(0, 5, 6, 3), F(3, 3, 3, 4)),
-    "conv2d_im2col": (F(0, 5, 6, 3), F(3, 3, 3, 4)),
-    "grouped_conv2d": (F(0, 5, 6, 3), F(3, 3, 1, 3), 3),
-    "depthwise_conv2d": (F(0, 5, 6, 3), W),
-    "pointwise_conv2d": (F(0, 5, 6, 3), F(3, 4)),
-    "relu": (F(0, 5, 6, 3),),
-    "relu6": (F(0, 5, 6, 3),),
-    "linear": (F(0, 3), F(3, 2), F(2)),
-    "global_avg_pool": (F(0, 5, 6, 3),),
-    "avg_pool2d": (F(0, 5, 6, 3), 2),
-    "dropout": (F(0, 5), 0.5, np.random.default_rng(0)),
-    "pad": (F(0, 5, 6, 3), 1),
-}
-
-
-def _tuple(value):
-    return value if type(value) is tuple else (value,)
-
-
-def _gradients(module, name, dout, cache):
-    return _tuple(getattr(module, f"{name}_backward")(dout, cache))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pairs
-def test_empty_batch(module, name, dtype):
-    if name not in EMPTY:  # batch norm: a mean needs data
-        with pytest.raises(ValueError, match="x must hold at least one value"):
-            getattr(module, f"{name}_forward")(F(0, 5, 6, 3), F(3), F(3))
-        return
-    arguments = [a.astype(dtype) if isinstance(a, np.ndarray) else a for a in EMPTY[name]]
-    full = [a.astype(dtype) if isinstance(a, np.ndarray) else a for a in FORWARDS[name]]
-    out, cache = getattr(module, f"{name}_forward")(*arguments)
-    expected, _ = getattr(module, f"{name}_forward")(*full)
-    if name != "dropout":
-        assert out.shape == (0, *expected.shape[1:])
-    assert out.dtype == dtype
-    inputs = [a for a in arguments if isinstance(a, np.ndarray)]
-    for value, gradient in zip(inputs, _gradients(module, name, np.zeros_like(out), cache), strict=True):
-        assert gradient.shape == value.shape and gradient.dtype == dtype
-        assert not gradient.any()  # a sum of nothing
-
-
-def test_empty_batch_through_fixed_statistics():
-    x = F(0, 5, 6, 3)
-    for module in (ops, kernels):
-        assert module.batchnorm_inference(x, F(3), F(3), F(3), np.ones(3)).shape == x.shape
-        assert module.batchnorm_relu6_inference(x, F(3), F(3), F(3), np.ones(3)).shape == x.shape
-    assert ops.softmax(F(0, 4)).shape == (0, 4)
-    dx, dgamma, dbeta = ops.batchnorm_inference_backward(x, x, F(3), F(3), np.ones(3))
-    assert dx.shape == x.shape and not dgamma.any() and not dbeta.any()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pairs
-def test_the_dtype_stays(module, name, dtype):
-    arguments = [a.astype(dtype) if isinstance(a, np.ndarray) else a for a in FORWARDS[name]]
-    out, cache = getattr(module, f"{name}_forward")(*arguments)
-    assert out.dtype == dtype
-    assert {g.dtype for g in _gradients(module, name, F(*out.shape, dtype=dtype), cache)} == {np.dtype(dtype)}
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("module", [ops, kernels], ids=["ops", "kernels"])
-def test_nan_and_infinity_propagate(module, value):
-    x = X.copy()
-    x[0, 2, 3, 1] = value
-    seen = module.depthwise_conv2d_forward(x, W, padding=1)[0]
-    touched = ~np.isfinite(seen)
-    expected = np.zeros(seen.shape, bool)
-    expected[0, 1:4, 2:5, 1] = True  # every window that sees the pixel, no other channel, no other image
-    np.testing.assert_array_equal(touched, expected)
-    with np.errstate(invalid="ignore"):
-        out, cache = module.batchnorm_forward(x, F(3), F(3))
-        fused, fused_cache = module.batchnorm_relu6_forward(x, F(3), F(3))
-        dx = module.batchnorm_backward(X, cache)[0]
-    assert np.isnan(out[..., 1]).any() and np.isfinite(out[..., [0, 2]]).all()
-    assert np.isnan(fused[..., 1]).any() and np.isfinite(fused[..., [0, 2]]).all()
-    assert np.isnan(dx[..., 1]).any() and np.isfinite(dx[..., [0, 2]]).all()
-    fixed = module.batchnorm_relu6_inference(x, np.ones(3), F(3), F(3), np.ones(3))
-    assert np.array_equal(fixed[0, 2, 3, 1], {np.inf: 6.0, -np.inf: 0.0}.get(value, np.nan), equal_nan=True)
-
-
-def _f_ordered(a):
-    return np.asfortranarray(a)
-
-
-def _strided(a):
-    big = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
-    view = big[tuple(slice(0, 2 * n, 2) for n in a.shape)]
-    view[...] = a
-    return view
-
-
-def _backwards(a):
-    return np.ascontiguousarray(a[(slice(None, None, -1),) * a.ndim])[(slice(None, None, -1),) * a.ndim]
-
-
-def _transposed(a):
-    return np.ascontiguousarray(a.T).T
-
-
-def _read_only(a):
-    a = a.copy()
-    a.flags.writeable = False
-    return a
-
-
-def _unaligned(a):
-    raw = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
-    raw[...] = a
-    return raw
-
-
-LAYOUTS = {f.__name__[1:]: f for f in (_f_ordered, _strided, _backwards, _transposed, _read_only, _unaligned)}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pairs
-def test_any_memory_layout_gives_the_same(module, name, layout):
-    def arguments(change):
-        made = [change(a) if isinstance(a, np.ndarray) else a for a in FORWARDS[name]]
-        return made if name != "dropout" else [*made[:2], np.random.default_rng(0)]
-
-    forward = getattr(module, f"{name}_forward")
-    out, cache = forward(*arguments(np.array))
-    dout = F(*out.shape)
-    expected = (out, *_gradients(module, name, dout, cache))
-    given = arguments(LAYOUTS[layout])
-    assert any(not a.flags.c_contiguous or not a.flags.writeable or not a.flags.aligned for a in given[:1])
-    out, cache = forward(*given)
-    found = (out, *_gradients(module, name, LAYOUTS[layout](dout), cache))
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
-
-
-@pairs
-def test_inputs_are_left_alone_and_outputs_are_new(module, name):
-    arguments = [a.copy() if isinstance(a, np.ndarray) else a for a in FORWARDS[name]]
-    inputs = [a for a in arguments if isinstance(a, np.ndarray)]
-    before = [a.copy() for a in inputs]
-    out, cache = getattr(module, f"{name}_forward")(*arguments)
-    dout = F(*out.shape)
-    dout_before = dout.copy()
-    gradients = _gradients(module, name, dout, cache)
-    for value, kept in zip([*inputs, dout], [*before, dout_before], strict=True):
-        np.testing.assert_array_equal(value, kept)
-    for result in (out, *gradients):
-        assert not any(np.shares_memory(result, value) for value in (*inputs, dout)), "writing to it would harm"
-    again = _gradients(module, name, dout, cache)  # the operations' caches are not used up: layers see to that
-    for a, b in zip(gradients, again, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_other_functions_leave_their_inputs_alone():
-    gamma, beta, mean, var, logits = F(3), F(3), F(3), np.ones(3), LOGITS.copy()
-    kept = [a.copy() for a in (X, gamma, beta, mean, var, logits)]
-    for module in (ops, kernels):
-        assert not np.shares_memory(module.batchnorm_inference(X, gamma, beta, mean, var), X)
-        assert not np.shares_memory(module.batchnorm_relu6_inference(X, gamma, beta, mean, var), X)
-    ops.batchnorm_inference_backward(X, X, gamma, mean, var)
-    assert not np.shares_memory(ops.softmax(logits), logits)
-    assert not np.shares_memory(ops.softmax_cross_entropy(logits, LABELS, 0.1)[1], logits)
-    for a, b in zip((X, gamma, beta, mean, var, logits), kept, strict=True):
-        np.testing.assert_array_equal(a, b)

@@ -82,7 +82,7 @@ def test_inverted_residual_in_eval(stride, t):
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("stride, t, size, padding", BLOCKS, ids=lambda v: str(v).replace(" ", ""))
-def test_backends_agree(stride, t, size, padding, training):
+def test_backends_agree(stride, t, size, padding, training, loops):
     x = np.random.default_rng(1).normal(size=(2, *size, 2))
     results = []
     for backend in ("numpy", "numba"):
@@ -126,7 +126,7 @@ def test_the_shortcut_adds_x_when_it_fits(stride, M, adds, t, training):
 
 
 @pytest.mark.parametrize("padding, size", [(0, (3, 3)), (0, (5, 5)), (2, (1, 1)), (((1, 1), (0, 0)), (4, 3))])
-def test_the_shortcut_is_not_broadcast(padding, size):
+def test_the_shortcut_is_not_broadcast(padding, size, either):
     """A 3x3 image without padding leaves 1x1, which NumPy would add to every pixel of x."""
     options = {"padding": padding, "rng": np.random.default_rng(0), "dtype": np.float64}
     block = InvertedResidual(4, 4, stride=1, t=1, **options)
@@ -135,7 +135,7 @@ def test_the_shortcut_is_not_broadcast(padding, size):
     assert InvertedResidual(4, 6, stride=1, t=1, **options)(np.ones((2, *size, 4))).shape[3] == 6  # nothing to add
 
 
-def test_a_dead_branch_leaves_the_identity():
+def test_a_dead_branch_leaves_the_identity(either):
     """gamma = beta = 0 at the end of the branch: out is x, dx is dout, to the bit."""
     block = randomise(InvertedResidual(4, 4, stride=1, t=6, rng=np.random.default_rng(0), dtype=np.float64))
     block.project.bn.gamma.value[...] = block.project.bn.beta.value[...] = 0
@@ -157,7 +157,7 @@ def test_what_a_block_is_made_of():
     assert list(thin.children()) == ["dw", "project"] and thin.dw.conv.w.value.shape == (3, 3, 4)
 
 
-def test_the_bottleneck_is_linear():
+def test_the_bottleneck_is_linear(either):
     """No ReLU6 after the projection: a block gives values below 0 and above 6."""
     block = randomise(InvertedResidual(4, 8, stride=1, t=6, rng=np.random.default_rng(0), dtype=np.float64))
     block.project.bn.gamma.value[...] = 9
@@ -167,7 +167,7 @@ def test_the_bottleneck_is_linear():
 
 
 @pytest.mark.parametrize("make", [ConvBN, ConvBNReLU6])
-def test_conv_bn_is_the_convolution_then_the_norm(make):
+def test_conv_bn_is_the_convolution_then_the_norm(make, either):
     conv = PointwiseConv2d(3, 4, rng=np.random.default_rng(0), dtype=np.float64)
     block = randomise(make(conv, 4, dtype=np.float64))
     x = np.random.default_rng(1).normal(size=(2, 3, 5, 3))

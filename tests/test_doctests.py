@@ -9,10 +9,14 @@ import pytest
 
 import npmnv2
 
+SLOW_TO_COMPILE = {"npmnv2.engine.fused", "npmnv2.kernels.separable.operations"}
 MODULES = sorted(m.name for m in pkgutil.walk_packages(npmnv2.__path__, "npmnv2.") if not m.name.endswith("__main__"))
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.compiled] if name in SLOW_TO_COMPILE else []) for name in MODULES],
+)
 def test_examples(name):
     module = importlib.import_module(name)
     failed, _ = doctest.testmod(module, extraglobs={"np": np}, optionflags=doctest.ELLIPSIS)

@@ -16,7 +16,7 @@ from npmnv2 import backend
 FOLDER = Path(__file__).parent / "golden"
 
 
-@pytest.fixture(params=["numpy", "numba"], autouse=True)
+@pytest.fixture(params=["numpy", "numba"])
 def implementation(request):
     threads = numba.get_num_threads()
     numba.set_num_threads(1)  # beside BLAS's own pool, on a busy machine, two make 10 s of 0.1 s
@@ -54,7 +54,7 @@ def test_every_stored_operation_is_compared(golden):
 
 
 @pytest.mark.parametrize("case", recipe.CONVS, ids=lambda case: case.name)
-def test_convolution(case, golden):
+def test_convolution(case, golden, implementation):
     expected = part(golden["operations"], case.name)
     for name, results in recipe.conv(case).items():
         error, where = recipe.worst(results, expected)
@@ -62,30 +62,30 @@ def test_convolution(case, golden):
 
 
 @pytest.mark.parametrize("case", recipe.NORMS, ids=lambda case: case.name)
-def test_batchnorm(case, golden):
+def test_batchnorm(case, golden, implementation):
     error, where = recipe.worst(recipe.norm(case), part(golden["operations"], case.name))
     # a mean of 1000 costs its three digits in x - mean, whoever computes it
     assert error < (1e-11 if case.offset else 1e-13), where
 
 
 @pytest.mark.parametrize("case", recipe.LOSSES, ids=lambda case: case.name)
-def test_cross_entropy(case, golden):
+def test_cross_entropy(case, golden, implementation):
     error, where = recipe.worst(recipe.loss(case), part(golden["operations"], case.name))
     assert error < 1e-13, where
 
 
 @pytest.mark.parametrize("case", recipe.POOLS, ids=lambda case: case.name)
-def test_pooling(case, golden):
+def test_pooling(case, golden, implementation):
     error, where = recipe.worst(recipe.pool(case), part(golden["operations"], case.name))
     assert error < 1e-14, where
 
 
-def test_linear(golden):
+def test_linear(golden, implementation):
     error, where = recipe.worst(recipe.linear(), part(golden["operations"], "linear"))
     assert error < 1e-14, where
 
 
-def test_activations_at_and_beside_their_kinks(golden):
+def test_activations_at_and_beside_their_kinks(golden, implementation):
     expected = part(golden["operations"], "activations")
     ours = recipe.activations()
     assert set(ours) == set(expected)
@@ -93,7 +93,7 @@ def test_activations_at_and_beside_their_kinks(golden):
         np.testing.assert_array_equal(ours[key], value, err_msg=key)  # to the bit; NaN equals NaN
 
 
-def test_whole_network(golden):
+def test_whole_network(golden, either):
     expected = {key: value for key, value in golden["network"].items() if key != "versions"}
     ours = {key: value for key, value in recipe.network(recipe.NETWORK).items() if not key.startswith("eval/grad/")}
     assert sum(key.startswith("train/grad/") for key in expected) == 158  # every parameter of a MobileNetV2
@@ -102,7 +102,7 @@ def test_whole_network(golden):
 
 
 @pytest.mark.parametrize("case", recipe.TRAININGS, ids=lambda case: case.name)
-def test_five_steps_of_training(case, golden):
+def test_five_steps_of_training(case, golden, either):
     expected = part(golden["training"], case.name)
     before = recipe.state(case.name, recipe.build_small())
     error, where = recipe.worst(recipe.training(case), expected)

@@ -108,7 +108,7 @@ def test_the_three_sets_of_strides(strides, size, last):
 
 @pytest.mark.parametrize("N, H, W", [(1, 33, 47), (2, 225, 64), (1, 1, 1), (3, 32, 31), (0, 32, 32)])
 @pytest.mark.parametrize("padding", [1, "same"])
-def test_any_size_forward_and_backward(N, H, W, padding):
+def test_any_size_forward_and_backward(N, H, W, padding, either):
     model = mobilenet_v2(5, 0.1, padding=padding).eval()
     x = np.random.default_rng(0).normal(size=(N, H, W, 3)).astype(np.float32)
     logits = model(x)
@@ -119,7 +119,7 @@ def test_any_size_forward_and_backward(N, H, W, padding):
         assert p.grad.shape == p.value.shape and p.grad.dtype == np.float32, name
 
 
-def test_other_channels_and_padding_reach_every_convolution():
+def test_other_channels_and_padding_reach_every_convolution(either):
     model = mobilenet_v2(5, 0.1, in_channels=1, padding="same", strides="digits")
     assert model(np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)).shape == (2, 5)
     convs = [layer for _, layer in model.named_layers() if isinstance(layer, Conv2d | DepthwiseConv2d)]
@@ -195,9 +195,10 @@ def test_whole_network_in_random_directions(training):
             assert abs(near - expected) < 1e-7 * scale, seed
 
 
+@pytest.mark.parametrize("elements", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_whole_network_element_by_element(training):
-    """Three elements of every parameter, and of the image, by complex step."""
+def test_whole_network_element_by_element(training, elements):
+    """So many elements of every parameter, and of the image, by complex step."""
     model, x, dlogits = small(training)
     rng = np.random.default_rng(9)
     with npmnv2.backend("numpy"):
@@ -210,7 +211,7 @@ def test_whole_network_element_by_element(training):
         originals = {**state, "x": x}
         for name, part in parts.items():
             largest = max(np.abs(grads[name]).max(), FLOOR)
-            for _ in range(3 if training else 1):
+            for _ in range(elements):
                 k = tuple(rng.integers(0, part.shape))
                 part[k] += 1e-30j
                 exact = float(np.sum(forward_only(model, z).imag * dlogits)) / 1e-30
@@ -232,7 +233,7 @@ def test_the_shift_of_a_linear_bottleneck_has_no_gradient_in_training():
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_backends_agree(training):
+def test_backends_agree(training, loops):
     model, x, dlogits = small(training)
     results = {}
     for backend in ("numpy", "numba"):
@@ -246,6 +247,7 @@ def test_backends_agree(training):
             assert difference < 1e-11 * max(np.abs(value).max(), FLOOR), name
 
 
+@pytest.mark.compiled
 def test_backends_agree_in_float32_at_a_real_size():
     x = np.random.default_rng(0).normal(size=(1, 96, 96, 3)).astype(np.float32)
     model = mobilenet_v2(10, 0.35).eval()
@@ -272,7 +274,7 @@ def test_a_seed_gives_the_same_network_in_either_dtype():
     assert (one.state_dict()["stem.conv.w"] != other.state_dict()["stem.conv.w"]).any()
 
 
-def test_state_dict_round_trip_gives_the_same_logits_to_the_bit():
+def test_state_dict_round_trip_gives_the_same_logits_to_the_bit(either):
     model, fresh = randomise(mobilenet_v2(5, 0.35, seed=0), 1).eval(), mobilenet_v2(5, 0.35, seed=2).eval()
     x = np.random.default_rng(0).normal(size=(2, 32, 40, 3)).astype(np.float32)
     assert (model(x) != fresh(x)).any()
@@ -280,7 +282,7 @@ def test_state_dict_round_trip_gives_the_same_logits_to_the_bit():
     assert model(x).tobytes() == fresh(x).tobytes()
 
 
-def test_a_float64_state_loads_into_a_float32_network():
+def test_a_float64_state_loads_into_a_float32_network(either):
     wide, single = randomise(mobilenet_v2(5, 0.1, dtype=np.float64)).eval(), mobilenet_v2(5, 0.1).eval()
     single.load_state_dict(wide.state_dict())
     assert {value.dtype for value in single.state_dict().values()} == {np.dtype(np.float32)}
@@ -311,7 +313,7 @@ def test_another_width_is_one_clear_error():
     assert len(str(error.value).splitlines()) == 22 and "more" in str(error.value)
 
 
-def test_train_and_eval():
+def test_train_and_eval(either):
     model, x, _ = small()
     before = model.state_dict()
     model.eval()
@@ -325,7 +327,7 @@ def test_train_and_eval():
     assert len(changed) == 2 * 52 and all(name.endswith(("mean", "var")) for name in changed)
 
 
-def test_dropout_masks_follow_the_seed():
+def test_dropout_masks_follow_the_seed(either):
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype(np.float32)
     runs = [mobilenet_v2(5, 0.1, strides="digits", dropout=0.5, seed=seed) for seed in (1, 1)]
     assert (runs[0](x) == runs[1](x)).all()
@@ -336,38 +338,43 @@ def test_dropout_masks_follow_the_seed():
     np.testing.assert_allclose(dropped["dropout"][kept], 2 * dropped["pool"][kept], rtol=1e-6)
 
 
-def test_second_backward_is_an_error():
-    model, x, dlogits = small()
+@pytest.mark.parametrize("build", [mobilenet_v2, mobilenet_v1, mobilenet_v1_conv])
+def test_one_backward_for_one_forward(build, either):
+    model, dout = build(5, 0.1, strides="digits", dtype="float64", dropout=0.0), np.ones((2, 5))
+    x = np.random.default_rng(0).normal(size=(2, 8, 9, 3))
     with pytest.raises(RuntimeError, match="needs a forward before it"):
-        model.backward(dlogits)
+        model.backward(dout)
     model(x)
-    model.backward(dlogits)
+    with pytest.raises(ValueError, match=r"^dout must have the shape"):
+        model.backward(dout[:1])
+    first = model.backward(dout)
     with pytest.raises(RuntimeError, match="needs a forward before it"):
-        model.backward(dlogits)
+        model.backward(dout)
+    model(x)
+    np.testing.assert_array_equal(model.backward(dout), first)
 
 
-def test_a_network_learns():
+def test_a_network_learns(either):
     """Fifty steps bring the loss of twelve images near zero: signs, scales and the update fit together."""
     model = mobilenet_v2(3, 0.1, strides="digits", dropout=0.0)
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(12, 8, 8, 3)).astype(np.float32), np.arange(12) % 3
     optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
     losses = []
-    with npmnv2.backend("numpy"):
-        for _ in range(50):
-            loss, dlogits = ops.softmax_cross_entropy(model(x), labels)
-            model.backward(dlogits)
-            optimizer.step()
-            losses.append(float(loss))
+    for _ in range(50):
+        loss, dlogits = ops.softmax_cross_entropy(model(x), labels)
+        model.backward(dlogits)
+        optimizer.step()
+        losses.append(float(loss))
     assert losses[0] > 0.8 and max(losses[-3:]) < 0.1 * losses[0], losses
 
 
 @pytest.mark.parametrize("build", [mobilenet_v2, mobilenet_v1, mobilenet_v1_conv])
-def test_a_forward_without_variance_is_refused_before_any_statistic_has_moved(build):
+def test_a_forward_without_variance_leaves_the_statistics_as_they_were(build, either):
     """One image that shrinks to one pixel: every batch norm up to the last small map could still be computed."""
     model = build(5, 0.1)
     before, x = model.state_dict(), np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    with pytest.raises(ValueError, match=r"^x must hold at least 2 values a channel .*\(1, 32, 32, 3\) shrinks to 1x1"):
+    with pytest.raises(ValueError, match=r"^x must hold at least 2 values a channel .* its shape was \(1, 1, 1, "):
         model(x)
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
@@ -389,32 +396,10 @@ def test_every_builder_refuses_a_padding_that_changes_the_size(build):
         build(5, 0.1, dtype=None)
 
 
-def test_a_refused_dout_uses_up_no_cache():
+def test_a_refused_dout_uses_up_no_cache(either):
     model = mobilenet_v2(5, 0.1, strides="digits")
     out = model(np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32))
     for bad in (np.ones((2, 4), np.float32), np.ones((2, 5)), None):
         with pytest.raises((ValueError, TypeError), match="dout must"):
             model.backward(bad)
     assert model.backward(out).shape == (2, 8, 8, 3)
-
-
-@pytest.mark.parametrize("name", ["numpy", "numba"])
-@pytest.mark.parametrize("build", [npmnv2.mobilenet_v1, npmnv2.mobilenet_v2])
-def test_backward_without_the_gradient_of_the_images(build, name):
-    x, dout = np.random.default_rng(0).normal(size=(2, 40, 33, 3)), np.random.default_rng(1).normal(size=(2, 5))
-    found = []
-    with npmnv2.backend(name):
-        for way in ("backward", "backward_parameters"):
-            model = build(5, 0.25, dtype="float64", dropout=0.0)
-            with pytest.raises(RuntimeError, match="needs a forward before it"):
-                getattr(model, way)(dout)
-            model(x)
-            with pytest.raises(ValueError, match=r"^dout must have the shape"):
-                getattr(model, way)(dout[:1])
-            result = getattr(model, way)(dout)
-            assert (result is None) == (way == "backward_parameters")
-            with pytest.raises(RuntimeError, match="needs a forward before it"):
-                getattr(model, way)(dout)
-            found.append({name: p.grad for name, p in model.named_parameters().items()})
-    for key, value in found[0].items():
-        np.testing.assert_array_equal(value, found[1][key], err_msg=key)

@@ -8,9 +8,9 @@ import pytest
 from test_races import plain
 
 import npmnv2
+from npmnv2.engine import optimisers
 from npmnv2.kernels import sgd as sgd_kernel
 from npmnv2.models import mobilenet_v2
-from npmnv2.nn import optim
 from npmnv2.nn.optim import DECAYED, SGD, RMSProp
 from npmnv2.nn.parameter import Parameter
 from npmnv2.train.ema import EMA
@@ -51,7 +51,7 @@ def test_sgd_compiled_has_the_bits_of_the_plain_one(dtype, weight_decay):
     found = []
     for backend in ("numpy", "numba"):
         rng = np.random.default_rng(0)
-        shapes = [(optim.LARGE,), (3, 4, 1001), (optim.LARGE + 1,), (70, 80), (5,)]
+        shapes = [(optimisers.LARGE,), (3, 4, 1001), (optimisers.LARGE + 1,), (70, 80), (5,)]
         parameters = [Parameter(rng.normal(size=shape).astype(dtype), "weight") for shape in shapes]
         parameters[3].role = "beta"  # which does not decay
         parameters[1].value[0, 0, :2] = np.inf, np.nan  # a decay that rounds to 0 makes NaN of them

@@ -15,8 +15,8 @@ SOURCES = ("digits", "cifar10:DIR", "mnist:DIR", "folder:DIR")
 FOLDER_RESOLUTION = 96  # pixels, of pictures in folders, if nothing is said
 
 
-class Source(NamedTuple):
-    """A data set, ready to be trained on."""
+class TrainingData(NamedTuple):
+    """A data set, and what goes with it."""
 
     data: Dataset
     strides: str  # see `models.mobilenet_v2.STRIDES`
@@ -41,7 +41,7 @@ def check_source(text: str, resolution: int | None = None) -> str:
     return text
 
 
-def load(text: str, resolution: int | None = None) -> Source:
+def load(text: str, resolution: int | None = None) -> TrainingData:
     """Read the data that `text` names.
 
     Parameters
@@ -53,7 +53,7 @@ def load(text: str, resolution: int | None = None) -> Source:
 
     Returns
     -------
-    Source
+    TrainingData
 
     Raises
     ------
@@ -74,7 +74,7 @@ def load(text: str, resolution: int | None = None) -> Source:
         data = {"cifar10": readers.load_cifar10, "mnist": readers.load_mnist}[kind](folder)
     if len(data.classes) < 2:
         raise ValueError(f"{text} must hold at least two classes to tell apart; there was one, {data.classes[0]}")
-    return Source(data, _strides(data.train_x.shape[1]), _AUGMENT[kind])
+    return TrainingData(data, _strides(data.train_x.shape[1]), _AUGMENT[kind])
 
 
 def _crop_and_flip(x: Array, rng: np.random.Generator) -> Array:

@@ -38,7 +38,7 @@ class Session(state.Run):
         What it began with, in words; empty for random weights.
     """
 
-    def __init__(self, settings: Settings, source: datasets.Source, model: Network, origin: str = "") -> None:
+    def __init__(self, settings: Settings, source: datasets.TrainingData, model: Network, origin: str = "") -> None:
         data, trained_on = source.data, model.preprocessing
         if data.preprocessing is not None and trained_on is not None:  # pixels as the weights know them
             same = data.preprocessing._replace(mean=trained_on.mean, std=trained_on.std)

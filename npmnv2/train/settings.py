@@ -49,7 +49,6 @@ DEFAULTS: dict[str, Any] = {
     "width": None,
     "resolution": None,
     "seed": 0,
-    "backend": "numba",
     "init": None,
     "freeze": None,
 }
@@ -198,7 +197,7 @@ def resolve(given: Mapping[str, Any]) -> Settings:
         raise ValueError(f"given must have names of settings ({', '.join(Settings._fields)}); one was {unknown[0]!r}")
     given = {name: CHECKS[name](value, name) for name, value in given.items()}
     recipe = given.get("recipe", DEFAULTS["recipe"])
-    values = {**DEFAULTS, **RECIPES[recipe], **given}
+    values = {**DEFAULTS, "backend": backends.current_backend(), **RECIPES[recipe], **given}
     if "lr" not in given:
         values["lr"] = values["lr"][values["optimizer"]]
         if recipe == "paper":  # its rate is for batches of 96; a smaller one gives noisier gradients, so smaller steps

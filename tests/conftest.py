@@ -1,0 +1,35 @@
+"""Before anything is imported: no test compiles by accident, not even in a process that it starts.
+
+A test of the compiled kernels says so, with ``npmnv2.backend("numba")`` or in the environment that it gives a process.
+"""
+
+import os
+
+import pytest
+
+os.environ["NPMNV2_BACKEND"] = "numpy"
+
+
+@pytest.fixture
+def in_python(monkeypatch):
+    """Kernels run as plain Python, and nothing compiles: for arrays of a few values."""
+    from python_loops import run_in_python
+
+    run_in_python(monkeypatch)
+
+
+@pytest.fixture(params=["python", pytest.param("compiled", marks=pytest.mark.compiled)])
+def loops(request):
+    """How the kernels of a test run: as plain Python by default, and compiled with ``-m compiled``."""
+    if request.param == "python":
+        request.getfixturevalue("in_python")
+    return request.param
+
+
+@pytest.fixture(params=["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
+def either(request):
+    """A backend for a test that is about neither: plain NumPy by default, the kernels with ``-m compiled``."""
+    import npmnv2
+
+    with npmnv2.backend(request.param):
+        yield request.param

@@ -23,7 +23,7 @@ from npmnv2.data import load_digits
 from npmnv2.data.augment import random_shift
 from npmnv2.models import mobilenet_v2
 from npmnv2.runtime.threads import limit_threads
-from npmnv2.train.datasets import Source
+from npmnv2.train.datasets import TrainingData
 from npmnv2.train.fine_tuning import network_from
 from npmnv2.train.session import Session
 from npmnv2.train.settings import resolve
@@ -61,7 +61,7 @@ def session(data, seed, epochs, batch_size, way=None, path=None):
         model, _ = network_from(settings.init, data, settings.width, **config)
     else:
         model = mobilenet_v2(len(data.classes), settings.width, in_channels=1, **config)
-    return Session(settings, Source(data, "digits", random_shift), model)
+    return Session(settings, TrainingData(data, "digits", random_shift), model)
 
 
 def one_seed(seed, pretraining, epochs, folder):

@@ -113,7 +113,7 @@ def test_numbers_of_numpy_and_paths_become_what_json_can_hold():
 def test_the_limits_of_the_command_line_are_limits_here():
     """`cli.options` has them once more, for it checks before anything is imported."""
     shared = [name for name in LIMITS if name in CHECKS]
-    assert len(shared) == 10
+    assert len(shared) == 11
     for name in shared:
         low, high, ends = LIMITS[name]
         outside = [low if ends[0] == "(" else low - 1]

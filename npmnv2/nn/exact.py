@@ -38,7 +38,7 @@ ATTRIBUTES: dict[type[Layer], dict[str, Any]] = {
     BatchNormReLU6: _NORM,
     ReLU6: {},
     GlobalAvgPool: {},
-    Dropout: {"rate": None, "rng": None},
+    Dropout: {"rate": None, "rng": None, "_drawn": None, "_before": None},
     Linear: {"w": Parameter, "b": Parameter},
     ConvBN: {"conv": _CONVS, "bn": BatchNorm},
     ConvBNReLU6: {"conv": _CONVS, "bn": BatchNormReLU6},

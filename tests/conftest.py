@@ -33,3 +33,14 @@ def either(request):
 
     with npmnv2.backend(request.param):
         yield request.param
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Kernels on one thread: on a busy machine the threads of thousands of tiny calls wait for each other."""
+    import numba
+
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(threads)

@@ -6,23 +6,20 @@ Needs no PyTorch. `golden/recipe.py` says what is compared, `golden/make_golden.
 
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from golden import recipe
 
 from npmnv2 import backend
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(params=["numpy", "numba"])
 def implementation(request):
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)  # beside BLAS's own pool, on a busy machine, two make 10 s of 0.1 s
     with backend(request.param):
         yield request.param
-    numba.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from test_races import plain
+from python_loops import plain
 
 import npmnv2
 from npmnv2.engine import fused as inference

@@ -4,31 +4,30 @@ They take any layout, refuse by name what they cannot take, and survive a broken
 """
 
 import hashlib
-import importlib.util
 import os
 import pathlib
 import subprocess
 import sys
-import warnings
 
-import numba
 import numpy as np
 import pytest
+from cases import DTYPES
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_races import depthwise_calls, depthwise_cases, plain
+from python_loops import plain
+from test_races import batchnorm_calls, depthwise_calls, depthwise_cases
 
 from npmnv2 import kernels, ops
-from npmnv2.kernels import jit as compiling
 from npmnv2.shapes import conv_geometry
 
-DTYPES = [np.float32, np.float64]
-quick = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = pathlib.Path(kernels.__file__).parents[2]
+quick = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 thorough = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
-def convolutions(draw):
+def convolutions(draw, dtype):
     """x, w, options, dout of a valid depthwise convolution; half of them 3x3, which has kernels of its own."""
     size = st.integers(1, 20)
     N, H, W, C = draw(st.integers(0, 3)), draw(size), draw(size), draw(st.integers(1, 67))
@@ -41,7 +40,6 @@ def convolutions(draw):
         g = conv_geometry(H, W, KH, KW, stride, padding, dilation)
     except ValueError:
         assume(False)
-    dtype = draw(st.sampled_from(DTYPES))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x, w, dout = (rng.standard_normal(s).astype(dtype) for s in ((N, H, W, C), (KH, KW, C), (N, g.OH, g.OW, C)))
     return x, w, {"stride": stride, "padding": padding, "dilation": dilation}, dout
@@ -80,37 +78,40 @@ def check_backward(problem):
     assert (np.abs(dw - exact[1]) <= 4 * np.sqrt(terms) * eps * bound[1]).all()
 
 
-@given(convolutions())
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.data())
 @quick
-def test_depthwise_forward_agrees(problem):
-    check_forward(problem)
+def test_depthwise_forward_agrees(dtype, data):
+    check_forward(data.draw(convolutions(dtype)))
 
 
-@given(convolutions())
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.data())
 @quick
-def test_depthwise_backward_agrees(problem):
-    check_backward(problem)
+def test_depthwise_backward_agrees(dtype, data):
+    check_backward(data.draw(convolutions(dtype)))
 
 
 @pytest.mark.slow
-@given(convolutions())
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.data())
 @thorough
-def test_depthwise_forward_agrees_thoroughly(problem):
-    check_forward(problem)
+def test_depthwise_forward_agrees_thoroughly(dtype, data):
+    check_forward(data.draw(convolutions(dtype)))
 
 
 @pytest.mark.slow
-@given(convolutions())
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.data())
 @thorough
-def test_depthwise_backward_agrees_thoroughly(problem):
-    check_backward(problem)
+def test_depthwise_backward_agrees_thoroughly(dtype, data):
+    check_backward(data.draw(convolutions(dtype)))
 
 
 @st.composite
-def batches(draw):
+def batches(draw, dtype):
     """x, gamma, beta, dout: any rank, C up to 67, offset from zero as activations are."""
     shape = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=3))) + (draw(st.integers(1, 67)),)
-    dtype = draw(st.sampled_from(DTYPES))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = (rng.standard_normal(shape) * 2 + draw(st.integers(-5, 5))).astype(dtype)
     gamma, beta = (rng.standard_normal(shape[-1]).astype(dtype) * 3 for _ in range(2))
@@ -157,30 +158,34 @@ def check_batchnorm_backward(problem):
             assert (np.abs(value - want) <= 64 * eps * bound * max(1, np.abs(dout).max())).all()
 
 
-@given(batches())
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.data())
 @quick
-def test_batchnorm_forward_agrees(problem):
-    check_batchnorm_forward(problem)
+def test_batchnorm_forward_agrees(dtype, data):
+    check_batchnorm_forward(data.draw(batches(dtype)))
 
 
-@given(batches())
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.data())
 @quick
-def test_batchnorm_backward_agrees(problem):
-    check_batchnorm_backward(problem)
+def test_batchnorm_backward_agrees(dtype, data):
+    check_batchnorm_backward(data.draw(batches(dtype)))
 
 
 @pytest.mark.slow
-@given(batches())
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.data())
 @thorough
-def test_batchnorm_forward_agrees_thoroughly(problem):
-    check_batchnorm_forward(problem)
+def test_batchnorm_forward_agrees_thoroughly(dtype, data):
+    check_batchnorm_forward(data.draw(batches(dtype)))
 
 
 @pytest.mark.slow
-@given(batches())
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.data())
 @thorough
-def test_batchnorm_backward_agrees_thoroughly(problem):
-    check_batchnorm_backward(problem)
+def test_batchnorm_backward_agrees_thoroughly(dtype, data):
+    check_batchnorm_backward(data.draw(batches(dtype)))
 
 
 def test_source_numpy_and_compiled_agree():
@@ -217,8 +222,6 @@ def test_3x3_kernels_equal_the_plain_loops():
 
 
 def test_batchnorm_source_and_compiled_agree():
-    from test_races import batchnorm_calls
-
     for R, C, size in ((1, 1, 1), (7, 3, 2), (9, 5, 4), (20, 4, 20)):
         for kernel, arguments in batchnorm_calls(R, C, size):
             again = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
@@ -228,61 +231,59 @@ def test_batchnorm_source_and_compiled_agree():
                 np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
-def test_statistics_stay_accurate_far_from_zero():
-    """Mean 1000, deviation 1, 100,352 values in float32: the textbook E[x^2] - E[x]^2 has no correct digit here."""
-    x = (np.random.default_rng(0).standard_normal((100_352, 4)) + 1000).astype(np.float32)
-    _, cache = kernels.batchnorm_forward(x, np.ones(4, np.float32), np.zeros(4, np.float32))
-    np.testing.assert_allclose(cache.var, x.astype(np.float64).var(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(cache.mean, x.astype(np.float64).mean(axis=0), rtol=1e-7)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_statistics_stay_accurate_far_from_zero(dtype):
+    """Far from zero for the dtype, deviation 1, 100,352 values: the textbook E[x^2] - E[x]^2 has no correct digit."""
+    far, digits = (1000, 5) if dtype == np.float32 else (1e8, 7)
+    x = (np.random.default_rng(0).standard_normal((100_352, 4)) + far).astype(dtype)
+    _, cache = kernels.batchnorm_forward(x, np.ones(4, dtype), np.zeros(4, dtype))
+    exact = x.astype(np.float64) - far  # without rounding
+    np.testing.assert_allclose(cache.var, exact.var(axis=0), rtol=10.0**-digits)
+    np.testing.assert_allclose(cache.mean, exact.mean(axis=0) + far, rtol=1e-7)
 
 
 BITS = """
 import hashlib, sys
 import numba, numpy as np
 from npmnv2 import kernels
-rng = np.random.default_rng(0)
-digests = set()
+dtype, digests = sys.argv[1], set()
 for threads in (1, 2, 3, 8):
     numba.set_num_threads(threads)
     digest, rng = hashlib.sha256(), np.random.default_rng(0)
-    for dtype in (np.float32, np.float64):
-        for image, K, s, p, d in [((2, 23, 31, 33), 3, 1, 1, 1), ((3, 22, 17, 16), 3, 2, 1, 1),
-                                  ((1, 7, 7, 960), 3, 1, 1, 1), ((2, 19, 14, 8), 5, 2, 2, 1),
-                                  ((1, 15, 12, 5), 3, 1, 2, 2)]:
-            x = rng.standard_normal(image).astype(dtype)
-            w = rng.standard_normal((K, K, image[3])).astype(dtype)
-            out, cache = kernels.depthwise_conv2d_forward(x, w, s, p, d)
-            dx, dw = kernels.depthwise_conv2d_backward(rng.standard_normal(out.shape).astype(dtype), cache)
-            big = rng.standard_normal((4000, image[3])).astype(dtype)
-            y, cache = kernels.batchnorm_relu6_forward(big, w[0, 0], w[0, 1])
-            grads = kernels.batchnorm_relu6_backward(rng.standard_normal(y.shape).astype(dtype), cache)
-            for a in (out, dx, dw, y, cache.mean, cache.var, *grads):
-                digest.update(a.tobytes())
+    for image, K, s, p, d in [((2, 23, 31, 33), 3, 1, 1, 1), ((3, 22, 17, 16), 3, 2, 1, 1),
+                              ((1, 7, 7, 960), 3, 1, 1, 1), ((2, 19, 14, 8), 5, 2, 2, 1),
+                              ((1, 15, 12, 5), 3, 1, 2, 2)]:
+        x = rng.standard_normal(image).astype(dtype)
+        w = rng.standard_normal((K, K, image[3])).astype(dtype)
+        out, cache = kernels.depthwise_conv2d_forward(x, w, s, p, d)
+        dx, dw = kernels.depthwise_conv2d_backward(rng.standard_normal(out.shape).astype(dtype), cache)
+        big = rng.standard_normal((4000, image[3])).astype(dtype)
+        y, cache = kernels.batchnorm_relu6_forward(big, w[0, 0], w[0, 1])
+        grads = kernels.batchnorm_relu6_backward(rng.standard_normal(y.shape).astype(dtype), cache)
+        for a in (out, dx, dw, y, cache.mean, cache.var, *grads):
+            digest.update(a.tobytes())
     digests.add(digest.hexdigest())
 print(len(digests))
 """
 
 
-def run_python(code, **environment):
-    root = pathlib.Path(kernels.__file__).parents[2]
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path} | environment
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-
-
-def test_results_are_the_same_bits_at_any_number_of_threads():
-    done = run_python(BITS, NUMBA_NUM_THREADS="8")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_are_the_same_bits_at_any_number_of_threads(dtype):
+    command = [sys.executable, "-c", BITS, np.dtype(dtype).name]
+    environment = os.environ | {"NUMBA_NUM_THREADS": "8"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "1"
 
 
-def test_any_layout_is_taken_and_nothing_is_written():
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_layout_is_taken_and_nothing_is_written(dtype):
     rng = np.random.default_rng(1)
-    base = rng.standard_normal((4, 18, 7, 9)).astype(np.float32)
+    base = rng.standard_normal((4, 18, 7, 9)).astype(dtype)
     x = base.transpose(0, 2, 3, 1)[::2, :, ::-1, ::2]  # (2, 7, 9, 9): nothing about it is contiguous
-    w = np.asfortranarray(rng.standard_normal((3, 3, 9)).astype(np.float32))
-    dout = rng.standard_normal((7, 9, 9, 2)).astype(np.float32).transpose(3, 0, 1, 2)
-    gamma, beta = rng.standard_normal((2, 18)).astype(np.float32)[:, ::2]
+    w = np.asfortranarray(rng.standard_normal((3, 3, 9)).astype(dtype))
+    dout = rng.standard_normal((7, 9, 9, 2)).astype(dtype).transpose(3, 0, 1, 2)
+    gamma, beta = rng.standard_normal((2, 18)).astype(dtype)[:, ::2]
     for a in (x, w, dout, gamma, beta):
         a.flags.writeable = False
     before = hashlib.sha256(b"".join(a.tobytes() for a in (base, w, dout, gamma, beta))).digest()
@@ -301,25 +302,26 @@ def test_any_layout_is_taken_and_nothing_is_written():
     assert before == hashlib.sha256(b"".join(a.tobytes() for a in (base, w, dout, gamma, beta))).digest()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_goes_where_numpy_sends_it(value):
+def test_a_value_that_is_not_finite_goes_where_numpy_sends_it(value, dtype):
     rng = np.random.default_rng(2)
     for stride in (1, 2):
-        x = rng.standard_normal((1, 9, 12, 3)).astype(np.float32)
+        x = rng.standard_normal((1, 9, 12, 3)).astype(dtype)
         x[0, 4, 0, 1] = x[0, 0, 7, 2] = value
-        w = rng.standard_normal((3, 3, 3)).astype(np.float32)
+        w = rng.standard_normal((3, 3, 3)).astype(dtype)
         with np.errstate(invalid="ignore"):
             out, cache = kernels.depthwise_conv2d_forward(x, w, stride, 1)
             wanted, _ = ops.depthwise_conv2d_forward(x, w, stride, 1)
             np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
-            dout = rng.standard_normal(out.shape).astype(np.float32)
+            dout = rng.standard_normal(out.shape).astype(dtype)
             # away from the border: there NumPy multiplies it with the zeros of the padding, a kernel does not
             dout[0, 2, 2, 0] = value
             for got, want in zip(
                 kernels.depthwise_conv2d_backward(dout, cache), ops.depthwise_conv2d_backward(dout, cache), strict=True
             ):
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
-            fixed = [rng.random(3).astype(np.float32) for _ in range(4)]
+            fixed = [rng.random(3).astype(dtype) for _ in range(4)]
             np.testing.assert_allclose(
                 kernels.batchnorm_relu6_inference(x, *fixed), ops.batchnorm_relu6_inference(x, *fixed), rtol=1e-4
             )
@@ -332,12 +334,13 @@ def test_relu6_kinks_block_the_gradient():
     assert kernels.batchnorm_relu6_backward(np.array([[1.0, 2], [3, 4], [5, 6]]), cache)[2].tolist() == [0, 0]
 
 
-def test_no_images_give_empty_results():
-    x, w = np.zeros((0, 6, 7, 4), np.float32), np.ones((3, 3, 4), np.float32)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_no_images_give_empty_results(dtype):
+    x, w = np.zeros((0, 6, 7, 4), dtype), np.ones((3, 3, 4), dtype)
     out, cache = kernels.depthwise_conv2d_forward(x, w, stride=2, padding=1)
     dx, dw = kernels.depthwise_conv2d_backward(out, cache)
     assert out.shape == (0, 3, 4, 4) and dx.shape == x.shape and dw.shape == w.shape and not dw.any()
-    one = np.ones(4, np.float32)
+    one = np.ones(4, dtype)
     assert kernels.batchnorm_inference(x, one, one, one, one).shape == x.shape
     with pytest.raises(ValueError, match=r"^x must hold at least one value"):
         kernels.batchnorm_forward(x, one, one)
@@ -379,125 +382,3 @@ def test_bad_arguments_are_named(call, error, message):
 
 def backward(dout):
     return kernels.depthwise_conv2d_backward(dout, kernels.depthwise_conv2d_forward(x4, w3)[1])
-
-
-KERNEL = """
-from numba import prange
-from npmnv2.kernels.jit import compile_kernel
-
-def _double(x, out):
-    for k in prange(x.shape[0]):
-        out[k] = 2 * x[k]
-
-double = compile_kernel(_double)
-"""
-
-
-def doubled(path, monkeypatch):
-    """Import the kernel in `path` as a new process would, call it, and return the warnings."""
-    monkeypatch.setattr(compiling, "_warned", set())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        spec = importlib.util.spec_from_file_location("some_kernel", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        out = np.zeros(3)
-        module.double(np.arange(3.0), out)
-    assert out.tolist() == [0, 2, 4]
-    return [str(w.message) for w in caught if "npmnv2" in str(w.message)]
-
-
-def test_a_broken_cache_file_is_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")  # beside the source, wherever the other kernels are kept
-    path = tmp_path / "some_kernel.py"
-    path.write_text(KERNEL)
-    assert doubled(path, monkeypatch) == []
-    files = sorted(f for f in tmp_path.rglob("*") if f.suffix in (".nbi", ".nbc"))
-    assert {f.suffix for f in files} == {".nbi", ".nbc"}
-    for file in files:
-        whole = file.read_bytes()
-        for rest in (b"", whole[: len(whole) // 2], b"not a pickle"):
-            file.write_bytes(rest)
-            (message,) = doubled(path, monkeypatch)
-            assert "unreadable file of compiled kernels is replaced" in message and "\n" not in message
-            assert doubled(path, monkeypatch) == []  # and has been
-
-
-CALLER = """
-import numpy as np
-from far import kernels
-from far.kernels import near
-from npmnv2.kernels.jit import compile_kernel
-
-def _both(out):
-    out[0], out[1] = near(), kernels.far()
-
-both = compile_kernel(_both, parallel=False)
-if __name__ == "__main__":
-    out = np.zeros(2)
-    both(out)
-    print(*out)
-"""
-HELPERS = """
-from npmnv2.kernels.jit import compile_scalar
-from far.deep import deep
-
-@compile_scalar
-def near():
-    return 1.0
-
-@compile_scalar
-def far():
-    return deep()
-"""
-DEEP = """
-from npmnv2.kernels.jit import compile_scalar
-
-@compile_scalar
-def deep():
-    return 2.0
-"""
-
-
-def test_a_change_in_a_file_that_a_kernel_calls_into_is_seen(tmp_path):
-    (tmp_path / "far").mkdir()
-    (tmp_path / "caller.py").write_text(CALLER)
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
-
-    def printed(helpers, deep):
-        (tmp_path / "far" / "kernels.py").write_text(helpers)
-        (tmp_path / "far" / "deep.py").write_text(deep)
-        command = [sys.executable, "caller.py"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-        return done.stdout.split() or done.stderr
-
-    assert printed(HELPERS, DEEP) == ["1.0", "2.0"]
-    assert printed(HELPERS.replace("1.0", "10.0"), DEEP) == ["10.0", "2.0"]
-    assert printed(HELPERS, DEEP.replace("2.0", "20.0")) == ["1.0", "20.0"]
-
-
-def test_nowhere_to_keep_the_cache_is_one_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling, "_warned", set())
-    scope = {}
-    with pytest.warns(RuntimeWarning, match="compiled kernels are not kept on disk") as caught:
-        exec(KERNEL, scope)  # code from no file: Numba finds no folder for it, as in a read-only installation
-        exec(KERNEL, scope)
-    assert len(caught) == 1
-    out = np.zeros(2)
-    scope["double"](np.ones(2), out)
-    assert out.tolist() == [2, 2]
-
-
-def test_a_full_disk_is_one_warning(tmp_path, monkeypatch):
-    path = tmp_path / "some_kernel.py"
-    path.write_text(KERNEL)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(compiling._ForgivingCache, "load_overload", lambda *_: None)
-    from numba.core.caching import FunctionCache
-
-    monkeypatch.setattr(FunctionCache, "save_overload", full)
-    (message,) = doubled(path, monkeypatch)
-    assert "compiled kernels are not kept on disk" in message and "No space left" in message

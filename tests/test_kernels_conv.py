@@ -1,15 +1,14 @@
 """The compiled standard and pointwise convolutions agree with NumPy, whatever tiles and bands they are cut into."""
 
 import itertools
-import subprocess
-import sys
 
 import numba
 import numpy as np
 import pytest
+from cases import DTYPES
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_races import plain
+from python_loops import plain
 
 from npmnv2 import ops
 from npmnv2.kernels.conv import loops as conv_loops
@@ -20,13 +19,14 @@ from npmnv2.runtime.blas import find_blas
 from npmnv2.runtime.threads import limit_threads
 from npmnv2.shapes import conv_geometry
 
-quick = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.usefixtures("one_thread")
+quick = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 thorough = settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 MOST = numba.config.NUMBA_NUM_THREADS
 
 
 @st.composite
-def convolutions(draw):
+def convolutions(draw, dtype):
     """x, w, options, dout; channels up to 130, since from 96 on rows of the image are used as they lie."""
     size = st.integers(1, 24)
     N, H, W = draw(st.integers(0, 3)), draw(size), draw(size)
@@ -39,7 +39,6 @@ def convolutions(draw):
         g = conv_geometry(H, W, KH, KW, stride, padding, dilation)
     except ValueError:
         assume(False)
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shapes = ((N, H, W, C), (KH, KW, C, M), (N, g.OH, g.OW, M))
     x, w, dout = (rng.standard_normal(s).astype(dtype) for s in shapes)
@@ -68,17 +67,19 @@ def check_conv(problem):
         close(dw, results[0][2], results[1][2], x.dtype, max(1, dout[..., 0].size))
 
 
-@given(convolutions())
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.data())
 @quick
-def test_standard_agrees(problem):
-    check_conv(problem)
+def test_standard_agrees(dtype, data):
+    check_conv(data.draw(convolutions(dtype)))
 
 
 @pytest.mark.slow
-@given(convolutions())
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.data())
 @thorough
-def test_standard_agrees_thoroughly(problem):
-    check_conv(problem)
+def test_standard_agrees_thoroughly(dtype, data):
+    check_conv(data.draw(convolutions(dtype)))
 
 
 @pytest.mark.parametrize("C, M", [(1, 1), (3, 70), (60, 5), (1100, 100), (70, 1000)])
@@ -113,7 +114,6 @@ def kernel_calls():
         for groups, pixels, depth in itertools.product((1, 3), (1, 5, 100), (1, 4, 18)):
             arguments = (dout, x, 2, stride, dilation, top, left, pixels, depth, np.full((groups, 18, 4), np.nan))
             yield conv_loops.backward_w, arguments, gradients_of_groups(dout, cache, groups)
-    yield from separable_calls(rng)
     flat, matrix = rng.standard_normal((13, 3)), rng.standard_normal((3, 5))
     for pixels in (1, 4, 13, 50):
         yield conv_loops.forward_pointwise, (flat, matrix, pixels, np.full((13, 5), np.nan)), flat @ matrix
@@ -131,7 +131,9 @@ def gradients_of_groups(dout, cache, groups):
     return np.stack(found)
 
 
-def separable_calls(rng):
+def separable_calls():
+    """The same of the kernels of a separable convolution."""
+    rng = np.random.default_rng(3)
     for H, W, stride, padding in (
         (7, 9, 1, 1),
         (9, 8, 1, ((2, 0), (0, 3))),
@@ -147,22 +149,13 @@ def separable_calls(rng):
             yield kernel, (x, w, mix, top, left, group, pixels, bands, np.full_like(exact, np.nan)), exact
 
 
-@given(convolutions())
-@quick
-def test_separable_agrees(problem):
-    x, w, options, _ = problem
-    w, mix = w[..., 0], np.random.default_rng(0).standard_normal((x.shape[3], 7)).astype(x.dtype)
-    del options["dilation"]
-    results = []
-    for x64, w64, mix64 in ((x, w, mix), (abs(x), abs(w), abs(mix))):
-        between, _ = ops.depthwise_conv2d_forward(x64.astype(float), w64.astype(float), **options)
-        results.append(ops.pointwise_conv2d_forward(between, mix64.astype(float))[0])
-    close(separable.separable_conv2d(x, w, mix, **options), *results, x.dtype, w[..., 0].size + x.shape[3])
-
-
 def test_source_and_compiled_agree_and_no_element_has_two_owners():
+    check_owners(kernel_calls())
+
+
+def check_owners(calls):
     """Each iteration alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
-    for kernel, (*arguments, result), exact in kernel_calls():
+    for kernel, (*arguments, result), exact in calls:
         kernel(*arguments, result)
         np.testing.assert_allclose(result, exact, rtol=1e-11, atol=1e-11)
         iterations = []
@@ -186,7 +179,11 @@ def framed(values):
 
 
 def test_nothing_outside_is_read_or_written():
-    for kernel, (*arguments, result), exact in kernel_calls():
+    check_frames(kernel_calls())
+
+
+def check_frames(calls):
+    for kernel, (*arguments, result), exact in calls:
         frames = [framed(a) if isinstance(a, np.ndarray) else (None, a) for a in (*arguments, result)]
         kernel(*(inner for _, inner in frames))
         np.testing.assert_allclose(frames[-1][1], exact, rtol=1e-11, atol=1e-11)
@@ -194,25 +191,25 @@ def test_nothing_outside_is_read_or_written():
             assert room is None or (np.isnan(room[:200]).all() and np.isnan(room[-200:]).all())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("C, M, H, stride", [(5, 8, 20, 1), (100, 24, 21, 1), (30, 40, 15, 2)])
-def test_same_bits_at_any_number_of_threads(C, M, H, stride):
+def test_same_bits_at_any_number_of_threads(C, M, H, stride, dtype):
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((2, H, H, C), (3, 3, C, M)))
+    x, w = (rng.standard_normal(s).astype(dtype) for s in ((2, H, H, C), (3, 3, C, M)))
     seen = set()
     for n in range(1, MOST + 1):
         with limit_threads(n):
             out, cache = conv.conv2d_forward(x, w, stride, 1)
             gradients = conv.conv2d_backward(np.sin(out), cache)
             mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
-            one_pass = separable.separable_conv2d(x, w[..., 0], w[0, 0], stride, 1)
-            results = (out, *gradients, mixed, one_pass, *conv.pointwise_conv2d_backward(mixed, rows))
+            results = (out, *gradients, mixed, *conv.pointwise_conv2d_backward(mixed, rows))
             seen.add(b"".join(a.tobytes() for a in results))
     assert len(seen) == 1
 
 
 def test_blas_starts_no_threads_of_its_own(monkeypatch):
     """Else OpenBLAS would, on processors where it has no way of its own for small products."""
-    x, w = np.ones((1, 5, 5, 2), np.float32), np.ones((3, 3, 2, 4), np.float32)
+    x, w = np.ones((1, 5, 5, 2)), np.ones((3, 3, 2, 4))
     out, cache = conv.conv2d_forward(x, w)
     seen = []
     for name in ("_convolve", "_in_tiles", "_weights"):
@@ -268,9 +265,52 @@ def test_what_does_not_fit_is_refused_by_name():
             call()
 
 
-def test_without_scipy_the_error_says_what_to_install():
-    code = "import sys; sys.modules['scipy'] = None; import numpy as np; from npmnv2.kernels import conv\n"
-    code += "conv.conv2d_forward(np.ones((1, 2, 2, 1)), np.ones((1, 1, 1, 1)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    said = "ImportError: kernels.conv.conv2d_forward needs SciPy: pip install 'npmnv2[fast]'"
-    assert done.stderr.splitlines()[-1] == said
+# -- the separable convolution in one pass: long to compile, so by default as plain Python on images of a few pixels
+
+
+def check_separable(problem):
+    x, w, options, _ = problem
+    w, mix = w[..., 0], np.random.default_rng(0).standard_normal((x.shape[3], 7)).astype(x.dtype)
+    del options["dilation"]
+    results = []
+    for x64, w64, mix64 in ((x, w, mix), (abs(x), abs(w), abs(mix))):
+        between, _ = ops.depthwise_conv2d_forward(x64.astype(float), w64.astype(float), **options)
+        results.append(ops.pointwise_conv2d_forward(between, mix64.astype(float))[0])
+    close(separable.separable_conv2d(x, w, mix, **options), *results, x.dtype, w[..., 0].size + x.shape[3])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("image", [(2, 7, 9, 3), (1, 1, 1, 2), (1, 9, 12, 5), (0, 4, 5, 1)], ids=str)
+@pytest.mark.parametrize("padding", [1, "same", ((2, 0), (1, 3))], ids=str)
+def test_separable_agrees_in_python(image, stride, padding, in_python):
+    rng = np.random.default_rng([*image, stride])
+    x, w = rng.standard_normal(image), rng.standard_normal((3, 3, image[3], 1))
+    check_separable((x, w, {"stride": stride, "padding": padding, "dilation": 1}, None))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@given(st.data())
+@quick
+def test_separable_agrees(dtype, data):
+    check_separable(data.draw(convolutions(dtype)))
+
+
+def test_source_and_compiled_agree_and_no_element_has_two_owners_separable(loops):
+    check_owners(separable_calls())
+
+
+def test_nothing_outside_is_read_or_written_separable(loops):
+    check_frames(separable_calls())
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("C, M, H, stride", [(5, 8, 20, 1), (100, 24, 21, 1), (30, 40, 15, 2)])
+def test_same_bits_at_any_number_of_threads_separable(C, M, H, stride):
+    rng = np.random.default_rng(0)
+    x, w, mix = (rng.standard_normal(s).astype(np.float32) for s in ((2, H, H, C), (3, 3, C), (C, M)))
+    seen = set()
+    for n in range(1, MOST + 1):
+        with limit_threads(n):
+            seen.add(separable.separable_conv2d(x, w, mix, stride, 1).tobytes())
+    assert len(seen) == 1

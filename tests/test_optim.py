@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from test_races import plain
+from python_loops import plain
 
 import npmnv2
 from npmnv2.engine import optimisers

@@ -12,6 +12,8 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from cases import DTYPES
+from python_loops import plain
 
 from npmnv2.kernels.batchnorm import loops as batchnorm_loops
 from npmnv2.kernels.depthwise import loops as depthwise_loops
@@ -19,15 +21,7 @@ from npmnv2.kernels.depthwise import loops_3x3 as depthwise_3x3
 from npmnv2.kernels.depthwise import loops_3x3_backward as depthwise_3x3_backward
 from npmnv2.shapes import conv_geometry
 
-
-def plain(kernel, **substitutes):
-    """The Python source of a compiled kernel, runnable: helpers likewise, and any global replaced by a substitute."""
-    loops = getattr(kernel, "py_func", kernel)
-    scope = loops.__globals__ | substitutes
-    for name in loops.__code__.co_names:
-        if hasattr(scope.get(name), "py_func"):
-            scope[name] = plain(scope[name], **substitutes)
-    return types.FunctionType(loops.__code__, scope, loops.__name__)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Log:
@@ -249,7 +243,7 @@ def check_frames(kernel, arguments, results, dtype):
         assert np.isfinite(inner).all(), kernel  # nothing from the frames was read, and every element was written
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_compiled_kernels_stay_inside_their_arrays(dtype):
     for image, geometry in depthwise_cases(150, K=3, big=20) + depthwise_cases(50):
         for kernel, arguments, results in depthwise_calls(image, geometry):

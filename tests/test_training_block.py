@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 from cases import randomise
-from test_races import plain
+from python_loops import plain
 
 import npmnv2
 from npmnv2.kernels.jit import Kernel

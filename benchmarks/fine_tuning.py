@@ -10,7 +10,6 @@ counts is the accuracy on held-out digits 5 to 9, by averaged weights.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -18,12 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from common.command import write_json
 
 from npmnv2.data import load_digits
 from npmnv2.data.augment import random_shift
 from npmnv2.models import mobilenet_v2
 from npmnv2.runtime.threads import limit_threads
-from npmnv2.train.datasets import Source
+from npmnv2.train.datasets import TrainingData
 from npmnv2.train.fine_tuning import network_from
 from npmnv2.train.session import Session
 from npmnv2.train.settings import resolve
@@ -61,7 +61,7 @@ def session(data, seed, epochs, batch_size, way=None, path=None):
         model, _ = network_from(settings.init, data, settings.width, **config)
     else:
         model = mobilenet_v2(len(data.classes), settings.width, in_channels=1, **config)
-    return Session(settings, Source(data, "digits", random_shift), model)
+    return Session(settings, TrainingData(data, "digits", random_shift), model)
 
 
 def one_seed(seed, pretraining, epochs, folder):
@@ -98,7 +98,7 @@ def main():
         f"\nspread: standard deviation between seeds, whose images differ too. {time.process_time() - started:.0f} s."
     )
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, rows)
 
 
 if __name__ == "__main__":

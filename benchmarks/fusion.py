@@ -15,15 +15,18 @@ compared before anything is timed. Threads: one, then two, Numba's; BLAS always 
 
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
+
+from common.command import arguments, carry_out, progress
+from common.report import machine, processor, thread_count
+
+from npmnv2.runtime.cpu import choose_kernel
+
+if __name__ == "__main__":
+    choose_kernel()  # before NumPy loads BLAS
 
 import numpy as np
-from measure import arguments, environment, progress, write_json
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
+from common.measure import environment
 
 
 def blocks():
@@ -92,20 +95,20 @@ def compare(calls, rounds):
     return {name: statistics.median(some) for name, some in times.items()}
 
 
-def run(rounds, quick):
+def run(args):
     from npmnv2.backends import backend
     from npmnv2.runtime.threads import limit_threads, one_pool
 
     rng, rows = np.random.default_rng(0), []
-    most = min(2, os.cpu_count() or 1)
+    info, most = environment(), min(2, os.cpu_count() or 1)
     chosen_blocks = list(blocks())
     for threads in range(1, most + 1):
-        for block, shape in chosen_blocks[:: 4 if quick else 1]:
+        for block, shape in chosen_blocks[:: 4 if args.quick else 1]:
             progress(f"{block.name}, {threads} threads")
             x = rng.normal(size=shape).astype(np.float32)
             with backend("numba"), limit_threads(threads), one_pool():
                 calls, chosen = ways(block, x, threads)
-                times = compare(calls, rounds)
+                times = compare(calls, args.rounds)
             convs = block.convs
             middle = convs[-2].bias.size
             rows.append(
@@ -122,12 +125,18 @@ def run(rounds, quick):
                 }
             )
     progress("")
-    return rows
+    return {"environment": info, "results": rows}
+
+
+def show(report):
+    info = report["environment"]
+    print(f"{machine(info)}; BLAS: {info['blas']}, {info['blas kernel']}\n")
+    print("\n".join(table(report["results"])))
 
 
 def table(rows):
     for threads in sorted({row["threads"] for row in rows}):
-        yield f"{threads} thread{'s' * (threads > 1)}"
+        yield thread_count(threads)
         yield "x, wide, out               steps    rows    channels  t   gain |  KB: steps  rows  ch."
         for row in rows:
             if row["threads"] == threads:
@@ -142,10 +151,11 @@ def table(rows):
         yield ""
 
 
-def draw(rows, info, path):
+def draw(report, path):
     """Bars of every block: milliseconds, a panel a number of threads."""
     import matplotlib.pyplot as plt
 
+    rows = report["results"]
     looks = {"steps": ("#d55e00", ""), "rows": ("#0072b2", "//"), "channels": ("#009e73", "..")}
     counts = sorted({row["threads"] for row in rows})
     figure, panels = plt.subplots(len(counts), 1, figsize=(11, 3.6 * len(counts)), squeeze=False, layout="constrained")
@@ -166,29 +176,18 @@ def draw(rows, info, path):
         shown = [row["shape"].replace(" ", "\n", 1) for row in mine]
         panel.set_xticks(np.arange(len(mine)), shown, fontsize=8)
         panel.set_ylabel("milliseconds")
-        panel.set_title(f"{threads} thread{'s' * (threads > 1)}", loc="left")
+        panel.set_title(thread_count(threads), loc="left")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].legend(frameon=False, title="* what the engine does")
     panels[-1, 0].set_xlabel("block of MobileNetV2 1.0 at 224x224: its input, then its wide and its output channels")
-    figure.suptitle(f"What fusing a block is worth: one image, float32, {info.get('cpu', info['system'])}")
+    figure.suptitle(f"What fusing a block is worth: one image, float32, {processor(report['environment'])}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def main():
     args = arguments(__doc__.split("\n", 1)[0], "every fourth block, in seconds", rounds=40)
-    info = environment(["scipy"])
-    try:
-        import scipy.linalg.cython_blas  # noqa: F401
-    except ImportError:
-        raise SystemExit("error: fused blocks need SciPy: pip install 'npmnv2[fast]'") from None
-    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
-    rows = run(args.rounds, args.quick)
-    if args.json:
-        write_json(args.json, {"environment": info, "results": rows})
-    if args.plot:
-        draw(rows, info, args.plot)
-    print("\n".join(table(rows)))
+    carry_out(args, run, show, draw)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import functools
 import os
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
-from measure import aligned
+from common import ROOT
+from common.limits import limits
+from common.measure import aligned
 
 LR, MOMENTUM = 0.01, 0.9
 OPENVINO = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"}
@@ -123,7 +124,7 @@ def run_npmnv2(what, width, x, folder):
     def call():
         return engine(x)
 
-    call.working_bytes = lambda: engine.working_bytes(*x.shape[:3]) if engine.fused else None
+    call.working_bytes = lambda: engine.working_bytes(*x.shape[:3])
     return {"inference": call}
 
 
@@ -172,7 +173,7 @@ def run_openvino(what, width, x, folder):
 
 def torch_network(width, folder, layout):
     """torchvision's MobileNetV2 with our weights."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "golden"))
+    sys.path.insert(0, str(ROOT / "tests" / "golden"))
     import torch
     from torchvision_models import torchvision  # wherever its own import fails for want of CUDA
 
@@ -265,8 +266,6 @@ RUN = {
 def prepare(name, case):
     """The calls of one contestant, for `measure.serve`: case is what, width, size, batch, folder of the weights."""
     if case == "limits":
-        from separable_contestants import limits
-
         return {way: call for way, call in limits().items() if way.startswith("product")}
     what, width, size, N, folder = case
     calls = RUN[name](what, width, images(size, N), folder)

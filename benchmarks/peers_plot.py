@@ -1,7 +1,8 @@
 """The picture of `peers.py`: time over the limit, the whole grid against the better engine, and memory."""
 
 import numpy as np
-from width_resolution_plot import plain_ticks
+from common.report import plain_ticks, processor, thread_count
+from peers_report import EAGER, ENGINES, in_columns, over
 
 # Okabe and Ito's colours, and a marker each, so that neither is needed alone.
 LOOKS = {
@@ -26,16 +27,13 @@ def draw(report, path):
     columns(training, report, "training", "Training step, width 1.0")
     against_engines(grid, report)
     held(memory, report)
-    info = report["environment"]
     quick = ", --quick" if report["quick"] else ""
-    figure.suptitle(f"MobileNetV2 against its peers: {info.get('cpu', info['system'])}, float32{quick}")
+    figure.suptitle(f"MobileNetV2 against its peers: {processor(report['environment'])}, float32{quick}")
     figure.savefig(path, dpi=110)
 
 
 def columns(axes, report, what, title):
     """Every contestant in the columns of the first table: its time over the limit."""
-    from peers import in_columns
-
     rows = in_columns(report, what)
     axes.set_title(title)
     if not rows:
@@ -63,10 +61,7 @@ def columns(axes, report, what, title):
     axes.annotate(
         "the limit", (1, 1), (-4, 3), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right"
     )
-    labels = [
-        f"{row['batch']}x{row['size']}x{row['size']}\n{row['threads']} thread{'s'[: row['threads'] > 1]}"
-        for row in rows
-    ]
+    labels = [f"{row['batch']}x{row['size']}x{row['size']}\n{thread_count(row['threads'])}" for row in rows]
     axes.set_xticks(range(len(rows)), labels)
     axes.set_xlim(-0.5, len(rows) - 0.5)
     axes.set_ylabel("time over the limit (below is faster)")
@@ -77,8 +72,6 @@ def columns(axes, report, what, title):
 
 def against_engines(axes, report):
     """Every inference case: our time over the better engine's; without engines, over PyTorch's."""
-    from peers import EAGER, ENGINES, over
-
     rows = [row for row in report["results"] if row["what"] == "inference"]
     engines = any(over(row, ENGINES) for row in rows)
     names, title = (ENGINES, "the better of onnxruntime and OpenVINO") if engines else (EAGER, "PyTorch eager")

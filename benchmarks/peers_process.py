@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measure import environment, progress
+from common import ROOT
+from common.command import progress
+from common.measure import environment
+from peers_contestants import INFERENCE, TRAINING, images, missing, prepare, write_weights
+from peers_report import title_of
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from peers_contestants import INFERENCE, TRAINING, images, missing, prepare, write_weights  # noqa: E402
-
-from npmnv2.runtime.cpu import choose_kernel  # noqa: E402
+from npmnv2.runtime.cpu import choose_kernel
 
 COLD = {  # a program each, as short as its users would write it: `x` and the weights from files, `logits`
     "npmnv2": """
@@ -160,24 +159,6 @@ def _in_process(name, case):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def show_memory(rows):
-    print("memory, MB, one thread: peak, and the part of it that is work")
-    heads = [f"{row['what']} {row['batch']}x{row['size']}" for row in rows]
-    print(f"{'':<15}" + "".join(f"{head:>16}" for head in heads))
-    for name in INFERENCE:
-        if any(name in row["peak"] for row in rows):
-            cells = [(row["peak"].get(name), row["work"].get(name)) for row in rows]
-            print(f"{name:<15}" + "".join(f"{_mb(*cell):>16}" for cell in cells))
-    for row in rows:
-        if row["working_bytes"]:
-            print(f"buffers of the engine, counted, {row['batch']}x{row['size']}: {row['working_bytes']:,} bytes")
-    print()
-
-
-def _mb(peak, work):
-    return "-" if peak is None else f"{peak / 1e6:.1f} {work / 1e6:>7.1f}"
-
-
 # Start-up.
 
 
@@ -250,33 +231,6 @@ def cold(rounds, packages):
         *((f"of {title_of(name)}'s start", ours / theirs[name]["median"], 1.0) for name in names[1:]),
     ]
     return report
-
-
-def title_of(name):
-    return "torchvision" if name == "torch nchw" else name
-
-
-def show_cold(report):
-    info = report["environment"]
-    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores")
-    print("MobileNetV2 1.0, one image of 224x224, seconds")
-    print(f"{'':<34}{'median':>10}{'least':>10}{'CPU':>10}")
-    compiled = report["compile"]
-    print(f"{'npmnv2, nothing compiled':<34}{compiled['seconds']:>10.2f}{'':>10}{compiled['cpu']:>10.2f}")
-    ahead = report["side by side"]
-    print(f"{'python -m npmnv2 compile':<34}{ahead['seconds']:>10.2f}{'':>10}{ahead['cpu']:>10.2f}")
-    for name, found in report["first"].items():
-        title = f"{title_of(name)}, start to first logits"
-        print(f"{title:<34}" + "".join(f"{found[key]:>10.2f}" for key in ("median", "least", "cpu")))
-    print("\nnothing compiled: the engine's kernels and a training step's, one by one.")
-    print("`compile` does these and more, a process on each core. The others find them on")
-    print("disk. Seconds of the first line by kernel:")
-    slowest = sorted(compiled["kernels"].items(), key=lambda item: -item[1])
-    for start in range(0, len(slowest), 4):
-        print("".join(f"{name:>14}{seconds:>6.1f}" for name, seconds in slowest[start : start + 4]))
-    print()
-    for name, reason in report["missing"].items():
-        print(f"left out: {name} ({reason}); pip install npmnv2[peers]")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from common.report import machine as machine_line
+from common.report import thread_count
+from peers_report import EAGER, ENGINES, in_columns, number, over, over_limit
+from separable_report import in_exhibits, label, most
+from training_profile import heading, parts_of
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 EXHIBITS = ("depthwise", "separable", "fusion", "width_resolution", "peers", "scaling", "training_profile")
@@ -29,7 +35,7 @@ def machine():
     packages = ("python", "numpy", "numba", "scipy", "onnxruntime", "torch")
     versions = ", ".join(f"{package} {info[package]}" for package in packages if package in info)
     blas = f"BLAS: {info['blas']} with its kernels for {info['blas kernel']}"
-    yield f"{info.get('cpu', info['system'])}, {info['cores']} cores; caches: {caches}; {blas}; {versions}."
+    yield f"{machine_line(info)}; caches: {caches}; {blas}; {versions}."
 
 
 def depthwise():
@@ -50,11 +56,9 @@ def depthwise():
 
 
 def separable():
-    from separable import groups, in_exhibits, label, most
-
     yield "| shape | standard, ms | separable, ms | formula | measured | realised | most | set by | ours / ort's |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    rows = in_exhibits(load("separable"), groups(False))["MobileNetV2", 1, 1]
+    rows = in_exhibits(load("separable"))["MobileNetV2", 1, 1]
     for row in rows:
         ours = row["times"]["npmnv2"]
         standard, separable = (ours[kind]["median_us"] for kind in ("standard", "separable"))
@@ -114,10 +118,8 @@ def training():
 
 def _columns(what):
     """A line for each contestant, in milliseconds, and our time over others'."""
-    from peers import EAGER, ENGINES, in_columns, number, over, over_limit
-
     rows = in_columns(load("peers"), what)
-    heads = [f"{r['batch']}x{r['size']}x{r['size']}, {r['threads']} thread{'s'[: r['threads'] > 1]}" for r in rows]
+    heads = [f"{r['batch']}x{r['size']}x{r['size']}, {thread_count(r['threads'])}" for r in rows]
     yield f"| milliseconds | {' | '.join(heads)} |"
     yield "|---" * (1 + len(rows)) + "|"
     for name in dict.fromkeys(name for row in rows for name in row["times"]):
@@ -133,11 +135,9 @@ def _columns(what):
 
 def grid():
     """Our time over the better engine's."""
-    from peers import ENGINES, number, over
-
     rows = [row for row in load("peers")["results"] if row["what"] == "inference"]
     columns = sorted({(row["batch"], row["threads"]) for row in rows})
-    heads = [f"batch {N}, {n} thread{'s'[: n > 1]}" for N, n in columns]
+    heads = [f"batch {N}, {thread_count(n)}" for N, n in columns]
     yield f"| width | pixels | {' | '.join(heads)} |"
     yield "|---" * (2 + len(columns)) + "|"
     for width, size in sorted({(row["width"], row["size"]) for row in rows}):
@@ -177,8 +177,6 @@ def cold():
 
 
 def step():
-    from training_profile import heading, parts_of
-
     rows = load("training_profile")["results"]
     yield "| ms, and times over the arithmetic | " + " | ".join(map(heading, rows)) + " |"
     yield "|---" * (1 + len(rows)) + "|"

@@ -6,7 +6,7 @@ Four sweeps, each from the same network, width 1.0, one image of 224x224, on one
 pixels a side, widths 0.35 to 1.4, and as many threads as the machine has cores, 16 at most. Threads are swept with 8
 images too, where there is more for them to share. The peer is onnxruntime, or PyTorch where that is not installed
 (`peers_contestants.py` has the settings); both give the logits that NumPy gives in float64 before they are timed, and
-take turns in processes of their own (`measure.py`). Under each sweep stands a fit by least squares in logarithms:
+take turns in processes of their own (`common/measure.py`). Under each sweep is a fit by least squares in logarithms:
 
     ms = a * v^b    b is how fast the time grows: by 2^b where v doubles. Of images, 1 is proportion; of pixels a side,
                     2; of threads, -1
@@ -17,22 +17,20 @@ take turns in processes of their own (`measure.py`). Under each sweep stands a f
 
 import functools
 import os
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
-from measure import Patience, Worker, arguments, environment, progress, serve, start, take_turns, write_json
+from common.command import arguments, carry_out, progress
+from common.measure import Patience, contestants, environment, in_milliseconds, start, take_turns
+from common.report import machine, processor, show_turns
+from peers_contestants import SETTINGS, missing, prepare, write_weights
+from peers_reference import check
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
-
-from peers import check, fastest  # noqa: E402
-from peers_contestants import SETTINGS, missing, prepare, write_weights  # noqa: E402
+from npmnv2 import cost
 
 PEERS = ("onnxruntime", "torch nhwc")
-PACKAGES = ("scipy", "onnx", "onnxruntime", "torch", "torchvision")
+PACKAGES = ("onnx", "onnxruntime", "torch", "torchvision")
 VALUES = {
     "images": (1, 2, 4, 8, 16, 32),
     "pixels": (64, 96, 128, 160, 224, 320, 448),
@@ -62,8 +60,6 @@ def peer():
 
 
 def run(args):
-    from npmnv2 import cost
-
     begin, other = time.perf_counter(), peer()
     names = ["npmnv2", other] if other else ["npmnv2"]
     report = {"environment": environment(PACKAGES), "quick": args.quick, "peer": other, "sweeps": {}, "missing": {}}
@@ -75,8 +71,7 @@ def run(args):
         for width in {point[1] for points in todo.values() for point in points}:
             write_weights(folder, width, onnx=other == "onnxruntime")
         for threads in sorted({point[4] for points in todo.values() for point in points}):
-            workers = {name: Worker(__file__, name, threads) for name in names}
-            try:
+            with contestants(__file__, names, threads) as workers:
                 for case in dict.fromkeys(p[1:4] for points in todo.values() for p in points if p[4] == threads):
                     width, size, N = case
                     progress(f"{threads} threads: width {width}, {N}x{size}x{size}")
@@ -84,17 +79,14 @@ def run(args):
                     checked = functools.partial(check, case=sought, folder=folder)
                     ready = start(workers, report["missing"], [*sought, folder], report["environment"], checked)
                     rounds, seconds = (2, 0.05) if args.quick else (args.rounds, 0.15)
-                    times[threads, *case] = fastest(take_turns(ready, rounds, seconds, patience))
-            finally:
-                for worker in workers.values():
-                    worker.close()
+                    times[threads, *case] = in_milliseconds(take_turns(ready, rounds, seconds, patience))
     progress("")
     for name, points in todo.items():
         madds = [N * cost.total(cost.mobilenet_v2(width, size)).madds for _, width, size, N, _ in points]
         rows = [(p[0], m, times[p[4], *p[1:4]]) for p, m in zip(points, madds, strict=True)]
         report["sweeps"][name] = [{"value": value, "madds": m, "times": found} for value, m, found in rows]
     report["fits"] = {name: fits(rows) for name, rows in report["sweeps"].items()}
-    report["turns"] = {"taken": patience.turns, "disturbed by other programs": patience.disturbed}
+    report["turns"] = patience.report()
     return report | {"seconds": round(time.perf_counter() - begin)}
 
 
@@ -118,10 +110,7 @@ def fit(values, times):
 
 
 def show(report):
-    info = report["environment"]
-    print(
-        f"{info.get('cpu', info['system'])}, {info['cores']} cores; float32; ms: median, half the interquartile range"
-    )
+    print(f"{machine(report['environment'])}; float32; ms: median, half the interquartile range")
     names = [name for name in ("npmnv2", report["peer"]) if name]
     for name, rows in report["sweeps"].items():
         print(f"\n{name:<20}" + "".join(f"{n:>18}" for n in names) + (f"{'ratio':>8}" if len(names) > 1 else ""))
@@ -142,9 +131,7 @@ def show(report):
     print(f"\n{report['seconds']} s; checked: all give the logits of NumPy in float64")
     if not report["peer"]:
         print("no peer is installed (onnxruntime, or torch with torchvision)")
-    turns, disturbed = report["turns"].values()
-    if disturbed:
-        print(f"{disturbed} of {turns} turns were disturbed by other programs")
+    show_turns(report)
     if report["quick"]:
         print(f"quick: {QUICK}")
 
@@ -202,7 +189,7 @@ def draw(report, path):
     last = figure.axes[-1]
     last.axis("off")
     note = [
-        report["environment"].get("cpu", report["environment"]["system"]),
+        processor(report["environment"]),
         "MobileNetV2, inference, float32",
         "elsewhere: width 1.0, 224x224, one image, one thread",
         "lines: a v^b by least squares in logarithms, v as below each panel",
@@ -214,15 +201,7 @@ def draw(report, path):
 
 def main():
     args = arguments("How the time of MobileNetV2 grows, and a peer's.", QUICK, rounds=5, patience=60)
-    if args.worker:
-        return serve(lambda case: prepare(args.worker, case))
-    report = run(args)
-    if args.json:  # before anything is printed: the reader of a pipe may go
-        write_json(args.json, report)
-    if args.plot:
-        draw(report, args.plot)
-    show(report)
-    return None
+    carry_out(args, run, show, draw, prepare)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ ways of doing the same apart, of which the fastest counts.
 import os
 
 import numpy as np
-from measure import aligned, copier
+from common.limits import limits
+from common.measure import aligned, copier, silent
 
 NAIVE_UP_TO = 64  # channels; it would take minutes
 
@@ -22,27 +23,20 @@ def problem(case):
     return [aligned(rng.random(s, np.float32) - np.float32(0.5)) for s in shapes]
 
 
-def compiled():
-    """`npmnv2.kernels.conv.operations`, or None without SciPy."""
-    from npmnv2.kernels.conv import operations as conv
-
-    try:
-        conv.conv2d_forward(np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)))
-    except ImportError:
-        return None
-    return conv
-
-
 def run_npmnv2(x, w, wd, wp, dout, stride):
     from npmnv2 import kernels, ops
+    from npmnv2.kernels.conv import operations as conv
+    from npmnv2.kernels.separable.operations import separable_conv2d
 
     depthwise, depthwise_backward = kernels.depthwise_conv2d_forward, kernels.depthwise_conv2d_backward
-    pointwises = {"blas": (ops.pointwise_conv2d_forward, ops.pointwise_conv2d_backward)}
-    standards = {"im2col": (ops.conv2d_im2col_forward, ops.conv2d_im2col_backward)}
-    if conv := compiled():
-        pointwises["tiles"] = conv.pointwise_conv2d_forward, conv.pointwise_conv2d_backward
-        standards["tiles"] = conv.conv2d_forward, conv.conv2d_backward
-
+    pointwises = {
+        "blas": (ops.pointwise_conv2d_forward, ops.pointwise_conv2d_backward),
+        "tiles": (conv.pointwise_conv2d_forward, conv.pointwise_conv2d_backward),
+    }
+    standards = {
+        "im2col": (ops.conv2d_im2col_forward, ops.conv2d_im2col_backward),
+        "tiles": (conv.conv2d_forward, conv.conv2d_backward),
+    }
     calls = {}
     for name, (standard, backward) in standards.items():
 
@@ -67,32 +61,27 @@ def run_npmnv2(x, w, wd, wp, dout, stride):
             return out, dx, dwd, dwp
 
         calls |= {f"separable ({name})": forward, f"separable step ({name})": step}
-    if conv:
-        from npmnv2.kernels.separable.operations import separable_conv2d
-
-        calls["separable (one pass)"] = lambda: (separable_conv2d(x, wd, wp, stride, 1),)
+    calls["separable (one pass)"] = lambda: (separable_conv2d(x, wd, wp, stride, 1),)
     hidden = depthwise(x, wd, stride, 1)[0]
     calls["depthwise"] = silent(lambda: depthwise(x, wd, stride, 1))
     for name, (pointwise, _) in pointwises.items():
         calls[f"pointwise ({name})"] = silent(lambda pointwise=pointwise: pointwise(hidden, wp))
-    calls["product"] = silent(products(hidden.size // hidden.shape[3], *wp.shape, compile=conv is not None))
+    calls["product"] = silent(products(hidden.size // hidden.shape[3], *wp.shape))
     calls["copy depthwise"] = copier((x.size + hidden.size) // 2)
     calls["copy pointwise"] = copier((hidden.size + dout.size + wp.size) // 2)
     return calls
 
 
-def products(rows, C, M, compile):
+def products(rows, C, M):
     """The arithmetic of the pointwise half at its best: as many multiply-adds, in products of the same width M whose
     operands stay in cache, on one thread.
     """
+    import numba
+
     tile = min(rows, 64)
-    depth = max(1, min(C, 1_000_000 // (tile * M)))  # so many multiply-adds as `kernels.conv_loops.SMALL`
+    depth = max(1, min(C, 1_000_000 // (tile * M)))  # so many multiply-adds as `kernels.conv.loops.SMALL`
     a, b, out = aligned(np.ones((tile, depth))), aligned(np.ones((depth, M))), aligned(np.ones((tile, M)))
     times = round(rows * C / (tile * depth))
-    if not compile:
-        return lambda: [np.matmul(a, b, out=out) for _ in range(times)]
-
-    import numba
 
     @numba.njit
     def repeat(a, b, out, times):
@@ -100,12 +89,6 @@ def products(rows, C, M, compile):
             np.dot(a, b, out)
 
     return lambda: repeat(a, b, out, times)
-
-
-def silent(call):
-    """A call that is timed only; what it gives has been checked as a part of another."""
-    call.result = lambda: None
-    return call
 
 
 def run_onnxruntime(x, w, wd, wp, dout, stride):
@@ -242,6 +225,7 @@ def run_naive(x, w, wd, wp, dout, stride):
 def run_layer(kind, H, C, M, stride, N):
     """One layer of a network alone, on npmnv2: for the sum over a whole network."""
     from npmnv2 import kernels, ops
+    from npmnv2.kernels.conv import operations as conv
 
     rng = np.random.default_rng(0)
     x = aligned(rng.standard_normal((N, H, H, C), np.float32))
@@ -249,26 +233,17 @@ def run_layer(kind, H, C, M, stride, N):
     w = aligned(rng.standard_normal(shape, np.float32))
     b = aligned(np.zeros(M))
     calls = {
-        "standard": {"layer (im2col)": lambda: ops.conv2d_im2col_forward(x, w, stride, 1)},
+        "standard": {
+            "layer (im2col)": lambda: ops.conv2d_im2col_forward(x, w, stride, 1),
+            "layer (tiles)": lambda: conv.conv2d_forward(x, w, stride, 1),
+        },
         "depthwise": {"layer": lambda: kernels.depthwise_conv2d_forward(x, w, stride, 1)},
-        "pointwise": {"layer (blas)": lambda: ops.pointwise_conv2d_forward(x, w)},
+        "pointwise": {
+            "layer (blas)": lambda: ops.pointwise_conv2d_forward(x, w),
+            "layer (tiles)": lambda: conv.pointwise_conv2d_forward(x, w),
+        },
         "linear": {"layer": lambda: ops.linear_forward(x.reshape(N, C), w, b)},
     }[kind]
-    conv = compiled()
-    if conv and kind == "standard":
-        calls["layer (tiles)"] = lambda: conv.conv2d_forward(x, w, stride, 1)
-    if conv and kind == "pointwise":
-        calls["layer (tiles)"] = lambda: conv.pointwise_conv2d_forward(x, w)
-    return {name: silent(call) for name, call in calls.items()}
-
-
-def limits():
-    """The machine's limits, measured with the threads at hand: large matrix products, copies of several sizes."""
-    calls = {}
-    for n in (384, 768, 1536):
-        a, b, out = (aligned(np.ones((n, n))) for _ in range(3))
-        calls[f"product {n}"] = lambda a=a, b=b, out=out: np.matmul(a, b, out=out)
-    calls |= {f"copy {1 << k}": copier((1 << k) // 8) for k in range(14, 28, 2)}  # bytes read and written
     return {name: silent(call) for name, call in calls.items()}
 
 

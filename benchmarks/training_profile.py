@@ -22,45 +22,39 @@ and giving back memory; less what calling the kernels from Python rather than fr
 import contextlib
 import importlib
 import statistics
-import sys
 import time
-from pathlib import Path
+import unittest.mock
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # time this checkout, not an installed copy
+from common.command import arguments, carry_out, progress
+from common.report import machine, processor, thread_count
 
-from npmnv2.runtime.cpu import choose_kernel  # noqa: E402
+from npmnv2.runtime.cpu import choose_kernel
 
-choose_kernel()  # before NumPy loads BLAS
+if __name__ == "__main__":
+    choose_kernel()  # before NumPy loads BLAS
 
-import numpy as np  # noqa: E402
-from measure import arguments, environment, progress, write_json  # noqa: E402
+import numpy as np
+from common.measure import environment
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
-MODULES = (
-    "forward_loops",
-    "backward_loops",
-    "depthwise_loops",
-    "depthwise_backward_loops",
-    "batchnorm_loops",
-    "conv_loops",
-    "sgd",
-)
-PARTS = {  # what a kernel belongs to; all others of its module to "blocks, the rest"
-    "forward_loops.expand": "expand, depthwise, forward",
-    "forward_loops.center_thin": "expand, depthwise, forward",
-    "depthwise_loops": "expand, depthwise, forward",
-    "forward_loops.project": "project, forward",
-    "backward_loops.project": "project, backward",
-    "depthwise_backward_loops": "expand, depthwise, backward",
-    "backward_loops.expand": "expand, depthwise, backward",
-    "backward_loops.finish": "expand, depthwise, backward",
-    "batchnorm_loops": "batch norms at the ends",
-    "forward_loops.normalise": "batch norms at the ends",
-    "conv_loops": "stem",
+BLOCK = "training_block."
+PARTS = {  # what a module of `npmnv2.kernels` belongs to, or a kernel in it, which goes first
+    BLOCK + "forward_loops.expand": "expand, depthwise, forward",
+    BLOCK + "forward_loops.center_thin": "expand, depthwise, forward",
+    BLOCK + "depthwise_loops": "expand, depthwise, forward",
+    BLOCK + "forward_loops.project": "project, forward",
+    BLOCK + "backward_loops.project": "project, backward",
+    BLOCK + "depthwise_backward_loops": "expand, depthwise, backward",
+    BLOCK + "backward_loops.expand": "expand, depthwise, backward",
+    BLOCK + "backward_loops.finish": "expand, depthwise, backward",
+    "batchnorm.loops": "batch norms at the ends",
+    BLOCK + "forward_loops.normalise": "batch norms at the ends",
+    "conv.loops": "stem",
     "sgd": "SGD",
     "ops": "head, classifier (NumPy)",
 }
+MODULES = [BLOCK + "forward_loops", BLOCK + "backward_loops", BLOCK + "depthwise_loops"]
+MODULES += [BLOCK + "depthwise_backward_loops", "batchnorm.loops", "conv.loops", "sgd"]
 REST, BETWEEN = "blocks, the rest", "between them"
 MADDS = {  # which layers' multiply-adds, and how many times
     "expand, depthwise, forward": ((".expand", ".dw"), 1),
@@ -73,48 +67,45 @@ MADDS = {  # which layers' multiply-adds, and how many times
 
 
 def part_of(name):
-    """Of a kernel or operation, by its module and name."""
-    return PARTS.get(name) or PARTS.get(name.partition(".")[0]) or REST
+    """Of a kernel, by its module and name, or of an operation of NumPy, "ops"."""
+    return PARTS.get(name) or PARTS.get(name.rpartition(".")[0]) or REST
 
 
 @contextlib.contextmanager
 def watched(seconds):
     """Inside, every call of a kernel or a NumPy operation adds its time to `seconds`, by part."""
+    from npmnv2.engine import backend
     from npmnv2.kernels.jit import Kernel
     from npmnv2.kernels.training_block import steps
-    from npmnv2.nn import layers
 
     def timed(call, part):
-        def run(*values):
+        def run(*values, **options):
             start = time.perf_counter()
-            found = call(*values)
+            found = call(*values, **options)
             seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
             return found
 
         return run
 
-    def operation(name):
-        call = choose(name)
-        return timed(call, part_of("ops")) if call.__module__.startswith("npmnv2.ops") else call
+    def implementation(operation):
+        call = choose(operation)
+        return timed(call, part_of("ops")) if call.__module__.startswith("npmnv2.ops.") else call
 
-    choose, patched = layers.operation, []
-    for module in (importlib.import_module(f"npmnv2.kernels.{name}") for name in MODULES):
-        for name, kernel in list(vars(module).items()):
+    choose = backend.implementation
+    modules = {name: importlib.import_module(f"npmnv2.kernels.{name}") for name in MODULES}
+    instead = [(backend, "implementation", implementation)]
+    for where, module in modules.items():
+        for name, kernel in vars(module).items():
             if isinstance(kernel, Kernel):
-                short = module.__name__.rpartition(".")[2]
-                patched.append((module, name, kernel))
-                setattr(module, name, timed(kernel, part_of(f"{short}.{name}")))
-    for name, step in list(vars(steps).items()):
-        if hasattr(step, "py_func") and set(MODULES) & set(step.py_func.__code__.co_names):  # what calls kernels
-            patched.append((steps, name, step))
-            setattr(steps, name, step.py_func)
-    layers.operation = operation
-    try:
+                instead.append((module, name, timed(kernel, part_of(f"{where}.{name}"))))
+    aliases = {name for name, value in vars(steps).items() if any(value is module for module in modules.values())}
+    for name, step in vars(steps).items():
+        if hasattr(step, "py_func") and aliases & set(step.py_func.__code__.co_names):  # it calls kernels
+            instead.append((steps, name, step.py_func))
+    with contextlib.ExitStack() as stack:
+        for module, name, call in instead:
+            stack.enter_context(unittest.mock.patch.object(module, name, call))
         yield
-    finally:
-        layers.operation = choose
-        for module, name, call in patched:
-            setattr(module, name, call)
 
 
 def profile(N, side, rounds):
@@ -155,21 +146,21 @@ def limits(N, side, flop_per_s):
     return found
 
 
-def run(rounds, quick):
+def run(args):
     from npmnv2.runtime.threads import get_num_threads, limit_threads
     from npmnv2.show.roofline import measure
 
-    rows = []
+    rounds, info, rows = 3 if args.quick else args.rounds, environment(), []
     for threads in range(1, min(2, get_num_threads()) + 1):
         with limit_threads(threads):
-            machine = measure()
-            for N, side in CASES[: 1 if quick else 2]:
+            flop_per_s = measure().flop_per_s
+            for N, side in CASES[: 1 if args.quick else 2]:
                 progress(f"{N}x{side}x{side}, {threads} threads")
                 ms = profile(N, side, rounds)
-                arithmetic = limits(N, side, machine.flop_per_s)
+                arithmetic = limits(N, side, flop_per_s)
                 rows.append({"batch": N, "size": side, "threads": threads, "ms": ms, "limit_ms": arithmetic})
     progress("")
-    return rows
+    return {"environment": info, "results": rows}
 
 
 def parts_of(row):
@@ -179,10 +170,16 @@ def parts_of(row):
 
 
 def heading(row):
-    return f"{row['batch']}x{row['size']}x{row['size']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
+    return f"{row['batch']}x{row['size']}x{row['size']}, {thread_count(row['threads'])}"
 
 
-def show(rows):
+def show(report):
+    info = report["environment"]
+    print(f"{machine(info)}; BLAS: {info['blas']}, {info['blas kernel']}\n")
+    print("\n".join(table(report["results"])))
+
+
+def table(rows):
     for row in rows:
         whole = sum(row["ms"].values())
         yield f"{heading(row):<28}{'ms':>8}{'%':>6}{'limit':>9}{'x':>7}"
@@ -194,10 +191,11 @@ def show(rows):
         yield ""
 
 
-def draw(rows, info, path):
+def draw(report, path):
     """A bar for each part: its time, and in it the part of that which is arithmetic."""
     import matplotlib.pyplot as plt
 
+    rows = report["results"]
     across = min(2, len(rows))
     size = {"figsize": (2 + 4.5 * across, 4.4 * -(-len(rows) // across)), "layout": "constrained"}
     figure, panels = plt.subplots(-(-len(rows) // across), across, sharey=True, squeeze=False, **size)
@@ -212,21 +210,14 @@ def draw(rows, info, path):
         panel.set_xlabel("ms")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].legend(frameon=False, loc="lower right")
-    figure.suptitle(f"A training step of MobileNetV2 1.0, part by part: {info.get('cpu', info['system'])}, float32")
+    figure.suptitle(f"A training step of MobileNetV2 1.0, part by part: {processor(report['environment'])}, float32")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def main():
     args = arguments(__doc__.split("\n", 1)[0], "16x96x96 alone, in seconds", rounds=15)
-    info = environment(["scipy"])
-    rows = run(3 if args.quick else args.rounds, args.quick)
-    if args.json:
-        write_json(args.json, {"environment": info, "results": rows})
-    if args.plot:
-        draw(rows, info, args.plot)
-    print(f"{info.get('cpu', info['system'])}, {info['cores']} cores; BLAS: {info['blas']}, {info['blas kernel']}\n")
-    print("\n".join(show(rows)))
+    carry_out(args, run, show, draw)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The picture of `width_resolution.py`: what accuracy costs in multiply-adds and in time, and the one by the other."""
 
 import numpy as np
+from common.report import plain_ticks, processor, thread_count
+from width_resolution_report import NETWORKS, front, points_of
 
 # Okabe and Ito's colours for widths, a marker for each resolution; V2 is filled, V1 hollow.
 COLORS = {
@@ -17,14 +19,16 @@ STYLES = {"V2": "-", "V1": "--"}
 PLAIN = {"frameon": False, "fontsize": 11, "title_fontsize": 11, "alignment": "left"}
 
 
-def draw(points, ms, spread, fronts, curves, note, path):
-    """Accuracy against multiply-adds and latency, and latency against multiply-adds.
-
-    `points` have network, width, size, madds and top1; `ms` and `spread` are their latencies; `fronts` the points that
-    no other beats, as places in them, by multiply-adds and by latency; `curves` the a and b of each network's fit.
-    """
+def draw(report, path):
+    """Accuracy against multiply-adds and latency, and latency against multiply-adds."""
     from matplotlib.figure import Figure
 
+    one = thread_count(1)
+    points = points_of(report)
+    ms, spread = ([row["times"][one][key] / 1e3 for row in report["points"]] for key in ("median_us", "spread_us"))
+    fronts = [front(costs, [p.top1 for p in points]) for costs in ([p.madds for p in points], ms)]
+    fits = {network: report["fits"].get(f"{network}, {one}") for network in NETWORKS}
+    curves = {network: (both["curve"]["a"], both["curve"]["b"]) for network, both in fits.items() if both}
     figure = Figure(figsize=(12, 9.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
     (by_madds, by_ms), (follows, legend) = figure.subplots(2, 2)
@@ -44,7 +48,7 @@ def draw(points, ms, spread, fronts, curves, note, path):
     label(follows, "multiply-adds M, millions", "latency, ms", "Time for multiply-adds, one thread")
     follows.set_yscale("log")
     plain_ticks(follows.yaxis)
-    explain(legend, points, note)
+    explain(legend, points, processor(report["environment"]))
     figure.savefig(path, dpi=110)
 
 
@@ -65,15 +69,6 @@ def label(axes, x, y, title):
     axes.set(xlabel=x, ylabel=y, title=title)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def plain_ticks(axis):
-    """1, 2, 5, 10, ... instead of powers of ten."""
-    from matplotlib import ticker
-
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def explain(axes, points, note):

@@ -64,6 +64,17 @@ def set_default(name: str) -> None:
     _default[0] = _check(name)
 
 
+def names() -> list[str]:
+    """What `backend` takes.
+
+    Examples
+    --------
+    >>> names()
+    ['numpy', 'numba']
+    """
+    return ["numpy", *_attached]
+
+
 class backend:
     """Use one implementation inside a ``with`` block, in this thread (or async task) only.
 
@@ -187,8 +198,7 @@ def _module(name: str) -> Any:
 
 
 def _check(name: str) -> str:
-    names = ["numpy", *_attached]
-    if not isinstance(name, str) or name not in names:
-        known = " or ".join(f'"{one}"' for one in names)
+    if not isinstance(name, str) or name not in names():
+        known = " or ".join(f'"{one}"' for one in names())
         raise ValueError(f"name must be {known}; was {name!r}")
     return name

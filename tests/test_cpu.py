@@ -113,7 +113,7 @@ print(json.dumps(dict(os.environ) == before))
 WORKER = """
 import json, os, sys
 sys.path.insert(0, "benchmarks")
-from measure import Worker, environment
+from common.measure import Worker, environment
 worker = Worker("benchmarks/separable.py", "npmnv2", 1)
 told = ""
 while not told:  # nothing is there yet while the process is only becoming that of the worker
@@ -135,7 +135,7 @@ def test_a_benchmarks_processes_run_the_kernel_and_it_is_printed():
 
 def running_after(kernel):
     return _fresh(
-        "import json; from npmnv2.blas_kernel import running_kernels; print(json.dumps(running_kernels()))",
+        "import json; from npmnv2.runtime.cpu import running_kernels; print(json.dumps(running_kernels()))",
         OPENBLAS_CORETYPE=kernel,
     )
 

@@ -13,7 +13,6 @@ Each check is a function from a text to a list of problems, so that a test can h
 import contextvars
 import doctest
 import functools
-import importlib
 import inspect
 import re
 import shlex
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 import pytest
 
+import npmnv2
 from npmnv2 import ops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,7 +207,7 @@ def unknown_names(text):
         match = re.match(r"(?:npmnv2\.)?((?:ops|gradcheck|shapes|layers|blocks|kernels|optim)\.[A-Za-z_]\w*)", span)
         if match and not re.match(r"[\w.]+\.py\b", span):  # a file is not a name
             module, _, name = match[1].partition(".")
-            if not hasattr(importlib.import_module(f"npmnv2.{module}"), name):
+            if not hasattr(getattr(npmnv2, module), name):
                 problems.append(match[0])
     return problems
 

@@ -45,6 +45,22 @@ def test_float64(name, implementation):
         assert relative_error(model(x), net(x)) < FLOAT64
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-9, 1e-3])
+@pytest.mark.parametrize("make", [npmnv2.mobilenet_v2, npmnv2.mobilenet_v1])
+def test_every_batch_norm_is_folded_with_its_own_epsilon(make, eps):
+    """Not seen in the logits: a small one is hardly there beside a variance of 1, and beside a small one all clips."""
+    model = randomise(make(3, 0.1, eps=eps, dtype=np.float64))
+    layers = dict(model.named_layers())
+    for name, part in model.state().items():
+        part.value *= max(eps, 1e-12) if name.endswith(".var") else 1
+    for block in folded(model).blocks:
+        for conv in block.convs:
+            w, bn = layers[conv.name].conv.w.value, layers[conv.name].bn
+            scale = bn.gamma.value / np.sqrt(bn.var.value + eps)
+            np.testing.assert_allclose(conv.w, w * scale, rtol=1e-14)
+            np.testing.assert_allclose(conv.bias, bn.beta.value - bn.mean.value * scale, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("implementation", ["numpy", "numba"])
 def test_float32(name, implementation):

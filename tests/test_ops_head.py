@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from npmnv2 import gradcheck, ops
+from npmnv2.ops.padding import pad_forward
+from npmnv2.shapes import taps
 
 RNG = np.random.default_rng(0)
 
@@ -27,7 +29,7 @@ def test_pools_and_padding_do_not_keep_the_image_in_memory():
         assert cache.like.size == 0 and cache.like.dtype == out.dtype
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (1, 7, 2, 2), (2, 1, 1, 4)])
+@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (1, 7, 2, 2), (2, 1, 1, 4), (1, 1, 5, 2), (2, 4, 1, 1)])
 def test_global_avg_pool(shape):
     x = RNG.normal(size=shape)
     gradcheck.check(ops.global_avg_pool_forward, ops.global_avg_pool_backward, x, tolerance=1e-11)
@@ -48,22 +50,89 @@ def test_long_sums_are_taken_in_float64():
         np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6)
 
 
-POOLS = [(2, None, 0), (3, 2, 1), (2, 3, 0), (3, 1, ((0, 2), (1, 0))), (2, 1, "same"), (3, 2, "same"), (1, 2, 0)]
+POOLS = [  # N, H, W, C; size, stride, padding
+    *(
+        ((2, 5, 8, 2), *pool)
+        for pool in (
+            *((2, None, 0), (3, 2, 1), (2, 3, 0), (3, 1, ((0, 2), (1, 0)))),
+            *((2, 1, "same"), (3, 2, "same"), (1, 2, 0)),
+        )
+    ),
+    # one window wide, one high, or the only one, and part of it padding
+    ((2, 5, 2, 2), 3, 2, 1),
+    ((2, 2, 5, 2), 3, 2, 1),
+    ((1, 2, 2, 3), 3, 2, 1),
+    ((1, 1, 1, 2), 3, 1, 1),
+    ((2, 4, 1, 2), 2, 1, ((0, 0), (1, 0))),
+    ((2, 1, 4, 2), 2, 1, ((0, 1), (0, 0))),
+    ((1, 3, 2, 1), 4, 5, "same"),
+    ((3, 2, 3, 1), 3, 7, ((1, 0), (0, 0))),
+]
 
 
-@pytest.mark.parametrize("size, stride, padding", POOLS)
-def test_avg_pool(size, stride, padding):
-    x = RNG.normal(size=(2, 5, 8, 2))
-    forward, backward = ops.avg_pool2d_forward, ops.avg_pool2d_backward
-    gradcheck.check(lambda x: forward(x, size, stride, padding), backward, x, tolerance=1e-11)
-    out, cache = forward(x, size, stride, padding)
+def check_avg_pool(backward, image, size, stride, padding):
+    """Both directions, each against a definition: sums over windows, and differences of the forward."""
+    x = np.random.default_rng([size, *image]).normal(size=image)
+    forward = lambda x: ops.avg_pool2d_forward(x, size, stride, padding)  # noqa: E731
+    gradcheck.check(forward, backward, x, tolerance=1e-11)
+    out, cache = forward(x)
     (top, _), (left, _) = cache.geometry.pads
-    step = size if stride is None else stride
+    step, (_, H, W, _) = size if stride is None else stride, image
     for n, y, xx, c in np.ndindex(out.shape):
-        rows = [r for r in range(step * y - top, step * y - top + size) if 0 <= r < 5]
-        cols = [q for q in range(step * xx - left, step * xx - left + size) if 0 <= q < 8]
+        rows = [r for r in range(step * y - top, step * y - top + size) if 0 <= r < H]
+        cols = [q for q in range(step * xx - left, step * xx - left + size) if 0 <= q < W]
         real = [x[n, r, q, c] for r in rows for q in cols]  # the padding is not counted
         assert out[n, y, xx, c] == pytest.approx(sum(real) / len(real), rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("image, size, stride, padding", POOLS)
+def test_avg_pool(image, size, stride, padding):
+    check_avg_pool(ops.avg_pool2d_backward, image, size, stride, padding)
+
+
+def pool_backward(count):
+    """The right backward with another count: ``count(right, geometry)``, both of shape (1, OH, OW, 1)."""
+
+    def backward(dout, cache):
+        g = cache.geometry
+        right = np.zeros((1, g.OH, g.OW, 1))
+        ones, _ = pad_forward(np.ones((1, g.H, g.W, 1)), g.pads)
+        for _, _, seen in taps(g):
+            right += ones[seen]
+        return ops.avg_pool2d_backward(dout * right / count(right, g), cache)
+
+    return backward
+
+
+POOL_MUTANTS = {
+    "the whole window": lambda right, g: g.KH * g.KW,
+    "the whole window where there is one column": lambda right, g: g.KH * g.KW if g.OW == 1 else right,
+    "the whole window where there is one row": lambda right, g: g.KH * g.KW if g.OH == 1 else right,
+    "the whole window where there is one": lambda right, g: g.KH * g.KW if g.OH == g.OW == 1 else right,
+    "the first window's": lambda right, g: right[:, :1, :1],
+    "the first row's": lambda right, g: right[:, :1],
+    "the first column's": lambda right, g: right[:, :, :1],
+    "the middle window's": lambda right, g: right[:, g.OH // 2 : g.OH // 2 + 1, g.OW // 2 : g.OW // 2 + 1],
+    "the largest": lambda right, g: right.max(),
+    "the windows that see a pixel": lambda right, g: np.full_like(right, g.OH * g.OW),
+    "the image": lambda right, g: np.full_like(right, min(g.H, g.KH) * min(g.W, g.KW)),
+}
+
+
+def pool_verdict(backward):
+    """Whether every pool of the table is content with a backward."""
+    for pool in POOLS:
+        try:
+            check_avg_pool(backward, *pool)
+        except AssertionError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("mutant", POOL_MUTANTS)
+def test_a_pool_that_divides_by_another_count_is_rejected(mutant):
+    assert pool_verdict(pool_backward(lambda right, g: right))  # or the test would reject anything
+    assert not pool_verdict(pool_backward(POOL_MUTANTS[mutant]))
 
 
 # -- linear

@@ -1,6 +1,5 @@
 """The benchmark of standard against separable: all that is not timing. What it calls equal is equal, and is checked."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -12,11 +11,12 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import depthwise  # noqa: E402
-import measure  # noqa: E402
 import results  # noqa: E402
 import separable  # noqa: E402
 import separable_contestants as contestants  # noqa: E402
-import separable_plots  # noqa: E402
+import separable_plot as plot  # noqa: E402
+import separable_report as report  # noqa: E402
+from common import command  # noqa: E402
 
 from npmnv2 import cost  # noqa: E402
 
@@ -25,11 +25,11 @@ CASES = [[7, 5, 6, 1, 1], [8, 4, 4, 2, 1], [6, 4, 4, 1, 3]]  # H, C, M, stride, 
 
 def test_every_depthwise_layer_is_a_case():
     for layers, names in ((cost.mobilenet_v1(), 9), (cost.mobilenet_v2(), 12)):
-        found = separable.shapes_of(layers)
+        found = report.shapes_of(layers)
         assert sum(found.values()) == sum(layer.kind == "depthwise" for layer in layers)
         assert len(found) == names
         for H, C, M, stride in found:
-            standard, depthwise, pointwise = separable.costs((H, C, M, stride))
+            standard, depthwise, pointwise = report.costs((H, C, M, stride))
             assert standard.out_shape == pointwise.out_shape and depthwise.out_shape[2] == C
             ratio = standard.madds / (depthwise.madds + pointwise.madds)
             assert ratio == pytest.approx(cost.separable_gain(M), rel=1e-12)
@@ -73,41 +73,36 @@ def test_the_fastest_way_counts_and_the_limits_add_up():
     row = made_up((10, 4, 8, 1), 900.0, [(50.0, 40.0), (100.0, 3.0)])
     assert row["times"]["npmnv2"]["standard"]["median_us"] == pytest.approx(900)
     assert row["times"]["npmnv2"]["standard"]["way"] == "standard (a)"
-    assert separable.gain(row, "npmnv2") == pytest.approx(6)
-    assert separable.gain(row, "torch") is None
+    assert report.gain(row, "npmnv2") == pytest.approx(6)
+    assert report.gain(row, "torch") is None
     # 10*10 pixels: depthwise 9*4*100 multiply-adds = 7.2 us at 1 Gflop/s, so bytes; pointwise 6.4 us, more than 3
-    limit, why = separable.most(row)
+    limit, why = report.most(row)
     assert limit == pytest.approx(900 / (40 + 6.4) / (72 / 17)) and why == "byte"
 
 
+def test_what_was_measured_is_what_is_shown():
+    """Of a quick run the shapes that it asks for, no others."""
+    rows = [{"shape": shape, "batch": 1, "threads": 1} for shapes in report.exhibits(True).values() for shape in shapes]
+    assert report.measured_exhibits({"results": rows}) == report.exhibits(True)
+    shown = report.in_exhibits({"results": rows})
+    assert [key[0] for key in shown] == list(report.exhibits(True)) and sum(map(len, shown.values())) == 7
+
+
 def test_tables_fit_80_columns(capsys):
-    exhibits = separable.groups(False)
-    separable.show_costs(exhibits)
+    exhibits = report.exhibits()
+    report.show_costs(exhibits)
     rows = [made_up(shape, 12345.6, [(50.0, 40.0), (100.0, 3.0)]) for shape in exhibits["MobileNetV2"]]
-    separable.show_table("MobileNetV2", rows, False)
+    report.show_table("MobileNetV2", rows, False)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 40 and max(map(len, lines)) <= 80
 
 
 def test_the_limits_fit_80_columns_and_what_is_missing_is_named(capsys):
-    report = json.loads((BENCHMARKS / "results" / "separable.json").read_text(encoding="utf-8"))
-    report["missing"] = {
-        "torch nchw": "No module named 'torch'",
-        "kernels.conv": "No module named 'scipy'",
-    }
-    separable.show(report, separable.groups(False))
+    found = results.load("separable") | {"missing": {"torch nchw": "No module named 'torch'"}}
+    report.show(found)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[-2:] == [
-        "left out: torch nchw (No module named 'torch'); pip install npmnv2[peers]",
-        "left out: kernels.conv (No module named 'scipy'); pip install npmnv2[fast]",
-    ]
-
-
-def test_without_scipy_that_is_said(monkeypatch):
-    assert separable.without_scipy() == {}
-    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", None)
-    assert list(separable.without_scipy()) == ["kernels.conv"]
+    assert lines[-1] == "left out: torch nchw (No module named 'torch'); pip install npmnv2[peers]"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +119,7 @@ def test_without_scipy_that_is_said(monkeypatch):
 def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *words.split()])
     with pytest.raises(SystemExit, match="error: " + re.escape(says)):
-        measure.arguments("", "")
+        command.arguments("", "")
 
 
 def test_the_page_shows_what_was_measured():
@@ -134,25 +129,24 @@ def test_the_page_shows_what_was_measured():
 
 
 def test_the_page_without_onnxruntime(monkeypatch):
-    report = results.load("separable")
-    for row in report["results"]:
+    found = results.load("separable")
+    for row in found["results"]:
         row["times"]["onnxruntime"] = {}
-    monkeypatch.setattr(results, "load", lambda name: report)
+    monkeypatch.setattr(results, "load", lambda name: found)
     assert all(line.endswith("| - |") for line in list(results.separable())[2:])
 
 
 def test_the_pictures_of_what_was_measured(tmp_path):
-    report = json.loads((BENCHMARKS / "results" / "separable.json").read_text(encoding="utf-8"))
-    separable_plots.draw(report, separable.in_exhibits(report, separable.groups(False)), tmp_path / "out.png")
+    plot.draw(results.load("separable"), tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 50_000
 
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_picture_of_the_depthwise_kernel(quick, tmp_path):
-    report = results.load("depthwise")
+    found = results.load("depthwise")
     if quick:
-        report["results"] = [row for row in report["results"] if (row["batch"], row["threads"]) == (1, 1)]
-    depthwise.draw(report, tmp_path / "out.png")
+        found["results"] = [row for row in found["results"] if (row["batch"], row["threads"]) == (1, 1)]
+    depthwise.draw(found, tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 20_000
     assert set(depthwise.LOOKS) == set(depthwise.CONTESTANTS) - {"loops", "kernels"}
     assert len(set(depthwise.LOOKS.values())) == len(depthwise.LOOKS)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import h5py
 import numpy as np
@@ -12,7 +11,6 @@ from golden.recipe import draw
 
 import npmnv2
 from npmnv2 import weights
-from npmnv2.__main__ import main
 from npmnv2.data.preprocessing import PREPROCESSING
 from npmnv2.gradcheck import relative_error
 from npmnv2.weights import FormatError
@@ -288,47 +286,6 @@ def test_a_file_that_repeats_itself_is_refused_before_a_network_is_built(tmp_pat
         weights.load_model(tmp_path / "model.pth")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_classes": 10**9}, "misshapen"),
-        ({"width_mult": 1.0}, "misshapen"),
-        ({"width_mult": "wide"}, "width_mult must be a number"),
-        ({"width_mult": float(10**300)}, "width_mult must"),
-        ({"strides": [1, 2]}, "strides must be"),
-        ({"strides": {"a": 1}}, "strides must be"),
-        ({"in_channels": -1}, "in_channels must"),
-        ({"eps": -1.0}, "eps must"),
-        ({"padding": 7}, "padding must"),
-        ({"running_var": None}, "running_var must"),
-        ({"seed": []}, "seed must"),
-        ({"name": "mobilenet_v1"}, "says it is a mobilenet_v1"),
-        ({"name": ["x"]}, "says it is a"),
-        ({"more": 1}, "must be a dictionary of"),
-    ],
-)
-def test_a_native_file_that_lies(change, message, tmp_path):
-    model = network()
-    info = weights.describe(model)
-    info["model"] |= change
-    native.write(tmp_path / "model.npz", {f"model/{k}": v for k, v in model.state_dict().items()}, info)
-    with pytest.raises(FormatError, match=message) as error:
-        weights.load_model(tmp_path / "model.npz")
-    assert str(error.value).startswith(f"{tmp_path}/model.npz: ")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"model": 1}, {"labels": "abcde"}, {"labels": ["a"]}, {"labels": [1, 2, 3, 4, 5]}, {"preprocessing": {"mean": 1}}],
-)
-def test_native_information_that_makes_no_sense(change, tmp_path):
-    model = network()
-    arrays = {f"model/{k}": v for k, v in model.state_dict().items()}
-    native.write(tmp_path / "model.npz", arrays, weights.describe(model) | change)
-    with pytest.raises(FormatError, match=next(iter(change))):
-        weights.load_model(tmp_path / "model.npz")
-
-
 def test_negative_variance(tmp_path):
     arrays = theirs(frameworks.GOLDENS[0], np.float32)
     arrays["features.0.1.running_var"][2] = -1
@@ -498,57 +455,3 @@ def test_networks_that_a_library_has_not(tmp_path):
 def test_strides_by_number_are_those_by_name(tmp_path):
     model = npmnv2.mobilenet_v2(5, 0.1, strides=[2, 1, 2, 2, 2, 1, 2, 1])
     weights.save(model, tmp_path / "a.pth", names="torchvision")
-
-
-# -- the command
-
-
-def test_convert(tmp_path, capsys):
-    first, second, third = (str(tmp_path / name) for name in ("a.pth", "b.npz", "c.safetensors"))
-    write(first, theirs(frameworks.GOLDENS[0]))  # float64
-    assert main(["convert", first, second]) == 0
-    assert main(["convert", second, third, "--names", "timm"]) == 0
-    count = sum(value.size for value in theirs(frameworks.GOLDENS[0]).values())
-    assert capsys.readouterr().out.split("\n") == [
-        f"mobilenet_v2, width 0.1, 5 classes: torchvision -> npmnv2, {count:,} numbers",
-        f"mobilenet_v2, width 0.1, 5 classes: npmnv2 -> timm, {count:,} numbers",
-        "",
-    ]
-    assert same(weights.read(third).state, weights.read(first).state)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere.pth", "b.npz"], "nowhere.pth"),
-        (["a.pth", "b.pth"], "--names must be given for b.pth: torchvision, timm or hf"),
-        (["a.pth", "b.h5"], "padding must be 'same'"),
-        (["a.pth", "b.keras"], "OUT must end in .npz, .pth, "),
-        (["a.pth", "b.keras", "--names", "timm"], "OUT must end in .npz, .pth, "),
-        (["a.pth", "b.onnx", "--names", "timm"], "--names must be left out"),
-        (["a.pth", "nowhere/b.npz"], "nowhere"),
-        (["text", "b.npz"], "no known format"),
-    ],
-)
-def test_convert_says_what_is_wrong(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write("a.pth", theirs(frameworks.GOLDENS[0], np.float32))
-    (tmp_path / "text").write_text("hello")
-    assert main(["convert", *arguments]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("npmnv2 convert: ")
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
-
-
-def test_convert_without_a_library_is_one_line_and_a_mistake_of_ours_is_not_hidden(tmp_path, capsys, monkeypatch):
-    path = write(str(tmp_path / "a.pth"), theirs(frameworks.GOLDENS[0], np.float32))
-    words = ["convert", path, str(tmp_path / "b.onnx")]
-    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it were not installed
-    assert main(words) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and "pip install 'npmnv2[onnx]'" in err and err.count("\n") == 1
-    monkeypatch.setitem(sys.modules, "npmnv2.engine.onnx_export", None)
-    with pytest.raises(ImportError):
-        main(words)

@@ -14,6 +14,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import width_resolution as bench  # noqa: E402
 import width_resolution_plot as plot  # noqa: E402
+import width_resolution_report as means  # noqa: E402
 
 GRID = bench.grid()
 WAYS = ("1 thread", "2 threads")
@@ -32,7 +33,7 @@ def report(ms, ways=WAYS, calm=True, points=GRID):
         "rounds": 1,
     }
     turns = {"taken": 1, "disturbed by other programs": 0}
-    return about | {"turns": turns, "seconds": 1.0} | bench.evaluate(points, times)
+    return about | {"turns": turns, "seconds": 1.0} | means.evaluate(points, times)
 
 
 def power(p):
@@ -71,7 +72,7 @@ def test_an_integer_that_differs_ends_the_run(monkeypatch):
 def test_quick_is_the_subset_that_it_says():
     some = bench.grid(quick=True)
     assert len(some) == 13 and set(some) < set(GRID)
-    assert bench.QUICK.startswith("13 of 38 networks")
+    assert means.QUICK.startswith("13 of 38 networks")
     assert {p.size for p in some} == {224, 128} and {p.width for p in some} == {1.4, 1.0, 0.5, 0.35, 0.25}
 
 
@@ -83,20 +84,20 @@ def test_every_point_has_a_colour_and_a_marker():
 
 
 def test_a_power_is_found_exactly():
-    found = bench.fit(GRID, [power(p) for p in GRID])["curve"]
+    found = means.fit(GRID, [power(p) for p in GRID])["curve"]
     got = [found[k] for k in ("a", "b", "b pixels", "b channels", "R2")]
     np.testing.assert_allclose(got, [0.3, 0.75, 0.75, 0.75, 1], rtol=1e-12)
     assert max(map(abs, found["residuals"].values())) < 1e-12 and len(found["residuals"]) == 38
 
 
 def test_a_line_is_found_exactly():
-    found = bench.fit(GRID, [1.5 + 0.04 * p.madds / 1e6 for p in GRID])["line"]
+    found = means.fit(GRID, [1.5 + 0.04 * p.madds / 1e6 for p in GRID])["line"]
     np.testing.assert_allclose([found["c"], found["d"], found["R2"]], [1.5, 0.04, 1], rtol=1e-12)
 
 
 def test_bytes_are_found_exactly():
     ms = [0.5 + (0.03 * p.madds + 0.09 * p.activation_bytes) / 1e6 for p in GRID]
-    found = bench.fit(GRID, ms)
+    found = means.fit(GRID, ms)
     np.testing.assert_allclose([found["bytes"][k] for k in ("c", "d", "e", "R2")], [0.5, 0.03, 0.09, 1], rtol=1e-9)
     assert abs(found["bytes"]["largest"][1]) < 1e-9 < 0.05 < abs(found["line"]["largest"][1])
 
@@ -104,11 +105,11 @@ def test_bytes_are_found_exactly():
 def test_pixels_and_channels_are_told_apart():
     """Time as M ** 0.9 by pixels and M ** 0.5 by channels, where M is (width * size) ** 2."""
     points = [
-        bench.Point("V1", w, s, round(1e9 * (w * s / 224) ** 2), s, 1, 1.0, None)
+        means.Point("V1", w, s, round(1e9 * (w * s / 224) ** 2), s, 1, 1.0, None)
         for w in (1.0, 0.5, 0.25)
         for s in (224, 112)
     ]
-    found = bench.fit(points, [p.size**1.8 * p.width for p in points])["curve"]
+    found = means.fit(points, [p.size**1.8 * p.width for p in points])["curve"]
     np.testing.assert_allclose([found["b pixels"], found["b channels"]], [0.9, 0.5], rtol=1e-6)
     assert 0.5 < found["b"] < 0.9
 
@@ -116,7 +117,7 @@ def test_pixels_and_channels_are_told_apart():
 def test_the_largest_residual_has_its_point_and_sign():
     odd = GRID[5]
     for factor in (1.5, 0.6):
-        found = bench.fit(GRID, [power(p) * (factor if p is odd else 1) for p in GRID])
+        found = means.fit(GRID, [power(p) * (factor if p is odd else 1) for p in GRID])
         for kind in ("curve", "line"):
             label, off = found[kind]["largest"]
             assert label == odd.label and np.sign(off) == np.sign(factor - 1)
@@ -127,7 +128,7 @@ def test_the_largest_residual_has_its_point_and_sign():
 def test_two_threads_that_were_disturbed_are_in_no_fit():
     got = report(power, calm=False)
     assert list(got["fits"]) == ["V2, 1 thread", "V1, 1 thread", "V2, telephone"]
-    lines = bench.table(got)[2:]
+    lines = means.table(got)[2:]
     assert len(lines) == 38 and all(line.endswith("?") and line.count("?") == 1 for line in lines)
 
 
@@ -137,8 +138,8 @@ def test_calm_turns_are_preferred():
 
 
 def test_front():
-    assert bench.front([1, 2, 3, 4], [50, 40, 60, 60]) == [0, 2]
-    assert bench.front([3, 1, 1, 2], [70, 50, 60, 65]) == [2, 3, 0]  # of two that cost the same, the better
+    assert means.front([1, 2, 3, 4], [50, 40, 60, 60]) == [0, 2]
+    assert means.front([3, 1, 1, 2], [70, 50, 60, 65]) == [2, 3, 0]  # of two that cost the same, the better
 
 
 def test_results_that_differ_end_the_run():
@@ -155,7 +156,7 @@ def test_results_that_differ_end_the_run():
 @pytest.mark.parametrize("ways", [WAYS, WAYS[:1]])
 def test_what_is_printed_fits_80_columns(ways, capsys):
     got = json.loads(json.dumps(report(lambda p: 20 * power(p), ways)))  # up to 700 ms
-    bench.show(got | {"quick": True})
+    means.show(got | {"quick": True})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     rows = [line for line in lines if line[:3] in ("V2 ", "V1 ")]
@@ -168,7 +169,7 @@ def test_what_is_printed_fits_80_columns(ways, capsys):
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_picture(quick, tmp_path):
-    bench.draw(report(power, points=bench.grid(quick)), tmp_path / "picture.png")
+    plot.draw(report(power, points=bench.grid(quick)), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 20_000
 
 

@@ -72,7 +72,9 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--bn-momentum", type=float, metavar="M", help="share of the new (default: 0.1; paper: 0.003)")
     group.add_argument("--ema", type=float, metavar="D", help="decay of the averaged weights; 0: none are kept")
     group.add_argument("--seed", type=int, metavar="S", help="default: 0")
-    group.add_argument("--backend", choices=["numpy", "numba"], help="default: numba")
+    group.add_argument(
+        "--backend", choices=["numpy", "numba"], help="default: NPMNV2_BACKEND in the environment, or numba"
+    )
     group.add_argument("--init", metavar="FILE", help="begin with the weights in a file of any kind that is read")
     group.add_argument("--freeze", choices=["backbone"], help="backbone: only the classifier learns (with --init)")
     group.add_argument(

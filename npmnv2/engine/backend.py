@@ -2,7 +2,7 @@
 
 An operation has a compiled twin in `kernels` under the same name, or it is one product of matrices, which BLAS does.
 The threads of a pool wait for work by spinning, so BLAS runs on one thread while ours are the pool (`runtime/blas.py`).
-As a whole there are the inverted residual in training mode, `TrainingBlock`, and SGD.
+As a whole there are the inverted residual in training mode (`training_block`) and SGD (`optimisers`).
 """
 
 import functools

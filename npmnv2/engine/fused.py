@@ -2,7 +2,7 @@
 
 `FoldedNetwork` (folding.py) is the plain version: the same convolutions, one after the other, each result whole in
 memory. The engine gives the same logits, to rounding, and the wide middle of a block is never whole: docs/fusion.md
-derives how, kernels/fused_loops.py does it.
+derives how, kernels/inference_block/loops.py does it.
 """
 
 import math
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     out: tuple[int, ...]  # its shape
     rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
     bind: Callable[[Array, Array, dict[str, Array]], Calls]
-    fused: bool = False  # whether the calls can be rows of a program, see `fused.encode`
+    fused: bool = False  # whether the calls can be rows of a program, see `cutting.encode`
 
 
 class Plan(NamedTuple):
@@ -270,6 +270,8 @@ def fuse(model: Network) -> Engine:
     ------
     TypeError
         If it is not a network.
+    ValueError
+        If a part of it was replaced, added or wrapped, as `folding.folded` says.
 
     Notes
     -----

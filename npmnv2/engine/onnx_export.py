@@ -45,14 +45,15 @@ def export(model: Network, path: str | os.PathLike[str]) -> None:
     model : Network
         Its running statistics are used, whatever mode it is in. Not modified.
     path : str or path-like
-        Replaced in one step if it exists (`weights.atomic`).
+        Replaced in one step if it exists (`atomic`).
 
     Raises
     ------
     TypeError
         If `model` is not a network.
     ValueError
-        If a convolution with ``"same"`` padding has a stride larger than its kernel: runtimes differ there.
+        If a convolution with ``"same"`` padding has a stride larger than its kernel: runtimes differ there. If a part
+        of the model was replaced, added or wrapped, as `folding.folded` says.
     ImportError
         Without the library onnx, which the extra ``onnx`` installs.
     OSError

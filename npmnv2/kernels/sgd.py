@@ -17,7 +17,7 @@ NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is no
 def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float, decay: float) -> None:
     """Change `value` and `velocity`, both contiguous, in place; all three arrays have one shape and dtype.
 
-    The operations and their order are those of `optim.SGD.step`, and so are the bits of the result.
+    The operations and their order are those of `optim.SGD.update`, and so are the bits of the result.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 Four windows side by side at stride 1 see six columns, where one by one they would load twelve. The plain version, one
 pixel after another, stands beside the uses of these. (`depthwise_backward_loops` pads its rows and needs none: read
-that of `depthwise_3x3_backward`.)
+that of `depthwise/loops_3x3_backward.py`.)
 """
 
 from npmnv2.kernels.jit import compile_scalar

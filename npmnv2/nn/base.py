@@ -6,7 +6,7 @@ The layers themselves are in `layers.py`. The rules that all of them keep:
   A second backward without a forward between raises: the cache is gone, and so is the memory it held.
 - The backward *sets* ``p.grad`` of every parameter. Nothing accumulates, so nothing needs to be zeroed.
 - `train()` and `eval()` change what batch norm and dropout do, and nothing else.
-- A forward that fails leaves everything as it was: no cache, no statistic that has moved.
+- A forward that fails leaves everything as it was: no cache, no statistic that has moved, no mask that was drawn.
 """
 
 import itertools
@@ -66,9 +66,9 @@ class Layer:
         return self._cache
 
     def _forget(self, failed: float = math.inf) -> None:
-        """Drop the caches, here and inside; a batch norm also takes back what it moved since forward `failed` began."""
+        """Drop the caches, here and inside, and take back what was moved and drawn since forward `failed` began."""
         self._cache = None
-        for child in self.children().values():
+        for child in reversed(self.children().values()):  # last first: two dropouts may draw from one generator
             child._forget(failed)
 
     # -- the tree of parts

@@ -5,7 +5,7 @@ another library will read as the published network asks here first. What it find
 is, or there is one clear error. Types are compared by identity: a subclass may do anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Set
 from typing import Any
 
 from npmnv2.nn.base import Layer
@@ -38,7 +38,7 @@ ATTRIBUTES: dict[type[Layer], dict[str, Any]] = {
     BatchNormReLU6: _NORM,
     ReLU6: {},
     GlobalAvgPool: {},
-    Dropout: {"rate": None, "rng": None},
+    Dropout: {"rate": None, "rng": None, "_drawn": None, "_before": None},
     Linear: {"w": Parameter, "b": Parameter},
     ConvBN: {"conv": _CONVS, "bn": BatchNorm},
     ConvBNReLU6: {"conv": _CONVS, "bn": BatchNormReLU6},
@@ -54,14 +54,15 @@ CONVS = {
     InvertedResidual: {"expand": PointwiseConv2d, "dw": DepthwiseConv2d, "project": PointwiseConv2d},
 }
 _EVERY = {"training", "_cache", "_number"}
-_METHODS = ("__call__", "forward", "backward", "children", "_forget", "_last_cache")
-
-
-def _methods(kind: type[Layer]) -> tuple[Callable[..., Any], ...]:
-    return tuple(getattr(kind, name) for name in _METHODS) + (getattr(kind, "update_statistics", None),)  # type: ignore[return-value]
-
-
-_ORIGINAL = {kind: _methods(kind) for kind in ATTRIBUTES}  # as imported: a method that is replaced later is seen
+_METHODS = ("__call__", "forward", "backward", "update_statistics")  # the last is a batch norm's
+# Asked of every block at every training step, so what can be known beforehand is: the names that an instance has, the
+# attributes whose types count, and the methods as they were when this was imported.
+_NAMES = {kind: frozenset({*own, *_EVERY}) for kind, own in ATTRIBUTES.items()}
+_TYPES = {
+    kind: [(name, kinds if isinstance(kinds, tuple) else (kinds,)) for name, kinds in own.items() if kinds is not None]
+    for kind, own in ATTRIBUTES.items()
+}
+_ORIGINAL = {kind: [(name, getattr(kind, name)) for name in _METHODS if hasattr(kind, name)] for kind in ATTRIBUTES}
 
 
 def difference(layer: Layer, name: str = "") -> str | None:
@@ -85,32 +86,34 @@ def difference(layer: Layer, name: str = "") -> str | None:
     >>> difference(block, "b1.1")
     'b1.1.dw.bn has an attribute `forward` of its own'
     """
-    kind = type(layer)
-    own = ATTRIBUTES.get(kind)
-    where = name or kind.__name__
-    if own is None:
-        return f"{where} is a {kind.__name__}"
-    if _methods(kind) != _ORIGINAL[kind]:
-        return f"{where} is a {kind.__name__} with a method that was replaced"
-    found = vars(layer)
-    wanted = own if kind is not InvertedResidual or found.get("t") != 1 else own.keys() - {"expand"}
-    for attribute in wanted:
-        if attribute not in found:
-            return f"{where} has no {attribute}"
-    for attribute, value in found.items():
-        if attribute in _EVERY:
+    kind, found = type(layer), vars(layer)
+    names = _NAMES.get(kind)
+    if names is None:
+        return f"{name or 'it'} is a {kind.__name__}"
+    for method, original in _ORIGINAL[kind]:
+        if getattr(kind, method) is not original:
+            return f"{name or kind.__name__} is a {kind.__name__} with a method that was replaced"
+    without = {"expand"} if kind is InvertedResidual and found.get("t") == 1 else set()
+    if found.keys() != names - without:
+        return _strange_name(found.keys(), names - without, name or kind.__name__)
+    convs = CONVS.get(kind, {})
+    for attribute, kinds in _TYPES[kind]:
+        if attribute in without:
             continue
-        if attribute not in wanted:
-            return f"{where} has an attribute `{attribute}` of its own"
-        kinds = own[attribute]
-        if kinds is None:
-            continue
+        value: Any = found[attribute]
         inside = f"{name}.{attribute}" if name else attribute
-        if type(value) not in (kinds if isinstance(kinds, tuple) else (kinds,)):
+        if type(value) not in kinds:
             return f"{inside} is a {type(value).__name__}"
-        if isinstance(value, Layer) and (found_inside := difference(value, inside)) is not None:
-            return found_inside
-    for attribute, conv in CONVS.get(kind, {}).items():  # type: ignore[call-overload]
-        if attribute in wanted and type(found[attribute].conv) is not conv:
-            return f"{f'{name}.' if name else ''}{attribute}.conv is a {type(found[attribute].conv).__name__}"
+        if isinstance(value, Layer):
+            if (problem := difference(value, inside)) is not None:
+                return problem
+            conv = vars(value).get("conv")
+            if attribute in convs and type(conv) is not convs[attribute]:
+                return f"{inside}.conv is a {type(conv).__name__}"
     return None
+
+
+def _strange_name(found: Set[str], wanted: Set[str], where: str) -> str:
+    for name in sorted(wanted - found):
+        return f"{where} has no {name}"
+    return f"{where} has an attribute `{min(found - wanted)}` of its own"

@@ -354,12 +354,14 @@ class Dropout(Layer):
     def __init__(self, rate: float, rng: np.random.Generator) -> None:
         super().__init__()
         self.rate, self.rng = check_number(rate, "rate", 0, 1, "[)", "the share dropped"), check_generator(rng)
+        self._drawn, self._before = 0, self.rng.bit_generator.state  # when it last did, and what was there before
 
     def forward(self, x: Array) -> Array:
         """`ops.dropout_forward` while training, x itself in eval."""
         if not self.training or self.rate == 0:
             self._cache = ("off", None)
             return x
+        self._drawn, self._before = next(numbers), self.rng.bit_generator.state
         out, cache = implementation(ops.dropout_forward)(x, self.rate, self.rng)
         self._cache = ("on", cache)
         return out
@@ -370,6 +372,12 @@ class Dropout(Layer):
         dx: Array = dout if mode == "off" else implementation(ops.dropout_backward)(dout, cache)
         self._cache = None
         return dx
+
+    def _forget(self, failed: float = math.inf) -> None:
+        super()._forget(failed)
+        if self._drawn > failed:
+            self.rng.bit_generator.state = self._before
+            self._drawn = 0
 
 
 class Linear(Layer):

@@ -32,7 +32,7 @@ class Optimizer:
     weight_decay : float
         Adds ``weight_decay * value`` to the gradient of the parameters whose `role` is in `decayed`.
     decayed : set of str
-        Roles to decay, see `layers.Parameter`; `DECAYED` by default, all five `ROLES` for PyTorch's behaviour.
+        Roles to decay, see `nn.Parameter`; `DECAYED` by default, all five `ROLES` for PyTorch's behaviour.
 
     Raises
     ------

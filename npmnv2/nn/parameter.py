@@ -14,7 +14,7 @@ class Parameter:
     ----------
     value : ndarray
     role : "weight", "depthwise", "bias", "gamma" or "beta"
-        Optimisers decide by it what to decay: the published recipe leaves out depthwise kernels and batch norm.
+        Optimisers decide by it what to decay: the published recipe leaves out depthwise filters and batch norm.
 
     Raises
     ------

@@ -85,9 +85,8 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
         raise ValueError(f"x must hold at least one value a channel to average; its shape was {x.shape}")
 
     mean = x.mean(axis=axes, dtype=wide)  # (C,)
-    centered = x - mean.astype(x.dtype)
-    # the second term is what rounding `mean` to x's dtype left in `centered`; in exact arithmetic it is 0
-    var = (centered * centered).mean(axis=axes, dtype=wide) - centered.mean(axis=axes, dtype=wide) ** 2  # (C,)
+    centered = (x - mean).astype(x.dtype)  # rounded after the subtraction, not before
+    var = (centered * centered).mean(axis=axes, dtype=wide)  # (C,)
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
     xhat = centered * inv_std
     out = xhat * gamma + beta
@@ -329,7 +328,7 @@ def batchnorm_relu6_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e
 
         out = min(max(gamma * xhat + beta, 0), 6)
 
-    It exists as one function because its compiled twin in `kernels/` does both in one pass over memory.
+    It exists as one function because a compiled version does both in one pass over memory.
 
     Parameters
     ----------

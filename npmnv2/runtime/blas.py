@@ -1,11 +1,12 @@
 """How many threads BLAS uses inside a block. The number is the process's, so blocks have to know of each other.
 
-`threads` limits it for a model, and `kernels.conv` for its own products, which already run on Numba's threads: OpenBLAS
-would start threads of its own in each of them, if a product is large and it has no faster way (`kernels.conv_loops`),
-and its last bits would depend on their number.
+While the backend is ``"numba"``, it is one thread around each product of `ops` (`engine.backend`), around a call of an
+engine, and around each kernel that multiplies matrices. Such a kernel already runs on Numba's threads: OpenBLAS would
+start threads of its own in each of its products, if one is large and there is no faster way (`kernels/conv/loops.py`),
+and the last bits would depend on their number.
 
 There are two BLAS libraries: NumPy's, and the one that SciPy brings, which `np.dot` in compiled code calls. That one is
-loaded when the first kernel needs it, often inside a block that is running already: `load_scipy_blas` holds it too.
+loaded with the kernels, perhaps inside a block that is running already: `load_scipy_blas` holds it too.
 """
 
 import functools
@@ -39,7 +40,7 @@ def limit_blas(n: int) -> Iterator[None]:
     with _lock:
         lowers = _lowers(n)
         _inside[block] = n
-        if lowers or len(find_blas()) != _held:  # neither for most, a layer's block in that of its network
+        if lowers or len(find_blas()) != _held:  # neither for most: a kernel's block in an engine's
             _apply()
     try:
         yield

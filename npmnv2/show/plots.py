@@ -86,7 +86,7 @@ def training(
 
 
 def save(figure: "Figure", path: str | PathLike[str]) -> None:
-    """Write a picture, whole or not at all (`weights.atomic`), in the format that its name ends in; without one .png.
+    """Write a picture, whole or not at all (`atomic`), in the format that its name ends in; without one .png.
 
     Raises
     ------

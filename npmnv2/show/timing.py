@@ -61,7 +61,7 @@ class Profile(NamedTuple):
     disturbed: float | None  # the share of the machine that other programs used meanwhile; None where nobody tells
     machine: Roofline
     plain: list[Row]  # blocks before their layers
-    fused: list[Row]  # empty where blocks do not run fused
+    fused: list[Row]
 
 
 def profile(

@@ -9,7 +9,6 @@ import numpy as np
 from npmnv2 import cost, ops
 from npmnv2.backends import backend
 from npmnv2.data import load_digits
-from npmnv2.data.augment import random_shift
 from npmnv2.gradcheck.cases import Check, run
 from npmnv2.models import mobilenet_v2
 from npmnv2.nn.optim import SGD
@@ -18,7 +17,7 @@ from npmnv2.show.tables import epoch_header, epoch_line, gradient_table
 from npmnv2.train.loop import train
 from npmnv2.train.schedules import cosine_schedule
 
-EPOCHS, RATE, SMOOTHING = 20, 0.02, 0.1
+EPOCHS, RATE = 10, 0.05
 
 
 def tour(picture: str, say: Callable[[str], None] = print) -> bool:
@@ -118,8 +117,8 @@ def _training(say: Callable[[str], None]) -> Any:
     say(f"3. A MobileNetV2 of width 0.35 ({parameters:,} parameters) learns to read handwritten digits")
     say("")
     say(f"   {len(data.train_x):,} images of 8x8 pixels to train on, {len(data.test_x)} held out; SGD with momentum.")
-    say("   training: the share it got right while it learned, with dropout, on shifted images; held out: the share")
-    say("   after the epoch, on images as they are. After the first it is low: running averages lag behind.")
+    say("   training: the share it got right while it learned, with dropout; held out: the share after the epoch.")
+    say("   After the first it is low: the running averages of batch norm lag behind.")
     say("")
     last = time.perf_counter()
 

@@ -15,16 +15,16 @@ SOURCES = ("digits", "cifar10:DIR", "mnist:DIR", "folder:DIR")
 FOLDER_RESOLUTION = 96  # pixels, of pictures in folders, if nothing is said
 
 
-class Source(NamedTuple):
-    """A data set, ready to be trained on."""
+class TrainingData(NamedTuple):
+    """A data set, and what goes with it."""
 
     data: Dataset
     strides: str  # see `models.mobilenet_v2.STRIDES`
     augment: Callable[[Array, np.random.Generator], Array]
 
 
-def check_source(text: str) -> str:
-    """Return `text` if it names data: the name alone, nothing is read.
+def check_source(text: str, resolution: int | None = None) -> str:
+    """Return `text` if it names data that such a resolution may be asked of: nothing is read.
 
     Examples
     --------
@@ -36,10 +36,12 @@ def check_source(text: str) -> str:
     kind, _, folder = text.partition(":")
     if text != "digits" and not (kind in ("cifar10", "mnist", "folder") and folder):
         raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}")
+    if resolution is not None and kind != "folder":
+        raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
     return text
 
 
-def load(text: str, resolution: int | None = None) -> Source:
+def load(text: str, resolution: int | None = None) -> TrainingData:
     """Read the data that `text` names.
 
     Parameters
@@ -51,7 +53,7 @@ def load(text: str, resolution: int | None = None) -> Source:
 
     Returns
     -------
-    Source
+    TrainingData
 
     Raises
     ------
@@ -63,9 +65,7 @@ def load(text: str, resolution: int | None = None) -> Source:
     >>> load("digits").strides
     'digits'
     """
-    kind, _, folder = check_source(text).partition(":")
-    if resolution is not None and kind != "folder":
-        raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
+    kind, _, folder = check_source(text, resolution).partition(":")
     if kind == "folder":
         data = readers.load_folder(folder, size=resolution or FOLDER_RESOLUTION)
     elif kind == "digits":
@@ -74,7 +74,7 @@ def load(text: str, resolution: int | None = None) -> Source:
         data = {"cifar10": readers.load_cifar10, "mnist": readers.load_mnist}[kind](folder)
     if len(data.classes) < 2:
         raise ValueError(f"{text} must hold at least two classes to tell apart; there was one, {data.classes[0]}")
-    return Source(data, _strides(data.train_x.shape[1]), _AUGMENT[kind])
+    return TrainingData(data, _strides(data.train_x.shape[1]), _AUGMENT[kind])
 
 
 def _crop_and_flip(x: Array, rng: np.random.Generator) -> Array:

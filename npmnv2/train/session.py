@@ -38,7 +38,7 @@ class Session(state.Run):
         What it began with, in words; empty for random weights.
     """
 
-    def __init__(self, settings: Settings, source: datasets.Source, model: Network, origin: str = "") -> None:
+    def __init__(self, settings: Settings, source: datasets.TrainingData, model: Network, origin: str = "") -> None:
         data, trained_on = source.data, model.preprocessing
         if data.preprocessing is not None and trained_on is not None:  # pixels as the weights know them
             same = data.preprocessing._replace(mean=trained_on.mean, std=trained_on.std)
@@ -122,13 +122,13 @@ class Session(state.Run):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it into one file, as it is now."""
         arrays, info = state.capture(self)
+        was_there = os.path.isfile(path)
         try:
             native.write(path, arrays, info)
         except OSError as error:
             reason = error.strerror or error
-            raise OSError(
-                f"could not save {path} ({reason}); a checkpoint that was there before is still good"
-            ) from None
+            rest = "the file that was there before is still good" if was_there else "nothing was written"
+            raise OSError(f"could not save {path} ({reason}); {rest}") from None
 
     def _check_loss(self) -> None:
         loss, epoch = self.position.loss_sum, len(self.position.history) + 1
@@ -175,7 +175,7 @@ def resume(path: str | os.PathLike[str]) -> Session:
     Raises
     ------
     FormatError
-        If the file is no checkpoint of a run.
+        If the file is no checkpoint of a run, or any of its settings and numbers makes no sense.
     ValueError, OSError
         If the file, or the data, cannot be read, or the data are others than those it was begun with.
     """

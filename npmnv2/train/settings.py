@@ -1,15 +1,25 @@
-"""All that decides how a run goes, and the recipes that decide most of it."""
+"""All that decides how a run goes, what each of it may be, and the recipes that decide most of it."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from npmnv2 import backends
 from npmnv2.nn.optim import SGD, Optimizer, RMSProp
 from npmnv2.nn.parameter import Parameter
+from npmnv2.shapes import LARGEST
+from npmnv2.train.datasets import check_source
 from npmnv2.train.schedules import cosine_schedule, exponential_schedule
+from npmnv2.validate import check_int, check_number
 
 
 class Settings(NamedTuple):
-    """Two runs of the same settings give the same bits. Made by `resolve`, kept in every checkpoint."""
+    """Two runs of the same settings give the same bits. Made by `resolve`, kept in every checkpoint.
+
+    What each may be is in `CHECKS`.
+    """
 
     data: str  # digits, cifar10:DIR, mnist:DIR or folder:DIR
     recipe: str
@@ -39,7 +49,6 @@ DEFAULTS: dict[str, Any] = {
     "width": None,
     "resolution": None,
     "seed": 0,
-    "backend": "numba",
     "init": None,
     "freeze": None,
 }
@@ -75,6 +84,89 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 OPTIMIZERS: dict[str, type[SGD] | type[RMSProp]] = {"sgd": SGD, "rmsprop": RMSProp}
 
+SINGLE = float(np.finfo(np.float32).max)  # beyond it a factor of float32 weights is infinite
+Check = Callable[[Any, str], Any]  # of a value by its name: returns it as plain Python, or raises
+
+
+def _integer(low: int, high: int | None = None) -> Check:
+    return lambda value, name: check_int(value, name, low, high)
+
+
+def _number(low: float, high: float, ends: str = "[]") -> Check:
+    return lambda value, name: check_number(value, name, low, high, ends)
+
+
+def _one_of(choices: Collection[str]) -> Check:
+    def check(value: Any, name: str) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; was {value!r}")
+        return value
+
+    return check
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value, name: None if value is None else check(value, name)
+
+
+def _path(value: Any, name: str) -> str:
+    """A text that the system takes for a path: what a file says may be any."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str):
+        raise TypeError(f"{name} must be text; was {value!r}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        path = ""
+    if not path or "\0" in path:
+        raise ValueError(f"{name} must be text that can name a file; was {value!r}")
+    return path
+
+
+CHECKS: dict[str, Check] = {
+    "data": lambda value, name: check_source(_path(value, name)),
+    "recipe": _one_of(RECIPES),
+    "epochs": _integer(1, LARGEST),
+    "batch_size": _integer(1, LARGEST),
+    "width": _or_none(_number(0, 100, "()")),
+    "resolution": _or_none(_integer(1, 4096)),  # as `data.load_folder`
+    "seed": _integer(0),
+    "backend": lambda value, name: _one_of(backends.names())(value, name),  # another may be attached later
+    "optimizer": _one_of(OPTIMIZERS),
+    "lr": _number(0, SINGLE),
+    "schedule": _one_of(("cosine", "exponential")),
+    "weight_decay": _number(0, SINGLE),
+    "label_smoothing": _number(0, 1),
+    "dropout": _number(0, 1, "[)"),
+    "bn_momentum": _number(0, 1),
+    "ema": _number(0, 1),
+    "init": _or_none(_path),
+    "freeze": _or_none(_one_of(("backbone",))),
+    "bn": _one_of(("update", "keep")),
+}
+
+
+def checked(settings: Settings) -> Settings:
+    """The same settings as plain Python numbers and texts, if each makes sense, and all of them together.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With the name of the one that makes none.
+
+    Examples
+    --------
+    >>> checked(resolve({})._replace(ema=1e308))
+    Traceback (most recent call last):
+        ...
+    ValueError: ema must lie between 0 and 1; was 1e+308
+    """
+    settings = Settings(**{name: CHECKS[name](value, name) for name, value in settings._asdict().items()})
+    check_source(settings.data, settings.resolution)
+    for name, needed in (("freeze", settings.freeze is not None), ("bn", settings.bn == "keep")):
+        if needed and settings.init is None:
+            raise ValueError(f"{name} needs init: a file with the weights of a trained network")
+    return settings
+
 
 def resolve(given: Mapping[str, Any]) -> Settings:
     """The settings of a run from what was said about it; the recipe says the rest.
@@ -90,8 +182,8 @@ def resolve(given: Mapping[str, Any]) -> Settings:
 
     Raises
     ------
-    ValueError
-        For a name or a recipe that there is none of, or fine-tuning without weights to begin with.
+    ValueError, TypeError
+        For a name that there is none of, a value that makes no sense, or fine-tuning without weights to begin with.
 
     Examples
     --------
@@ -103,23 +195,19 @@ def resolve(given: Mapping[str, Any]) -> Settings:
     unknown = [name for name in given if name not in Settings._fields]
     if unknown:
         raise ValueError(f"given must have names of settings ({', '.join(Settings._fields)}); one was {unknown[0]!r}")
+    given = {name: CHECKS[name](value, name) for name, value in given.items()}
     recipe = given.get("recipe", DEFAULTS["recipe"])
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; was {recipe!r}")
-    values = {**DEFAULTS, **RECIPES[recipe], **given}
-    if values["optimizer"] not in OPTIMIZERS:
-        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; was {values['optimizer']!r}")
+    values = {**DEFAULTS, "backend": backends.current_backend(), **RECIPES[recipe], **given}
     if "lr" not in given:
         values["lr"] = values["lr"][values["optimizer"]]
         if recipe == "paper":  # its rate is for batches of 96; a smaller one gives noisier gradients, so smaller steps
             values["lr"] *= values["batch_size"] / 96
         if values["init"] and not values["freeze"]:  # larger first steps would undo what the weights know
             values["lr"] /= 4
-    for name in ("freeze", "bn"):
-        if name in given and values["init"] is None:
-            raise ValueError(f"{name} needs init: a file with the weights of a trained network")
+    if "bn" in given and values["init"] is None:
+        raise ValueError("bn needs init: a file with the weights of a trained network")
     values.setdefault("bn", "keep" if values["freeze"] else "update")
-    return Settings(**values)
+    return checked(Settings(**values))
 
 
 def make_optimizer(settings: Settings, parameters: list[Parameter]) -> Optimizer:

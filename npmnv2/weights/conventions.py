@@ -10,26 +10,27 @@ from typing import Any
 from npmnv2.cost.network import NETWORKS
 from npmnv2.weights.names import TABLES
 
-# Each is an argument of `mobilenet_v2` and `mobilenet_v1`. The first two change what a network answers, the others
-# only how it goes on training.
+# Each is an argument of `mobilenet_v2`, and but for the variant of `mobilenet_v1` too. The first two and the variant
+# change what a network answers, the others only how it goes on training.
+VARIANT = {"linear": True, "shortcut": True}  # of a MobileNetV2, as published; no library builds another
 _PYTORCH = {"padding": 1, "eps": 1e-5, "running_var": "unbiased", "momentum": 0.1}
 _KERAS = {"padding": "same", "eps": 1e-3, "running_var": "biased"}
 _SLIM = {"padding": "same", "eps": 1e-3, "running_var": "unbiased"}
 
 CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
-    ("torchvision", "mobilenet_v2"): {**_PYTORCH, "dropout": 0.2},
-    ("timm", "mobilenet_v2"): {**_PYTORCH, "dropout": 0.0},
+    ("torchvision", "mobilenet_v2"): {**_PYTORCH, **VARIANT, "dropout": 0.2},
+    ("timm", "mobilenet_v2"): {**_PYTORCH, **VARIANT, "dropout": 0.0},
     ("timm", "mobilenet_v1"): {**_PYTORCH, "dropout": 0.0},
-    ("keras", "mobilenet_v2"): {**_KERAS, "momentum": 0.001, "dropout": 0.0},
+    ("keras", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
     ("keras", "mobilenet_v1"): {**_KERAS, "momentum": 0.01, "dropout": 0.001},  # its batch norms keep Keras's default
-    ("slim", "mobilenet_v2"): {**_SLIM, "momentum": 0.003, "dropout": 0.2},
+    ("slim", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("slim", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},
     # Hugging Face's weights are TF-slim's, and were trained with TF-slim's settings. Its code writes 0.997 where
     # PyTorch means 0.003, and drops the 0.8 that TF-slim keeps: both only matter in training, and there they harm.
-    ("hf", "mobilenet_v2"): {**_SLIM, "momentum": 0.003, "dropout": 0.2},
+    ("hf", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("hf", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},
 }
-ANSWERS = ("padding", "eps")  # the conventions that change what a network answers
+ANSWERS = ("padding", "eps", *VARIANT)  # the conventions that change what a network answers
 PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4)  # width multipliers, of both networks
 WIDEST = 100.0  # builders take width multipliers below it
 assert set(CONVENTIONS) == {(names, a) for a, tables in TABLES.items() for names in tables}

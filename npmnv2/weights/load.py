@@ -9,10 +9,11 @@ from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
 from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
 from npmnv2.models.as_built import builder_of
 from npmnv2.models.network import Network
-from npmnv2.validate import check_dtype
+from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.source import Path, Source, read
+from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
 BUILDERS: dict[str, Any] = {
     "mobilenet_v1": mobilenet_v1,
@@ -70,12 +71,13 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
 def build(source: Source, dtype: Any) -> Network:
     """The network that `read` has found. Its shapes have been compared with the file's arrays: it is as large."""
     config = {**source.config, "dtype": check_dtype(dtype)}
+    preprocessing, labels = _said(source)
     try:
         model: Network = BUILDERS[source.architecture](**config)
-        model.load_state_dict(source.state)
-        model.preprocessing, model.labels = _input(source), _labels(source)
     except (ValueError, TypeError) as error:
-        raise FormatError(f"{source.path}: {error}") from None
+        raise FormatError(f"{source.path}: {shown(str(error), MOST_LETTERS)}") from None
+    _load(model, source.state, source.path)
+    model.preprocessing, model.labels = preprocessing, labels
     model.eval()
     return model
 
@@ -86,8 +88,8 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
     Parameters
     ----------
     model : Network
-        Of the file's architecture and width multiplier, with its padding and epsilon. Its strides may differ, as they
-        do for smaller images.
+        Of the file's architecture, variant and width multiplier, with its padding and epsilon. Its strides may differ,
+        as they do for smaller images.
     path : str or path-like
         As for `load_model`.
     partial : bool
@@ -104,8 +106,9 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
     FormatError
         If the file is damaged or holds no such network.
     ValueError
-        If the model is of another architecture, width multiplier or number of classes; or if it has another padding or
-        epsilon than the file's network: it would load, and answer differently. Nothing has been changed then.
+        If the model is of another architecture, width multiplier or number of classes; or if it is another variant or
+        has another padding or epsilon than the file's network: it would load, and answer differently. Nothing has been
+        changed then.
     OSError
         If the file cannot be opened.
 
@@ -132,16 +135,13 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
         file, here = _in_words(source.architecture, source.config), _in_words(architecture(model), model.config)
         raise ValueError(f"{source.path}: holds a {file}; the model is a {here}{hint}")
     for name in ANSWERS:
-        if model.config[name] != source.config[name]:
+        if model.config.get(name) != source.config.get(name):  # a MobileNetV1 has no variant
             raise ValueError(
                 f"{name} must be {source.config[name]!r}, which the network of {source.path} was trained with; "
                 f"the model has {model.config[name]!r}"
             )
-    try:
-        model.load_state_dict({**source.state, **{name: own[name] for name in left}})
-        preprocessing, labels = _input(source), _labels(source)
-    except (ValueError, TypeError) as error:
-        raise FormatError(f"{source.path}: {error}") from None
+    preprocessing, labels = _said(source)
+    _load(model, {**source.state, **{name: own[name] for name in left}}, source.path)
     model.preprocessing = preprocessing
     if not left:
         model.labels = labels
@@ -165,6 +165,21 @@ def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
     return f"{architecture} of width {width:g} for images of {channels} channels and {classes} classes"
 
 
+def _load(model: Network, state: Mapping[str, Array], path: str) -> None:
+    try:
+        model.load_state_dict(state)
+    except (ValueError, TypeError) as error:  # a negative variance, a number that is too large, ...
+        raise FormatError(f"{path}: {error}") from None
+
+
+def _said(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
+    """What is said about the network's input and its classes."""
+    try:
+        return _input(source), _labels(source)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{source.path}: {shown(str(error), MOST_LETTERS)}") from None
+
+
 def _input(source: Source) -> Preprocessing | None:
     """How the input was made: as the file says, or as the library does it."""
     if source.names != "npmnv2":
@@ -173,7 +188,12 @@ def _input(source: Source) -> Preprocessing | None:
             known = known._replace(mean=(0.5,), std=(0.5,))
         return known if source.config["in_channels"] == known.channels else None
     said = source.info.get("preprocessing")
-    return None if said is None else Preprocessing.from_dict(said)
+    if said is None:
+        return None
+    preprocessing, channels = Preprocessing.from_dict(said), source.config["in_channels"]
+    if preprocessing.channels != channels:
+        raise ValueError(f"preprocessing must give the network's {channels} channels; was for {preprocessing.channels}")
+    return preprocessing
 
 
 def _labels(source: Source) -> list[str] | None:

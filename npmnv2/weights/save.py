@@ -55,8 +55,8 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
     ------
     ValueError
         If `names` or the ending is none of these, the two do not go together, or the library has no such network:
-        another architecture, padding, epsilon, strides or number of channels of the image. If a part of the model was
-        replaced or changed, which no file says.
+        another architecture, variant, padding, epsilon, strides or number of channels of the image. If a part of the
+        model was replaced or changed, which no file says.
     OSError
         If the file cannot be written; an older one is left as it was.
 
@@ -134,8 +134,8 @@ def check_fits(model: Network, names: str) -> None:
         possible = [name for name in NAMES if name in TABLES.get(kind, {})] or ["npmnv2"]
         known = " or ".join(filter(None, (", ".join(possible[:-1]), possible[-1])))
         raise ValueError(f"names must be {known} for a {kind}; was {names!r}")
-    wanted = {name: CONVENTIONS[names, kind][name] for name in ANSWERS}
-    was = {name: model.config[name] for name in ANSWERS}
+    wanted = {name: value for name, value in CONVENTIONS[names, kind].items() if name in ANSWERS}
+    was = {name: model.config[name] for name in wanted}
     resolve = resolve_strides_v1 if kind == "mobilenet_v1" else resolve_strides
     wanted["strides"], was["strides"] = resolve("imagenet"), resolve(model.config["strides"])
     if names == "torchvision":  # whose builder has no such argument

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.cost.network import NETWORKS
-from npmnv2.validate import Array
-from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, channels, find_width, lacks_shortcut
+from npmnv2.shapes import LARGEST
+from npmnv2.validate import Array, check_int
+from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, VARIANT, channels, find_width, lacks_shortcut
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
@@ -19,6 +20,7 @@ from npmnv2.weights.names import COUNTER, Entry, entries, schemes
 Path = str | os.PathLike[str]
 CONTAINERS = ("npz", "pth", "safetensors", "keras")
 SETTINGS = ("strides", "in_channels", "dropout", "padding", "eps", "momentum", "running_var", "dtype", "seed")
+MOST_LETTERS = 300  # of an error that quotes what a file says
 _LINES = 20  # of an error
 
 
@@ -200,14 +202,15 @@ def _nearest_width(path: str, architecture: str, found: Mapping[str, int]) -> fl
 
 def _own_config(path: str, info: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     """The builder's arguments as a native file says them."""
-    said = info.get("model")
-    wanted = {"name", "num_classes", "width_mult", *SETTINGS}
-    variant = {"linear", "shortcut"} if architecture == "mobilenet_v2" else set()  # files from before have neither
-    if not isinstance(said, dict) or said.keys() - variant != wanted:
+    said, variant = info.get("model"), VARIANT if architecture == "mobilenet_v2" else {}
+    wanted = {"name", "num_classes", "width_mult", *SETTINGS, *variant}
+    if not isinstance(said, dict) or said.keys() | variant.keys() != wanted:  # older files are of the published one
         raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
     if said["name"] != architecture:
         raise FormatError(f"{path}: says it is a {shown(str(said['name']))}; its names are those of a {architecture}")
-    return {name: value for name, value in said.items() if name != "name"}
+    if said["dtype"] not in ("float32", "float64"):  # which nobody asks for: `load_model` has an argument
+        raise FormatError(f"{path}: dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
+    return {**variant, **{name: value for name, value in said.items() if name != "name"}}
 
 
 # -- one error for all that does not fit
@@ -250,9 +253,11 @@ def _checked(
 ) -> dict[str, Array]:
     """The state under our names; or the error that lists everything that keeps it from being one."""
     try:
+        for name in ("num_classes", "in_channels"):  # beyond it NumPy takes no shape
+            check_int(config[name], name, 1, LARGEST)
         wanted = shapes(architecture, config)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"{path}: describes no network: {error}") from None
+        raise FormatError(f"{path}: describes no network: {shown(str(error), MOST_LETTERS)}") from None
     known = entries(architecture, names)
     theirs = {entry.theirs for entry in known}
     classifier = [entry.theirs for entry in known if entry.ours.startswith("fc.")]

@@ -171,5 +171,5 @@ def _check_vector(value: Array, name: str, x: Array) -> Array:
 
 
 def _rows(x: Array) -> Array:
-    """`x` as contiguous (rows, C), see `wrapping.plain`; a view where it is that already."""
+    """`x` as contiguous (rows, C), see `arrays.plain`; a view where it is that already."""
     return plain(x).reshape(-1, x.shape[-1])

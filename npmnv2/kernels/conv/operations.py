@@ -1,8 +1,8 @@
 """Standard and pointwise convolution, compiled: the signatures of `ops`, the matrix products cut to fit the cache.
 
 The layers call the standard one; both are the two sides of `benchmarks/separable.py`, which compares a separable
-convolution with a standard one that is as fast as we can write it. They need SciPy, whose BLAS
-compiled code can call.
+convolution with a standard one that is as fast as we can write it. The products are SciPy's BLAS, which compiled code
+can call.
 
 How many pixels and channels make a product worth its call is a matter of the BLAS library. The bounds here suit the
 OpenBLAS that SciPy brings; they decide how fast a result comes, and of the result no more than its last bits.
@@ -30,7 +30,7 @@ def conv2d_forward(
     Notes
     -----
     N*OH*OW * KH*KW * C*M multiply-adds. At stride 1 with many channels nothing is copied, else N*OH*OW * KH*KW*C
-    values, a cacheful at a time. `conv_loops` says how the products are cut, and what that is worth.
+    values, a cacheful at a time. `loops.py` says how the products are cut, and what that is worth.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """The loops of the depthwise kernels, for any kernel size, stride, dilation and padding: the ones to read first.
 
 Loops over image, row, column and tap, with the channel innermost: neighbouring channels are neighbours in memory, so
-the compiler turns that loop into vector instructions by itself. `depthwise_3x3.py` computes the same sums faster for
+the compiler turns that loop into vector instructions by itself. `loops_3x3.py` computes the same sums faster for
 the one size that MobileNetV2 uses.
 
 Shapes as in `ops`: x and dx are (N, H, W, C), w and dw (KH, KW, C), out and dout (N, OH, OW, C). A pixel of the image

@@ -1,6 +1,6 @@
-"""The 3x3 depthwise forward, which is what MobileNets run: the loops of `depthwise_loops.py`, several pixels at a time.
+"""The 3x3 depthwise forward, which is what MobileNets run: the loops of `loops.py`, several pixels at a time.
 
-Read `depthwise_loops.py` first; these compute the same sums. A tap of one pixel costs two loads (x and w) for one
+Read `loops.py` first; these compute the same sums. A tap of one pixel costs two loads (x and w) for one
 multiply-add, and a core loads only as fast as it multiplies, so the plain loops wait for loads, and for `out`, which
 they load and store once per tap. Here neighbouring pixels are computed at once, because their windows overlap and share
 w: at stride 1 a block of two rows by four columns takes 24 + 9 loads and 8 stores for 72 multiply-adds::
@@ -14,7 +14,7 @@ w: at stride 1 a block of two rows by four columns takes 24 + 9 loads and 8 stor
 
 `a` holds the six pixels of one row of x, `s` and `t` the running sums of the two rows of out; `w12` is w[1, 2, c].
 
-Where blocks may stand follows from ``y = stride * oy + i - top`` in `depthwise_loops.py`. The whole window lies in the
+Where blocks may stand follows from ``y = stride * oy + i - top`` in `loops.py`. The whole window lies in the
 image if its first row does, ``stride * oy - top >= 0``, and its last, ``stride * oy + 2 - top <= H - 1``. At stride 1
 that is ``top <= oy < H - 2 + top``: the rows from `up` to `down`. Columns likewise, from `lo` to `hi`. At stride 2
 there is a division by 2, rounded up for the first and down for the last.
@@ -65,7 +65,7 @@ def _two_rows(x, w, n, y, xx, oy, ox, out):
 
 
 def _forward_3x3_stride1(x, w, top, left, out):
-    """`depthwise_loops._forward` for a 3x3 kernel at stride 1, dilation 1. Owns two rows of `out`, or one."""
+    """`loops._forward` for a 3x3 kernel at stride 1, dilation 1. Owns two rows of `out`, or one."""
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
     lo = min(OW, max(0, left))  # rows up <= oy < down and columns lo <= ox < hi have their whole window in the image
@@ -118,7 +118,7 @@ def _forward_3x3_stride1(x, w, top, left, out):
 
 
 def _forward_3x3_stride2(x, w, top, left, out):
-    """`depthwise_loops._forward` for a 3x3 kernel at stride 2, dilation 1, in blocks of four. Owns a row of `out`."""
+    """`loops._forward` for a 3x3 kernel at stride 2, dilation 1, in blocks of four. Owns a row of `out`."""
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
     zero = x.dtype.type(0)

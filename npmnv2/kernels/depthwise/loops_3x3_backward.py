@@ -1,6 +1,6 @@
-"""The 3x3 depthwise backward, dx and dw in one pass: the loops of `depthwise_loops.py`, several pixels at a time.
+"""The 3x3 depthwise backward, dx and dw in one pass: the loops of `loops.py`, several pixels at a time.
 
-Read `depthwise_3x3.py` first, for the habits. Seen from a pixel of x, its dx is the nine `dout` above it times w, and
+Read `loops_3x3.py` first, for the habits. Seen from a pixel of x, its dx is the nine `dout` above it times w, and
 what it adds to dw is the same nine times x. So one block gives both: two rows by four columns of x take 24 + 8 + 9 + 9
 loads for 144 multiply-adds, and dout, x and dx each pass through memory once. Measured against two passes (one for dx
 in blocks like the forward's, one for dw, four pixels at a time) on the shapes of benchmarks/depthwise.py: 1.3 to 2.3
@@ -135,7 +135,7 @@ def _add_in_order(partial, dw):
 
 
 def _backward_3x3_stride1(dout, x, w, top, left, tasks, dx, dw):
-    """`depthwise_loops._backward_x` and `_backward_w` at once, for a 3x3 kernel at stride 1, dilation 1.
+    """`loops._backward_x` and `_backward_w` at once, for a 3x3 kernel at stride 1, dilation 1.
 
     An iteration owns some rows of dx, `tasks` shares an image, and the sums of dw over the pixels in them.
     Rows that no pair covers, at the border, take four columns and one kernel row at a time (12 % at 7x7x960 against a
@@ -220,7 +220,7 @@ def _two_rows_stride2(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
 
 
 def _backward_3x3_stride2(dout, x, w, top, left, tasks, dx, dw):
-    """`depthwise_loops._backward_x` and `_backward_w` at once, for a 3x3 kernel at stride 2, dilation 1.
+    """`loops._backward_x` and `_backward_w` at once, for a 3x3 kernel at stride 2, dilation 1.
 
     Who owns what: as in `_backward_3x3_stride1`.
     """

@@ -27,7 +27,7 @@ def depthwise_conv2d_forward(
     -----
     Moves the least there is: x read once, out written once, ``(N*H*W + N*OH*OW) * C`` values, where NumPy's tap loop
     reads x and out again for each of the KH*KW taps. No padded copy is made. At 3x3, four pixels are computed at a time
-    (`depthwise_3x3`).
+    (`loops_3x3.py`).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Fused blocks: how the weights are cut into pieces and the image into bands, and the calls of `fused_loops`.
+"""Fused blocks: how the weights are cut into pieces and the image into bands, and the calls of `loops.py`.
 
 A fused block has a depthwise convolution in its middle: expand, depthwise, project (V2); the stem, depthwise, pointwise
 (the first two blocks of either network, as one); depthwise, pointwise (the rest of V1).
@@ -17,7 +17,7 @@ from npmnv2.kernels.inference_block.program import ARRAYS, KERNELS, NUMBERS, PLA
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 
-SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv_loops`
+SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv/loops.py`
 NARROW = 20  # columns of the widened image: from here on it is cut by rows, as the stem's block always is
 CACHEFUL = 1 << 19  # bytes of the ring of rows, for one core
 FEW = 160  # pixels: so many and no more are gathered from several small images into one product
@@ -44,7 +44,7 @@ class Block(NamedTuple):
     clip: bool  # ReLU6 at the end: V1
 
 
-class Geometry(NamedTuple):
+class Sizes(NamedTuple):
     """The sizes of a block for one size of input."""
 
     N: int
@@ -60,7 +60,7 @@ class Geometry(NamedTuple):
 class Rows(NamedTuple):
     """A block cut into bands of rows. All but `band` follows from the shape; so do the bits."""
 
-    geometry: Geometry
+    sizes: Sizes
     pieces: int  # of the wide channels
     step: int  # rows of the output at a time
     band: int  # rows of the output in a task
@@ -71,7 +71,7 @@ class Rows(NamedTuple):
 class Channels(NamedTuple):
     """A block cut by its wide channels. All but `each` follows from the shape; so do the bits."""
 
-    geometry: Geometry
+    sizes: Sizes
     pieces: int  # of the wide channels
     images: int  # in a task
     group: int  # rows of the images in a product
@@ -95,7 +95,7 @@ def block(convs: Sequence[Any], shortcut: bool) -> Block:
     return Block(loops.EXPAND, 1, 0, before.w, before.bias, **common)
 
 
-def geometry(block: Block, shape: tuple[int, ...]) -> Geometry:
+def sizes_of(block: Block, shape: tuple[int, ...]) -> Sizes:
     """What follows from the shape (N, H, W) of the block's input."""
     (N, H, W), stem_corner = shape, (0, 0)
     if block.source == loops.STEM:
@@ -105,7 +105,7 @@ def geometry(block: Block, shape: tuple[int, ...]) -> Geometry:
     (top, _), (left, right) = depthwise.pads
     OH, OW = depthwise.OH, depthwise.OW
     columns = max(left + W + right, block.stride * (OW - 1) + 3)
-    return Geometry(N, H, W, OH, OW, (top, left), columns, stem_corner)
+    return Sizes(N, H, W, OH, OW, (top, left), columns, stem_corner)
 
 
 def cut(block: Block, shape: tuple[int, ...], threads: int) -> Rows | Channels:
@@ -113,7 +113,7 @@ def cut(block: Block, shape: tuple[int, ...], threads: int) -> Rows | Channels:
 
     docs/fusion.md derives both and measures which is faster where.
     """
-    if geometry(block, shape).W >= NARROW or block.source == loops.STEM:
+    if sizes_of(block, shape).W >= NARROW or block.source == loops.STEM:
         return by_rows(block, shape, threads)
     return by_channels(block, shape, threads)
 
@@ -124,7 +124,7 @@ def by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Rows:
     A band computes for itself the row or two of the widened image above and below it, which its neighbours compute too.
     Every row of the image is a product of its own, so that the bits do not tell where the bands were cut.
     """
-    g, s, (E, M) = geometry(block, shape), block.stride, block.wp.shape
+    g, s, (E, M) = sizes_of(block, shape), block.stride, block.wp.shape
     pieces = 1 if block.source == loops.STEM else pieces_of(E, 192)
     e = E // pieces
     row = g.columns * e * block.wp.itemsize  # bytes
@@ -148,7 +148,7 @@ def by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Channels:
     If the images cannot be shared evenly, each piece is a task, whose share of the output is kept until all are there.
     The shares are added in the same order either way, so the bits do not tell.
     """
-    g, s, (E, M) = geometry(block, shape), block.stride, block.wp.shape
+    g, s, (E, M) = sizes_of(block, shape), block.stride, block.wp.shape
     pieces, images = pieces_of(E, 128), images_of(g.N, g.H * g.W)
     e, chunks = E // pieces, g.N // images
     group = even(images * g.H, SMALL // (g.W * block.we.shape[0] * e)) if block.source == loops.EXPAND else images * g.H
@@ -181,7 +181,7 @@ def images_of(N: int, pixels: int) -> int:
 
 def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[str, Array]) -> list[Call]:
     """The calls of kernels that fill `out`. The weights of `block` are in pieces, see `in_pieces`."""
-    g, N, stem_rows = cut.geometry, x.shape[0], x.shape[1]
+    g, N, stem_rows = cut.sizes, x.shape[0], x.shape[1]
     x = x.reshape(N * stem_rows, *x.shape[2:])
     out = out.reshape(N * g.OH, g.OW, -1)
     weights = block.we, block.be, block.wd, block.bd, block.wp, block.bp
@@ -201,7 +201,7 @@ def bind(block: Block, cut: Rows | Channels, x: Array, out: Array, rooms: dict[s
 
 
 def encode(calls: list[Call]) -> Array:
-    """Calls as a program for `fused_program.run`, a row each: which kernel, its numbers, addresses, shapes.
+    """Calls as a program for `program.run`, a row each: which kernel, its numbers, addresses, shapes.
 
     Whoever runs it keeps the arrays. The first array of the first row is the first block's input.
     """

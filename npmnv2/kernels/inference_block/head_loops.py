@@ -2,8 +2,8 @@
 
 Both are matrix products and little else. What is worth knowing about them: the output of the last convolution, the
 widest of the network, is averaged a few pixels at a time and never whole in memory; and a product is kept below
-OpenBLAS's limit for "small", see `conv_loops`. Above it OpenBLAS copies the weights before it multiplies, which for the
-classifier and eight images was measured to take four times as long as the product.
+OpenBLAS's limit for "small", see `conv/loops.py`. Above it OpenBLAS copies the weights before it multiplies, which for
+the classifier and eight images was measured to take four times as long as the product.
 """
 
 import numpy as np

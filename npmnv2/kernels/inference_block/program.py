@@ -1,7 +1,7 @@
-"""All blocks of a network as one compiled call: a program, whose rows are calls of the kernels of `fused_loops`.
+"""All blocks of a network as one compiled call: a program, whose rows are calls of the kernels of `loops.py`.
 
-It does what Python does when it calls the kernels one by one (`fused.bind`). But Python spends 2 us on each: a tenth of
-a small network's time.
+It does what Python does when it calls the kernels one by one (`cutting.bind`). But Python spends 2 us on each: a tenth
+of a small network's time.
 """
 
 from numba import carray, types
@@ -27,7 +27,7 @@ def _pointer(context, address):
 
 @compile_scalar
 def _one(row, k, like):
-    """Array k of a row, of one axis: its address and its shape, as `fused.encode` wrote them. Below, of more axes."""
+    """Array k of a row, of one axis: its address and its shape, as `cutting.encode` wrote them. Below, of more axes."""
     at = NUMBERS + PLACES * k
     return carray(_pointer(row[at]), (row[at + 1],), like.dtype)
 
@@ -51,7 +51,7 @@ def _four(row, k, like):
 
 
 def _run(program, x):
-    """Make the calls that are the rows of `program`, see `fused.encode`; x has the dtype of all arrays.
+    """Make the calls that are the rows of `program`, see `cutting.encode`; x has the dtype of all arrays.
 
     program: (calls, NUMBERS + ARRAYS * PLACES) in int64. A row has the place of its kernel in `KERNELS`, then the
     numbers among the kernel's arguments, in their order, then the arrays.

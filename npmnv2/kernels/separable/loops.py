@@ -5,7 +5,7 @@ the pointwise half reads again. So a few rows of it at a time are computed, smal
 multiplied by the pointwise weights straight into `out`. Measured on the shapes of benchmarks/separable.py, one thread:
 up to 1.2 times as fast as two steps on large images, no gain where 28x28 pixels or fewer fit the cache anyway.
 
-The depthwise part takes four pixels at a time as in `depthwise_3x3.py`, whose habits it shares.
+The depthwise part takes four pixels at a time as in `depthwise/loops_3x3.py`, whose habits it shares.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""A separable convolution in one pass: depthwise and pointwise, with nothing in memory between them. Needs SciPy."""
+"""A separable convolution in one pass: depthwise and pointwise, with nothing in memory between them."""
 
 import numba
 
@@ -48,7 +48,7 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     -----
     N*OH*OW * (KH*KW * C + C*M) multiply-adds, as in two steps, but N*OH*OW*C values less are written and read again.
     Kernels of another size than 3x3, strides above 2, and matrices of more weights than a product should have
-    (`conv_loops`) are left to the two steps.
+    (`conv/loops.py`) are left to the two steps.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """The inverted residual while it is trained: what Python does around the two compiled calls of `steps`.
 
 That is: whether they can run, how the work is cut, and what is kept in between. What they compute is
-`blocks.InvertedResidual` layer by layer, which is the version to read first. These kernels need SciPy, whose BLAS
-compiled code can call.
+`blocks.InvertedResidual` layer by layer, which is the version to read first. The products are
+SciPy's BLAS, which compiled code can call.
 """
 
 from functools import lru_cache

@@ -25,7 +25,7 @@ def _eight_pixels(wide, hidden, b, q0, q1, q2, q3, w, k, xx, low, high, spread, 
     """At stride 1: spread[b, :, xx ... xx + 3] = the gradient that ReLU6 lets through, and dw[slot] += nine sums.
 
     q0 ... q3: rows of dy in the ring `wide`; p, r: four pixels of either row of `hidden`; s, t: their gradients.
-    `depthwise_3x3_backward` has the same sums, and the plain version.
+    `depthwise/loops_3x3_backward.py` has the same sums, and the plain version.
     """
     zero = wide.dtype.type(0)
     for e in range(wide.shape[3]):

@@ -16,7 +16,7 @@ from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loo
 
 @compile_apart
 def _empty(shape, like):
-    """`np.empty` in the dtype of `like` that begins at a cache line, see `wrapping.empty`."""
+    """`np.empty` in the dtype of `like` that begins at a cache line, see `arrays.empty`."""
     size = 1
     for length in shape:
         size *= length

@@ -3,7 +3,8 @@
 from itertools import chain
 
 import numpy as np
-from width_resolution_plot import plain_ticks
+from common.report import plain_ticks
+from separable_report import gain, in_exhibits, label, most
 
 COLOURS = {"npmnv2": "#0072b2", "onnxruntime": "#d55e00", "torch": "#009e73", "naive": "#999999"}
 KINDS = {
@@ -14,15 +15,14 @@ KINDS = {
 }
 
 
-def draw(report, exhibits, path):
-    """`exhibits`: rows by (title, batch, threads)."""
+def draw(report, path):
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(2, 2, figsize=(14, 10), layout="constrained")
-    chosen = {title: rows for (title, N, threads), rows in exhibits.items() if (N, threads) == (1, 1)}
+    chosen = {title: rows for (title, N, threads), rows in in_exhibits(report).items() if (N, threads) == (1, 1)}
     sweep = next(rows for title, rows in chosen.items() if title.startswith("14x14"))
     networks = {title: rows for title, rows in chosen.items() if not title.startswith("14x14")}
     by_channels(axes[0, 0], sweep)
@@ -41,8 +41,6 @@ def draw(report, exhibits, path):
 
 def by_channels(axis, rows):
     """Formula and measurements against the number of channels."""
-    from separable import gain
-
     channels = [row["shape"][1] for row in rows]
     axis.plot(channels, [row["formula"] for row in rows], "k--", label="formula: 9 C / (9 + C)")
     for (side, colour), marker in zip(COLOURS.items(), "os^x", strict=True):
@@ -62,8 +60,6 @@ def by_channels(axis, rows):
 
 def by_layer(axis, networks):
     """The realised fraction of every layer, and the most that the machine's limits allow."""
-    from separable import label, most
-
     ticks, place = {}, 0
     for (title, rows), colour in zip(networks.items(), ("#56b4e9", "#0072b2"), strict=True):
         spots = np.arange(len(rows)) + place

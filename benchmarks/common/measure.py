@@ -1,16 +1,15 @@
-"""What the benchmarks share: contestants in processes of their own that take turns, and a description of the machine.
+"""How it is measured: contestants in processes of their own that take turns, and a description of the machine.
 
-A benchmark script calls `serve` in the processes and `Worker`, `take_turns` in the one that reports. Each contestant
-lives in a process of its own, because thread pools that share cores make each other slow; they take turns, so that a
-busy spell of the machine hits all. A turn in which other programs used more than a tenth of the machine is taken again,
-as long as patience lasts; how many were kept nevertheless is in the report.
+A script calls `serve` in the processes, and `contestants`, `start` and `take_turns` in the one that reports. Each
+contestant lives in a process of its own, because thread pools that share cores make each other slow; they take turns,
+so that a busy spell of the machine hits all. A turn in which other programs used more than a tenth of the machine is
+taken again, as long as patience lasts; how many were kept nevertheless is in the report.
 
 Memory is treated alike for all: every process runs with glibc told to keep what is freed (`MALLOC`). Otherwise whether
 a result of tens of MB lies in fresh pages, at about 0.1 ms a MB for the kernel to clear them, or in used ones, depends
 on what else the process happens to have freed: the same call was measured at 1.2 and at 3 ms.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -23,6 +22,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+
+from common import ROOT
 
 PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
@@ -59,6 +60,22 @@ def summary(times):
     """Median, half the interquartile range, and the least, in microseconds."""
     low, middle, high = np.percentile(np.array(times) * 1e6, [25, 50, 75])
     return {"median_us": float(middle), "spread_us": float((high - low) / 2), "min_us": float(min(times) * 1e6)}
+
+
+def in_milliseconds(times):
+    """By contestant the summary of its fastest way, from the times by (contestant, way)."""
+    found = {}
+    for (name, way), some in times.items():
+        ms = {key[:-3]: us / 1e3 for key, us in summary(some).items()} | {"way": way}
+        if name not in found or ms["median"] < found[name]["median"]:
+            found[name] = ms
+    return found
+
+
+def silent(call):
+    """A call that is timed only, for what it gives is checked elsewhere or is nothing."""
+    call.result = lambda: None
+    return call
 
 
 def serve(prepare):
@@ -132,14 +149,15 @@ class Worker:
         self.process.wait()
 
 
-def agrees(path, exact, bound):
-    """Whether the arrays that were saved are `exact`, but for the rounding of sums whose terms add up to `bound`."""
-    with np.load(path) as saved:
-        got = [saved[key] for key in saved.files]
-    return all(
-        array.shape == e.shape and (np.abs(array - e) <= 1e-5 * b + 1e-6).all()
-        for array, e, b in zip(got, exact, bound, strict=True)
-    )
+@contextlib.contextmanager
+def contestants(script, names, threads):
+    """Workers by name, for as long as the block runs. `start` takes those out who cannot take part."""
+    workers = {name: Worker(script, name, threads) for name in names}
+    try:
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.close()
 
 
 def start(workers, missing, case, info, check):
@@ -162,6 +180,20 @@ def start(workers, missing, case, info, check):
     return ready
 
 
+def check_sums(who, path, exact, bound):
+    """End with an error unless what was saved is `exact`, but for the rounding of sums of terms of size `bound`."""
+    with np.load(path) as saved:
+        got = [saved[key] for key in saved.files]
+    for array, e, b in zip(got, exact, bound, strict=True):
+        if array.shape != e.shape or not (np.abs(array - e) <= 1e-5 * b + 1e-6).all():
+            wrong(who)
+
+
+def wrong(who):
+    """End with the error of a contestant whose result is another."""
+    raise SystemExit(f"error: {who}: not what NumPy computes in float64")
+
+
 def _busy():
     """Seconds of CPU that all programs together have used, and all that there were; zeros where nobody tells."""
     with contextlib.suppress(OSError, AttributeError):
@@ -175,6 +207,10 @@ class Patience:
 
     def __init__(self, seconds):
         self.seconds, self.turns, self.disturbed = seconds, 0, 0
+
+    def report(self):
+        """For the JSON."""
+        return {"taken": self.turns, "disturbed by other programs": self.disturbed}
 
 
 def take_turns(workers, rounds, seconds, patience):
@@ -198,7 +234,7 @@ def take_turns(workers, rounds, seconds, patience):
     return times
 
 
-def environment(packages):
+def environment(packages=()):
     """The machine and the versions that figures depend on."""
     import npmnv2
 
@@ -212,7 +248,7 @@ def environment(packages):
         with contextlib.suppress(OSError):
             level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
             info["caches"][f"L{level} {kind}"] = size
-    for package in ("numpy", "numba", "llvmlite", *packages):
+    for package in ("numpy", "scipy", "numba", "llvmlite", *packages):
         with contextlib.suppress(PackageNotFoundError):
             info[package] = version(package)
     info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
@@ -223,49 +259,7 @@ def environment(packages):
 
 def _blas_kernel():
     """In a process like the contestants': in this one NumPy may have been loaded before the kernel was chosen."""
-    code = "from npmnv2 import blas_kernel as b; b.choose_kernel(); print(b.running_kernels())"
-    root = str(Path(__file__).resolve().parents[1])
+    code = "from npmnv2.runtime import cpu; cpu.choose_kernel(); print(cpu.running_kernels())"
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
-
-
-def write_json(path, document):
-    """What `--json` is for."""
-    Path(path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-def progress(text):
-    """One line on a terminal's stderr, overwritten by the next; an empty text clears it."""
-    if sys.stderr.isatty():
-        print(f"\r{text:<78}" + "\r" * (not text), end="", file=sys.stderr, flush=True)
-
-
-def arguments(description, quick, rounds=5, patience=300, more=lambda parser: None):
-    """The options that all scripts share, as given; what cannot work is one line here, before minutes of work.
-
-    ``more(parser)`` adds a script's own.
-    """
-    from npmnv2.cli.options import check_options, check_writable
-    from npmnv2.validate import check_number
-
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--rounds", type=int, default=rounds, help="turns each contestant gets on every case")
-    parser.add_argument(
-        "--patience", type=float, default=patience, metavar="S", help="wait so long for others to finish"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
-    parser.add_argument("--plot", metavar="FILE", help="draw the picture")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    more(parser)
-    args = parser.parse_args()
-    try:
-        check_number(args.rounds, "--rounds", 1)
-        check_number(args.patience, "--patience", 0)
-        check_options(args)  # --plot
-        if args.json is not None:
-            check_writable(args.json, "--json")
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
-    return args

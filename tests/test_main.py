@@ -1,27 +1,24 @@
 """The command line: what goes to stdout and to stderr, exit statuses, bad options, closed pipes, interruptions."""
 
-import fcntl
 import json
 import os
 import pathlib
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import ctrl_c_ignored, ctrl_c_works, open_terminal, unix
 
 import npmnv2
 from npmnv2 import __main__ as command_line
 from npmnv2 import data
 from npmnv2.__main__ import main
 from npmnv2.cli import options
-from npmnv2.gradcheck import cases as selfcheck
+from npmnv2.gradcheck import cases
 from npmnv2.show.tables import epoch_header
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
@@ -67,8 +64,16 @@ def test_gradcheck_prints_a_line_a_gradient(capsys):
     out, err = capsys.readouterr()
     head, *rows = out.splitlines()
     assert head.split() == ["operation", "gradient", "method", "error", "allowed"]
-    assert len(rows) == len(selfcheck.run()) and all(row.endswith("  ok") for row in rows)
+    assert len(rows) == len(cases.run()) and all(row.endswith("  ok") for row in rows)
     assert err == ""
+
+
+@pytest.mark.parametrize("backend", [None, "numpy", "numba"])
+def test_gradcheck_checks_the_backend_that_is_asked_for(backend, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(cases, "run", lambda backend: seen.append(backend) or [])
+    assert main(["gradcheck", *(["--backend", backend] if backend else [])]) == 0
+    assert seen == [backend or "numpy"]
 
 
 def test_gradcheck_json(capsys):
@@ -76,17 +81,17 @@ def test_gradcheck_json(capsys):
     out, err = capsys.readouterr()
     document = _strictly(out)
     assert document["passed"] is True and err == ""
-    assert [check["operation"] for check in document["checks"]] == [check.operation for check in selfcheck.run()]
+    assert [check["operation"] for check in document["checks"]] == [check.operation for check in cases.run()]
     assert all(check["passed"] and check["error"] <= check["tolerance"] for check in document["checks"])
 
 
 @pytest.mark.parametrize("error", [1.0, float("inf"), float("nan")])
 def test_a_gradient_that_is_wrong_is_status_1(error, monkeypatch, capsys):
     checks = [
-        selfcheck.Check("good", "dx", "differences", 1e-14, 1e-11),
-        selfcheck.Check("bad", "dx", "differences", error, 1e-11),
+        cases.Check("good", "dx", "differences", 1e-14, 1e-11),
+        cases.Check("bad", "dx", "differences", error, 1e-11),
     ]
-    monkeypatch.setattr(selfcheck, "run", lambda: checks)
+    monkeypatch.setattr(cases, "run", lambda backend: checks)
     assert main(["gradcheck"]) == 1
     good, bad = capsys.readouterr().out.splitlines()[1:]
     assert good.endswith("  ok") and bad.endswith("  WRONG")
@@ -99,8 +104,9 @@ def test_a_gradient_that_is_wrong_is_status_1(error, monkeypatch, capsys):
 # -- train
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_train_json(backend, few_digits, capsys, tmp_path):
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
+def test_train_json(backend, few_digits, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("npmnv2.cli.train.first_time", lambda names: None)  # which has a word to say
     path = tmp_path / "picture.png"
     before = npmnv2.current_backend()
     options = ["--batch-size", "16", "--backend", backend, "--seed", "3", "--plot", str(path)]
@@ -228,6 +234,7 @@ def test_bad_input_is_one_line_that_names_the_option_and_status_1(words, monkeyp
     assert err.count("\n") == 1 and err.endswith("\n")
 
 
+@unix  # where everybody may make links
 def test_a_link_to_a_picture_that_is_not_there_yet_stays(tmp_path, capsys):
     (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
     assert main(["summary", "--plot", str(tmp_path / "a.png")]) == 0
@@ -279,17 +286,17 @@ def test_usage_error_and_bad_input_as_processes():
     "error, message", [(OSError(28, "No space left"), "[Errno 28] No space left"), (MemoryError(), "out of memory")]
 )
 def test_what_goes_wrong_in_the_work_is_one_line(error, message, monkeypatch, capsys):
-    def fail():
+    def fail(backend):
         raise error
 
-    monkeypatch.setattr(selfcheck, "run", fail)
+    monkeypatch.setattr(cases, "run", fail)
     assert main(["gradcheck"]) == 1
     assert capsys.readouterr().err == f"npmnv2 gradcheck: {message}\n"
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
     """Only what the input or the machine can cause becomes one line; anything else shows where it came from."""
-    monkeypatch.setattr(selfcheck, "run", lambda: [][0])
+    monkeypatch.setattr(cases, "run", lambda backend: [][0])
     with pytest.raises(IndexError):
         main(["gradcheck"])
 
@@ -348,6 +355,7 @@ def test_a_pipe_closed_after_the_first_line_is_no_error():
     assert process.stderr.read() == b"" and process.wait(timeout=60) == 0
 
 
+@unix
 @pytest.mark.parametrize("words", ["summary", "summary --width 0"])
 def test_no_stdout_at_all(words):
     """The shell's `>&-`: to Python, sys.stdout is None."""
@@ -378,25 +386,35 @@ def test_a_full_disk_is_one_line_and_status_1(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "npmnv2 summary: [Errno 28] No space left on device\n"
 
 
+@unix
 def test_ctrl_c_is_one_line_and_status_130():
-    process = _start(*TRAIN)
+    with ctrl_c_works():
+        process = _start(*TRAIN)
     assert process.stdout.readline().startswith(b"epoch")  # it trains
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, b"", b"stopped\n")
 
 
-def _terminal():
-    """Both ends of a terminal of 24 lines by 80 columns: what a window is, to the process in it."""
-    terminal, end = pty.openpty()
-    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    return terminal, end
+@unix
+def test_who_is_told_to_ignore_ctrl_c_does(tmp_path):
+    """As `nohup` and scripts tell what they start in the background."""
+    with ctrl_c_ignored():
+        process = _start(*TRAIN, "--save", str(tmp_path / "a.npz"))
+    assert process.stdout.readline().startswith(b"epoch")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, b"") and out.split()[0] == b"1"
+    assert (tmp_path / "a.npz").exists()
 
 
+@unix
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option):
-    terminal, end = _terminal()
-    process = _start(*TRAIN, *json_option, stderr=end)
+    terminal, end = open_terminal()
+    with ctrl_c_works():
+        process = _start(*TRAIN, *json_option, stderr=end)
     os.close(end)
     shown = b""
     while b"epoch 1/1: " not in shown:
@@ -411,8 +429,9 @@ def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option)
     assert out.splitlines() == ([] if json_option else [epoch_header(averaged=True).encode()])
 
 
+@unix
 def test_text_on_a_terminal_has_no_escape_codes():
-    terminal, end = _terminal()
+    terminal, end = open_terminal()
     process = _start("summary", stdout=end, stderr=end)
     os.close(end)
     shown = b""

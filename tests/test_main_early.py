@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from processes import unix
 from test_main import ROOT, _run
 
 from npmnv2.__main__ import main
@@ -23,6 +24,7 @@ def test_more_threads_than_numba_has_are_refused_before_the_heading():
     assert err.startswith("npmnv2 train: --threads must lie between 1 and 1 (the cores, or NUMBA_NUM_THREADS")
 
 
+@unix
 @pytest.mark.parametrize("words, status", [("summary --width 0", 1), ("summary --widht 1", 2), ("summary", 0)])
 def test_no_stderr_at_all(words, status):
     """The shell's `2>&-`: what would go there must not go to stdout instead."""

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import open_terminal, unix
 
 from npmnv2 import cost, models
 from npmnv2.__main__ import main
@@ -202,11 +203,9 @@ def test_bad_options_are_one_line(words, message, capsys):
     assert out == "" and err.startswith(f"npmnv2 summary: {message}") and err.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such terminals")
+@unix
 def test_progress_is_for_terminals(quick, monkeypatch, capsys):
-    import pty
-
-    main_end, other_end = pty.openpty()
+    main_end, other_end = open_terminal()
     with open(other_end, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         assert main(SMALL) == 0

@@ -178,7 +178,7 @@ def _session(arguments: argparse.Namespace) -> "Session":
 
 @contextlib.contextmanager
 def _ctrl_c(wanted: bool) -> Iterator[Any]:
-    """Inside, the first Ctrl-C only sets a flag; the second interrupts as ever."""
+    """Inside, the first Ctrl-C only sets a flag; the second interrupts as ever. Who ignores it goes on ignoring it."""
     import threading
 
     pressed = threading.Event()
@@ -187,10 +187,10 @@ def _ctrl_c(wanted: bool) -> Iterator[Any]:
         pressed.set()
         signal.signal(signal.SIGINT, before)
 
-    if not wanted or threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if not wanted or before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
         yield pressed
         return
-    before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, note)
     try:
         yield pressed

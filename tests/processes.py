@@ -1,0 +1,53 @@
+"""Processes that tests start, terminals, memory: what differs from system to system, and with who started the tests."""
+
+import contextlib
+import os
+import signal
+import sys
+
+import pytest
+
+# Of tests about what only Unix has: signals to other processes, terminals as files, named pipes.
+unix = pytest.mark.skipif(os.name == "nt", reason="Windows has nothing of the kind")
+
+
+@contextlib.contextmanager
+def ctrl_c_works():
+    """A process started inside obeys Ctrl-C, though ours may have been started with it ignored, as by `nohup ... &`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def ctrl_c_ignored():
+    """A process started inside ignores Ctrl-C from its beginning."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def open_terminal():
+    """Both ends of a terminal of 24 lines by 80 columns: what a window is, to the process in it."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    return terminal, end
+
+
+def peak_memory():
+    """The most bytes of memory that this process has ever had; 0 where nobody tells."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most

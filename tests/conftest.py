@@ -26,6 +26,15 @@ def loops(request):
     return request.param
 
 
+@pytest.fixture
+def numba_backend():
+    """The backend of a test that is about the kernels."""
+    import npmnv2
+
+    with npmnv2.backend("numba"):
+        yield
+
+
 @pytest.fixture(params=["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
 def either(request):
     """A backend for a test that is about neither: plain NumPy by default, the kernels with ``-m compiled``."""

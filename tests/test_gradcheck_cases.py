@@ -7,14 +7,17 @@ import pytest
 
 import npmnv2
 from npmnv2 import kernels, ops
-from npmnv2.gradcheck import cases as selfcheck
+from npmnv2.engine.backend import TWINS
+from npmnv2.gradcheck import cases
 from npmnv2.gradcheck.cases import Check
 from npmnv2.nn.blocks import InvertedResidual
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def checks():
-    return selfcheck.run()
+    return cases.run()
 
 
 def _failed(checks):
@@ -22,7 +25,15 @@ def _failed(checks):
 
 
 def test_everything_passes_with_room_to_spare(checks):
-    assert len(checks) > 40 and not _failed(checks)
+    check_all(checks)
+
+
+def test_everything_passes_under_the_other_backend_too(loops):
+    check_all(cases.run("numba"))
+
+
+def check_all(checks):
+    assert len(checks) > 30 and not _failed(checks)
     for check in checks:
         assert 0 <= check.error < check.tolerance / 10, check
         assert check.tolerance <= 1e-6 and check.method in ("differences", "complex step", "directions")
@@ -35,16 +46,15 @@ def test_each_gradient_is_listed_once(checks):
 
 
 def test_the_same_every_time(checks):
-    assert selfcheck.run() == checks
+    assert cases.run() == checks
 
 
-@pytest.mark.parametrize("module", [ops, kernels], ids=["ops", "kernels"])
-def test_no_backward_is_left_out(module):
+def test_no_backward_is_left_out():
     """Every public backward is called by one of the cases, or by the function one of them gives."""
-    source = inspect.getsource(selfcheck)
-    for name in module.__all__:
+    source = inspect.getsource(cases)
+    for name in {*ops.__all__, *kernels.__all__}:
         if "_backward" in name:
-            assert f"{module.__name__.rpartition('.')[2]}.{name}" in source, name
+            assert f"ops.{name}" in source, name
 
 
 def _times(factor):
@@ -57,45 +67,59 @@ def _times(factor):
 
 
 SPOILED = {  # a backward -> the operation it must show up under
-    (ops, "conv2d_backward"): "standard",
-    (ops, "conv2d_im2col_backward"): "standard, im2col",
-    (ops, "conv2d_im2col_backward_weights"): "dw alone",
-    (kernels, "conv2d_im2col_backward_weights"): "dw alone, compiled",
-    (ops, "grouped_conv2d_backward"): "grouped",
-    (ops, "depthwise_conv2d_backward"): "depthwise",
-    (kernels, "depthwise_conv2d_backward"): "depthwise, compiled",
-    (ops, "pointwise_conv2d_backward"): "pointwise",
-    (ops, "pad_backward"): "padding",
-    (ops, "linear_backward"): "linear",
-    (ops, "avg_pool2d_backward"): "average pool",
-    (ops, "global_avg_pool_backward"): "global average pool",
-    (ops, "dropout_backward"): "dropout",
-    (ops, "batchnorm_backward"): "batch norm",
-    (ops, "batchnorm_backward_steps"): "batch norm, by steps",
-    (kernels, "batchnorm_backward"): "batch norm, compiled",
-    (ops, "batchnorm_inference_backward"): "batch norm, fixed",
-    (ops, "batchnorm_relu6_backward"): "batch norm, ReLU6",
-    (kernels, "batchnorm_relu6_backward"): "the same, compiled",
-    (ops, "relu_backward"): "ReLU",
-    (ops, "relu6_backward"): "ReLU6",
+    "conv2d_backward": "standard",
+    "conv2d_im2col_backward": "standard, im2col",
+    "grouped_conv2d_backward": "grouped",
+    "depthwise_conv2d_backward": "depthwise",
+    "pointwise_conv2d_backward": "pointwise",
+    "pad_backward": "padding",
+    "linear_backward": "linear",
+    "avg_pool2d_backward": "average pool",
+    "global_avg_pool_backward": "global average pool",
+    "dropout_backward": "dropout",
+    "batchnorm_backward": "batch norm",
+    "batchnorm_backward_steps": "batch norm, by steps",
+    "batchnorm_inference_backward": "batch norm, fixed",
+    "batchnorm_relu6_backward": "batch norm, ReLU6",
+    "relu_backward": "ReLU",
+    "relu6_backward": "ReLU6",
 }
+PAIRS = [("numpy", name) for name in SPOILED] + [("numba", name) for name in SPOILED if getattr(ops, name) in TWINS]
+
+
+def test_every_backward_is_spoiled():
+    backwards = {name for name in {*ops.__all__, *kernels.__all__} if "_backward" in name}
+    assert backwards == set(SPOILED) and {operation.__name__ for operation in TWINS} - set(ops.__all__) == set()
 
 
 @pytest.fixture
 def without_networks(monkeypatch):
     """The single operations alone: they are quick, and a network with a spoiled part says only that it is wrong."""
-    monkeypatch.setattr(selfcheck, "_whole", lambda name, model, shape: Check(name, "all", "directions", 0.0, 1e-6))
+    monkeypatch.setattr(cases, "_whole", lambda name, model, shape: Check(name, "all", "directions", 0.0, 1e-6))
 
 
-@pytest.mark.parametrize("module, name", SPOILED, ids=[f"{name}-{m.__name__[7:]}" for m, name in SPOILED])
+def only(monkeypatch, operation):
+    """Run the cases of one operation: all of them take a while."""
+    for name in ("_convolutions", "_others"):
+        made = getattr(cases, name)
+        monkeypatch.setattr(cases, name, lambda made=made: [case for case in made() if case.operation == operation])
+
+
+@pytest.mark.parametrize("backend, name", PAIRS)
 @pytest.mark.parametrize("factor", [1.001, 0.0, np.nan], ids=["a little", "zeros", "NaN"])
-def test_a_wrong_backward_is_found_and_named(module, name, factor, monkeypatch, without_networks):
-    real = getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *arguments: _times(factor)(real(*arguments)))
-    failed = _failed(selfcheck.run())
-    assert {operation for operation, _ in failed} == {SPOILED[module, name]}
+def test_a_wrong_backward_is_found_and_named(backend, name, factor, monkeypatch, without_networks):
+    operation = getattr(ops, name)
+    if backend == "numpy":
+        monkeypatch.setattr(ops, name, lambda *arguments: _times(factor)(operation(*arguments)))
+    else:
+        twin = TWINS[operation]
+        monkeypatch.setitem(TWINS, operation, lambda *arguments: _times(factor)(twin(*arguments)))
+    if factor != 1.001:
+        only(monkeypatch, SPOILED[name])
+    checks = cases.run(backend)
+    assert {operation for operation, _ in _failed(checks)} == {SPOILED[name]}
     if np.isnan(factor):
-        assert all(check.error == np.inf for check in selfcheck.run() if not check.passed)
+        assert all(check.error == np.inf for check in checks if not check.passed)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +135,8 @@ def test_a_wrong_backward_is_found_and_named(module, name, factor, monkeypatch, 
 def test_a_gradient_that_is_missing_or_misshapen_is_found(spoil, monkeypatch, without_networks):
     real = ops.conv2d_backward
     monkeypatch.setattr(ops, "conv2d_backward", lambda dout, cache: spoil(*real(dout, cache)))
-    checks = selfcheck.run()
+    only(monkeypatch, "standard")
+    checks = cases.run()
     assert ("standard", "dw") in _failed(checks)
     assert {operation for operation, _ in _failed(checks)} == {"standard"}
 
@@ -128,8 +153,8 @@ def test_a_wrong_block_is_found(wrong):
     options = {"stride": 1, "t": 6, "dtype": np.float64}
     right = InvertedResidual(4, 4, rng=np.random.default_rng(0), **options)
     block = Wrong(4, 4, rng=np.random.default_rng(0), **options)
-    assert selfcheck._whole("right", right, (3, 5, 6, 4)).passed
-    assert not selfcheck._whole("wrong", block, (3, 5, 6, 4)).passed
+    assert cases._whole("right", right, (3, 5, 6, 4)).passed
+    assert not cases._whole("wrong", block, (3, 5, 6, 4)).passed
 
 
 def test_a_nan_in_one_of_several_directions_is_not_passed_over():
@@ -142,7 +167,7 @@ def test_a_nan_in_one_of_several_directions_is_not_passed_over():
             return super().forward(x) * (np.nan if len(calls) == 5 else 1)  # in the second of three directions
 
     block = Wrong(4, 4, rng=np.random.default_rng(0), stride=1, t=6, dtype=np.float64)
-    assert not selfcheck._whole("wrong", block, (3, 5, 6, 4)).passed
+    assert not cases._whole("wrong", block, (3, 5, 6, 4)).passed
 
 
 @pytest.mark.parametrize(
@@ -153,6 +178,7 @@ def test_passed(error, passed):
 
 
 def test_the_backend_of_the_caller_is_left_alone(without_networks):
-    with npmnv2.backend("numpy"):
-        selfcheck.run()
-        assert npmnv2.current_backend() == "numpy"
+    for own, other in (("numpy", "numba"), ("numba", "numpy")):
+        with npmnv2.backend(own):
+            cases.run(other)
+            assert npmnv2.current_backend() == own

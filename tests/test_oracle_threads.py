@@ -8,7 +8,7 @@ import time
 import numba
 import numpy as np
 import pytest
-from test_inference import trained
+from test_fused import trained
 from threadpoolctl import threadpool_info
 
 import npmnv2

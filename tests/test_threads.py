@@ -1,5 +1,6 @@
 """How many threads run, and that BLAS gets its own back: after a model, after an exception, whatever the backend."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 import npmnv2
 from npmnv2 import kernels
-from npmnv2.models import mobilenet_v2
+from npmnv2.models import mobilenet_v1, mobilenet_v2
 from npmnv2.runtime import blas, threads
 from npmnv2.runtime.threads import get_num_threads, limit_threads, one_pool, set_num_threads
 
@@ -24,7 +25,7 @@ MOST = numba.config.NUMBA_NUM_THREADS
 
 
 def _blas():
-    """How many threads every BLAS of this process uses."""
+    """How many threads every BLAS of this process uses, if it is one that can be told: Apple's cannot."""
     return {library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"}
 
 
@@ -39,14 +40,14 @@ def as_before():
 
 
 def test_there_is_a_blas_to_limit():
-    assert _blas() == {MOST}, "else the tests here would pass on anything"
+    assert _blas() == {MOST} or sys.platform == "darwin", "else the tests here would pass on anything"
 
 
 @pytest.mark.parametrize("n", range(1, MOST + 1))
 def test_both_pools_get_the_number(n):
     set_num_threads(n)
     assert get_num_threads() == numba.get_num_threads() == n
-    assert _blas() == {n}
+    assert _blas() <= {n}
 
 
 def test_numbers_of_numpy_are_taken():
@@ -59,7 +60,7 @@ def test_more_or_fewer_than_the_machine_has_are_refused(n):
     before = get_num_threads()
     with pytest.raises(ValueError, match=rf"^n must lie between 1 and {MOST} \(set NUMBA_NUM_THREADS .*\); was {n}$"):
         set_num_threads(n)
-    assert get_num_threads() == before and _blas() == {MOST}
+    assert get_num_threads() == before and _blas() <= {MOST}
 
 
 @pytest.mark.parametrize("n", [1.5, 1.0, True, "1", None, [1]])
@@ -70,20 +71,20 @@ def test_what_is_no_integer_is_refused(n):
 
 def test_a_limit_ends_with_its_block():
     with limit_threads(1):
-        assert get_num_threads() == 1 and _blas() == {1}
-    assert get_num_threads() == MOST and _blas() == {MOST}
+        assert get_num_threads() == 1 and _blas() <= {1}
+    assert get_num_threads() == MOST and _blas() <= {MOST}
 
 
 def test_a_limit_ends_with_an_exception():
     with pytest.raises(ZeroDivisionError), limit_threads(1):
         raise ZeroDivisionError
-    assert get_num_threads() == MOST and _blas() == {MOST}
+    assert get_num_threads() == MOST and _blas() <= {MOST}
 
 
 def test_a_refused_limit_changes_nothing():
     with pytest.raises(ValueError, match=r"^n must lie between 1 and"), limit_threads(0):
         pass
-    assert get_num_threads() == MOST and _blas() == {MOST}
+    assert get_num_threads() == MOST and _blas() <= {MOST}
 
 
 def test_the_environment_sets_the_limit():
@@ -108,32 +109,32 @@ def test_the_number_changes_no_result():
 
 def test_one_pool_limits_blas_under_numba_only():
     with npmnv2.backend("numba"), one_pool():
-        assert _blas() == {1}
-    assert _blas() == {MOST}
+        assert _blas() <= {1}
+    assert _blas() <= {MOST}
     with npmnv2.backend("numpy"), one_pool():
-        assert _blas() == {MOST}
+        assert _blas() <= {MOST}
 
 
 def test_one_pool_restores_after_an_exception():
     with npmnv2.backend("numba"), pytest.raises(ZeroDivisionError), one_pool():
-        assert _blas() == {1}
+        assert _blas() <= {1}
         _ = 1 / 0
-    assert _blas() == {MOST}
+    assert _blas() <= {MOST}
 
 
 def test_one_pool_restores_what_was_chosen_not_what_there_is():
     set_num_threads(1)
     with npmnv2.backend("numba"), one_pool():
         pass
-    assert _blas() == {1}
+    assert _blas() <= {1}
 
 
 def test_pools_nest():
     with npmnv2.backend("numba"), one_pool():
         with one_pool():
-            assert _blas() == {1}
-        assert _blas() == {1}
-    assert _blas() == {MOST}
+            assert _blas() <= {1}
+        assert _blas() <= {1}
+    assert _blas() <= {MOST}
 
 
 @pytest.mark.parametrize("block", [one_pool, lambda: limit_threads(1)])
@@ -144,68 +145,76 @@ def test_pools_that_overlap_restore_what_the_first_found(block):
         first.enter_context(one_pool())
         second.enter_context(block())
         first.close()
-        assert _blas() == {1}, "the second block is still running"
+        assert _blas() <= {1}, "the second block is still running"
         second.close()
-    assert _blas() == {MOST}
+    assert _blas() <= {MOST}
 
 
 def test_a_pool_inside_a_limit_gives_the_limit_back():
     with limit_threads(MOST), npmnv2.backend("numba"):
         with one_pool():
-            assert _blas() == {1}
-        assert _blas() == {MOST}
+            assert _blas() <= {1}
+        assert _blas() <= {MOST}
 
 
-def test_models_in_several_python_threads_leave_blas_as_it_was():
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
-    models = [mobilenet_v2(3, 0.1, strides="digits", in_channels=1).eval() for _ in range(3)]
-    expected, seen = models[0](x), []
+def test_models_in_several_python_threads_leave_blas_as_it_was(loops):
+    x = np.random.default_rng(0).normal(size=(2, 6, 4, 1))
+    models = [mobilenet_v2(3, 0.1, strides="digits", in_channels=1, dtype="float64").eval() for _ in range(3)]
+    with npmnv2.backend("numba"):
+        expected, seen = models[0](x), []
 
     def run(model):
-        for _ in range(10):
-            seen.append(np.array_equal(model(x), expected))
+        with npmnv2.backend("numba"):
+            for _ in range(10 if loops == "compiled" else 2):
+                seen.append(np.array_equal(model(x), expected))
 
     pool = [threading.Thread(target=run, args=(model,)) for model in models]
     for thread in pool:
         thread.start()
     for thread in pool:
         thread.join()
-    assert seen == [True] * 30 and _blas() == {MOST}
+    assert seen and all(seen) and _blas() <= {MOST}
 
 
 @pytest.mark.parametrize("backend, inside", [("numba", {1}), ("numpy", {MOST})])
-def test_a_model_limits_blas_while_it_runs(backend, inside, monkeypatch):
-    model = mobilenet_v2(3, 0.1, strides="digits", in_channels=1)
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
-    seen = []
+def test_blas_is_limited_in_every_product_of_a_model_and_nowhere_else(backend, inside, monkeypatch, loops):
+    model = mobilenet_v1(3, 0.1, strides="digits", in_channels=1, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1))
+    products, between = [], []
+    for module in ("pointwise", "linear"):  # each begins and ends its work with a check
+        operations = importlib.import_module(f"npmnv2.ops.{module}")
+        for name in ("check_array", "check_dout"):
+            real = getattr(operations, name)
+            noted = lambda *a, real=real, **k: (products.append(_blas()), real(*a, **k))[1]  # noqa: E731
+            monkeypatch.setattr(operations, name, noted)
     pool = model.layers["pool"]
     for name in ("forward", "backward"):
         real = getattr(pool, name)
-        monkeypatch.setattr(pool, name, lambda value, real=real: (seen.append(_blas()), real(value))[1])
+        monkeypatch.setattr(pool, name, lambda value, real=real: (between.append(_blas()), real(value))[1])
     with npmnv2.backend(backend):
-        model(x)  # and Numba has loaded all it loads
-        seen.clear()
         model.backward(model(x))
-    assert seen == [inside, inside]
-    assert _blas() == {MOST}
+    assert len(products) >= 2 * 14 and all(numbers <= inside for numbers in products)
+    assert len(between) == 2 and all(numbers <= {MOST} for numbers in between)
+    assert _blas() <= {MOST}
 
 
-def test_a_model_that_fails_gives_blas_back():
-    model = mobilenet_v2(3, 0.1, strides="digits", in_channels=1)
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
+def test_a_model_that_fails_gives_blas_back(loops, monkeypatch):
+    model = mobilenet_v2(3, 0.1, strides="digits", in_channels=1, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(2, 6, 4, 1))
 
-    def fail(_):
+    def fail(*_):
         raise KeyError
 
     with npmnv2.backend("numba"):
         out = model(x)
-        model.layers["head"].backward = model.layers["pool"].forward = fail
+        monkeypatch.setattr("npmnv2.ops.linear.check_dout", fail)  # inside a product
         with pytest.raises(KeyError):
             model.backward(out)
-        assert _blas() == {MOST}
+        assert _blas() <= {MOST}
+        monkeypatch.setattr("npmnv2.ops.linear.check_array", fail)
         with pytest.raises(KeyError):
             model(x)
-    assert _blas() == {MOST}
+    assert _blas() <= {MOST}
 
 
 def test_the_libraries_are_looked_for_once_and_again_when_scipy_has_come(monkeypatch):
@@ -222,7 +231,6 @@ import sys
 import numpy as np
 from threadpoolctl import threadpool_info
 import npmnv2
-from npmnv2.kernels.conv import operations as conv
 from npmnv2.runtime.threads import one_pool
 
 def numbers():
@@ -231,14 +239,19 @@ def numbers():
 npmnv2.set_num_threads(2)
 with one_pool():
     print(numbers(), "scipy.linalg.cython_blas" in sys.modules)
-    conv.pointwise_conv2d_forward(np.ones((1, 8, 8, 16), np.float32), np.ones((16, 16), np.float32))
+    from npmnv2.kernels.conv import operations as conv
+    conv.pointwise_conv2d_forward(np.ones((1, 8, 8, 16)), np.ones((16, 16)))
     print(numbers(), "scipy.linalg.cython_blas" in sys.modules)
 print(numbers())
 """
 
 
+TWO = {"NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "NPMNV2_BACKEND": "numba"}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's BLAS cannot be told a number of threads")
 def test_the_blas_of_scipy_is_held_too_though_it_is_loaded_inside_a_block():
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    environment = os.environ | TWO
     done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines() == ["[1] False", "[1, 1] True", "[2, 2]"]
 
@@ -269,10 +282,10 @@ def test_any_python_thread_can_limit_blas():
         with npmnv2.backend("numba"), one_pool():
             return _blas()
 
-    assert in_another_thread(inside) == {1} and _blas() == {MOST}
+    assert in_another_thread(inside) == {1} and _blas() <= {MOST}
     with npmnv2.backend("numba"), one_pool():
-        assert in_another_thread(inside) == {1} and _blas() == {1}
-    assert _blas() == {MOST}
+        assert in_another_thread(inside) == {1} and _blas() <= {1}
+    assert _blas() <= {MOST}
 
 
 def test_the_number_holds_in_every_python_thread():
@@ -305,39 +318,29 @@ def test_a_limit_is_that_of_its_python_thread_and_outlasts_a_choice():
     with limit_threads(1):
         assert in_another_thread(get_num_threads) == MOST
         in_another_thread(lambda: set_num_threads(MOST))
-        assert get_num_threads() == number_in_a_pool() == 1 and _blas() == {1}
+        assert get_num_threads() == number_in_a_pool() == 1 and _blas() <= {1}
         set_num_threads(MOST)
-        assert get_num_threads() == numba.get_num_threads() == 1 and _blas() == {1}
-    assert get_num_threads() == numba.get_num_threads() == MOST and _blas() == {MOST}
+        assert get_num_threads() == numba.get_num_threads() == 1 and _blas() <= {1}
+    assert get_num_threads() == numba.get_num_threads() == MOST and _blas() <= {MOST}
 
 
 def test_a_number_chosen_while_a_model_runs_is_kept():
     with npmnv2.backend("numba"), one_pool():
         in_another_thread(lambda: set_num_threads(1))
-    assert _blas() == {1} and get_num_threads() == 1
+    assert _blas() <= {1} and get_num_threads() == 1
     with npmnv2.backend("numba"), one_pool():
         in_another_thread(lambda: set_num_threads(MOST))
-        assert _blas() == {1}, "the block is still running"
-    assert _blas() == {MOST}
+        assert _blas() <= {1}, "the block is still running"
+    assert _blas() <= {MOST}
 
 
 SEVERAL = """
 import sys, threading
 import numba, numpy as np, npmnv2
 from threadpoolctl import threadpool_info
-sys.path.insert(0, "tests")
-from test_inference import trained
 
 npmnv2.set_num_threads(2)
-x = [np.random.default_rng(k).normal(size=(2, 32 + 8 * k, 40, 3)).astype(np.float32) for k in range(3)]
-models = [trained(npmnv2.mobilenet_v2(5, 0.35)) for _ in x]
-shared = npmnv2.fuse(models[0])
-together, wrong, expected = threading.Barrier(len(x)), [], {}
-
-def results(k):
-    own = npmnv2.fuse(models[k])
-    logits = models[k](x[k])
-    return logits, models[k].backward(logits), own(x[k]), shared(x[k])
+together, wrong, expected = threading.Barrier(3), [], {}
 
 def work(k):
     together.wait()  # the first kernels of all, which compile or load, at once too
@@ -348,23 +351,52 @@ def work(k):
                 wrong.append(k)
     expected[k] = first
 
-workers = [threading.Thread(target=work, args=(k,)) for k in range(len(x))]
+workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
 for worker in workers: worker.start()
 for worker in workers: worker.join()
-for k in range(len(x)):
+for k in range(3):
     wrong += [k for a, b in zip(results(k), expected[k]) if not np.array_equal(a, b)]
 blas = {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
-print(numba.threading_layer(), wrong, sorted(expected), blas)
+print(numba.threading_layer(), wrong, sorted(expected), blas <= {2})
+"""
+KERNELS = """
+import numpy as np
+from npmnv2 import kernels
+rng = np.random.default_rng(0)
+x, w = [rng.normal(size=(3, 20 + 8 * k, 30, 8)) for k in range(3)], rng.normal(size=(3, 3, 8))
+
+def results(k):
+    out, cache = kernels.depthwise_conv2d_forward(x[k], w, 1, 1)
+    return out, *kernels.depthwise_conv2d_backward(out, cache)
+"""
+MODELS = """
+import sys
+import numpy as np, npmnv2
+sys.path.insert(0, "tests")
+from test_fused import trained
+x = [np.random.default_rng(k).normal(size=(2, 32 + 8 * k, 40, 3)).astype(np.float32) for k in range(3)]
+models = [trained(npmnv2.mobilenet_v2(5, 0.35)) for _ in x]
+shared = npmnv2.fuse(models[0])
+
+def results(k):
+    own = npmnv2.fuse(models[k])
+    logits = models[k](x[k])
+    return logits, models[k].backward(logits), own(x[k]), shared(x[k])
 """
 
 
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_models_and_engines_in_several_python_threads(layer):
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+@pytest.mark.parametrize(
+    "what", [KERNELS, pytest.param(MODELS, marks=pytest.mark.compiled)], ids=["kernels", "models and engines"]
+)
+def test_several_python_threads_at_once(what, layer):
     """Numba's layer "workqueue" would end the process when two of them run a kernel at once."""
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    done = subprocess.run([sys.executable, "-c", SEVERAL], capture_output=True, text=True, env=environment, cwd=ROOT)
+    environment = os.environ | TWO | {"NUMBA_THREADING_LAYER": layer}
+    command = [sys.executable, "-c", what + SEVERAL]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{layer} [] [0, 1, 2] {{2}}\n"
+    used, rest = done.stdout.split(maxsplit=1)
+    assert rest == "[] [0, 1, 2] True\n" and layer in (used, "default")
 
 
 NESTED = """
@@ -378,7 +410,8 @@ print(*(library.get_num_threads() for library in find_blas()))
 """
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's BLAS cannot be told a number of threads")
 def test_a_library_that_comes_late_is_limited_too():
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    environment = os.environ | TWO
     done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, env=environment)
     assert done.stdout.splitlines() == ["2 1 1", "2 2"], done.stderr

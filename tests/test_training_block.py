@@ -27,6 +27,7 @@ from npmnv2.kernels.training_block import block as training_block
 from npmnv2.nn.blocks import InvertedResidual
 from npmnv2.runtime.threads import limit_threads
 
+pytestmark = pytest.mark.usefixtures("numba_backend")
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
 
 # image, channels out, stride, t, padding
@@ -69,8 +70,8 @@ def cut(patch, **changes):
     patch.setattr(training_block, "CUT", training_block.CUT._replace(**changes))
 
 
-def in_python(patch, **modules):
-    """Run the steps of a block as plain Python, and what they call out of `modules`."""
+def steps_in_python(patch, **modules):
+    """Run the steps of a block as plain Python, and what they call out of `modules`; the other kernels as they are."""
     for name, value in list(vars(steps).items()):
         if hasattr(value, "py_func"):
             patch.setattr(steps, name, value.py_func)
@@ -82,10 +83,26 @@ def kernels_of(module):
     return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
 
 
-@pytest.mark.parametrize("dtype, bound", [(np.float64, 1e-10), (np.float32, 2e-5)])
+def thinner(case):
+    """The same case with few channels, for plain Python."""
+    (N, H, W, C), M, *rest = case
+    return (N, H, W, min(C, 4)), min(M, 5) if C != M else min(M, 4), *rest
+
+
+WAYS = [pytest.param("python", np.float64, 1e-10, id="python")] + [
+    pytest.param("compiled", dtype, bound, id=f"compiled-{dtype.__name__}", marks=pytest.mark.compiled)
+    for dtype, bound in ((np.float64, 1e-10), (np.float32, 2e-5))
+]
+
+
+@pytest.mark.parametrize("loops, dtype, bound", WAYS, indirect=["loops"])
 @pytest.mark.parametrize("thin", [ALWAYS, NEVER], ids=["anew", "stored"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_same_as_layer_by_layer(monkeypatch, case, thin, dtype, bound):
+def test_the_same_as_layer_by_layer(monkeypatch, case, thin, loops, dtype, bound):
+    check_block(monkeypatch, case if loops == "compiled" else thinner(case), thin, dtype, bound)
+
+
+def check_block(monkeypatch, case, thin, dtype, bound):
     cut(monkeypatch, thin=thin)
     x = np.random.default_rng(1).normal(size=case[0]).astype(dtype)
     found, exact = block_of(case, dtype), block_of(case, np.float64)
@@ -99,29 +116,32 @@ def test_the_same_as_layer_by_layer(monkeypatch, case, thin, dtype, bound):
         assert abs(value - expected[name]).max() <= bound * max(abs(expected[name]).max(), floor), name
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("thin", [ALWAYS, NEVER], ids=["anew", "stored"])
 @pytest.mark.parametrize("case", CASES[:4], ids=str)
 def test_the_steps_agree_in_python_and_compiled(monkeypatch, case, thin):
     cut(monkeypatch, few=8, tile=12, piece=12, thin=thin)
     x = np.random.default_rng(1).normal(size=case[0])
     compiled = results(block_of(case, np.float64), x)
-    in_python(monkeypatch)
+    steps_in_python(monkeypatch)
     for name, value in results(block_of(case, np.float64), x).items():
         np.testing.assert_allclose(value, compiled[name], rtol=1e-10, atol=1e-10, err_msg=name)
 
 
-def test_statistics_of_what_is_not_stored_where_channels_are_nearly_alike():
+def test_statistics_of_what_is_not_stored_where_channels_are_nearly_alike(loops):
     rng = np.random.default_rng(0)
     x = (100 + rng.normal(size=(2, 40, 40, 1)) + 1e-2 * rng.normal(size=(2, 40, 40, 8))).astype(np.float32)
     we = np.array([[1, -1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]], np.float32).T.copy()  # nearly 0 and not
     norm = training_block.Norm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
     shape = training_block.shape_of(2, 40, 40, 8, 2, 8, 40, 40, 1, 1, 1, 1, True, training_block.CUT)
-    *_, (mean, var, _) = steps._expand_inside(shape, x.reshape(1, -1, 8), we, norm, 1)
+    expand_inside = plain(steps._expand_inside) if loops == "python" else steps._expand_inside
+    *_, (mean, var, _) = expand_inside(shape, x.reshape(1, -1, 8), we, norm, 1)
     y = x.astype(np.float64) @ we
     np.testing.assert_allclose(var, y.var(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(mean, y.mean(axis=(0, 1, 2)), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.compiled
 def test_a_whole_network_in_float64():
     x, y = np.random.default_rng(0).normal(size=(3, 40, 36, 3)), np.arange(3)
     found = []
@@ -156,8 +176,9 @@ print(len(digests))
 """
 
 
+@pytest.mark.compiled
 def test_a_training_step_gives_the_same_bits_at_any_number_of_threads():
-    environment = os.environ | {"NUMBA_NUM_THREADS": "8"}
+    environment = os.environ | {"NUMBA_NUM_THREADS": "8", "NPMNV2_BACKEND": "numba"}
     command = [sys.executable, "-c", BITS]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
@@ -167,7 +188,7 @@ def test_a_training_step_gives_the_same_bits_at_any_number_of_threads():
 # -- when the layers run one by one after all
 
 
-def test_one_backward_for_one_forward():
+def test_one_backward_for_one_forward(loops):
     block = block_of(CASES[0], np.float64)
     x = np.random.default_rng(1).normal(size=CASES[0][0])
     with npmnv2.backend("numpy"):
@@ -185,7 +206,7 @@ def test_one_backward_for_one_forward():
         block.backward(out)
 
 
-def test_who_looks_inside_sees_the_layers():
+def test_who_looks_inside_sees_the_layers(loops):
     block = block_of(CASES[0], np.float64)
     x = np.random.default_rng(1).normal(size=CASES[0][0])
     names = ["expand.conv", "expand", "dw.bn", "project"]
@@ -196,19 +217,12 @@ def test_who_looks_inside_sees_the_layers():
         np.testing.assert_allclose(seen[name], expected[name], rtol=1e-10, atol=1e-10)
 
 
-def test_frozen_norms_run_one_by_one(monkeypatch):
+def test_frozen_norms_run_one_by_one(monkeypatch, loops):
     monkeypatch.setattr(training_block, "forward", lambda *_: pytest.fail("these kernels take batch statistics"))
     block = block_of(CASES[0], np.float64)
     block.dw.bn.eval()
     x = np.random.default_rng(1).normal(size=CASES[0][0])
     block.backward(block(x))
-
-
-def test_without_scipy_the_layers_run_one_by_one(monkeypatch):
-    monkeypatch.setattr(training_block, "has_scipy", lambda: False)
-    monkeypatch.setattr(training_block, "forward", lambda *_: pytest.fail("SciPy is not there"))
-    block = block_of(CASES[0], np.float64)
-    block.backward(block(np.random.default_rng(1).normal(size=CASES[0][0])))
 
 
 # -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
@@ -232,11 +246,10 @@ def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
 
     with monkeypatch.context() as patch, limit_threads(threads):
         recorded = {module.__name__.split(".")[-1]: kernels_of(module) for module in LOOPS}
-        in_python(patch, **{m: {k: recorder(v) for k, v in kernels.items()} for m, kernels in recorded.items()})
+        steps_in_python(patch, **{m: {k: recorder(v) for k, v in kernels.items()} for m, kernels in recorded.items()})
         for case, thin in itertools.product((CASES[k] for k in cases), (ALWAYS, NEVER)):
             cut(patch, few=8, tile=12, piece=12, thin=thin)
-            (N, H, W, C), M, *rest = case
-            case = ((N, H, W, min(C, 4)), min(M, 5) if C != M else min(M, 4), *rest)
+            case = thinner(case)
             results(block_of(case, np.float64), np.random.default_rng(1).normal(size=case[0]))
     return made
 
@@ -259,6 +272,7 @@ def kept(kernel, arguments):
     return [a for k, a in enumerate(arguments) if not is_room(kernel, k)]
 
 
+@pytest.mark.compiled
 def test_source_and_compiled_agree(monkeypatch):
     seen = set()
     for kernel, before, after in calls(monkeypatch):
@@ -269,7 +283,7 @@ def test_source_and_compiled_agree(monkeypatch):
     assert len(seen) == 11
 
 
-def test_no_element_has_two_owners(monkeypatch):
+def test_no_element_has_two_owners(monkeypatch, loops):
     """Each iteration alone, on results full of NaN: what it writes is right and its alone; rooms are its own plane."""
     for kernel, before, after in calls(monkeypatch, threads=min(2, npmnv2.get_num_threads()), cases=(0, 1, 2)):
         names = kernel.py_func.__code__.co_varnames
@@ -299,6 +313,7 @@ def test_no_element_has_two_owners(monkeypatch):
             assert (count == 1).all(), kernel
 
 
+@pytest.mark.compiled
 def test_nothing_outside_is_read_or_written(monkeypatch):
     for kernel, before, after in calls(monkeypatch, cases=range(len(CASES))):
         frames, wholes = {}, []
@@ -315,7 +330,7 @@ def test_nothing_outside_is_read_or_written(monkeypatch):
             assert np.isnan(whole[:200]).all() and np.isnan(whole[-200:]).all(), kernel
 
 
-# -- wrong backwards: each must be noticed by `test_the_same_as_layer_by_layer`
+# -- wrong backwards: each must be noticed by `check_block`
 
 MUTANTS = [
     ("expand", "(y - back[k, 0, e]) * back[k, 3, e]", "0", "the part of dgamma dropped"),
@@ -339,7 +354,7 @@ MUTANTS = [
 
 
 @pytest.mark.parametrize("name, right, wrong, why", MUTANTS, ids=[m[3] for m in MUTANTS])
-def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
+def test_wrong_backwards_are_noticed(monkeypatch, in_python, name, right, wrong, why):
     module = depthwise_backward_loops if name == "depthwise" else backward_loops
     source = pathlib.Path(module.__file__).read_text()
     assert right in source
@@ -351,14 +366,14 @@ def test_wrong_backwards_are_noticed(monkeypatch, name, right, wrong, why):
     exec(source.replace("from numba import prange", "prange = range"), scope)
     scope |= {helper: value.py_func for helper, value in scope.items() if hasattr(value, "py_func")}  # from other files
     mutant = kernels_of(module) | {name: scope[f"_{name}"]}
-    in_python(monkeypatch, **{module.__name__.rpartition(".")[2]: mutant})
+    steps_in_python(monkeypatch, **{module.__name__.rpartition(".")[2]: mutant})
     cut(monkeypatch, few=8, tile=12, piece=12)
     with pytest.raises((AssertionError, ValueError)):  # a ValueError by slices that do not fit
         for thin in (ALWAYS, NEVER):
-            test_the_same_as_layer_by_layer(monkeypatch, CASES[0], thin, np.float64, 1e-10)
+            check_block(monkeypatch, CASES[0], thin, np.float64, 1e-10)
 
 
-def test_a_network_can_be_copied_between_forward_and_backward():
+def test_a_network_can_be_copied_between_forward_and_backward(loops):
     model = npmnv2.mobilenet_v2(10, 0.35, strides="digits")
     x, dout = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32), np.eye(2, 10, dtype=np.float32)
     model(x)
@@ -371,7 +386,7 @@ def test_a_network_can_be_copied_between_forward_and_backward():
     [("expand.conv.w", np.s_[:, :8]), ("dw.conv.w", np.s_[:, :, :8]), ("project.conv.w", np.s_[:8])]
     + [(f"{part}.bn.{p}", np.s_[:3]) for part in ("expand", "dw", "project") for p in ("gamma", "beta")],
 )
-def test_parameters_that_do_not_fit_are_an_error_of_their_layer(name, cut_off):
+def test_parameters_that_do_not_fit_are_an_error_of_their_layer(name, cut_off, loops):
     """The kernels check no bounds: what they would read beyond the end must not reach them."""
     block = block_of(CASES[0], np.float64)
     p = block.named_parameters()[name]
@@ -380,14 +395,14 @@ def test_parameters_that_do_not_fit_are_an_error_of_their_layer(name, cut_off):
         block(np.random.default_rng(1).normal(size=CASES[0][0]))
 
 
-def test_only_plain_arrays_reach_the_kernels():
+def test_only_plain_arrays_reach_the_kernels(loops):
     block = block_of(CASES[0], np.float64)
     block.project.conv.w.value = np.ma.array(block.project.conv.w.value)
     with pytest.raises(TypeError, match="plain"):
         block(np.random.default_rng(1).normal(size=CASES[0][0]))
 
 
-def test_a_negative_epsilon_is_an_error():
+def test_a_negative_epsilon_is_an_error(loops):
     block = block_of(CASES[0], np.float64)
     block.dw.bn.eps = -1.0
     with pytest.raises(ValueError, match=r"^eps must not be negative"):
@@ -395,7 +410,7 @@ def test_a_negative_epsilon_is_an_error():
 
 
 @pytest.mark.parametrize("C, t, fused", [(193, 2, False), (197, 6, False), (200, 6, True), (7, 1, True)])
-def test_channels_that_cannot_be_cut_run_one_by_one(monkeypatch, C, t, fused):
+def test_channels_that_cannot_be_cut_run_one_by_one(monkeypatch, C, t, fused, loops):
     ran = []
     forward = training_block.forward
     monkeypatch.setattr(training_block, "forward", lambda *a: ran.append(True) or forward(*a))

@@ -17,7 +17,7 @@ import npmnv2
 from npmnv2.engine import fused as inference
 from npmnv2.engine.folding import folded
 from npmnv2.kernels.inference_block import cutting as fused
-from npmnv2.kernels.inference_block import head_loops as loops
+from npmnv2.kernels.inference_block import head_loops
 from npmnv2.kernels.inference_block import loops as fused_loops
 from npmnv2.runtime.threads import limit_threads
 
@@ -54,22 +54,42 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("dtype, bound", [("float32", 1e-5), ("float64", 1e-12)])
-@pytest.mark.parametrize("build, options, shape", CASES)
-def test_logits_are_the_models(build, options, shape, dtype, bound):
+TINY = [  # for plain Python
+    (V2, {"width_mult": 0.35, "strides": "digits", "in_channels": 1, "num_classes": 10}, (2, 8, 8)),
+    (V2, {"width_mult": 0.1, "num_classes": 3}, (2, 20, 13)),  # its first block adds the stem's output
+    (V2, {"width_mult": 0.35, "strides": (3, 1, 3, 2, 2, 1, 2, 1), "padding": "same"}, (1, 30, 31)),
+    (V2, {"width_mult": 0.35, "num_classes": 1}, (1, 1, 1)),
+    (V1, {"width_mult": 0.25, "padding": "same", "strides": "cifar"}, (1, 9, 8)),
+    (TWIN, {"width_mult": 0.1}, (2, 17, 16)),
+]
+cases = pytest.mark.parametrize(
+    "loops, build, options, shape, dtype",
+    [("python", *case, "float64") for case in TINY]
+    + [
+        pytest.param("compiled", *case, dtype, marks=pytest.mark.compiled)
+        for case in CASES
+        for dtype in ("float32", "float64")
+    ],
+    indirect=["loops"],
+)
+SMALL = {"num_classes": 10, "width_mult": 0.35, "strides": "digits"}
+
+
+@cases
+def test_logits_are_the_models(build, options, shape, loops, dtype):
     model = trained(build(**options, dtype=dtype))
     x = np.random.default_rng(1).normal(size=(*shape, model.config["in_channels"])).astype(dtype)
     expected = model(x)
     logits = npmnv2.fuse(model)(x)
     assert logits.dtype == dtype and logits.shape == expected.shape
-    assert abs(logits - expected).max() <= bound * abs(expected).max()
+    assert abs(logits - expected).max() <= {"float32": 1e-5, "float64": 1e-12}[dtype] * abs(expected).max()
 
 
 BITS = """
 import hashlib, sys
 import numpy as np, npmnv2
 sys.path.insert(0, "tests")
-from test_inference import trained
+from test_fused import trained
 digests = set()
 for threads in (1, 2, 3, 8):
     npmnv2.set_num_threads(threads)
@@ -83,6 +103,7 @@ print(len(digests))
 """
 
 
+@pytest.mark.compiled
 def test_the_same_bits_at_any_number_of_threads():
     done = subprocess.run(
         [sys.executable, "-c", BITS],
@@ -122,9 +143,8 @@ def test_working_bytes_are_those_of_the_buffers():
     assert nbytes <= sum(base.nbytes for base in bases.values()) <= nbytes + 64 * len(bases)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("build, options, shape", CASES)
-def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, dtype):
+@cases
+def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, loops, dtype):
     engine = npmnv2.fuse(trained(build(**options, dtype=dtype)))
     rng = np.random.default_rng(2)
     for threads in range(1, min(2, npmnv2.get_num_threads()) + 1):
@@ -139,11 +159,11 @@ def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, 
                 np.testing.assert_array_equal(plan.logits, logits)
 
 
-@pytest.mark.parametrize("build, options, shape", CASES)
-def test_a_profile_names_every_layer_once_in_order(build, options, shape):
-    model = build(**options)
+@cases
+def test_a_profile_names_every_layer_once_in_order(build, options, shape, loops, dtype):
+    model = build(**options, dtype=dtype)
     engine = npmnv2.fuse(model)
-    x = np.zeros((*shape, model.config["in_channels"]), np.float32)
+    x = np.zeros((*shape, model.config["in_channels"]), dtype)
     times = engine.profile(x)
     convs = [conv.name for block in folded(model).blocks for conv in block.convs]
     assert [name for layers, _ in times for name in layers] == [*convs, "pool", "fc"]
@@ -154,15 +174,12 @@ def test_a_profile_needs_what_it_times():
     engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
     with pytest.raises(ValueError, match=r"^x must hold at least one image; was none$"):
         engine.profile(np.zeros((0, 8, 8, 3), np.float32))
-    engine.fused = False
-    with pytest.raises(RuntimeError, match=r"^profile needs fused blocks, .* pip install 'npmnv2\[fast\]'"):
-        engine.profile(np.zeros((1, 8, 8, 3), np.float32))
 
 
-def test_buffers_are_used_again_and_results_are_the_callers():
-    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
+def test_buffers_are_used_again_and_results_are_the_callers(loops):
+    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL)))
     rng = np.random.default_rng(0)
-    images = [rng.normal(size=(1, size, 40, 3)).astype(np.float32) for size in (32, 40, 48, 56, 64, 72)]
+    images = [rng.normal(size=(1, size, 6, 3)).astype(np.float32) for size in (4, 5, 6, 7, 8, 9)]
     first = [engine(x) for x in images]
     kept = [logits.copy() for logits in first]
     again = [engine(x) for x in reversed(images)][::-1]
@@ -172,47 +189,47 @@ def test_buffers_are_used_again_and_results_are_the_callers():
         np.testing.assert_array_equal(a, c)
 
 
-def test_any_layout_is_taken_and_nothing_is_written():
-    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
-    x = np.random.default_rng(0).normal(size=(2, 3, 40, 36)).astype(np.float32).transpose(0, 2, 3, 1)[:, ::-1]
+def test_any_layout_is_taken_and_nothing_is_written(loops):
+    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL)))
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 7)).astype(np.float32).transpose(0, 2, 3, 1)[:, ::-1]
     x.flags.writeable = False
     before = x.copy()
     np.testing.assert_array_equal(engine(x), engine(np.ascontiguousarray(x)))
     np.testing.assert_array_equal(x, before)
 
 
-def test_training_the_model_changes_nothing():
-    model = trained(npmnv2.mobilenet_v2(10, 0.35))
-    engine, x = npmnv2.fuse(model), np.ones((1, 40, 40, 3), np.float32)
+def test_training_the_model_changes_nothing(loops):
+    model = trained(npmnv2.mobilenet_v2(**SMALL))
+    engine, x = npmnv2.fuse(model), np.ones((1, 8, 8, 3), np.float32)
     before = engine(x)
     for p in model.parameters():
         p.value += 1
     np.testing.assert_array_equal(engine(x), before)
 
 
-def test_a_value_that_is_not_finite_is_not_hidden():
-    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35)))
-    x = np.zeros((2, 64, 64, 3), np.float32)
-    x[1, 30, 30, 1] = np.nan
+def test_a_value_that_is_not_finite_is_not_hidden(loops):
+    engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL)))
+    x = np.zeros((2, 8, 9, 3), np.float32)
+    x[1, 5, 3, 1] = np.nan
     logits = engine(x)
     assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
 
 
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))])
-def test_a_copy_gives_the_same_bits(again, used):
-    engine, x = npmnv2.fuse(trained(npmnv2.mobilenet_v2(10, 0.35))), np.ones((2, 40, 36, 3), np.float32)
+def test_a_copy_gives_the_same_bits(again, used, loops):
+    engine, x = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL))), np.ones((2, 8, 7, 3), np.float32)
     if used:
         engine(x)
     np.testing.assert_array_equal(again(engine)(x), engine(x))
 
 
-def test_no_images_give_no_logits():
-    assert npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))(np.zeros((0, 64, 64, 3), np.float32)).shape == (0, 10)
+def test_no_images_give_no_logits(in_python):
+    assert npmnv2.fuse(npmnv2.mobilenet_v2(**SMALL))(np.zeros((0, 64, 64, 3), np.float32)).shape == (0, 10)
 
 
 def test_bad_input_is_named():
-    engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
+    engine = npmnv2.fuse(npmnv2.mobilenet_v2(**SMALL))
     for x, error, message in (
         (np.zeros((1, 64, 64, 1), np.float32), ValueError, r"^x must have shape \(N, H, W, 3\)"),
         (np.zeros((64, 64, 3), np.float32), ValueError, "^x must have shape"),
@@ -228,14 +245,14 @@ def test_bad_input_is_named():
         npmnv2.fuse(folded)
 
 
-def test_several_python_threads_at_once():
-    model = trained(npmnv2.mobilenet_v2(10, 0.35))
+def test_several_python_threads_at_once(loops):
+    model = trained(npmnv2.mobilenet_v2(**SMALL))
     engine, rng = npmnv2.fuse(model), np.random.default_rng(0)
-    images = [rng.normal(size=(1, 40 + 8 * k, 48, 3)).astype(np.float32) for k in range(4)]
+    images = [rng.normal(size=(1, 8 + k, 6, 3)).astype(np.float32) for k in range(4)]
     expected, wrong = [engine(x) for x in images], []
 
     def work(k):
-        for _ in range(10):
+        for _ in range(10 if loops == "compiled" else 2):
             if not np.array_equal(engine(images[k]), expected[k]):
                 wrong.append(k)
 
@@ -245,16 +262,6 @@ def test_several_python_threads_at_once():
     for worker in workers:
         worker.join()
     assert wrong == []
-
-
-def test_without_scipy_it_says_so_and_works(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", None)
-    model = trained(npmnv2.mobilenet_v2(10, 0.35))
-    with pytest.warns(RuntimeWarning, match=r"not fused without SciPy; .* pip install 'npmnv2\[fast\]'"):
-        engine = npmnv2.fuse(model)
-    x = np.random.default_rng(0).normal(size=(2, 40, 36, 3)).astype(np.float32)
-    assert not engine.fused
-    np.testing.assert_allclose(engine(x), model(x), rtol=1e-5, atol=1e-5)
 
 
 # -- the loops: plain Python against compiled, who writes what, and that nothing outside is touched
@@ -278,7 +285,7 @@ def block_calls(count=14):
         )  # fmt: skip
         by_rows = source == fused_loops.STEM or bool(rng.integers(2))
         cut = (fused.by_rows if by_rows else fused.by_channels)(block, (N, H, W), threads=1 + k % 3)
-        g, threads, step = cut.geometry, 1 + k % 3, int(rng.integers(1, 4))
+        g, threads, step = cut.sizes, 1 + k % 3, int(rng.integers(1, 4))
         if block.shortcut and cut.out != (N, H, W, C):
             block = block._replace(shortcut=False)
         rooms = dict(cut.rooms, narrow=(threads, step * g.OW, M))
@@ -331,7 +338,7 @@ def finish(block, cut, x, parts):
     return out.reshape(cut.out)
 
 
-def test_compiled_blocks_are_right_however_they_are_cut():
+def test_blocks_are_right_however_they_are_cut(loops):
     for block, cut, x in block_calls(60):
         kernel, arguments = call_of(block, cut, x)
         kernel(*arguments)
@@ -339,7 +346,7 @@ def test_compiled_blocks_are_right_however_they_are_cut():
         np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
 
 
-def test_source_and_compiled_agree_and_no_element_has_two_owners():
+def test_source_and_compiled_agree_and_no_element_has_two_owners(loops):
     """Each thread's share alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
     for block, cut, x in block_calls():
         kernel, compiled = call_of(block, cut, x)
@@ -357,6 +364,7 @@ def test_source_and_compiled_agree_and_no_element_has_two_owners():
         assert (writers == 1).all()
 
 
+@pytest.mark.compiled
 def test_nothing_outside_is_read_or_written():
     for block, cut, x in block_calls():
         framed = []
@@ -378,7 +386,7 @@ def test_nothing_outside_is_read_or_written():
                 assert np.isnan(room[:200]).all() and np.isnan(room[-200:]).all()
 
 
-def test_the_parts_of_a_sum_and_of_a_head():
+def test_the_parts_of_a_sum_and_of_a_head(loops):
     rng = np.random.default_rng(0)
     for groups, shortcut, clip in itertools.product((1, 3), (False, True), (False, True)):
         parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(6, 4, 5))
@@ -389,13 +397,13 @@ def test_the_parts_of_a_sum_and_of_a_head():
             np.testing.assert_allclose(out, np.clip(exact, 0, 6) if clip else exact, rtol=1e-12, atol=1e-12)
     x, w, bias = rng.normal(size=(5, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
     exact = np.clip(x @ np.concatenate(list(w), axis=1) + bias.ravel(), 0, 6).mean(axis=(1, 2))
-    for head in (loops.head, plain(loops.head, prange=range)):
+    for head in (head_loops.head, plain(head_loops.head, prange=range)):
         pooled = np.full((5, 6), np.nan)
         head(x.reshape(-1, 4), 15, w, bias, 2, 4, np.empty((2, 4, 2)), pooled)
         np.testing.assert_allclose(pooled, exact, rtol=1e-12)
     w, bias = rng.normal(size=(3, 6, 4)), rng.normal(size=(3, 4))
     exact = (pooled @ np.concatenate(list(w), axis=1) + bias.ravel())[:, :10]
-    for classify in (loops.classify, plain(loops.classify, prange=range)):
+    for classify in (head_loops.classify, plain(head_loops.classify, prange=range)):
         logits = np.full((5, 10), np.nan)
         classify(pooled, w, bias, 2, np.empty((3, 5, 4)), logits)
         np.testing.assert_allclose(logits, exact, rtol=1e-12, atol=1e-12)

@@ -18,7 +18,7 @@ from npmnv2.show.tables import epoch_header, epoch_line, gradient_table
 from npmnv2.train.loop import train
 from npmnv2.train.schedules import cosine_schedule
 
-EPOCHS, RATE = 11, 0.003
+EPOCHS, RATE, SMOOTHING = 11, 0.004, 0.1
 
 
 def tour(picture: str, say: Callable[[str], None] = print) -> bool:
@@ -139,6 +139,7 @@ def _training(say: Callable[[str], None]) -> Any:
         data,
         EPOCHS,
         schedule=lambda step, steps: cosine_schedule(RATE, step, steps, warmup=steps // 20),
+        label_smoothing=SMOOTHING,
         augment=random_shift,
         report=lambda epoch: note(epoch_line(epoch)),
         after_step=after_step,

@@ -212,7 +212,7 @@ def cases():
             yield pytest.param(*case, training, marks=[pytest.mark.compiled] if compiled else [])
 
 
-@pytest.mark.parametrize("name, what, training", cases())
+@pytest.mark.parametrize("name, what, training", list(cases()))
 def test_what_is_replaced_runs_on_both_backends(name, what, training):
     results, counts = [], []
     plain = None

@@ -277,8 +277,19 @@ def test_looking_inside_moves_nothing_either_if_it_is_refused():
 # -- compiled
 
 
-def test_the_compiled_blocks_move_nothing_either():
-    """One small network in float32: its blocks are `engine.training_block`, which compile what they need."""
+def test_blocks_that_run_as_a_whole_move_nothing_either(loops):
+    """`engine.training_block`, which is also what the compiled test below is about."""
+    for at in (5, 99):
+        layer, good = sequential(at=at), batch(2, 3, 4, 4)
+        with npmnv2.backend("numba"):
+            layer(good)
+            assert "backward" in vars(layer.layers["inner"].layers["inverted"])  # as a whole it runs
+            check_refused(layer, batch(3, 3, 4, 4), good, match="there are three")
+            check_shortcut(True, 2)
+
+
+@pytest.mark.compiled
+def test_the_compiled_blocks_of_a_network_move_nothing_either():
     model = network("V2")
     model.layers["fc"].forward = _three(model.layers["fc"].forward)
     frozen = network("V2")
@@ -291,7 +302,6 @@ def test_the_compiled_blocks_move_nothing_either():
         check_refused(model, batch(3, 32, 32, 3), good, match="there are three")
         check_refused(network("V2"), batch(1, 32, 32, 3), good, match="x must hold at least 2 values a channel")
         check_refused(frozen, batch(1, 32, 32, 3), good, match="x must hold at least 2 values a channel")
-        check_shortcut(True, 6)
 
 
 # -- a block of two models
@@ -330,9 +340,24 @@ def test_a_block_of_two_models_has_one_cache(kind):
     check_shared(*two_models(kind))
 
 
+@pytest.mark.compiled
 def test_a_compiled_block_of_two_models_has_one_cache():
     with npmnv2.backend("numba"):
         check_shared(*two_models("V2"))
+
+
+def test_a_block_of_two_models_that_runs_as_a_whole_has_one_cache(loops):
+    shared = InvertedResidual(4, 4, stride=1, t=2, rng=rng())
+    one, other = (Sequential({"bn": BatchNorm(4), "shared": shared}) for _ in range(2))
+    x, y = batch(2, 3, 4, 4), batch(2, 3, 4, 4, seed=1)
+    with npmnv2.backend("numba"):
+        out = one(x), other(y)
+        with pytest.raises(RuntimeError, match="shared has run another one since"):
+            one.backward(out[0])
+        found = other.backward(out[1])
+        np.testing.assert_array_equal(found, (other(y), other.backward(out[1]))[1])
+        dx = (one(x), one.backward(out[0]))[1]
+    assert dx.shape == x.shape
 
 
 def test_a_layer_that_ran_alone_between():

@@ -46,7 +46,7 @@ def check_as_built(model: Network, for_training: bool = True) -> None:
     """
     builder = builder_of(model)
     said = {name: value for name, value in model.config.items() if name != "seed"}
-    own, built = _description(model), _built(builder.__name__, json.dumps(said, default=str))
+    own, built = _description(model), _built(builder.__name__, json.dumps(said, default=np.generic.item))
     for name in [*built, *own]:
         if not for_training and name.rpartition(".")[2] in ONLY_TRAINING:
             continue

@@ -58,6 +58,7 @@ _METHODS = ("__call__", "forward", "backward", "update_statistics")  # the last 
 # Asked of every block at every training step, so what can be known beforehand is: the names that an instance has, the
 # attributes whose types count, and the methods as they were when this was imported.
 _NAMES = {kind: frozenset({*own, *_EVERY}) for kind, own in ATTRIBUTES.items()}
+_NAMES_UNEXPANDED = _NAMES[InvertedResidual] - {"expand"}  # where t = 1
 _TYPES = {
     kind: [(name, kinds if isinstance(kinds, tuple) else (kinds,)) for name, kinds in own.items() if kinds is not None]
     for kind, own in ATTRIBUTES.items()
@@ -86,34 +87,42 @@ def difference(layer: Layer, name: str = "") -> str | None:
     >>> difference(block, "b1.1")
     'b1.1.dw.bn has an attribute `forward` of its own'
     """
+    problem = _problem(layer)
+    if problem is None:
+        return None
+    path, what = problem
+    return f"{'.'.join(filter(None, (name, *path))) or type(layer).__name__} {what}"
+
+
+def _problem(layer: Layer) -> tuple[tuple[str, ...], str] | None:
+    """Where below the layer something is different, and what."""
     kind, found = type(layer), vars(layer)
     names = _NAMES.get(kind)
     if names is None:
-        return f"{name or 'it'} is a {kind.__name__}"
+        return (), f"is a {kind.__name__}"
     for method, original in _ORIGINAL[kind]:
         if getattr(kind, method) is not original:
-            return f"{name or kind.__name__} is a {kind.__name__} with a method that was replaced"
-    without = {"expand"} if kind is InvertedResidual and found.get("t") == 1 else set()
-    if found.keys() != names - without:
-        return _strange_name(found.keys(), names - without, name or kind.__name__)
+            return (), f"is a {kind.__name__} with a method that was replaced"
+    if kind is InvertedResidual and found.get("t") == 1:
+        names = _NAMES_UNEXPANDED
+    if found.keys() != names:
+        return (), _strange_name(found.keys(), names)
     convs = CONVS.get(kind, {})
     for attribute, kinds in _TYPES[kind]:
-        if attribute in without:
+        if attribute not in names:
             continue
         value: Any = found[attribute]
-        inside = f"{name}.{attribute}" if name else attribute
         if type(value) not in kinds:
-            return f"{inside} is a {type(value).__name__}"
+            return (attribute,), f"is a {type(value).__name__}"
         if isinstance(value, Layer):
-            if (problem := difference(value, inside)) is not None:
-                return problem
-            conv = vars(value).get("conv")
-            if attribute in convs and type(conv) is not convs[attribute]:
-                return f"{inside}.conv is a {type(conv).__name__}"
+            if (problem := _problem(value)) is not None:
+                return (attribute, *problem[0]), problem[1]
+            if attribute in convs and type(value.conv) is not convs[attribute]:  # type: ignore[attr-defined]
+                return (attribute, "conv"), f"is a {type(value.conv).__name__}"  # type: ignore[attr-defined]
     return None
 
 
-def _strange_name(found: Set[str], wanted: Set[str], where: str) -> str:
+def _strange_name(found: Set[str], wanted: Set[str]) -> str:
     for name in sorted(wanted - found):
-        return f"{where} has no {name}"
-    return f"{where} has an attribute `{min(found - wanted)}` of its own"
+        return f"has no {name}"
+    return f"has an attribute `{min(found - wanted)}` of its own"

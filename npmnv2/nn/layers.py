@@ -224,7 +224,7 @@ class BatchNorm(Layer):
         return dx
 
     def _statistics(self) -> tuple[Array, Array]:
-        """The running statistics, as copies: a training forward before the backward would change them in place."""
+        """The running statistics, as copies: `load_state_dict` before the backward would change them in place."""
         return self.mean.value.copy(), self.var.value.copy()
 
     def update_statistics(self, shape: tuple[int, ...], mean: Array, var: Array) -> None:
@@ -238,14 +238,14 @@ class BatchNorm(Layer):
                     f"{shape}: train on more images at a time (an epoch's last batch too) or on larger ones"
                 )
             correction = m / (m - 1)
-        self._moved, self._before = next(numbers), (self.mean.value.copy(), self.var.value.copy())
-        self.mean.value += self.momentum * (mean - self.mean.value)
-        self.var.value += self.momentum * (correction * var - self.var.value)
+        self._moved, self._before = next(numbers), (self.mean.value, self.var.value)
+        self.mean.value = self.mean.value + self.momentum * (mean - self.mean.value)
+        self.var.value = self.var.value + self.momentum * (correction * var - self.var.value)
 
     def _forget(self, failed: float = math.inf) -> None:
         super()._forget(failed)
         if self._moved > failed:
-            self.mean.value[...], self.var.value[...] = self._before
+            self.mean.value, self.var.value = self._before
             self._moved = 0
 
 

@@ -79,14 +79,14 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
     ([-1.0, 1.0], 2.0, 1.0)
     """
     x, gamma, beta = _check(x, gamma, beta, eps)
-    axes = tuple(range(x.ndim - 1))  # all but the channels
-    wide = np.promote_types(x.dtype, np.float64)  # sums are taken in float64, or complex128 if x is complex
     if x.size == 0:
         raise ValueError(f"x must hold at least one value a channel to average; its shape was {x.shape}")
+    m = x.size // x.shape[-1]  # values per channel
 
-    mean = x.mean(axis=axes, dtype=wide)  # (C,)
-    centered = (x - mean).astype(x.dtype)  # rounded after the subtraction, not before
-    var = (centered * centered).mean(axis=axes, dtype=wide)  # (C,)
+    mean = _sum(x) / m  # (C,)
+    rounded = mean.astype(x.dtype)  # (C,)
+    centered = x - rounded
+    var = _sum(centered * centered) / m - (mean - rounded) ** 2  # (C,); E[(x-r)^2] - (E[x]-r)^2
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
     xhat = centered * inv_std
     out = xhat * gamma + beta
@@ -216,12 +216,10 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
 
 
 def _closed_form(dout: Array, xhat: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
-    axes = tuple(range(xhat.ndim - 1))
-    wide = np.promote_types(dout.dtype, np.float64)  # as in the forward
     m = xhat.size // xhat.shape[-1]  # values per channel
 
-    dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)
-    dgamma = (dout * xhat).sum(axis=axes, dtype=wide).astype(dout.dtype)
+    dbeta = _sum(dout).astype(dout.dtype)
+    dgamma = _sum(dout * xhat).astype(dout.dtype)
     dx = (cache.gamma * cache.inv_std) * (dout - dbeta / m - xhat * (dgamma / m))
     return dx, dgamma, dbeta
 
@@ -311,12 +309,10 @@ def batchnorm_inference_backward(
     x, gamma, _ = _check(x, gamma, gamma, eps)
     mean, var = _check_statistics(x, mean, var)
     dout = check_dout(dout, x.shape, x)
-    axes = tuple(range(x.ndim - 1))
-    wide = np.promote_types(dout.dtype, np.float64)  # as in `batchnorm_forward`
     inv_std = 1 / np.sqrt(var + eps).astype(x.dtype)  # (C,)
     # forward was: out = (x - mean) * inv_std * gamma + beta
-    dbeta = dout.sum(axis=axes, dtype=wide).astype(dout.dtype)
-    dgamma = (dout * (x - mean) * inv_std).sum(axis=axes, dtype=wide).astype(dout.dtype)
+    dbeta = _sum(dout).astype(dout.dtype)
+    dgamma = _sum(dout * (x - mean) * inv_std).astype(dout.dtype)
     dx = dout * (gamma * inv_std)
     return dx, dgamma, dbeta
 
@@ -413,6 +409,19 @@ def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, 
     6.0
     """
     return relu6(batchnorm_inference(x, gamma, beta, mean, var, eps))
+
+
+def _sum(x: Array, rows: int = 128) -> Array:
+    """The sum over every axis but the last, (C,), in float64 (complex128 if x is complex).
+
+    So many rows at a time it is a product with ones, which is several times as fast as a sum and rounds as rarely as
+    so few rows can; the sums of the rows are then added up in float64.
+    """
+    wide = np.promote_types(x.dtype, np.float64)
+    pixels = x.reshape(-1, x.shape[-1])  # (R, C)
+    whole = len(pixels) // rows * rows
+    parts = np.ones(rows, x.dtype) @ pixels[:whole].reshape(-1, rows, x.shape[-1])  # (R // rows, C)
+    return parts.sum(axis=0, dtype=wide) + pixels[whole:].sum(axis=0, dtype=wide)
 
 
 def _check(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:

@@ -74,7 +74,7 @@ def part_of(name):
 @contextlib.contextmanager
 def watched(seconds):
     """Inside, every call of a kernel or a NumPy operation adds its time to `seconds`, by part."""
-    from npmnv2.engine import backend
+    from npmnv2.engine import numba_backend
     from npmnv2.kernels.jit import Kernel
     from npmnv2.kernels.training_block import steps
 
@@ -91,9 +91,9 @@ def watched(seconds):
         call = choose(operation)
         return timed(call, part_of("ops")) if call.__module__.startswith("npmnv2.ops.") else call
 
-    choose = backend.implementation
+    choose = numba_backend.implementation
     modules = {name: importlib.import_module(f"npmnv2.kernels.{name}") for name in MODULES}
-    instead = [(backend, "implementation", implementation)]
+    instead = [(numba_backend, "implementation", implementation)]
     for where, module in modules.items():
         for name, kernel in vars(module).items():
             if isinstance(kernel, Kernel):

@@ -298,13 +298,13 @@ def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, ca
 
 
 def test_the_parts_of_a_step(tmp_path):
-    from npmnv2.engine import backend
+    from npmnv2.engine import numba_backend
     from npmnv2.kernels import sgd
     from npmnv2.kernels.training_block import forward_loops, steps
 
-    before = backend.implementation, forward_loops.expand, sgd.loops, steps.forward
+    before = numba_backend.implementation, forward_loops.expand, sgd.loops, steps.forward
     ms = training_profile.profile(2, 32, 1)
-    assert (backend.implementation, forward_loops.expand, sgd.loops, steps.forward) == before
+    assert (numba_backend.implementation, forward_loops.expand, sgd.loops, steps.forward) == before
     assert set(ms) == {*training_profile.PARTS.values(), training_profile.REST, training_profile.BETWEEN}
     assert min(ms[part] for part in training_profile.PARTS.values()) > 0
     arithmetic = training_profile.limits(2, 32, 1e9)

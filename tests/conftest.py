@@ -1,4 +1,4 @@
-"""Before anything is imported: no test compiles by accident, not even in a process that it starts.
+"""Before anything is imported: no test compiles by accident, not even in a process that it starts; BLAS on one thread.
 
 A test of the compiled kernels says so, with ``npmnv2.backend("numba")`` or in the environment that it gives a process.
 """
@@ -8,6 +8,9 @@ import os
 import pytest
 
 os.environ["NPMNV2_BACKEND"] = "numpy"
+# On a busy machine the threads of OpenBLAS wait for each other: a small network is trained twenty times as slowly on
+# two of them. Tests of threads set their number.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 @pytest.fixture

@@ -246,49 +246,56 @@ def memo_bomb():
     return b"]q\0" + b"".join(b"(" + b"h%c" % k * 10 + b"tq%c" % (k + 1) for k in range(30)) + b"."
 
 
-def dictionary_bomb():
-    """A list of 20,000 pairs, made into a dictionary again and again."""
-    pairs = b"](" + b"".join(b"(" + integer(k) + b"Kat" for k in range(20_000)) + b"eq\0"
-    return pairs + b"ccollections\nOrderedDict\nh\0\x85R" * 5_000 + b"."
+def dictionary_bomb(many):
+    """A list of many pairs, made into a dictionary again and again."""
+    pairs = b"](" + b"".join(b"(" + integer(k) + b"Kat" for k in range(many // 5)) + b"eq\0"
+    return pairs + b"ccollections\nOrderedDict\nh\0\x85R" * (many // 20) + b"."
 
 
 def nested(depth, inner=b")", outer=b"\x85"):
     return inner + outer * depth
 
 
-BOMBS = {
-    "memo": (memo_bomb(), "no dictionary"),
-    "dictionaries": (dictionary_bomb(), "no tensors by name"),
-    "deep tuples": (nested(100_000) + b".", "no dictionary"),
-    "deep tuple as a key": (b"}" + nested(100_000) + b"Ns.", "keys are no strings"),
-    "deep lists": (b"]" * 100_000 + b"a" * 99_999 + b".", "no dictionary"),
-    "marks": (b"(" * 100_000 + b".", "damaged"),
-    "steps": (b"N0" * 100_000 + b".", "more than|operation POP"),
-    "many objects": (b"}" * 260_000 + b".", "steps"),
-    "keys of one hash": (
-        b"}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(20_000)) + b"u.",
-        "keys are no strings",
-    ),
-    "a string of 4 GiB": (b"X\xff\xff\xff\xffabc.", "damaged"),
-    "a string of 2^63": (b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.", "damaged"),
-    "a string beyond all": (b"\x8d" + b"\xff" * 8 + b"abc.", "damaged"),
-    "an integer of 2 GiB": (b"\x8b\xff\xff\xff\x7fabc.", "damaged"),
-    "an integer of minus 1 byte": (b"\x8b\xff\xff\xff\xffabc.", "damaged"),
-    "an integer of 100,000 bits": (b"\x8b" + struct.pack("<i", 12_500) + b"\x7f" * 12_500 + b".", "integer of"),
-    "an integer of 5,000 digits": (b"I" + b"9" * 5_000 + b"\n.", "damaged"),
-    "a frame of 2^63": (b"\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.", "no dictionary"),
-    "contains itself": (b"}q\0" + text("model") + b"h\0s.", "no tensors"),
-    "list contains itself": (b"]q\0h\0a.", "no dictionary"),
-    "a memo of 2^32": (b"}r\xff\xff\xff\xff.", "no tensors"),
-    "no stop": (b"}", "damaged"),
-    "nothing to pop": (b"t.", "damaged"),
-    "nothing left": (b"\x80\x02.", "damaged"),
-    "a key without a value": (b"}(" + text("a") + b"u.", "key without a value"),
-    "not in the memo": (b"h\x05.", "damaged"),
-    "appended to a string": (text("a") + b"Na.", "holds nothing"),
-    "not UTF-8": (b"X\x02\0\0\0\xff\xfe.", "damaged"),
-    "no operation": (b"\xff.", "damaged"),
-}
+def bombs(many):
+    """Pickles of so many operations, and what is said of them: name -> (pickle, message)."""
+    return {
+        "memo": (memo_bomb(), "no dictionary"),
+        "dictionaries": (dictionary_bomb(many), "no tensors by name"),
+        "deep tuples": (nested(many) + b".", "no dictionary"),
+        "deep tuple as a key": (b"}" + nested(many) + b"Ns.", "keys are no strings"),
+        "deep lists": (b"]" * many + b"a" * (many - 1) + b".", "no dictionary"),
+        "marks": (b"(" * many + b".", "damaged"),
+        "steps": (b"N0" * many + b".", "more than|operation POP"),
+        "many objects": (b"}" * (26 * many // 10) + b".", "steps"),
+        "keys of one hash": (
+            b"}("
+            + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(many // 5))
+            + b"u.",
+            "keys are no strings",
+        ),
+        "a string of 4 GiB": (b"X\xff\xff\xff\xffabc.", "damaged"),
+        "a string of 2^63": (b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fabc.", "damaged"),
+        "a string beyond all": (b"\x8d" + b"\xff" * 8 + b"abc.", "damaged"),
+        "an integer of 2 GiB": (b"\x8b\xff\xff\xff\x7fabc.", "damaged"),
+        "an integer of minus 1 byte": (b"\x8b\xff\xff\xff\xffabc.", "damaged"),
+        "an integer of 100,000 bits": (b"\x8b" + struct.pack("<i", 12_500) + b"\x7f" * 12_500 + b".", "integer of"),
+        "an integer of 5,000 digits": (b"I" + b"9" * 5_000 + b"\n.", "damaged"),
+        "a frame of 2^63": (b"\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.", "no dictionary"),
+        "contains itself": (b"}q\0" + text("model") + b"h\0s.", "no tensors"),
+        "list contains itself": (b"]q\0h\0a.", "no dictionary"),
+        "a memo of 2^32": (b"}r\xff\xff\xff\xff.", "no tensors"),
+        "no stop": (b"}", "damaged"),
+        "nothing to pop": (b"t.", "damaged"),
+        "nothing left": (b"\x80\x02.", "damaged"),
+        "a key without a value": (b"}(" + text("a") + b"u.", "key without a value"),
+        "not in the memo": (b"h\x05.", "damaged"),
+        "appended to a string": (text("a") + b"Na.", "holds nothing"),
+        "not UTF-8": (b"X\x02\0\0\0\xff\xfe.", "damaged"),
+        "no operation": (b"\xff.", "damaged"),
+    }
+
+
+BOMBS = list(bombs(10))
 
 TENSORS = {
     "beyond its storage": (tensor(shape="K\x03K\x03", strides="K\x03K\x01"), "reaches beyond"),

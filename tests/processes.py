@@ -9,6 +9,8 @@ import pytest
 
 # Of tests about what only Unix has: signals to other processes, terminals as files, named pipes.
 unix = pytest.mark.skipif(os.name == "nt", reason="Windows has nothing of the kind")
+# Of tests about names of files that are no text; elsewhere a name is one.
+raw_names = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text there")
 
 
 @contextlib.contextmanager

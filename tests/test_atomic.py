@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from processes import unix
 
 import npmnv2
 from npmnv2 import atomic
@@ -46,6 +47,7 @@ def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(target, as_type)
     assert file.closed
 
 
+@unix
 def test_a_file_that_was_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with writing("model.npz") as file:
@@ -96,6 +98,7 @@ def test_what_the_system_refuses_is_one_error_with_the_path(target, monkeypatch,
     assert target.read_bytes() == b"old" and _names(target.parent) == ["model.npz"]
 
 
+@unix
 def test_a_full_disk(target):
     """A limit on the size of files, which the system sets for one process: no write beyond it succeeds."""
     code = f"""
@@ -146,6 +149,7 @@ def test_no_such_folder_a_folder_a_device(tmp_path):
     assert _names(tmp_path) == ["file", "folder"]
 
 
+@unix
 def test_a_link_stays_a_link(tmp_path):
     real, link = tmp_path / "real", tmp_path / "link"
     real.mkdir()
@@ -229,6 +233,7 @@ while True:
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
 
 
+@unix
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
 def test_kill_9_leaves_a_whole_file_and_the_next_save_no_trace(target, kills):
     for k in range(kills):
@@ -244,6 +249,7 @@ def test_kill_9_leaves_a_whole_file_and_the_next_save_no_trace(target, kills):
     assert _names(target.parent) == ["model.npz"]
 
 
+@unix
 def test_two_processes_at_once(target):
     processes = [_writer(target), _writer(target)]
     for _ in range(20):

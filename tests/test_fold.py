@@ -46,8 +46,11 @@ def error_of(fold, kind, C, M, dtype, eps=EPS):
 CHANNELS = [(1, 1), (3, 5), (4, 4), (48, 6), (160, 320)]  # 4, 4: here a wrong axis is no wrong shape
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("implementation", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "implementation, dtype",
+    [("numpy", np.float64), ("numpy", np.float32), ("numba", np.float64)]
+    + [pytest.param("numba", np.float32, marks=pytest.mark.compiled)],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_folded_is_the_pair(kind, implementation, dtype):
     for C, M in CHANNELS:

@@ -36,7 +36,7 @@ def build(name, dtype, seed=0):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("implementation", ["numpy", "numba"])
+@pytest.mark.parametrize("implementation", ["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
 def test_float64(name, implementation):
     model = build(name, np.float64)
     net = folded(model)
@@ -62,7 +62,7 @@ def test_every_batch_norm_is_folded_with_its_own_epsilon(make, eps):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("implementation", ["numpy", "numba"])
+@pytest.mark.parametrize("implementation", ["numpy", pytest.param("numba", marks=pytest.mark.compiled)])
 def test_float32(name, implementation):
     model, exact = build(name, np.float32), build(name, np.float64)
     exact.load_state_dict(model.state_dict())

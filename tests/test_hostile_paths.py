@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import ctrl_c_works, raw_names, unix
 from test_main import ROOT
 
 import npmnv2
@@ -35,6 +36,7 @@ def pipe(tmp_path):
     return path
 
 
+@unix
 def test_no_reader_waits_at_a_pipe(pipe):
     with pytest.raises(ValueError, match="pipe or a device"):
         open_image(pipe)
@@ -43,6 +45,7 @@ def test_no_reader_waits_at_a_pipe(pipe):
             read(pipe)
 
 
+@unix
 @pytest.mark.parametrize("option", ["--plot", "--save", "--confusion"])
 def test_no_writer_waits_at_a_pipe(pipe, option, capsys):
     assert main(["train", "--data", "digits", option, pipe]) == 1
@@ -62,6 +65,7 @@ def test_the_longest_name_is_no_problem(tmp_path):
     assert path.read_bytes() == b"new" and os.listdir(tmp_path) == [path.name]
 
 
+@unix
 def test_a_link_to_itself_is_not_replaced(tmp_path):
     path = tmp_path / "loop.npz"
     path.symlink_to(path)
@@ -75,6 +79,7 @@ def test_names_of_classes_that_are_no_text_are_drawn(name, tmp_path):
     plots.confusion(np.ones((2, 2), int), (name, "b"), tmp_path / "a.png")
 
 
+@raw_names
 def test_a_name_that_is_no_text_is_printed(tmp_path, model, capfd):
     path = str(tmp_path / f"{RAW_BYTE}.npz")
     weights.save(model, path)
@@ -103,6 +108,7 @@ def test_training_needs_no_stderr():
     assert done.stdout == "1\n"
 
 
+@unix
 def test_ctrl_c_during_the_imports_prints_nothing():
     code = (
         "import os, runpy, signal, sys\n"
@@ -112,7 +118,8 @@ def test_ctrl_c_during_the_imports_prints_nothing():
         "sys.meta_path.insert(0, Finder())\n"
         "runpy.run_module('npmnv2', run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    with ctrl_c_works():
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import statistics
 import subprocess
 import sys
 
@@ -230,15 +229,11 @@ def test_the_bytes_are_always_the_same():
         assert first == second and first.endswith(b"\n") and b"\r" not in first
 
 
-def test_it_takes_less_than_0_3_seconds_and_loads_neither_numba_nor_matplotlib():
-    """Of processor time, from the interpreter's start: on a busy machine wall time would measure the others."""
+def test_it_is_quick_because_it_loads_numpy_alone():
     code = """
-import sys, time
+import sys
 from npmnv2.__main__ import main
 main(["summary", "--width", "1.4"])
-print({"numba", "matplotlib"} & {*sys.modules})
-print(time.process_time())
+print({"numba", "scipy", "matplotlib", "PIL", "tqdm", "threadpoolctl"} & {*sys.modules})
 """
-    ends = [_process("-c", code).decode().splitlines()[-2:] for _ in range(5)]
-    assert {loaded for loaded, _ in ends} == {"set()"}
-    assert statistics.median(float(seconds) for _, seconds in ends) < 0.3
+    assert _process("-c", code).decode().splitlines()[-1] == "set()"

@@ -54,6 +54,7 @@ def test_it_passes_if_the_gradients_are_right_and_the_network_learned(
     error, accuracy, passed, short, monkeypatch, tmp_path
 ):
     history = [Epoch(1, 0.1, 2.0, 0.3, accuracy, 1.0)]
+    monkeypatch.setattr("npmnv2.show.plots.training", lambda *arguments: None)
     monkeypatch.setattr(tour, "run", lambda: [Check("x", "dx", "differences", error, 1e-11)])
     monkeypatch.setattr(tour, "train", lambda *arguments, **options: history)
     assert _taken(tmp_path)[0] is passed

@@ -189,14 +189,12 @@ def test_nothing_to_do_is_refused_before_anything_is_done(name, value):
 # -- real networks
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_the_same_seed_is_the_same_run_to_the_bit(backend):
+def test_the_same_seed_is_the_same_run_to_the_bit(either):
     runs = []
     for seed in (3, 3, 4):
         model = _small(seed=1)
-        with npmnv2.backend(backend):
-            optimizer = SGD(model.parameters(), lr=0.05)
-            history = train(model, optimizer, _few(), 2, batch_size=10, augment=random_shift, seed=seed)
+        optimizer = SGD(model.parameters(), lr=0.05)
+        history = train(model, optimizer, _few(), 2, batch_size=10, augment=random_shift, seed=seed)
         state = {name: value.tobytes() for name, value in model.state_dict().items()}
         runs.append((_without_seconds(history), state))
     assert runs[0] == runs[1]
@@ -208,7 +206,7 @@ def test_a_network_learns_a_few_digits_by_heart():
     few = few._replace(test_x=few.train_x, test_y=few.train_y)
     model = _small(dropout=0)
     with npmnv2.backend("numpy"):
-        history = train(model, SGD(model.parameters(), lr=0.05, momentum=0.0), few, 80, batch_size=16)
+        history = train(model, SGD(model.parameters(), lr=0.05, momentum=0.0), few, 60, batch_size=16)
     assert history[0].loss > 1.5 and history[-1].loss < 0.05
     assert history[-1].accuracy == history[-1].test_accuracy == 1.0  # by batch statistics, and by the running ones
 

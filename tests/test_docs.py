@@ -68,12 +68,18 @@ def code_spans(text):
 # -- the code runs
 
 
-def run_blocks(text, name):
-    """Run every ```python block; raise what it raises, AssertionError if a doctest's output differs."""
+COMPILES = re.compile(r'npmnv2\.fuse\(|\bengine\(|backend\("numba"\)')
+
+
+def run_blocks(text, name, kernels=True):
+    """Run every ```python block; raise what it raises, AssertionError if a doctest's output differs.
+
+    Without `kernels` those that compile for long are left out.
+    """
     namespace = {"__name__": "docs"}
     flags = doctest.ELLIPSIS
     for fence in fences(text):
-        if fence.language != "python":
+        if fence.language != "python" or (COMPILES.search(fence.body) and not kernels):
             continue
         if ">>>" in fence.body:
             example = doctest.DocTestParser().get_doctest(fence.body, namespace, name, name, fence.line)
@@ -85,10 +91,19 @@ def run_blocks(text, name):
             exec(compile("\n" * fence.line + fence.body, name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_code_runs(page, tmp_path, monkeypatch):
+def pages_with_code():
+    """Every page without the blocks that compile, and with -m compiled those that have any, whole."""
+    for page, name in zip(PAGES, IDS, strict=True):
+        yield pytest.param(page, False, id=name)
+        if any(COMPILES.search(fence.body) for fence in fences(page.read_text(encoding="utf-8"))):
+            yield pytest.param(page, True, id=f"{name}-compiled", marks=pytest.mark.compiled)
+
+
+@pytest.mark.parametrize("page, kernels", list(pages_with_code()))
+def test_code_runs(page, kernels, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    contextvars.copy_context().run(run_blocks, page.read_text(encoding="utf-8"), str(page.relative_to(ROOT)))
+    text = page.read_text(encoding="utf-8")
+    contextvars.copy_context().run(run_blocks, text, str(page.relative_to(ROOT)), kernels)
 
 
 # -- quotations are the source

@@ -24,6 +24,7 @@ from npmnv2.nn.layers import (
 from npmnv2.nn.parameter import Parameter
 
 BACKENDS = pytest.mark.parametrize("backend", ["numpy", "numba"])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _rng():

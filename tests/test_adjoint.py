@@ -10,6 +10,8 @@ from cases import table
 from npmnv2 import kernels, ops
 from npmnv2.gradcheck import adjoint_error
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def _shapes():
     """(kind, C, M, kernel, stride, size) of the 52 convolutions and the classifier, each once."""

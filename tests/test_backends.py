@@ -15,6 +15,8 @@ from npmnv2.backends import implementation
 from npmnv2.engine.numba_backend import PRODUCTS
 from npmnv2.nn.layers import DepthwiseConv2d
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_an_operation_follows_the_backend():
     operations = [getattr(ops, name) for name in ops.__all__]

@@ -12,6 +12,8 @@ import pytest
 from npmnv2 import kernels, ops
 from npmnv2.validate import check_array, check_dout, check_length
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RNG = np.random.default_rng(0)
 
 

@@ -9,6 +9,8 @@ from cases import batchnorm_input, operation
 from npmnv2 import backend, ops
 from npmnv2.gradcheck import relative_error
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # kind -> the convolution, and the kernel's shape for C input and M output channels
 KINDS = {
     "standard": ("conv2d_forward", lambda C, M: (3, 2, C, M)),

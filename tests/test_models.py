@@ -15,6 +15,8 @@ from npmnv2.nn.blocks import InvertedResidual
 from npmnv2.nn.layers import BatchNorm, Conv2d, DepthwiseConv2d, PointwiseConv2d
 from npmnv2.nn.optim import SGD
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # -- counts, against the published tables
 
 CHECKPOINTS = {row["width"]: row for row in table("v2_22_checkpoints.csv")}

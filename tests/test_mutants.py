@@ -16,6 +16,8 @@ from npmnv2 import gradcheck, ops
 from npmnv2.ops.padding import pad_forward
 from npmnv2.shapes import taps
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def depthwise(
     *,

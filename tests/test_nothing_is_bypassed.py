@@ -25,6 +25,8 @@ from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d,
 from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter, Statistic
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def f64():
     return {"rng": np.random.default_rng(0), "dtype": np.float64}
@@ -410,9 +412,10 @@ def test_a_variant_that_there_is_none_of(options, error, match):
 
 def test_the_bottleneck_of_the_issue_is_honest():
     """With `project` replaced by one with ReLU6, what is added to x is never negative, in training either."""
-    block = InvertedResidual(8, 8, stride=1, t=6, rng=np.random.default_rng(0))
-    block.project = ConvBNReLU6(PointwiseConv2d(48, 8, rng=np.random.default_rng(1)), 8)
-    x = np.random.default_rng(2).normal(size=(2, 6, 6, 8)).astype(np.float32)
+    block = InvertedResidual(8, 8, stride=1, t=6, rng=np.random.default_rng(0), dtype=np.float64)
+    project = PointwiseConv2d(48, 8, rng=np.random.default_rng(1), dtype=np.float64)
+    block.project = ConvBNReLU6(project, 8, dtype=np.float64)
+    x = np.random.default_rng(2).normal(size=(2, 6, 6, 8))
     for backend in ("numpy", "numba"):
         with npmnv2.backend(backend):
             assert (block(x) - x).min() > -1e-6 and (block.eval()(x) - x).min() > -1e-6

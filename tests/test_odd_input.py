@@ -6,6 +6,8 @@ from test_bad_input import FORWARDS, LABELS, LOGITS, F, W, X, pairs, pairs_and_d
 
 from npmnv2 import kernels, ops
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EMPTY = {
     "conv2d": (F(0, 5, 6, 3), F(3, 3, 3, 4)),
     "conv2d_im2col": (F(0, 5, 6, 3), F(3, 3, 3, 4)),

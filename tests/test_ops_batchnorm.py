@@ -7,6 +7,8 @@ from cases import BATCHES, batchnorm_input, check_batchnorm, implementations
 from npmnv2 import gradcheck, kernels, ops
 from npmnv2.gradcheck import relative_error
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 shapes = pytest.mark.parametrize("shape", BATCHES, ids=str)
 both = pytest.mark.parametrize("module", [ops, kernels], ids=["ops", "kernels"])
 

@@ -12,6 +12,8 @@ from npmnv2 import gradcheck, ops
 from npmnv2.gradcheck import relative_error
 from npmnv2.ops import conv, depthwise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RNG = np.random.default_rng(0)
 
 # -- gradients: linear in x and in w, so differences with a large step are exact to rounding

@@ -16,6 +16,8 @@ from npmnv2.nn.parameter import Parameter
 from npmnv2.train.ema import EMA
 from npmnv2.train.schedules import cosine_schedule, exponential_schedule
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GRADS = (3.0, -1.0, 0.5)
 
 

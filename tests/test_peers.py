@@ -43,6 +43,7 @@ def saved(path, arrays):
 # -- equality
 
 
+@pytest.mark.compiled
 def test_what_is_timed_is_checked_inference(folder, tmp_path):
     case = ("inference", WIDTH, SIZE, N)
     (call,) = contestants.prepare("npmnv2", [*case, folder]).values()
@@ -298,6 +299,7 @@ def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, ca
 
 
 @pytest.mark.compiled
+@pytest.mark.usefixtures("numba_backend")
 def test_the_parts_of_a_step(tmp_path):
     from npmnv2.engine import numba_backend
     from npmnv2.kernels import sgd

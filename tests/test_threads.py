@@ -31,12 +31,10 @@ def _blas():
 
 @pytest.fixture(autouse=True)
 def as_before():
-    limit = ThreadpoolController()
-    blas = limit.limit(limits=MOST, user_api="blas")
-    set_num_threads(MOST)
-    yield
-    blas.restore_original_limits()
-    set_num_threads(MOST)
+    with ThreadpoolController().limit(limits=MOST, user_api="blas"):
+        set_num_threads(MOST)
+        yield
+        set_num_threads(MOST)
 
 
 def test_there_is_a_blas_to_limit():

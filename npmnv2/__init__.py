@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 attach("numba", "npmnv2.engine.numba_backend")  # the compiled kernels, which run unless somebody chooses otherwise:
-if "NPMNV2_BACKEND" in os.environ:  # for a whole process, and those that it starts
+if os.environ.get("NPMNV2_BACKEND"):  # for a whole process, and those that it starts
     try:
         set_default(os.environ["NPMNV2_BACKEND"])
     except ValueError as error:

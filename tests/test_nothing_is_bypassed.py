@@ -21,7 +21,16 @@ from npmnv2.engine.training_block import TrainingBlock
 from npmnv2.nn import exact
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual, SeparableConv
-from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d, Sequential
+from npmnv2.nn.layers import (
+    BatchNorm,
+    BatchNormReLU6,
+    Conv2d,
+    DepthwiseConv2d,
+    Linear,
+    PointwiseConv2d,
+    ReLU6,
+    Sequential,
+)
 from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter, Statistic
 
@@ -566,3 +575,116 @@ def test_the_default_holds_after_a_block_too():
     assert seen == ["numba", "numpy"]
     with pytest.raises(ValueError, match="name must be that of no backend yet; was 'numpy'"):
         backends.attach("numpy", "nowhere")
+
+
+# -- networks whose parts do not fit, or run in another way
+
+
+def swapped(model):
+    layers = list(model.layers)
+    i, j = layers.index("b2.1"), layers.index("b2.2")
+    layers[i], layers[j] = layers[j], layers[i]
+    model.layers = {name: model.layers[name] for name in layers}
+
+
+def aux(model):
+    model.aux = ConvBNReLU6(PointwiseConv2d(1, 1, **f64()), 1, dtype=np.float64)
+
+
+def underscore(model):
+    layers = dict(model.layers)
+    model.layers = {"stem": layers.pop("stem"), "_x": ReLU6(), **layers}
+
+
+def subclass(model):
+    kind = type(model)
+    model.__class__ = type("MobileNetV2", (kind,), {"forward": lambda self, x: 2 * kind.forward(self, x)})
+
+
+def averaged(model):
+    kind = type(model)
+    model.__class__ = type("MobileNetV2", (kind,), {"__call__": lambda self, x: 2 * kind.__call__(self, x)})
+
+
+def wider(model):
+    model.layers["b2.0"].dw = ConvBNReLU6(DepthwiseConv2d(56, 3, stride=2, padding=1, **f64()), 56, dtype=np.float64)
+
+
+def added(model):
+    model.layers["b4.0"].residual = True
+
+
+def bias(model):
+    model.layers["fc"].b.value = np.arange(5.0)
+
+
+def single(model):
+    model.layers["b1.0"].project = ConvBN(PointwiseConv2d(48, 8, rng=np.random.default_rng(0)), 8)
+
+
+OTHER_NETWORKS = [swapped, aux, underscore, subclass, averaged, wider, added, bias, single]
+
+
+@pytest.mark.parametrize("change", OTHER_NETWORKS, ids=lambda f: f.__name__)
+def test_a_network_of_other_parts_is_folded_to_the_same_or_refused(change):
+    model = network()
+    change(model)
+    with npmnv2.backend("numpy"):
+        try:
+            net = folded(model)
+        except (ValueError, TypeError):
+            assert change is not swapped
+            return
+        np.testing.assert_allclose(net(IMAGES), model(IMAGES), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("change", OTHER_NETWORKS, ids=lambda f: f.__name__)
+def test_a_network_of_other_parts_is_not_saved(change, tmp_path):
+    model = network()
+    change(model)
+    if change is single:
+        model.layers["b1.0"].project.conv.w.role = "bias"
+    for names, ending in (("npmnv2", "npz"), ("torchvision", "pth")):
+        with pytest.raises((ValueError, TypeError)):
+            weights.save(model, tmp_path / f"a.{ending}", names=names)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["batchnorm_relu6_inference", "depthwise_conv2d_forward"])
+def test_a_replaced_operation_is_not_folded_away(where, monkeypatch):
+    model = network()
+    monkeypatch.setattr(ops, where, lambda *a: pytest.fail("called"))
+    with pytest.raises(ValueError, match=r"an operation of npmnv2\.ops was replaced; run the model itself"):
+        folded(model)
+
+
+def test_an_operation_replaced_after_the_forward_is_seen(in_python, monkeypatch):
+    block = prepared("inverted residual", None, True)
+    with npmnv2.backend("numba"):
+        block(X)
+        monkeypatch.setattr(ops, "depthwise_conv2d_backward", lambda *a: pytest.fail("called"))
+        with pytest.raises(RuntimeError, match="as it was in its forward"):
+            block.backward(X)
+
+
+def test_a_batch_norm_whose_update_fails_has_moved_nothing():
+    bn = BatchNorm(4, dtype=np.float64)
+    bn.var.value = np.ones(3)
+    with pytest.raises(ValueError):
+        bn(X)
+    assert not bn.mean.value.any()
+
+
+def test_sgd_with_odd_numbers_and_arrays_runs_as_it_stands():
+    with npmnv2.backend("numba"):
+        p = Parameter(np.zeros(2000), "weight")
+        optimizer = SGD([p], 0.1)
+        p.grad = optimizer.velocity[0] = np.ones(2000)
+        expected = SGD([Parameter(np.zeros(2000), "weight")], 0.1)
+        expected.parameters[0].grad = expected.velocity[0] = np.ones(2000)
+        optimizer.step()
+        with npmnv2.backend("numpy"):
+            expected.step()
+        np.testing.assert_array_equal(p.value, expected.parameters[0].value)
+        optimizer.momentum = np.linspace(0, 1, 2000)
+        assert whole(optimizer) is optimizer

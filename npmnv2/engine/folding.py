@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from npmnv2 import ops
 from npmnv2.backends import implementation
+from npmnv2.models.as_built import is_as_written
 from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual, SeparableConv, add_shortcut
-from npmnv2.nn.exact import difference
+from npmnv2.nn.exact import difference, operations_are_ours
 from npmnv2.nn.layers import BatchNormReLU6, Conv2d, DepthwiseConv2d, Dropout, GlobalAvgPool, Linear
 from npmnv2.ops.activation import relu6
 from npmnv2.ops.fold import fold_batchnorm
@@ -143,39 +144,72 @@ def folded(model: Network) -> FoldedNetwork:
     """
     if not isinstance(model, Network):
         raise TypeError(f"model must be a network, as mobilenet_v2() makes it; was {type(model).__name__}")
-    *parts, pool, dropout, fc = _checked(model)
+    *parts, _, _, (_, fc) = _checked(model)
     blocks = tuple(FoldedBlock(name, _convs(name, layer), getattr(layer, "residual", False)) for name, layer in parts)
-    return FoldedNetwork(blocks, fc[1].w.value.copy(), fc[1].b.value.copy(), model.config["in_channels"])
+    network = FoldedNetwork(blocks, fc.w.value.copy(), fc.b.value.copy(), model.config["in_channels"])
+    if (problem := _misfit(network)) is not None:
+        raise ValueError(f"{CANNOT}: {problem}")
+    return network
+
+
+CANNOT = "model must be made of the layers that can be folded, unchanged"
+OPERATIONS = (
+    "conv2d_im2col_forward", "depthwise_conv2d_forward", "pointwise_conv2d_forward", "batchnorm_inference",
+    "batchnorm_relu6_inference", "global_avg_pool_forward", "linear_forward",
+)  # fmt: skip
 
 
 def _checked(model: Network) -> list[tuple[str, Any]]:
     """The parts of a network: blocks, then pool, dropout and classifier; or the error that names what is another."""
-    parts = list(model.children().items())
-    problem = None
-    if type(model).forward is not Network.forward or "forward" in vars(model):
-        problem = "its forward is another one"
+    parts = list(model.layers.items())
     kinds = [type(layer) for _, layer in parts]
-    if kinds[-3:] != ENDS or not all(kind in BLOCKS for kind in kinds[:-3]):
-        strange = [name for name, layer in parts[:-3] if type(layer) not in BLOCKS]
-        strange += [name for (name, layer), kind in zip(parts[-3:], ENDS, strict=False) if type(layer) is not kind]
-        name = strange[0] if strange else "its end"
-        problem = f"{name} is a {type(dict(parts)[name]).__name__}" if strange else "parts are missing"
+    problem = None if is_as_written(model) else "the network runs in another way than its builder's"
+    if not operations_are_ours(OPERATIONS):
+        problem = "an operation of npmnv2.ops was replaced"
+    for name in model.children().keys() - model.layers.keys():
+        problem = f"the network has an attribute `{name}` of its own"
+    if kinds[-3:] != ENDS:
+        problem = "its end is not pool, dropout and a linear layer"
+    for name, layer in parts[:-3]:
+        if type(layer) not in BLOCKS:
+            problem = problem or f"{name} is a {type(layer).__name__}"
     for name, layer in parts:
         problem = problem or difference(layer, name)
         if problem is None and getattr(layer, "wide_residual", False):
             problem = f'{name} has shortcut="expansion"'
     if problem is not None:
-        raise ValueError(
-            f"model must be made of the layers that can be folded, unchanged: {problem}; run the model itself"
-        )
+        raise ValueError(f"{CANNOT}: {problem}; run the model itself")
     return parts
+
+
+def _misfit(network: FoldedNetwork) -> str | None:
+    """Which array does not fit the one before it: the loops of an engine check nothing."""
+    channels, dtype = network.in_channels, network.w.dtype
+    for block in network.blocks:
+        first, moved = channels, 1
+        for conv in block.convs:
+            takes = conv.w.shape[0] if conv.kind == "pointwise" else conv.w.shape[2]
+            if takes != channels or conv.bias.shape != conv.w.shape[-1:]:
+                return f"{conv.name} takes {takes} channels, where there are {channels}"
+            if conv.w.dtype != dtype or conv.bias.dtype != dtype:
+                return f"{conv.name} is {conv.w.dtype}, the classifier {dtype}"
+            channels, moved = conv.w.shape[-1], moved * conv.stride
+        if block.residual and (channels != first or moved != 1):
+            return f"{block.name} adds an image of {first} channels to one of {channels}, at stride {moved}"
+    if network.w.shape[0] != channels or network.b.shape != network.w.shape[1:] or network.b.dtype != dtype:
+        return f"the classifier takes {network.w.shape[0]} channels, where there are {channels}"
+    return None
+
+
+ORDER = ("expand", "dw", "project", "pw")  # in which the convolutions of a block run
 
 
 def _convs(name: str, layer: Layer) -> tuple[FoldedConv, ...]:
     """The convolutions of a block, folded, in the order they run."""
     if isinstance(layer, ConvBN):
         return (_fold(name, layer),)
-    return tuple(_fold(f"{name}.{part}", conv) for part, conv in layer.children().items() if isinstance(conv, ConvBN))
+    parts = layer.children()
+    return tuple(_fold(f"{name}.{part}", parts[part]) for part in ORDER if part in parts)  # type: ignore[arg-type]
 
 
 def _fold(name: str, layer: ConvBN) -> FoldedConv:

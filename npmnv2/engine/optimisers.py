@@ -30,11 +30,17 @@ class CompiledSGD:
 
 def whole(optimizer: SGD) -> CompiledSGD | SGD:
     """What runs the next update: the compiled one if the optimiser is exactly that, else the optimiser."""
-    return CompiledSGD(optimizer) if is_plain_sgd(optimizer) else optimizer
+    numbers = optimizer.lr, optimizer.momentum, optimizer.weight_decay
+    plain = is_plain_sgd(optimizer) and all(type(number) in (int, float) for number in numbers)
+    return CompiledSGD(optimizer) if plain else optimizer
 
 
 def _is_large(p: Parameter, velocity: Array) -> bool:
-    """Whether the compiled step is worth its call, and takes these arrays."""
-    if p.grad is None or p.value.size < LARGE or p.value.dtype not in (np.float32, np.float64):
+    """Whether the compiled step is worth its call, and takes these arrays: plain, and no two of them one."""
+    arrays = [p.value, velocity, p.grad]
+    if any(type(array) is not np.ndarray for array in arrays) or len(set(map(id, arrays))) < 3:
         return False
-    return p.grad.dtype == velocity.dtype == p.value.dtype and p.value.flags.carray and velocity.flags.carray
+    if p.value.size < LARGE or p.value.dtype not in (np.float32, np.float64):
+        return False
+    same = all(array.dtype == p.value.dtype for array in arrays if array is not None)
+    return same and p.value.flags.carray and velocity.flags.carray

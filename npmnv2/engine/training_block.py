@@ -53,7 +53,11 @@ class TrainingBlock:
         if block._cache is None or any(layer._cache is not None for layer in _inside(block)):
             _detach(block)
             return type(block).backward(block, dout)
-        if self.ran != _fingerprint(block) or any(map(difference, _parts(block))):
+        if (
+            self.ran != _fingerprint(block)
+            or any(map(difference, _parts(block)))
+            or not operations_are_ours(OPERATIONS)
+        ):
             raise RuntimeError(
                 "backward needs the block as it was in its forward: a part was changed since, or has run another "
                 "forward in a block that shares it"

@@ -6,6 +6,7 @@ in it builds the network. ``from npmnv2.models import mobilenet_v2`` is the func
 network costs, layer by layer.
 """
 
+from npmnv2.models import as_built  # here, so that it knows the methods as they were  # noqa: F401
 from npmnv2.models.mobilenet_v1 import ConvMobileNet, MobileNetV1, mobilenet_v1, mobilenet_v1_conv
 from npmnv2.models.mobilenet_v2 import MobileNetV2, mobilenet_v2
 

@@ -58,7 +58,8 @@ CONVS = {
     InvertedResidual: {"expand": PointwiseConv2d, "dw": DepthwiseConv2d, "project": PointwiseConv2d},
 }
 _EVERY = {"training", "_cache", "_number"}
-_METHODS = ("__call__", "forward", "backward", "update_statistics")  # the last is a batch norm's
+_METHODS = ("__call__", "forward", "backward", "children", "_last_cache")
+_OF_A_NORM = ("update_statistics", "_statistics")
 # Asked of every block at every training step, so what can be known beforehand is: the names that an instance has, the
 # attributes whose types count, and the methods as they were when this was imported.
 _NAMES = {kind: frozenset({*own, *_EVERY}) for kind, own in ATTRIBUTES.items()}
@@ -71,7 +72,10 @@ _SGD = ("step", "update", "_gradient", "_check")
 _SGD_METHODS = [getattr(SGD, name) for name in _SGD]
 _SGD_NAMES = vars(SGD([Parameter(np.zeros(1), "bias")], 0.1)).keys()
 _OPERATIONS = {name: getattr(ops, name) for name in ops.__all__}
-_ORIGINAL = {kind: [(name, getattr(kind, name)) for name in _METHODS if hasattr(kind, name)] for kind in ATTRIBUTES}
+_ORIGINAL = {
+    kind: [(name, getattr(kind, name)) for name in (*_METHODS, *_OF_A_NORM) if hasattr(kind, name)]
+    for kind in ATTRIBUTES
+}
 
 
 def difference(layer: Layer, name: str = "") -> str | None:

@@ -235,14 +235,15 @@ class BatchNorm(Layer):
                     f"it holds {m}: train on more images at a time (an epoch's last batch too) or on larger ones"
                 )
             correction = m / (m - 1)
-        before, share = (self.mean.value, self.var.value), float(self.momentum)
-        self.mean.value = self.mean.value + share * (mean - self.mean.value)
-        self.var.value = self.var.value + share * (correction * var - self.var.value)
+        old_mean, old_var, share = self.mean.value, self.var.value, float(self.momentum)
+        new_mean = old_mean + share * (mean - old_mean)
+        new_var = old_var + share * (correction * var - old_var)
 
         def put_back() -> None:
-            self.mean.value, self.var.value = before
+            self.mean.value, self.var.value = old_mean, old_var
 
         on_failure(put_back)
+        self.mean.value, self.var.value = new_mean, new_var
 
 
 class BatchNormReLU6(BatchNorm):

@@ -5,6 +5,7 @@ That is: whether they can run, how the work is cut, and what is kept in between.
 SciPy's BLAS, which compiled code can call.
 """
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -161,7 +162,7 @@ def is_possible(x: Any, weights: Weights, stride: int, padding: Padding, shortcu
     lengths = [wide] * (len(norms) - 1) + [M]
     if any(v.shape != (n,) for norm, n in zip(norms, lengths, strict=True) for v in norm[:2]):
         return False
-    if not all(isinstance(norm.eps, float) and norm.eps >= 0 for norm in norms):
+    if not all(isinstance(norm.eps, float) and 0 <= norm.eps < math.inf for norm in norms):
         return False
     if stride not in (1, 2):
         return False

@@ -41,7 +41,7 @@ __all__ = [
     "weights",
 ]
 
-attach("numba", "npmnv2.engine.backend")  # the compiled kernels, which run unless somebody chooses otherwise:
+attach("numba", "npmnv2.engine.numba_backend")  # the compiled kernels, which run unless somebody chooses otherwise:
 if "NPMNV2_BACKEND" in os.environ:  # for a whole process, and those that it starts
     try:
         set_default(os.environ["NPMNV2_BACKEND"])

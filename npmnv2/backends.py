@@ -36,7 +36,14 @@ def attach(name: str, module: str) -> None:
     module : str
         The dotted name of a module with ``implementation(operation)`` and ``whole(thing)``, as here, that answers the
         operation or the thing itself where it has nothing better.
+
+    Raises
+    ------
+    ValueError
+        If there is a backend of that name.
     """
+    if name in names():
+        raise ValueError(f"name must be that of no backend yet; was {name!r}")
     _attached[name] = module
     _default[0] = name
 
@@ -78,6 +85,8 @@ def names() -> list[str]:
 class backend:
     """Use one implementation inside a ``with`` block, in this thread (or async task) only.
 
+    A backward goes with its forward: what ran as a whole runs back as a whole, whatever is chosen in between.
+
     Parameters
     ----------
     name : str
@@ -99,7 +108,7 @@ class backend:
         self.name = _check(name)
 
     def __enter__(self) -> "backend":
-        _chosen.set((*_stack(), self.name))
+        _chosen.set((*_chosen.get(), self.name))
         return self
 
     def __exit__(
@@ -125,7 +134,7 @@ def set_backend(name: str) -> None:
     --------
     >>> set_backend(current_backend())
     """
-    _chosen.set((*_stack()[:-1], _check(name)))
+    _chosen.set((*_chosen.get()[:-1], _check(name)))
 
 
 def current_backend() -> str:

@@ -12,7 +12,7 @@ import pytest
 import npmnv2
 from npmnv2 import kernels, ops
 from npmnv2.backends import implementation
-from npmnv2.engine.backend import PRODUCTS
+from npmnv2.engine.numba_backend import PRODUCTS
 from npmnv2.nn.layers import DepthwiseConv2d
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ import pytest
 import npmnv2
 from npmnv2.__main__ import main
 from npmnv2.cli import compile as compile_command
-from npmnv2.cli.compile import Progress, first_time
+from npmnv2.cli.compile import Waiting, first_time
 from npmnv2.engine import compilation
 from npmnv2.kernels.training_block import block as training_block
 from npmnv2.nn.blocks import InvertedResidual
@@ -215,7 +215,7 @@ def test_what_is_said_while_it_goes_on(terminal, monkeypatch, capsys):
     monkeypatch.setattr(compile_command, "time", clock)
     monkeypatch.setattr(compile_command, "_is_terminal", lambda: terminal)
     longest, *others = compilation.JOBS
-    progress = Progress(list(compilation.JOBS), 2)
+    progress = Waiting(list(compilation.JOBS), 2)
     assert progress.left() == "about 30 s left"  # half of all, at 0.65 s for each percent
     said = []
     for second in range(1, 26):
@@ -236,5 +236,5 @@ def test_what_is_said_while_it_goes_on(terminal, monkeypatch, capsys):
 
 def test_nobody_need_see_it(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
-    with Progress(list(compilation.JOBS), 1) as progress:
+    with Waiting(list(compilation.JOBS), 1) as progress:
         progress.wait()

@@ -7,7 +7,7 @@ import pytest
 
 import npmnv2
 from npmnv2 import kernels, ops
-from npmnv2.engine.backend import TWINS
+from npmnv2.engine.numba_backend import TWINS
 from npmnv2.gradcheck import cases
 from npmnv2.gradcheck.cases import Check
 from npmnv2.nn.blocks import InvertedResidual
@@ -95,7 +95,7 @@ def test_every_backward_is_spoiled():
 @pytest.fixture
 def without_networks(monkeypatch):
     """The single operations alone: they are quick, and a network with a spoiled part says only that it is wrong."""
-    monkeypatch.setattr(cases, "_whole", lambda name, model, shape: Check(name, "all", "directions", 0.0, 1e-6))
+    monkeypatch.setattr(cases, "_check_model", lambda name, model, shape: Check(name, "all", "directions", 0.0, 1e-6))
 
 
 def only(monkeypatch, operation):
@@ -153,8 +153,8 @@ def test_a_wrong_block_is_found(wrong):
     options = {"stride": 1, "t": 6, "dtype": np.float64}
     right = InvertedResidual(4, 4, rng=np.random.default_rng(0), **options)
     block = Wrong(4, 4, rng=np.random.default_rng(0), **options)
-    assert cases._whole("right", right, (3, 5, 6, 4)).passed
-    assert not cases._whole("wrong", block, (3, 5, 6, 4)).passed
+    assert cases._check_model("right", right, (3, 5, 6, 4)).passed
+    assert not cases._check_model("wrong", block, (3, 5, 6, 4)).passed
 
 
 def test_a_nan_in_one_of_several_directions_is_not_passed_over():
@@ -167,7 +167,7 @@ def test_a_nan_in_one_of_several_directions_is_not_passed_over():
             return super().forward(x) * (np.nan if len(calls) == 5 else 1)  # in the second of three directions
 
     block = Wrong(4, 4, rng=np.random.default_rng(0), stride=1, t=6, dtype=np.float64)
-    assert not cases._whole("wrong", block, (3, 5, 6, 4)).passed
+    assert not cases._check_model("wrong", block, (3, 5, 6, 4)).passed
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ the fused engine give the same, or one error that names the part.
 """
 
 import copy
+import pickle
+import threading
 
 import numpy as np
 import pytest
 from cases import randomise
 
 import npmnv2
-from npmnv2 import weights
+from npmnv2 import backends, ops, weights
 from npmnv2.backends import whole
 from npmnv2.engine.folding import folded
 from npmnv2.engine.optimisers import CompiledSGD
@@ -19,7 +21,7 @@ from npmnv2.engine.training_block import TrainingBlock
 from npmnv2.nn import exact
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual, SeparableConv
-from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d
+from npmnv2.nn.layers import BatchNorm, BatchNormReLU6, Conv2d, DepthwiseConv2d, Linear, PointwiseConv2d, Sequential
 from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter, Statistic
 
@@ -418,3 +420,149 @@ def test_the_bottleneck_of_the_issue_is_honest():
         with npmnv2.backend(backend):
             assert (block(x) - x).min() > -1e-6 and (block.eval()(x) - x).min() > -1e-6
             block.train()
+
+
+# -- between a forward and its backward
+
+
+def both(function):
+    """What happens on each backend: a result, or the kind of the error."""
+    results = []
+    for backend in ("numpy", "numba"):
+        with npmnv2.backend(backend):
+            try:
+                results.append(function())
+            except RuntimeError as error:
+                results.append(type(error))
+    return results
+
+
+def test_a_forward_without_a_backward_leaves_a_network_that_can_be_saved_and_fused(loops, tmp_path):
+    model = npmnv2.mobilenet_v2(3, 0.1, strides="digits")
+    with npmnv2.backend("numba"):
+        model(np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32))
+        weights.save(model, tmp_path / "a.npz")
+        folded(model)
+        npmnv2.fuse(model)
+
+
+def test_a_wrapper_of_what_a_forward_left_does_not_call_itself(loops):
+    block = prepared("inverted residual", None, True)
+    with npmnv2.backend("numba"):
+        block(X)
+        original = block.backward
+        block.backward = lambda dout: original(dout)
+        block.backward(X)
+        block(X)
+        block.backward(X)
+
+
+def test_what_changes_after_the_forward_is_seen_in_the_backward(loops):
+    def spied():
+        block, calls = prepared("inverted residual", None, True), []
+        block(X)
+        backward = block.dw.backward
+        block.dw.backward = lambda dout: calls.append(1) or backward(dout)
+        block.backward(X)
+        return len(calls)
+
+    def replaced():
+        block = prepared("inverted residual", None, True)
+        block(X)
+        block.project = copy.deepcopy(block.project)
+        block.project._forget()
+        return block.backward(X)
+
+    def unshared():
+        one, two = prepared("inverted residual", None, True), prepared("inverted residual", None, True)
+        two.dw.conv = one.dw.conv
+        one(X), two(X)
+        one.backward(X)
+        return two.backward(X)
+
+    assert both(spied) == [1, RuntimeError]  # seen, and said: the compiled backward has no layers inside
+    assert both(replaced) == [RuntimeError, RuntimeError]
+    assert both(unshared) == [RuntimeError, RuntimeError]
+
+
+def test_a_layer_that_is_there_twice_and_a_replaced_operation_are_no_whole(monkeypatch):
+    block = prepared("inverted residual", None, True)
+    block.dw.bn = block.expand.bn
+    with npmnv2.backend("numba"):
+        assert whole(block) is block
+        block = prepared("inverted residual", None, True)
+        assert isinstance(whole(block), TrainingBlock)
+        monkeypatch.setattr(ops, "depthwise_conv2d_forward", lambda *a: pytest.fail("called"))
+        assert whole(block) is block
+
+
+def test_a_shortcut_of_the_wrong_shape_is_one_error():
+    block = InvertedResidual(4, 6, stride=1, t=6, **f64())
+    block.residual = True
+    for backend in ("numpy", "numba"):
+        with npmnv2.backend(backend), pytest.raises(ValueError, match=r"^padding must keep the image's size, to add x"):
+            block(X)
+
+
+def test_sgd_whose_class_was_changed_and_parameters_that_grew(monkeypatch):
+    p = Parameter(np.zeros(2000), "weight")
+    optimizer = SGD([p], 0.1)
+    p.value, p.grad = np.zeros(4000), np.ones(4000)
+    for backend in ("numpy", "numba"):
+        with npmnv2.backend(backend), pytest.raises(ValueError, match=r"^parameters\[0\] must keep the shape"):
+            optimizer.step()
+    monkeypatch.setattr(SGD, "_gradient", lambda self, p: 0 * p.grad)
+    p = Parameter(np.zeros(2000), "weight")
+    p.grad = np.ones(2000)
+    with npmnv2.backend("numba"):
+        SGD([p], 0.1).step()
+    assert not p.value.any()
+
+
+def test_what_lasts_is_put_back_in_a_copy_from_another_process_too():
+    """Nothing about a finished forward is kept that a later failure could put back."""
+    block = prepared("inverted residual", None, True)
+    with npmnv2.backend("numpy"):
+        block(X)
+        before = block.state_dict()
+        other = pickle.loads(pickle.dumps(block))
+        for _ in range(3):
+            with pytest.raises(ValueError):
+                other(X[..., :2])
+        for name, value in other.state_dict().items():
+            np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_batch_norm_that_runs_twice_in_a_failing_forward_is_where_it_was():
+    bn = BatchNorm(4, dtype=np.float64)
+    net = Sequential({"a": bn, "b": bn, "c": Conv2d(3, 2, 1, **f64())})
+    with npmnv2.backend("numpy"), pytest.raises(ValueError):
+        net(X)
+    assert not bn.mean.value.any()
+    bn.momentum = np.float64(0.5)
+    single = BatchNorm(4)
+    single.momentum = np.float64(0.5)
+    single(X.astype(np.float32))
+    assert single.mean.value.dtype == np.float32
+
+
+def test_the_default_holds_after_a_block_too():
+    seen = []
+
+    def inside():  # a thread of its own, in which nobody has chosen
+        with npmnv2.backend("numpy"):
+            pass
+        for name in ("numba", "numpy"):
+            backends.set_default(name)
+            seen.append(npmnv2.current_backend())
+
+    before = backends._default[0]
+    try:
+        thread = threading.Thread(target=inside)
+        thread.start()
+        thread.join()
+    finally:
+        backends.set_default(before)
+    assert seen == ["numba", "numpy"]
+    with pytest.raises(ValueError, match="name must be that of no backend yet; was 'numpy'"):
+        backends.attach("numpy", "nowhere")

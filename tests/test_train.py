@@ -15,7 +15,7 @@ from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter
 from npmnv2.train.evaluation import evaluate, predict
 from npmnv2.train.loop import train
-from npmnv2.train.progress import Epoch, Position, batches
+from npmnv2.train.progress import Epoch, Position, cut_into_batches
 
 CLASSES = ("a", "b", "c")
 
@@ -250,7 +250,7 @@ def test_an_exception_passes_through(fail_at):
 @settings(max_examples=100, deadline=None)
 @given(count=st.integers(0, 50), batch_size=st.integers(1, 60), seed=st.integers(0, 9))
 def test_batches_deal_out_every_index_once(count, batch_size, seed):
-    dealt = list(batches(np.random.default_rng(seed).permutation(count), batch_size))
+    dealt = list(cut_into_batches(np.random.default_rng(seed).permutation(count), batch_size))
     assert sorted(k for batch in dealt for k in batch) == list(range(count))
     assert all(len(batch) == batch_size for batch in dealt[:-1])
     assert all(1 <= len(batch) <= batch_size for batch in dealt)
@@ -390,7 +390,7 @@ def test_predict_and_the_helpers_name_what_is_bad():
         (lambda: predict(model, x[:0]), ValueError, "x must hold at least one image"),
         (lambda: evaluate(model, x[:0], np.zeros(0, int)), ValueError, "x must hold at least one image"),
         (lambda: predict(model, x, 0), ValueError, "batch_size must be at least 1; was 0"),
-        (lambda: list(batches(np.arange(5), -1)), ValueError, "batch_size must be at least 1; was -1"),
+        (lambda: list(cut_into_batches(np.arange(5), -1)), ValueError, "batch_size must be at least 1; was -1"),
         (lambda: random_shift(x, rng, most=-1), ValueError, "most must be at least 0; was -1"),
         (lambda: random_shift(x, rng, most=0.5), TypeError, "most must be an integer; was 0.5"),
         (lambda: random_shift(x, rng, share=2), ValueError, "share must lie between 0 and 1; was 2"),

@@ -14,9 +14,11 @@ EVERY = 10.0  # seconds between two lines where they do not overwrite each other
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options to a parser."""
     command = commands.add_parser(
-        "compile", help="compile what networks run, now and on all cores, not when it is first used"
+        "compile", help="compile what networks run, now and side by side, not when it is first used"
     )
-    command.add_argument("--processes", type=int, metavar="N", help="at a time (default: one for each core)")
+    command.add_argument(
+        "--processes", type=int, metavar="N", help="at a time (default: one for each core, up to four)"
+    )
     command.set_defaults(run=_run)
 
 
@@ -25,9 +27,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     names, start = list(compilation.JOBS), time.perf_counter()
     processes = min(arguments.processes or compilation.cores(), len(names))
-    progress = Progress(names, processes)
-    with progress:
-        compilation.compile_jobs(names, processes, progress.done, progress.wait)
+    waiting = Waiting(names, processes)
+    with waiting:
+        compilation.compile_jobs(names, processes, waiting.done, waiting.wait)
     _show(f"together, {processes} at a time", time.perf_counter() - start)
     return 0
 
@@ -43,13 +45,13 @@ def first_time(names: Sequence[str]) -> None:
     missing = compilation.missing(names)
     if missing:
         processes = min(compilation.cores(), len(missing))
-        progress = Progress(missing, processes)
-        complain(f"Compiling the kernels, once: {progress.left()}. (--backend numpy needs none.)")
-        with progress, contextlib.suppress(OSError):
-            compilation.compile_jobs(missing, processes, wait=progress.wait)
+        waiting = Waiting(missing, processes)
+        complain(f"Compiling the kernels, once: {waiting.left()}. (--backend numpy needs none.)")
+        with waiting, contextlib.suppress(OSError):
+            compilation.compile_jobs(missing, processes, wait=waiting.wait)
 
 
-class Progress:
+class Waiting:
     """What there is to wait for, on stderr: a line that is overwritten on a terminal, else one every ten seconds.
 
     How fast this machine compiles is known when the first job is done; until then it is taken for the one on which
@@ -60,7 +62,7 @@ class Progress:
         from npmnv2.engine.compilation import JOBS
 
         self._shares = {name: JOBS[name].share for name in names}
-        self._processes, self._seconds_of_one, self._finished = processes, 0.65, 0
+        self._processes, self._seconds_of_one = processes, 0.65
         self._start = self._said = time.perf_counter()
 
     def left(self) -> str:
@@ -75,7 +77,6 @@ class Progress:
         """One job is done: a line on stdout, and a better estimate."""
         self._clear()
         _show(name, seconds)
-        self._finished += 1
         self._seconds_of_one = max(seconds / self._shares[name], 0.05)
 
     def wait(self) -> None:
@@ -94,7 +95,7 @@ class Progress:
         if _is_terminal():
             print(f"\r{'':<78}\r", end="", file=sys.stderr, flush=True)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "Waiting":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -198,25 +198,25 @@ class Engine:
 
     def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
         """A depthwise convolution, what comes before it and what comes after."""
-        from npmnv2.kernels.inference_block import cutting as fused
+        from npmnv2.kernels.inference_block import cutting
 
-        block = fused.block(convs, shortcut)
-        cut = fused.cut(block, shape, threads)
-        block = self._pieces(convs[-1].name, cut.pieces, lambda: fused.in_pieces(block, cut.pieces))
+        block = cutting.block(convs, shortcut)
+        cut = cutting.cut(block, shape, threads)
+        block = self._pieces(convs[-1].name, cut.pieces, lambda: cutting.in_pieces(block, cut.pieces))
         names = tuple(conv.name for conv in convs)
-        return Step(names, cut.out, cut.rooms, lambda x, out, rooms: fused.bind(block, cut, x, out, rooms), True)
+        return Step(names, cut.out, cut.rooms, lambda x, out, rooms: cutting.bind(block, cut, x, out, rooms), True)
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
         """The last convolution and the average over the image."""
-        from npmnv2.kernels.inference_block import cutting as fused
+        from npmnv2.kernels.inference_block import cutting
         from npmnv2.kernels.inference_block import head_loops as loops
 
         N, H, W = shape
         C, M = conv.w.shape
-        pieces, images = fused.pieces_of(M, 64), fused.images_of(N, H * W)
-        group = fused.even(images * H * W, fused.SMALL // (C * M // pieces))
+        pieces, images = cutting.pieces_of(M, 64), cutting.images_of(N, H * W)
+        group = cutting.even(images * H * W, cutting.SMALL // (C * M // pieces))
         w, bias = self._pieces(
-            conv.name, pieces, lambda: (fused.split(conv.w, 1, pieces), fused.split(conv.bias, 0, pieces))
+            conv.name, pieces, lambda: (cutting.split(conv.w, 1, pieces), cutting.split(conv.bias, 0, pieces))
         )
 
         def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
@@ -226,18 +226,18 @@ class Engine:
 
     def _classifier(self, N: int) -> Step:
         """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
-        from npmnv2.kernels.inference_block import cutting as fused
+        from npmnv2.kernels.inference_block import cutting
         from npmnv2.kernels.inference_block import head_loops as loops
 
         C, classes = self.network.w.shape
         pieces = -(-classes // 64)
         width = -(-classes // pieces // 16) * 16  # rows of whole cache lines: a quarter faster
         spare = pieces * width - classes
-        group = fused.even(N, fused.SMALL // (C * width))
+        group = cutting.even(N, cutting.SMALL // (C * width))
 
         def cut() -> tuple[Array, Array]:
             w, b = np.pad(self.network.w, ((0, 0), (0, spare))), np.pad(self.network.b, (0, spare))
-            return fused.split(w, 1, pieces), fused.split(b, 0, pieces)
+            return cutting.split(w, 1, pieces), cutting.split(b, 0, pieces)
 
         w, bias = self._pieces("fc", pieces, cut)
 

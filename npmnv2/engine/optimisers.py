@@ -3,13 +3,12 @@
 import numpy as np
 
 from npmnv2.kernels import sgd
+from npmnv2.nn.exact import is_plain_sgd
 from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter
 from npmnv2.validate import Array
 
 LARGE = 1024  # values: smaller arrays NumPy has changed before a kernel has begun
-_ORIGINAL = SGD.update
-_ATTRIBUTES = set(vars(SGD([Parameter(np.zeros(1), "bias")], 0.1)))
 
 
 class CompiledSGD:
@@ -31,9 +30,7 @@ class CompiledSGD:
 
 def whole(optimizer: SGD) -> CompiledSGD | SGD:
     """What runs the next update: the compiled one if the optimiser is exactly that, else the optimiser."""
-    if SGD.update is not _ORIGINAL or set(vars(optimizer)) != _ATTRIBUTES:
-        return optimizer
-    return CompiledSGD(optimizer)
+    return CompiledSGD(optimizer) if is_plain_sgd(optimizer) else optimizer
 
 
 def _is_large(p: Parameter, velocity: Array) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from npmnv2 import ops
 from npmnv2.backends import backend, implementation
-from npmnv2.gradcheck import methods as gradcheck
+from npmnv2.gradcheck import methods
 from npmnv2.models import mobilenet_v2
 from npmnv2.nn.blocks import InvertedResidual
 from npmnv2.validate import Array
@@ -43,7 +43,7 @@ class _Case(NamedTuple):
     tolerance: float
 
 
-def run(implementations: str = "numpy") -> list[Check]:
+def run(backend_name: str = "numpy") -> list[Check]:
     """Compare every backward pass with differences of its forward, in float64.
 
     Linear operations by differences with a step of 1e-2 (exact but for rounding), smooth ones by the complex step,
@@ -51,7 +51,7 @@ def run(implementations: str = "numpy") -> list[Check]:
 
     Parameters
     ----------
-    implementations : str
+    backend_name : str
         The backend that is checked.
 
     Returns
@@ -63,21 +63,21 @@ def run(implementations: str = "numpy") -> list[Check]:
     >>> all(check.passed for check in run())
     True
     """
-    with backend(implementations):
+    with backend(backend_name):
         checks = [check for case in [*_convolutions(), *_others()] for check in _case(case)]
         block = InvertedResidual(4, 4, stride=1, t=6, rng=_rng(), dtype=np.float64)
         network = mobilenet_v2(5, 0.1, strides="digits", in_channels=1, dropout=0, dtype=np.float64)
         return [
             *checks,
-            _whole("inverted residual", block, (3, 5, 6, 4)),
-            _whole("MobileNetV2", network, (3, 8, 8, 1)),
+            _check_model("inverted residual", block, (3, 5, 6, 4)),
+            _check_model("MobileNetV2", network, (3, 8, 8, 1)),
         ]
 
 
 def _case(case: _Case) -> list[Check]:
     names = case.names.split()
     try:
-        found = gradcheck.check(
+        found = methods.check(
             case.forward,
             case.backward,
             *case.inputs,
@@ -96,16 +96,16 @@ def _case(case: _Case) -> list[Check]:
 
 def _linear(operation: str, forward: Any, backward: Any, inputs: tuple[Array, ...], names: str = "x w") -> _Case:
     """Differences with a large step: exact but for rounding, for what is linear in every input."""
-    return _Case(operation, _run(forward), _run(backward), inputs, names, "differences", 1e-2, 1e-11)
+    return _Case(operation, _as_run(forward), _as_run(backward), inputs, names, "differences", 1e-2, 1e-11)
 
 
 def _smooth(operation: str, forward: Any, backward: Any, inputs: tuple[Array, ...], names: str) -> _Case:
     """The complex step; differences with a small step where a backend has code that takes no complex numbers."""
-    method = ("complex step", 1e-30, 1e-12) if _run(forward) is forward else ("differences", 1e-5, 1e-8)
-    return _Case(operation, _run(forward), _run(backward), inputs, names, *method)
+    method = ("complex step", 1e-30, 1e-12) if _as_run(forward) is forward else ("differences", 1e-5, 1e-8)
+    return _Case(operation, _as_run(forward), _as_run(backward), inputs, names, *method)
 
 
-def _run(operation: Any) -> Any:
+def _as_run(operation: Any) -> Any:
     """What the backend runs for an operation, or for a partial call of one."""
     if isinstance(operation, partial):
         return partial(implementation(operation.func), *operation.args, **operation.keywords)
@@ -138,7 +138,7 @@ def _others() -> list[_Case]:
     rows = (rng.normal(size=(3, 4)), rng.normal(size=(4, 5)), rng.normal(size=5))
     affine = (rng.normal(size=(2, 3, 2, 4)), rng.normal(size=4), rng.normal(size=4))
     mean, var = rng.normal(size=4), rng.uniform(0.5, 2, size=4)
-    away = gradcheck.away_from_kinks(rng.uniform(-3, 9, size=(4, 5)))
+    away = methods.away_from_kinks(rng.uniform(-3, 9, size=(4, 5)))
     logits, labels = rng.normal(size=(4, 5)), np.array([0, 4, 2, 2])
     bn = "x gamma beta"
 
@@ -169,7 +169,7 @@ def _others() -> list[_Case]:
     ]
 
 
-def _whole(name: str, model: Any, shape: tuple[int, ...]) -> Check:
+def _check_model(name: str, model: Any, shape: tuple[int, ...]) -> Check:
     """The gradient of all parameters and the input of a model at once, along a random direction, by differences.
 
     The step is tiny because the network has thousands of ReLU6: within 1e-6 one of them changes sides (error 1e-3),

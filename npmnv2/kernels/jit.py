@@ -100,7 +100,7 @@ class Kernel:
     other. Until a first kernel has run nobody knows the layer, and they wait as well.
     """
 
-    _one_at_a_time = threading.Lock()
+    _one_at_a_time = threading.RLock()  # a kernel that runs as plain Python calls others
     _layer = "workqueue"  # or not known yet
 
     def __init__(self, dispatcher: Any, inline: bool) -> None:

@@ -10,6 +10,7 @@ from npmnv2.models.mobilenet_v1 import mobilenet_v1, mobilenet_v1_conv
 from npmnv2.models.mobilenet_v2 import mobilenet_v2
 from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
+from npmnv2.nn.exact import difference, is_stand_in
 from npmnv2.nn.parameter import Parameter, Statistic
 
 BUILDERS: dict[str, Callable[..., Network]] = {
@@ -17,6 +18,8 @@ BUILDERS: dict[str, Callable[..., Network]] = {
     "MobileNetV1": mobilenet_v1,
     "MobileNetV2": mobilenet_v2,
 }  # by the class of what they make
+NO_SETTINGS = ("training", "rng", "layers", "config", "preprocessing", "labels")  # nor parts
+MORE = "a file says no more"
 ONLY_TRAINING = ("momentum", "running_var", "rate")  # settings that change no answer
 
 
@@ -45,6 +48,9 @@ def check_as_built(model: Network, for_training: bool = True) -> None:
     ValueError: model must be as mobilenet_v2 builds it from its config: ...; b1.0.dw.conv.stride is 1, not 2
     """
     builder = builder_of(model)
+    for name, layer in model.children().items():
+        if (problem := difference(layer, name)) is not None:
+            raise ValueError(f"model must be as {builder.__name__} builds it from its config: {MORE}; {problem}")
     said = {name: value for name, value in model.config.items() if name != "seed"}
     own, built = _description(model), _built(builder.__name__, json.dumps(said, default=np.generic.item))
     for name in [*built, *own]:
@@ -52,7 +58,7 @@ def check_as_built(model: Network, for_training: bool = True) -> None:
             continue
         if own.get(name) != built.get(name):
             raise ValueError(
-                f"model must be as {builder.__name__} builds it from its config: a file says no more; "
+                f"model must be as {builder.__name__} builds it from its config: {MORE}; "
                 f"{name} is {own.get(name, 'missing')}, not {built.get(name, 'there')}"
             )
 
@@ -83,7 +89,7 @@ def _description(layer: Layer, prefix: str = "") -> dict[str, str]:
     """Every layer's class, every array's shape and every setting, in words, by dotted names."""
     found = {}
     for name, value in [*layer.children().items(), *vars(layer).items()]:
-        if name.startswith("_") or name in ("training", "config", "preprocessing", "labels", "layers", "rng"):
+        if name.startswith("_") or name in NO_SETTINGS or is_stand_in(value):
             continue
         if isinstance(value, Layer):
             found[f"{prefix}{name}"] = f"a {type(value).__name__}"

@@ -10,17 +10,32 @@ The layers themselves are in `layers.py`. The rules that all of them keep:
 """
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from npmnv2.backends import whole
-from npmnv2.nn.activations import record
 from npmnv2.nn.parameter import Parameter, Statistic
+from npmnv2.nn.recording import record
 from npmnv2.nn.state_dict import load
 from npmnv2.validate import Array
 
 numbers = itertools.count(1)  # of the forwards, in the order in which they begin
+
+
+class _Running(threading.local):
+    """What this thread's running forwards have moved: how to put it back, while the outermost of them runs."""
+
+    undo: list[Callable[[], None]] | None = None
+
+
+_running = _Running()
+
+
+def on_failure(put_back: Callable[[], None]) -> None:
+    """Called by a forward that moves something that lasts: if it fails later, or one around it does, it is put back."""
+    if _running.undo is not None:
+        _running.undo.append(put_back)
 
 
 class Layer:
@@ -51,11 +66,19 @@ class Layer:
     def __call__(self, x: Array) -> Array:
         """Run `forward`, or what the backend has in place of exactly this layer (`backends.whole`)."""
         self._number = next(numbers)
+        outermost = _running.undo is None
+        undo = _running.undo = [] if _running.undo is None else _running.undo
+        begun = len(undo)
         try:
             return whole(self).forward(x)
         except BaseException:
-            self._forget(self._number)
+            self._forget()
+            while len(undo) > begun:
+                undo.pop()()
             raise
+        finally:
+            if outermost:
+                _running.undo = None
 
     def _last_cache(self) -> Any:
         """The cache of the last forward. A backward sets it to None at its end, not before: dout may be refused."""
@@ -65,11 +88,11 @@ class Layer:
             )
         return self._cache
 
-    def _forget(self, failed: float = math.inf) -> None:
-        """Drop the caches, here and inside, and take back what was moved and drawn since forward `failed` began."""
+    def _forget(self) -> None:
+        """Drop the caches, here and inside."""
         self._cache = None
-        for child in reversed(self.children().values()):  # last first: two dropouts may draw from one generator
-            child._forget(failed)
+        for child in self.children().values():
+            child._forget()
 
     # -- the tree of parts
 

@@ -5,9 +5,12 @@ another library will read as the published network asks here first. What it find
 is, or there is one clear error. Types are compared by identity: a subclass may do anything.
 """
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Any
 
+import numpy as np
+
+from npmnv2 import ops
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual, SeparableConv
 from npmnv2.nn.layers import (
@@ -21,11 +24,12 @@ from npmnv2.nn.layers import (
     PointwiseConv2d,
     ReLU6,
 )
+from npmnv2.nn.optim import SGD
 from npmnv2.nn.parameter import Parameter, Statistic
 
 _NORM: dict[str, Any] = {
     "eps": None, "momentum": None, "running_var": None, "gamma": Parameter, "beta": Parameter,
-    "mean": Statistic, "var": Statistic, "_moved": None, "_before": None,
+    "mean": Statistic, "var": Statistic,
 }  # fmt: skip
 _CONVS = (Conv2d, DepthwiseConv2d, PointwiseConv2d)
 
@@ -38,7 +42,7 @@ ATTRIBUTES: dict[type[Layer], dict[str, Any]] = {
     BatchNormReLU6: _NORM,
     ReLU6: {},
     GlobalAvgPool: {},
-    Dropout: {"rate": None, "rng": None, "_drawn": None, "_before": None},
+    Dropout: {"rate": None, "rng": None},
     Linear: {"w": Parameter, "b": Parameter},
     ConvBN: {"conv": _CONVS, "bn": BatchNorm},
     ConvBNReLU6: {"conv": _CONVS, "bn": BatchNormReLU6},
@@ -63,6 +67,10 @@ _TYPES = {
     kind: [(name, kinds if isinstance(kinds, tuple) else (kinds,)) for name, kinds in own.items() if kinds is not None]
     for kind, own in ATTRIBUTES.items()
 }
+_SGD = ("step", "update", "_gradient", "_check")
+_SGD_METHODS = [getattr(SGD, name) for name in _SGD]
+_SGD_NAMES = vars(SGD([Parameter(np.zeros(1), "bias")], 0.1)).keys()
+_OPERATIONS = {name: getattr(ops, name) for name in ops.__all__}
 _ORIGINAL = {kind: [(name, getattr(kind, name)) for name in _METHODS if hasattr(kind, name)] for kind in ATTRIBUTES}
 
 
@@ -105,7 +113,7 @@ def _problem(layer: Layer) -> tuple[tuple[str, ...], str] | None:
             return (), f"is a {kind.__name__} with a method that was replaced"
     if kind is InvertedResidual and found.get("t") == 1:
         names = _NAMES_UNEXPANDED
-    if found.keys() != names:
+    if found.keys() != names and found.keys() - _stand_ins(layer) != names:
         return (), _strange_name(found.keys(), names)
     convs = CONVS.get(kind, {})
     for attribute, kinds in _TYPES[kind]:
@@ -120,6 +128,46 @@ def _problem(layer: Layer) -> tuple[tuple[str, ...], str] | None:
             if attribute in convs and type(value.conv) is not convs[attribute]:  # type: ignore[attr-defined]
                 return (attribute, "conv"), f"is a {type(value.conv).__name__}"  # type: ignore[attr-defined]
     return None
+
+
+def _stand_ins(layer: Layer) -> set[str]:
+    """``{"backward"}`` if what ran in the layer's place has left its backward there, see `backends.whole`."""
+    return {"backward"} if is_stand_in(vars(layer).get("backward")) else set()
+
+
+def is_stand_in(method: Any) -> bool:
+    """Whether this is the backward of what a backend ran in the place of a layer, and not somebody else's.
+
+    Examples
+    --------
+    >>> is_stand_in(None)
+    False
+    """
+    return getattr(getattr(method, "__func__", None), "stands_in", False) is True
+
+
+def is_plain_sgd(optimizer: SGD) -> bool:
+    """Whether an optimiser updates as `SGD` says: nothing replaced, in it or in its class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_plain_sgd(SGD([Parameter(np.zeros(1), "bias")], 0.1))
+    True
+    """
+    kind = type(optimizer)
+    return kind is SGD and [getattr(kind, n) for n in _SGD] == _SGD_METHODS and vars(optimizer).keys() == _SGD_NAMES
+
+
+def operations_are_ours(operations: Iterable[str]) -> bool:
+    """Whether the functions of `ops` with these names are those that this package has.
+
+    Examples
+    --------
+    >>> operations_are_ours(["relu6_forward"])
+    True
+    """
+    return all(getattr(ops, name) is _OPERATIONS[name] for name in operations)
 
 
 def _strange_name(found: Set[str], wanted: Set[str]) -> str:

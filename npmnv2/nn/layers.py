@@ -5,7 +5,6 @@ what the chosen backend has in its place (`backends.py`). What layers have in co
 `base.py`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from npmnv2 import ops
 from npmnv2.backends import implementation
-from npmnv2.nn.base import Layer, numbers
+from npmnv2.nn.base import Layer, on_failure
 from npmnv2.nn.parameter import Parameter, Statistic
 from npmnv2.ops.activation import let_through, relu6_mask
 from npmnv2.shapes import Padding, conv_geometry
@@ -196,7 +195,6 @@ class BatchNorm(Layer):
         self.beta = Parameter(np.zeros(channels, dtype), "beta")  # (C,)
         self.mean = Statistic(np.zeros(channels, dtype))  # (C,)
         self.var = Statistic(np.ones(channels, dtype), least=0)  # (C,)
-        self._moved, self._before = 0, (self.mean.value, self.var.value)  # when they last did, and what they were
 
     def forward(self, x: Array) -> Array:
         """Normalise by the batch and update the running statistics; in eval, normalise by the running ones."""
@@ -207,7 +205,7 @@ class BatchNorm(Layer):
             self._cache = ("eval", (x, mean, var))
             return out
         out, cache = implementation(ops.batchnorm_forward)(x, gamma, beta, self.eps)
-        self.update_statistics(x.shape, cache.mean, cache.var)
+        self.update_statistics(x.size // x.shape[-1], cache.mean, cache.var)
         self._cache = ("train", cache)
         return out
 
@@ -227,26 +225,24 @@ class BatchNorm(Layer):
         """The running statistics, as copies: `load_state_dict` before the backward would change them in place."""
         return self.mean.value.copy(), self.var.value.copy()
 
-    def update_statistics(self, shape: tuple[int, ...], mean: Array, var: Array) -> None:
-        """Move the running statistics a step towards those of this batch, `var` being biased; `shape` is that of x."""
-        m = math.prod(shape[:-1])  # values per channel
+    def update_statistics(self, m: int, mean: Array, var: Array) -> None:
+        """Move the running statistics a step towards those of m values per channel, `var` being biased."""
         correction = 1.0
         if self.running_var == "unbiased":
             if m < 2:
                 raise ValueError(
-                    "x must hold at least 2 values a channel for an unbiased variance; at a batch norm its shape was "
-                    f"{shape}: train on more images at a time (an epoch's last batch too) or on larger ones"
+                    "x must hold at least 2 values a channel for an unbiased variance, up to the last batch norm; here "
+                    f"it holds {m}: train on more images at a time (an epoch's last batch too) or on larger ones"
                 )
             correction = m / (m - 1)
-        self._moved, self._before = next(numbers), (self.mean.value, self.var.value)
-        self.mean.value = self.mean.value + self.momentum * (mean - self.mean.value)
-        self.var.value = self.var.value + self.momentum * (correction * var - self.var.value)
+        before, share = (self.mean.value, self.var.value), float(self.momentum)
+        self.mean.value = self.mean.value + share * (mean - self.mean.value)
+        self.var.value = self.var.value + share * (correction * var - self.var.value)
 
-    def _forget(self, failed: float = math.inf) -> None:
-        super()._forget(failed)
-        if self._moved > failed:
-            self.mean.value, self.var.value = self._before
-            self._moved = 0
+        def put_back() -> None:
+            self.mean.value, self.var.value = before
+
+        on_failure(put_back)
 
 
 class BatchNormReLU6(BatchNorm):
@@ -274,7 +270,7 @@ class BatchNormReLU6(BatchNorm):
             self._cache = ("eval", (x, out, mean, var))
             return out
         out, cache = implementation(ops.batchnorm_relu6_forward)(x, gamma, beta, self.eps)
-        self.update_statistics(x.shape, cache.mean, cache.var)
+        self.update_statistics(x.size // x.shape[-1], cache.mean, cache.var)
         self._cache = ("train", cache)
         return out
 
@@ -354,14 +350,14 @@ class Dropout(Layer):
     def __init__(self, rate: float, rng: np.random.Generator) -> None:
         super().__init__()
         self.rate, self.rng = check_number(rate, "rate", 0, 1, "[)", "the share dropped"), check_generator(rng)
-        self._drawn, self._before = 0, self.rng.bit_generator.state  # when it last did, and what was there before
 
     def forward(self, x: Array) -> Array:
         """`ops.dropout_forward` while training, x itself in eval."""
         if not self.training or self.rate == 0:
             self._cache = ("off", None)
             return x
-        self._drawn, self._before = next(numbers), self.rng.bit_generator.state
+        before = self.rng.bit_generator.state
+        on_failure(lambda: setattr(self.rng.bit_generator, "state", before))
         out, cache = implementation(ops.dropout_forward)(x, self.rate, self.rng)
         self._cache = ("on", cache)
         return out
@@ -372,12 +368,6 @@ class Dropout(Layer):
         dx: Array = dout if mode == "off" else implementation(ops.dropout_backward)(dout, cache)
         self._cache = None
         return dx
-
-    def _forget(self, failed: float = math.inf) -> None:
-        super()._forget(failed)
-        if self._drawn > failed:
-            self.rng.bit_generator.state = self._before
-            self._drawn = 0
 
 
 class Linear(Layer):
@@ -434,8 +424,8 @@ class Sequential(Layer):
         self.layers = dict(layers)
 
     def children(self) -> dict[str, Layer]:
-        """The layers, by name, in the order they run."""
-        return self.layers
+        """The layers by name, in the order they run; first what was added as an attribute, which does not run."""
+        return {**super().children(), **self.layers}
 
     def forward(self, x: Array) -> Array:
         """Run every layer on the output of the one before."""

@@ -93,6 +93,12 @@ class Optimizer:
                 raise ValueError(
                     f"parameters[{k}].grad must have the shape of its value, {p.value.shape}; was {p.grad.shape}"
                 )
+            for name, arrays in self.state().items():
+                if arrays[k].shape != p.value.shape:
+                    raise ValueError(
+                        f"parameters[{k}] must keep the shape it had when the optimiser was made, {arrays[k].shape}, "
+                        f"for its {name} has it; was {p.value.shape}"
+                    )
             if not p.value.flags.writeable:
                 raise ValueError(f"parameters[{k}].value must be writable, for a step changes it; was read-only")
 

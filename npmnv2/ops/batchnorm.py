@@ -412,7 +412,7 @@ def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, 
 
 
 def _sum(x: Array, rows: int = 128) -> Array:
-    """The sum over every axis but the last, (C,), in float64 (complex128 if x is complex).
+    """The sum over every axis but the last, (C,), as float64 (complex128 if x is complex).
 
     So many rows at a time it is a product with ones, which is several times as fast as a sum and rounds as rarely as
     so few rows can; the sums of the rows are then added up in float64.

@@ -1,9 +1,9 @@
 """How many threads BLAS uses inside a block. The number is the process's, so blocks have to know of each other.
 
-While the backend is ``"numba"``, it is one thread around each product of `ops` (`engine.backend`), around a call of an
-engine, and around each kernel that multiplies matrices. Such a kernel already runs on Numba's threads: OpenBLAS would
-start threads of its own in each of its products, if one is large and there is no faster way (`kernels/conv/loops.py`),
-and the last bits would depend on their number.
+While the backend is ``"numba"``, it is one thread around each product of `ops` (`engine.numba_backend`), around a call
+of an engine, and around each kernel that multiplies matrices. Such a kernel already runs on Numba's threads: OpenBLAS
+would start threads of its own in each of its products, if one is large and there is no faster way
+(`kernels/conv/loops.py`), and the last bits would depend on their number.
 
 There are two BLAS libraries: NumPy's, and the one that SciPy brings, which `np.dot` in compiled code calls. That one is
 loaded with the kernels, perhaps inside a block that is running already: `load_scipy_blas` holds it too.

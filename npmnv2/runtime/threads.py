@@ -3,7 +3,7 @@
 NumPy's matrix products (BLAS) and Numba's kernels each bring a pool of threads, and the threads of a pool wait for work
 by spinning. With both at work on the same cores a network that takes 8 ms on one thread was measured to take 370 ms.
 So while the backend is ``"numba"``, BLAS is limited to one thread around every operation and kernel that calls it
-(`engine.backend`), and around a call of an engine (`one_pool`); afterwards it has again what it had.
+(`engine.numba_backend`), and around a call of an engine (`one_pool`); afterwards it has again what it had.
 
 Nobody else's threads are touched: those of PyTorch, say, which shares the cores as any other program does.
 """

@@ -141,6 +141,7 @@ class Progress:
         self.position = Position(options.seed) if options.position is None else options.position
         _check(model, optimizer, data)
         self.model, self.optimizer, self.data, self.options = model, optimizer, data, options
+        self._started = 0.0
         self.steps = self.epochs * -(-len(data.train_x) // self.batch_size)
         self._bar = tqdm(
             total=self.steps,
@@ -164,7 +165,7 @@ class Progress:
         data, position, options = self.data, self.position, self.options
         remaining = position.remaining(len(data.train_x))
         self._started = time.perf_counter() - position.seconds
-        for chosen in batches(remaining, self.batch_size):
+        for chosen in cut_into_batches(remaining, self.batch_size):
             x, y = data.train_x[chosen], data.train_y[chosen]
             if options.augment is not None:
                 x = options.augment(x, position.rng)
@@ -201,12 +202,12 @@ class Progress:
             return accuracy, evaluate(self.model, x, y, preprocessing=preprocessing)
 
 
-def batches(order: Array, batch_size: int) -> Iterator[Array]:
+def cut_into_batches(order: Array, batch_size: int) -> Iterator[Array]:
     """Deal out the numbers of images, `batch_size` at a time.
 
     Examples
     --------
-    >>> [b.tolist() for b in batches(np.array([3, 0, 2, 1, 4]), 2)]
+    >>> [b.tolist() for b in cut_into_batches(np.array([3, 0, 2, 1, 4]), 2)]
     [[3, 0], [2, 1], [4]]
     """
     batch_size = check_int(batch_size, "batch_size")

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
-from npmnv2.models import mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
-from npmnv2.models.as_built import builder_of
+from npmnv2.models import as_built
 from npmnv2.models.network import Network
 from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS
@@ -15,11 +14,7 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
-BUILDERS: dict[str, Any] = {
-    "mobilenet_v1": mobilenet_v1,
-    "mobilenet_v1_conv": mobilenet_v1_conv,
-    "mobilenet_v2": mobilenet_v2,
-}
+BUILDERS: dict[str, Any] = {builder.__name__: builder for builder in as_built.BUILDERS.values()}
 CLASSIFIER = ["fc.w", "fc.b"]
 _PREPROCESSED_AS = {"slim": "hf"}  # the same weights
 
@@ -157,7 +152,7 @@ def architecture(model: Network) -> str:
     >>> architecture(npmnv2.mobilenet_v1(10, 0.25))
     'mobilenet_v1'
     """
-    return builder_of(model).__name__
+    return as_built.builder_of(model).__name__
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:

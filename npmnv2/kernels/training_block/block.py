@@ -169,7 +169,7 @@ def is_possible(x: Any, weights: Weights, stride: int, padding: Padding, shortcu
         geometry = geometry_of(H, W, 3, 3, stride, padding, 1)
     except ValueError:
         return False
-    if shortcut and (H, W) != (geometry.OH, geometry.OW):
+    if shortcut and (H, W, C) != (geometry.OH, geometry.OW, M):
         return False
     if geometry.pads[0][0] > 2 or geometry.pads[1][0] > 2:
         return False

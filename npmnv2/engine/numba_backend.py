@@ -1,6 +1,7 @@
 """What the backend ``"numba"`` answers to the two questions of `backends.py`: the one place that attaches the kernels.
 
-An operation has a compiled twin in `kernels` under the same name, or it is one product of matrices, which BLAS does.
+Where an operation has a compiled twin in `kernels`, it has the same name there. A single product of matrices is BLAS's
+business; all else runs as it stands in `ops`.
 The threads of a pool wait for work by spinning, so BLAS runs on one thread while ours are the pool (`runtime/blas.py`).
 As a whole there are the inverted residual in training mode (`training_block`) and SGD (`optimisers`).
 """

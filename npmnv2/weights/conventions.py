@@ -4,6 +4,7 @@ The conventions of a library (padding, epsilon, ...) are in no array: they come 
 and the number of classes are in the shapes.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,6 +52,7 @@ def lacks_shortcut(names: str, architecture: str, width_mult: float) -> bool:
     return (names, architecture) == ("hf", "mobilenet_v2") and own["stem"] == own["b0.0.project"]
 
 
+@functools.lru_cache(maxsize=256)  # asked for the same few widths at every load
 def channels(architecture: str, width_mult: float) -> dict[str, int]:
     """The output channels of every convolution by name.
 

@@ -183,6 +183,7 @@ class Entry(NamedTuple):
     to_ours: Layout
 
 
+@functools.cache
 def entries(architecture: str, names: str) -> list[Entry]:
     """Every parameter and statistic of a network under the names of a library, in the order of the network.
 

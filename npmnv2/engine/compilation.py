@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from npmnv2 import ops
+from npmnv2.backends import backend
 from npmnv2.engine.fused import fuse
 from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1
 from npmnv2.kernels.inference_block import program
@@ -31,7 +32,8 @@ from npmnv2.validate import Array
 
 def _block_forward() -> None:
     block = InvertedResidual(8, 8, stride=1, t=6, rng=np.random.default_rng(0))
-    block(np.ones((2, 4, 4, 8), np.float32))
+    with backend("numba"):  # whatever NPMNV2_BACKEND says
+        block(np.ones((2, 4, 4, 8), np.float32))
 
 
 def _block_backward() -> None:
@@ -55,10 +57,11 @@ def backward_types() -> tuple[Any, ...]:
 def _layers() -> None:
     """Layer by layer: all of MobileNetV1, both ends of V2, and SGD."""
     model, x = mobilenet_v1(2, 0.25), np.ones((2, 32, 32, 3), np.float32)
-    model.eval()(x)
-    _, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0, 1]))
-    model.backward(dlogits)
-    optim.SGD(model.parameters(), 0.01).step()
+    with backend("numba"):
+        model.eval()(x)
+        _, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0, 1]))
+        model.backward(dlogits)
+        optim.SGD(model.parameters(), 0.01).step()
 
 
 def _engine() -> None:

@@ -103,6 +103,6 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     shifted = logits - logits.real.max(axis=1, keepdims=True)  # .real: complex numbers have no largest
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     # a class that the target leaves out adds nothing, even if log p is -inf
-    loss = -(q * np.where(q == 0, 0, log_p)).sum() / N
+    loss = -(q * np.where(q == 0, 0, log_p)).sum(axis=1).mean()
     dlogits = (np.exp(log_p) - q) / N
     return loss, dlogits

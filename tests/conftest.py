@@ -13,6 +13,21 @@ os.environ["NPMNV2_BACKEND"] = "numpy"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch):
+    """A save waits for the disk, for the case that the power fails. No test can tell, and a thousand take long."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture(autouse=True)
+def long_kernels_in_python(request, monkeypatch):
+    """What takes long to compile is compiled in tests that are marked so, and runs as plain Python in all others."""
+    if request.node.get_closest_marker("compiled") is None:
+        from python_loops import run_long_ones_in_python
+
+        run_long_ones_in_python(monkeypatch)
+
+
 @pytest.fixture
 def in_python(monkeypatch):
     """Kernels run as plain Python, and nothing compiles: for arrays of a few values."""

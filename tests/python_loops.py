@@ -5,14 +5,26 @@ import dis
 import functools
 import types
 
+import numpy as np
+
 from npmnv2.kernels.jit import Kernel
+
+# Compiled in a second or two: by default for float64, the last two for float32 as well.
+SHORT = {"batchnorm.loops", "conv.loops", "depthwise.loops", "copy", "sgd"}
+SHORT_IN_BOTH = {"copy", "sgd"}
+
+
+@functools.cache
+def _globals(code):
+    """The names of what a function does not define itself."""
+    return {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
 
 
 def plain(kernel, **substitutes):
     """The Python source of a compiled kernel, runnable: helpers likewise, and any global replaced by a substitute."""
     loops = getattr(kernel, "py_func", kernel)
     scope = loops.__globals__ | {"_pointer": lambda address: ctypes.c_void_p(int(address))} | substitutes
-    for name in {code.argval for code in dis.get_instructions(loops) if code.opname == "LOAD_GLOBAL"}:
+    for name in _globals(loops.__code__):
         if hasattr(scope.get(name), "py_func"):
             scope[name] = plain(scope[name], **substitutes)
     return types.FunctionType(loops.__code__, scope, loops.__name__)
@@ -24,3 +36,21 @@ _plain = functools.cache(plain)
 def run_in_python(patch):
     """Every kernel, whoever calls it, until the end of a monkeypatch."""
     patch.setattr(Kernel, "__call__", lambda kernel, *arguments: _plain(kernel)(*arguments))
+
+
+def run_long_ones_in_python(patch, call=Kernel.__call__):
+    """The kernels of the package that take long to compile, or would be compiled for float32."""
+
+    def chosen(kernel, *arguments):
+        if is_long(kernel, arguments):
+            return _plain(kernel)(*arguments)
+        return call(kernel, *arguments)
+
+    patch.setattr(Kernel, "__call__", chosen)
+
+
+def is_long(kernel, arguments):
+    package, _, name = kernel.py_func.__module__.partition(".kernels.")
+    if package != "npmnv2" or name in SHORT_IN_BOTH:  # a kernel that a test has made is no business of ours
+        return False
+    return name not in SHORT or any(a.dtype == np.float32 for a in arguments if isinstance(a, np.ndarray))

@@ -342,7 +342,7 @@ def test_a_large_picture_is_bytes_until_it_is_small(imagenet, tmp_path):
         (lambda: npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), 5),
         pytest.param(lambda: npmnv2.mobilenet_v2(1000, 0.35), 5, marks=pytest.mark.slow),
         pytest.param(lambda: npmnv2.mobilenet_v1(12, 0.25), 5, marks=pytest.mark.slow),
-        (lambda: npmnv2.mobilenet_v1_conv(12, 0.25), 3),
+        pytest.param(lambda: npmnv2.mobilenet_v1_conv(12, 0.25), 3, marks=pytest.mark.slow),
     ],
     ids=["digits", "v2", "v1", "v1_conv"],
 )

@@ -12,7 +12,7 @@ import npmnv2
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SLOW_TO_COMPILE = {"npmnv2.engine.fused", "npmnv2.kernels.separable.operations"}
+SLOW_TO_COMPILE = {"npmnv2.engine.fused"}
 MODULES = sorted(m.name for m in pkgutil.walk_packages(npmnv2.__path__, "npmnv2.") if not m.name.endswith("__main__"))
 
 

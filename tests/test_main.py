@@ -340,7 +340,10 @@ def test_a_tour_that_fails_is_status_1(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["written at the end", "written at once"])
-@pytest.mark.parametrize("words", ["summary", "summary --json", "gradcheck", "--help", "summary --help"])
+@pytest.mark.parametrize(
+    "words",
+    ["summary", *(pytest.param(w, marks=pytest.mark.slow) for w in ("summary --json", "gradcheck")), "--help"],
+)
 def test_a_pipe_that_nobody_reads_is_no_error(words, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)

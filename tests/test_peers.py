@@ -160,6 +160,7 @@ def test_a_compiler_that_is_missing_leaves_a_contestant_out():
         contestants.compiles({"step": broken})
 
 
+@pytest.mark.compiled
 def test_memory_counts_what_a_call_holds(folder):
     case = ["inference", WIDTH, 96, 1, folder]
     found = peers_process._in_process("npmnv2", case)

@@ -96,7 +96,9 @@ def test_the_images_are_the_mistakes_first_then_the_least_sure(figure, model, di
     assert len(part.axes) == 20
 
 
-@pytest.mark.parametrize("held_out", [1, 3, 20])
+@pytest.mark.parametrize(
+    "held_out", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(20, marks=pytest.mark.slow)]
+)
 def test_few_held_out_images_leave_room(model, digits, held_out):
     few = digits._replace(test_x=digits.test_x[:held_out], test_y=digits.test_y[:held_out])
     part = _parts(plots.training(HISTORY[:1], model, few))[2]
@@ -231,7 +233,14 @@ def test_many_classes_are_not_all_named():
 # -- where the costs sit
 
 
-@pytest.mark.parametrize("name, bands", [("mobilenet_v1", 6), ("mobilenet_v1_conv", 6), ("mobilenet_v2", 6)])
+@pytest.mark.parametrize(
+    "name, bands",
+    [
+        pytest.param("mobilenet_v1", 6, marks=pytest.mark.slow),
+        pytest.param("mobilenet_v1_conv", 6, marks=pytest.mark.slow),
+        ("mobilenet_v2", 6),
+    ],
+)
 def test_every_layer_is_a_bar_of_its_height(name, bands, tmp_path):
     layers = cost.NETWORKS[name]()
     path = tmp_path / "costs.png"

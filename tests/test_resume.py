@@ -63,7 +63,7 @@ def _stop_after(steps):
 # -- stopped and resumed
 
 
-@pytest.mark.parametrize("recipe", ["sgd", "paper"])
+@pytest.mark.parametrize("recipe", ["sgd", pytest.param("paper", marks=pytest.mark.slow)])
 def test_a_run_that_stops_after_every_step_ends_as_one_that_never_stopped(recipe, tmp_path):
     whole, pieces = tmp_path / "whole.npz", tmp_path / "pieces.npz"
     settings = resolve({**SETTINGS, "epochs": 2, "recipe": recipe})
@@ -143,7 +143,7 @@ def test_a_run_that_has_ended_has_nothing_left_to_do(tmp_path):
     assert resume(path).run(save=path) == history and path.read_bytes() == before
 
 
-@pytest.mark.parametrize("bn", ["keep", "update"])
+@pytest.mark.parametrize("bn", ["keep", pytest.param("update", marks=pytest.mark.slow)])
 def test_a_frozen_run_goes_on_frozen(bn, tmp_path):
     trained, whole, pieces = (tmp_path / name for name in ("trained.npz", "whole.npz", "pieces.npz"))
     begin(resolve({**SETTINGS, "epochs": 1})).run(save=trained)
@@ -291,7 +291,7 @@ def _is_as_never_killed(folder, epochs):
 
 @unix  # Windows does not replace a file that somebody has open
 def test_killed_at_random_moments(tmp_path):
-    _kill_at_random(tmp_path, kills=3, epochs=6, seed=0)
+    _kill_at_random(tmp_path, kills=2, epochs=4, seed=0)
 
 
 @unix

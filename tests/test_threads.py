@@ -361,10 +361,10 @@ KERNELS = """
 import numpy as np
 from npmnv2 import kernels
 rng = np.random.default_rng(0)
-x, w = [rng.normal(size=(3, 20 + 8 * k, 30, 8)) for k in range(3)], rng.normal(size=(3, 3, 8))
+x, w = [rng.normal(size=(3, 20 + 8 * k, 30, 8)) for k in range(3)], rng.normal(size=(5, 5, 8))
 
 def results(k):
-    out, cache = kernels.depthwise_conv2d_forward(x[k], w, 1, 1)
+    out, cache = kernels.depthwise_conv2d_forward(x[k], w, 1, 2)
     return out, *kernels.depthwise_conv2d_backward(out, cache)
 """
 MODELS = """

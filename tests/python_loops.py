@@ -50,7 +50,7 @@ def run_long_ones_in_python(patch, call=Kernel.__call__):
 
 
 def is_long(kernel, arguments):
-    package, _, name = kernel.py_func.__module__.partition(".kernels.")
+    package, _, name = (kernel.py_func.__module__ or "").partition(".kernels.")
     if package != "npmnv2" or name in SHORT_IN_BOTH:  # a kernel that a test has made is no business of ours
         return False
     return name not in SHORT or any(a.dtype == np.float32 for a in arguments if isinstance(a, np.ndarray))

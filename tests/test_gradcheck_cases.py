@@ -29,11 +29,11 @@ def test_everything_passes_with_room_to_spare(checks):
 
 
 def test_everything_passes_under_the_other_backend_too(loops, monkeypatch):
-    whole = cases._whole
+    whole = cases._check_model
     if loops == "python":  # a whole network takes long
         passed = Check("MobileNetV2", "all", "directions", 0.0, 1e-6)
         monkeypatch.setattr(
-            cases, "_whole", lambda name, *rest: passed if name == "MobileNetV2" else whole(name, *rest)
+            cases, "_check_model", lambda name, *rest: passed if name == "MobileNetV2" else whole(name, *rest)
         )
     check_all(cases.run("numba"))
 

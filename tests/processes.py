@@ -23,16 +23,6 @@ def ctrl_c_works():
         signal.signal(signal.SIGINT, before)
 
 
-@contextlib.contextmanager
-def ctrl_c_ignored():
-    """A process started inside ignores Ctrl-C from its beginning."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def open_terminal():
     """Both ends of a terminal of 24 lines by 80 columns: what a window is, to the process in it."""
     import fcntl

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from processes import ctrl_c_ignored, ctrl_c_works, open_terminal, unix
+from processes import ctrl_c_works, open_terminal, unix
 
 import npmnv2
 from npmnv2 import __main__ as command_line
@@ -398,19 +398,6 @@ def test_ctrl_c_is_one_line_and_status_130():
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
     assert (process.returncode, out, err) == (130, b"", b"stopped\n")
-
-
-@unix
-def test_who_is_told_to_ignore_ctrl_c_does(tmp_path):
-    """As `nohup` and scripts tell what they start in the background."""
-    with ctrl_c_ignored():
-        process = _start(*TRAIN, "--save", str(tmp_path / "a.npz"))
-    assert process.stdout.readline().startswith(b"epoch")
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, b"") and out.split()[0] == b"1"
-    assert (tmp_path / "a.npz").exists()
 
 
 @unix

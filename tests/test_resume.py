@@ -211,7 +211,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeyp
 PRESSED = """
 import signal
 from npmnv2.train.progress import Position
-signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
 count = Position.count
 def press(position, *arguments):
     count(position, *arguments)
@@ -243,6 +243,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert len(rows) == 2  # the heading, the first epoch
     assert main(words) == 0
     assert log.read_text().splitlines()[:2] == rows and len(log.read_text().splitlines()) == 4
+    assert main(list(map(str, _train(whole, 3)))) == 0
+    assert _contents(path) == _contents(whole)
+
+
+def test_who_is_told_to_ignore_ctrl_c_does(tmp_path):
+    """As `nohup` and scripts tell what they start in the background."""
+    path, whole = tmp_path / "run.npz", tmp_path / "whole.npz"
+    process = _start(*_train(path, 3), before=PRESSED.replace("default_int_handler", "SIG_IGN"))
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "") and len(out.splitlines()) == 4
     assert main(list(map(str, _train(whole, 3)))) == 0
     assert _contents(path) == _contents(whole)
 

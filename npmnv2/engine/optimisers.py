@@ -37,10 +37,10 @@ def whole(optimizer: SGD) -> CompiledSGD | SGD:
 
 def _is_large(p: Parameter, velocity: Array) -> bool:
     """Whether the compiled step is worth its call, and takes these arrays: plain, and no two of them one."""
+    if p.value.size < LARGE or p.value.dtype not in (np.float32, np.float64):  # most are: asked first
+        return False
     arrays = [p.value, velocity, p.grad]
     if any(type(array) is not np.ndarray for array in arrays) or len(set(map(id, arrays))) < 3:
-        return False
-    if p.value.size < LARGE or p.value.dtype not in (np.float32, np.float64):
         return False
     same = all(array.dtype == p.value.dtype for array in arrays if array is not None)
     return same and p.value.flags.carray and velocity.flags.carray

@@ -1,0 +1,300 @@
+"""MobileNetV2 on one page: forward, backward and training, in NumPy alone. ``python -m npmnv2.mini`` reads digits.
+
+Nothing is imported from the rest of the package; a test holds every number here equal to it. Three things to know:
+
+- A batch of images is an array (N, H, W, C): image, row, column, channel.
+- The gradient of an array `a` has its shape and is called `da`: a small change moves the loss by ``sum(da * change)``.
+- A function returns its output and a second function, `backward`. That one takes `dout`, the gradient of the output,
+  and returns those of the inputs. It sees the variables of the forward, for it is defined inside it.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+# The three convolutions. A 3x3 kernel slides over the image, `s` pixels a step (the stride); around the image lies a
+# border of zeros, one pixel wide. The usual loop goes from window to window. Here it goes over the nine places in the
+# kernel, the taps: over the whole image, tap (i, j) sees the image shifted by i rows and j columns. That is a view, and
+# it has the shape of the output.
+
+BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+
+def taps(x, s):
+    """Where each of the nine taps looks: i, j and a slice of the padded image."""
+    OH, OW = (x.shape[1] - 1) // s + 1, (x.shape[2] - 1) // s + 1  # the size of the output
+    return [(i, j, np.s_[:, i : i + s * OH : s, j : j + s * OW : s]) for i in range(3) for j in range(3)]
+
+
+def standard(x, w, s=1):
+    """Standard convolution, w (3, 3, C, M): out[n,y,x,m] = sum_ijc xp[n, s*y+i, s*x+j, c] * w[i,j,c,m]."""
+    xp = np.pad(x, BORDER)
+    out = sum(xp[seen] @ w[i, j] for i, j, seen in taps(x, s))  # (N, OH, OW, M)
+
+    def backward(dout):
+        dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+        for i, j, seen in taps(x, s):  # forward was: out += xp[seen] @ w[i, j]
+            # Each factor's gradient is dout times the other factor, summed over all places where it was used. einsum
+            # multiplies two arrays and sums over the letters that are missing behind the arrow.
+            dxp[seen] += dout @ w[i, j].T
+            dw[i, j] = np.einsum("nyxc,nyxm->cm", xp[seen], dout, optimize=True)
+        return dxp[:, 1:-1, 1:-1], dw  # the border is no input
+
+    return out, backward
+
+
+def depthwise(x, w, s=1):
+    """Depthwise convolution, w (3, 3, C): the same with * for @. A channel sees itself alone."""
+    xp = np.pad(x, BORDER)
+    out = sum(xp[seen] * w[i, j] for i, j, seen in taps(x, s))  # (N, OH, OW, C)
+
+    def backward(dout):
+        dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+        for i, j, seen in taps(x, s):  # forward was: out += xp[seen] * w[i, j]
+            dxp[seen] += dout * w[i, j]
+            dw[i, j] = np.einsum("nyxc,nyxc->c", xp[seen], dout)
+        return dxp[:, 1:-1, 1:-1], dw
+
+    return out, backward
+
+
+def pointwise(x, w):
+    """Pointwise (1x1) convolution, w (C, M): one tap, no neighbours. Every pixel's channels times a matrix."""
+    C, M = w.shape
+    out = x @ w  # (N, H, W, M)
+
+    def backward(dout):
+        return dout @ w.T, x.reshape(-1, C).T @ dout.reshape(-1, M)  # all pixels of all images below each other
+
+    return out, backward
+
+
+# Why three? For C = M = 192 channels the standard convolution does 9 * 192 * 192 multiplications a pixel, the other two
+# together 9 * 192 + 192 * 192: 8.6 times fewer. That is the whole of MobileNet; the rest makes it learn.
+
+
+def batchnorm(x, gamma, beta, eps=1e-5):
+    """Give every channel mean 0 and variance 1 over the batch, then scale and shift it: gamma * xhat + beta."""
+    m = x.size // x.shape[-1]  # values a channel: N * H * W
+    mean = x.mean((0, 1, 2))  # (C,)
+    centred = x - mean
+    var = (centred * centred).mean((0, 1, 2))  # (C,)
+    std = np.sqrt(var + eps)
+    xhat = centred / std
+    out = gamma * xhat + beta
+
+    def backward(dout):
+        dbeta = dout.sum((0, 1, 2))
+        dgamma = (dout * xhat).sum((0, 1, 2))
+        # A change of one x moves the xhat three ways: its own, by change / std; all m of them through the mean, which
+        # moves by change / m; and all through std, which moves by change * xhat / m. Summed, with dxhat = gamma * dout:
+        #     dx = (dxhat - sum(dxhat) / m - xhat * sum(dxhat * xhat) / m) / std
+        # The two sums are gamma * dbeta and gamma * dgamma:
+        dx = gamma / std * (dout - dbeta / m - xhat * dgamma / m)
+        return dx, dgamma, dbeta
+
+    return out, backward, mean, var
+
+
+def relu6(x):
+    """min(max(x, 0), 6): the gradient passes where x was strictly between."""
+    return np.clip(x, 0, 6), lambda dout: dout * ((x > 0) & (x < 6))
+
+
+def global_average(x):
+    """The mean over all pixels, (N, H, W, C) to (N, C): each pixel gets an equal share of the gradient."""
+    N, H, W, C = x.shape
+    return x.mean((1, 2)), lambda dout: np.broadcast_to(dout[:, None, None] / (H * W), x.shape)
+
+
+def linear(x, w, b):
+    """x @ w + b, (N, C) to (N, M)."""
+    return x @ w + b, lambda dout: (dout @ w.T, x.T @ dout, dout.sum(0))
+
+
+def cross_entropy(logits, labels):
+    """The mean of -log(probability of the right class), and its gradient: (probabilities - one-hot labels) / N."""
+    p = np.exp(logits - logits.max(1, keepdims=True))  # minus the largest: no overflow, same p
+    p /= p.sum(1, keepdims=True)
+    rows = np.arange(len(labels))
+    loss = -np.log(p[rows, labels]).mean()
+    dlogits = p.copy()
+    dlogits[rows, labels] -= 1
+    return loss, dlogits / len(labels)
+
+
+class Parameter:
+    """An array that is learned, its gradient, and the velocity that SGD gives it."""
+
+    def __init__(self, value):
+        self.value, self.grad, self.velocity = value, None, np.zeros_like(value)
+
+
+class ConvBN:
+    """A convolution, batch norm, and ReLU6 unless it is linear. No bias: batch norm would subtract it again."""
+
+    def __init__(self, convolve, w, linear=False):
+        C = w.shape[-1]
+        self.convolve, self.linear = convolve, linear
+        self.w = Parameter(w)
+        self.gamma, self.beta = Parameter(np.ones(C, w.dtype)), Parameter(np.zeros(C, w.dtype))
+        self.mean, self.var = np.zeros(C, w.dtype), np.ones(C, w.dtype)  # running averages, for when it has learned
+
+    def parameters(self):
+        return [self.w, self.gamma, self.beta]
+
+    def forward(self, x, training):
+        x, self.through_conv = self.convolve(x, self.w.value)
+        if training:
+            x, self.through_norm, mean, var = batchnorm(x, self.gamma.value, self.beta.value)
+            m = x.size // x.shape[-1]
+            self.mean += 0.1 * (mean - self.mean)
+            self.var += 0.1 * (var * m / (m - 1) - self.var)  # m - 1: the unbiased estimate, as PyTorch keeps it
+        else:  # one image must not depend on the others of its batch
+            x = self.gamma.value * (x - self.mean) / np.sqrt(self.var + 1e-5) + self.beta.value
+        if not self.linear:
+            x, self.through_relu = relu6(x)
+        return x
+
+    def backward(self, dout):
+        if not self.linear:
+            dout = self.through_relu(dout)
+        dout, self.gamma.grad, self.beta.grad = self.through_norm(dout)
+        dx, self.w.grad = self.through_conv(dout)
+        return dx
+
+
+class InvertedResidual:
+    """Widen C channels t times, filter in space, project to M channels; add x where the shapes allow it.
+
+    The projection is linear: on few channels a ReLU6 would destroy what they carry.
+    """
+
+    def __init__(self, random, C, M, s, t):
+        self.steps = [ConvBN(pointwise, random(C, t * C))] if t > 1 else []
+        self.steps += [ConvBN(partial(depthwise, s=s), random(3, 3, t * C))]
+        self.steps += [ConvBN(pointwise, random(t * C, M), linear=True)]
+        self.shortcut = s == 1 and C == M
+        if self.shortcut:  # begins as the identity, which lets SGD learn much faster (arXiv:1706.02677, section 5.1)
+            self.steps[-1].gamma.value[:] = 0
+
+    def parameters(self):
+        return [p for step in self.steps for p in step.parameters()]
+
+    def forward(self, x, training):
+        out = x
+        for step in self.steps:
+            out = step.forward(out, training)
+        return x + out if self.shortcut else out
+
+    def backward(self, dout):
+        dx = dout
+        for step in reversed(self.steps):
+            dx = step.backward(dx)
+        return dout + dx if self.shortcut else dx  # x was used twice, so its gradient has two parts
+
+
+# t: expansion, c: channels, n: blocks, s: stride of the first of them. Table 2 of arXiv:1801.04381.
+ROWS = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+
+
+def divisible(c):
+    """The nearest multiple of 8, at least 8, and not more than 10 % below c: how all MobileNets round channels."""
+    rounded = max(8, int(c + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * c else rounded
+
+
+class MobileNetV2:
+    """First convolution, 17 blocks, last convolution, mean over all pixels, classifier. `width` multiplies channels."""
+
+    def __init__(self, classes, width=1.0, strides=None, channels=3, dtype=np.float32, seed=0):
+        rng = np.random.default_rng(seed)
+
+        def random(*shape):  # a variance of 2 / (number of values that an output adds up): ReLU6 halves it again
+            return (rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))).astype(dtype)
+
+        first, *strides = strides or (2, *(s for t, c, n, s in ROWS))  # small images need others
+        C = divisible(32 * width)
+        self.layers = [ConvBN(partial(standard, s=first), random(3, 3, channels, C))]
+        for (t, c, n, _), s in zip(ROWS, strides, strict=True):
+            for k in range(n):
+                M = divisible(c * width)
+                self.layers.append(InvertedResidual(random, C, M, s if k == 0 else 1, t))
+                C = M
+        head = divisible(1280 * max(width, 1))  # the paper leaves the last one wide
+        self.layers.append(ConvBN(pointwise, random(C, head)))
+        self.w, self.b = Parameter(random(head, classes)), Parameter(np.zeros(classes, dtype))
+
+    def parameters(self):
+        return [p for layer in self.layers for p in layer.parameters()] + [self.w, self.b]
+
+    def forward(self, x, training=False):
+        for layer in self.layers:
+            x = layer.forward(x, training)
+        x, self.through_pool = global_average(x)
+        logits, self.through_linear = linear(x, self.w.value, self.b.value)
+        return logits
+
+    def backward(self, dlogits):
+        dx, self.w.grad, self.b.grad = self.through_linear(dlogits)
+        dx = self.through_pool(dx)
+        for layer in reversed(self.layers):
+            dx = layer.backward(dx)
+        return dx
+
+
+def sgd(parameters, rate, momentum=0.9):
+    """Step against the gradient. The velocity adds up past gradients, older ones less; noise in them evens out."""
+    for p in parameters:
+        p.velocity = momentum * p.velocity + p.grad
+        p.value -= rate * p.velocity
+
+
+def check_gradient(h=1e-8):
+    """The derivative of the loss along a random direction in float64, by differences and by `backward`."""
+    rng = np.random.default_rng(0)
+    model = MobileNetV2(10, 0.1, channels=1, dtype=np.float64)
+    x, labels = rng.normal(size=(4, 40, 56, 1)), rng.integers(10, size=4)
+    for p in model.parameters():  # away from the zeros and ones that some begin as
+        p.value += 0.1 * rng.normal(size=p.value.shape)
+    direction = [(p, rng.normal(size=p.value.shape)) for p in model.parameters()]
+
+    def loss(step):
+        for p, v in direction:
+            p.value += step * v
+        return cross_entropy(model.forward(x, training=True), labels)
+
+    model.backward(loss(0)[1])
+    by_backward = sum((p.grad * v).sum() for p, v in direction)
+    return (loss(h)[0] - loss(-2 * h)[0]) / (2 * h), by_backward
+
+
+def main(epochs=10, batch=32, rate=0.05):
+    """Check the gradient, then learn 1,437 handwritten digits of 8x8 pixels and read 360 others."""
+    print("Slope along a random direction: {:.6f} by differences, {:.6f} by backward.".format(*check_gradient()))
+    rng = np.random.default_rng(0)
+    digits = np.load(Path(__file__).with_name("data") / "digits.npz")
+    order = rng.permutation(1797)
+    x, y = digits["images"][order, ..., None].astype(np.float32) / 8 - 1, digits["labels"][order]
+    x, y, unseen_x, unseen_y = x[360:], y[360:], x[:360], y[:360]
+    model = MobileNetV2(10, 0.25, strides=(1, 1, 1, 2, 1, 1, 2, 1), channels=1)
+    n = len(x) // batch  # steps an epoch
+    for epoch in range(epochs):
+        losses = []
+        for k, some in enumerate(rng.permutation(len(x))[: n * batch].reshape(n, batch)):
+            moves = rng.integers(-1, 2, (batch, 2)) * rng.integers(2, size=(batch, 1))  # half of them, by up to a pixel
+            moved = np.stack([np.roll(image, move, (0, 1)) for image, move in zip(x[some], moves, strict=True)])
+            loss, dlogits = cross_entropy(model.forward(moved, training=True), y[some])
+            model.backward(dlogits)
+            sgd(model.parameters(), rate * (1 + np.cos(np.pi * (epoch + k / n) / epochs)) / 2)  # from rate down to 0
+            losses.append(loss)
+        right = (model.forward(unseen_x).argmax(1) == unseen_y).mean()
+        print(
+            f"epoch {epoch + 1:2} of {epochs}: loss {np.mean(losses):.3f}, unseen digits read {right:.1%}", flush=True
+        )
+    return right
+
+
+if __name__ == "__main__":
+    raise SystemExit(main() < 0.97)  # an error, should it not learn

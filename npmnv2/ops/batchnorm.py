@@ -117,7 +117,7 @@ def batchnorm_backward_steps(dout: Array, cache: BatchNormCache) -> tuple[Array,
 
     References
     ----------
-    .. [1] docs/derivations.md, "Batch normalisation, step by step".
+    .. [1] docs/derivations/batchnorm.md, "Step by step".
 
     Examples
     --------
@@ -200,7 +200,7 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
 
     References
     ----------
-    .. [1] docs/derivations.md, "Batch normalisation, closed form".
+    .. [1] docs/derivations/batchnorm.md, "Closed form".
 
     Examples
     --------
@@ -251,7 +251,7 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
 
     Notes
     -----
-    Because it is affine it can be folded into the convolution before it: see docs/derivations.md, "Folding".
+    Because it is affine it can be folded into the convolution before it: see docs/derivations/batchnorm.md, "Folding".
 
     References
     ----------

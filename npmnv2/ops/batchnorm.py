@@ -173,8 +173,9 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
         dgamma = sum(dout * xhat)
         dx     = gamma * inv_std * (dout - dbeta / m - xhat * dgamma / m)
 
-    Read it as a projection: the forward ignores the mean and the scale of a channel, so the backward removes from
-    `dout` its part along the constant direction (``dbeta / m``) and along `xhat` itself (``xhat * dgamma / m``).
+    The forward ignores the mean of a channel, so the backward removes from `dout` its part along the constant direction
+    (``dbeta / m``). With eps = 0 it ignores the scale too, and the part along `xhat` (``xhat * dgamma / m``) is removed
+    as well: a projection. With eps > 0 a little of that part stays.
     In particular a constant `dout` gives dx = 0, which is why no test may use one.
 
     Parameters

@@ -1,6 +1,6 @@
 """The documentation is tested: its code runs, its quotations are the source, its links lead somewhere.
 
-Conventions of the pages (docs/*.md and README.md):
+Conventions of the pages (docs/*.md, docs/derivations/*.md and README.md):
 
 - ```python blocks run, in order, in one namespace a page; a block with ``>>>`` is a doctest.
 - ```py blocks are quotations. The first line names the file (``# npmnv2/ops/conv.py``); the others stand in that file,
@@ -31,7 +31,13 @@ from npmnv2 import ops
 from npmnv2.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DERIVATIONS = sorted((ROOT / "docs" / "derivations").glob("*.md"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *DERIVATIONS,
+]
 IDS = [str(p.relative_to(ROOT)) for p in PAGES]
 SOURCES = sorted([*(ROOT / "npmnv2").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])
 
@@ -153,10 +159,10 @@ def test_quotations(page):
 
 @pytest.mark.parametrize("name", [n for n in ops.__all__ if re.search(r"_backward|softmax_cross", n)])
 def test_every_backward_is_derived(name):
-    """Its lines, or those it was derived into, are quoted on the page of derivations."""
+    """Its lines, or those it was derived into, are quoted on a page of derivations."""
     source = inspect.getsource(getattr(ops, name))
-    page = (ROOT / "docs" / "derivations.md").read_text(encoding="utf-8")
-    assert any(stands_in(runs, source) for _, runs in quotations(page))
+    pages = [page.read_text(encoding="utf-8") for page in DERIVATIONS]
+    assert any(stands_in(runs, source) for page in pages for _, runs in quotations(page))
 
 
 # -- links and names lead somewhere
@@ -195,9 +201,12 @@ def test_links(page):
     assert len(anchors) == len(set(anchors)), "two headings with one anchor"
 
 
-def test_index_leads_to_every_page():
-    index = ROOT / "docs" / "index.md"
+@pytest.mark.parametrize("name", ["index.md", "derivations/README.md"])
+def test_index_leads_to_every_page(name):
+    index = ROOT / "docs" / name
     pages = {p.name for p in index.parent.glob("*.md")} - {index.name}
+    if name == "index.md":
+        pages.add("derivations/README.md")
     assert {name for name in pages if f"]({name})" not in index.read_text(encoding="utf-8")} == set()
 
 
@@ -314,7 +323,7 @@ def test_formulas(page):
 
 
 def test_checks_notice():
-    page = ROOT / "docs" / "derivations.md"
+    page = ROOT / "docs" / "derivations" / "convolutions.md"
     with pytest.raises(AssertionError):
         run_blocks("```python\n>>> 1 + 1\n3\n```\n", "broken")
     with pytest.raises(ZeroDivisionError):
@@ -331,9 +340,11 @@ def test_checks_notice():
     assert not broken_links("# A, b\n[x](#a-b)", page)
     assert broken_links("# A, b\n[x](#a--b)", page)
     assert broken_links("[x](nowhere.md)", page)
-    assert broken_links("[x](index.md#nowhere)", page)
-    assert not broken_citations('see docs/derivations.md,\n    "Standard convolution".')
-    assert broken_citations('docs/derivations.md, "Standard confusion"')
+    assert not broken_links("[x](../index.md)", page)
+    assert broken_links("[x](index.md)", page)
+    assert broken_links("[x](../index.md#nowhere)", page)
+    assert not broken_citations('see docs/derivations/convolutions.md,\n    "Standard convolution".')
+    assert broken_citations('docs/derivations/convolutions.md, "Standard confusion"')
     assert broken_citations("docs/nowhere.md")
     assert not unknown_names("`ops.conv2d_forward(x, w)` `kernels/` `ops/conv.py` `shapes.py`")
     assert unknown_names("`ops.conv3d_forward`")

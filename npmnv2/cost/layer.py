@@ -60,8 +60,8 @@ class LayerCost(NamedTuple):
     def backward_madds(self) -> int:
         """Of dx and dw: every product of the forward sends the gradient to both of its factors, so twice `madds`.
 
-        It is rule 1 of docs/derivations.md, "How to read this page". The first layer of a network can save half of it:
-        nobody needs the gradient of the image.
+        It is rule 1 of docs/derivations/README.md, "What a gradient is". The first layer of a network can save half of
+        it: nobody needs the gradient of the image.
         """
         return 2 * self.madds
 

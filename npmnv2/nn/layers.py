@@ -454,7 +454,8 @@ def initial_weight(shape: tuple[int, ...], rng: np.random.Generator, dtype: Any 
     """Random weights as MobileNetV2's authors draw them: normal with standard deviation 0.09, cut off at two.
 
     Values beyond two standard deviations are drawn again, so the real deviation is 0.88 of 0.09. A batch norm after
-    every convolution removes the scale anyway; it matters for the classifier alone.
+    every convolution takes the scale out of the output, but not out of training: weights ten times as large have
+    gradients ten times as small. See docs/derivations/batchnorm.md, "What it does to the weights before it".
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ def batchnorm_backward_steps(dout: Array, cache: BatchNormCache) -> tuple[Array,
 
     References
     ----------
-    .. [1] docs/derivations.md, "Batch normalisation, step by step".
+    .. [1] docs/derivations/batchnorm.md, "Step by step".
 
     Examples
     --------
@@ -173,8 +173,9 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
         dgamma = sum(dout * xhat)
         dx     = gamma * inv_std * (dout - dbeta / m - xhat * dgamma / m)
 
-    Read it as a projection: the forward ignores the mean and the scale of a channel, so the backward removes from
-    `dout` its part along the constant direction (``dbeta / m``) and along `xhat` itself (``xhat * dgamma / m``).
+    The forward ignores the mean of a channel, so the backward removes from `dout` its part along the constant direction
+    (``dbeta / m``). With eps = 0 it ignores the scale too, and the part along `xhat` (``xhat * dgamma / m``) is removed
+    as well: a projection. With eps > 0 a little of that part stays.
     In particular a constant `dout` gives dx = 0, which is why no test may use one.
 
     Parameters
@@ -200,7 +201,7 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
 
     References
     ----------
-    .. [1] docs/derivations.md, "Batch normalisation, closed form".
+    .. [1] docs/derivations/batchnorm.md, "Closed form".
 
     Examples
     --------
@@ -251,7 +252,7 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
 
     Notes
     -----
-    Because it is affine it can be folded into the convolution before it: see docs/derivations.md, "Folding".
+    Because it is affine it can be folded into the convolution before it: see docs/derivations/batchnorm.md, "Folding".
 
     References
     ----------

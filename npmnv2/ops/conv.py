@@ -138,7 +138,7 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
 
     References
     ----------
-    .. [1] docs/derivations.md, "Standard convolution".
+    .. [1] docs/derivations/convolutions.md, "Standard convolution".
 
     Examples
     --------

@@ -132,7 +132,7 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
 
     References
     ----------
-    .. [1] docs/derivations.md, "Depthwise convolution".
+    .. [1] docs/derivations/convolutions.md, "Depthwise convolution".
 
     Examples
     --------

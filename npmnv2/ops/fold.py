@@ -49,7 +49,7 @@ def fold_batchnorm(
 
     References
     ----------
-    .. [1] docs/derivations.md, "Folding", which also says what cannot be folded.
+    .. [1] docs/derivations/batchnorm.md, "Folding", which also says what cannot be folded.
     .. [2] Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
            inference", arXiv:1712.05877, section 3.2, equation (14).
 

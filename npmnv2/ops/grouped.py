@@ -116,7 +116,7 @@ def grouped_conv2d_backward(dout: Array, cache: GroupedConv2dCache) -> tuple[Arr
 
     References
     ----------
-    .. [1] docs/derivations.md, "Grouped convolution".
+    .. [1] docs/derivations/convolutions.md, "Grouped convolution".
 
     Examples
     --------

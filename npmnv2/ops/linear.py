@@ -82,7 +82,7 @@ def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Arra
 
     References
     ----------
-    .. [1] docs/derivations.md, "Linear layer".
+    .. [1] docs/derivations/activations.md, "Linear layer".
 
     Examples
     --------

@@ -79,7 +79,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, label_smoothing: float =
     References
     ----------
     .. [1] Szegedy et al., "Rethinking the Inception architecture", arXiv:1512.00567, section 7 (label smoothing).
-    .. [2] docs/derivations.md, "Softmax and cross-entropy".
+    .. [2] docs/derivations/activations.md, "Softmax and cross-entropy".
 
     Examples
     --------

@@ -100,7 +100,7 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
 
     References
     ----------
-    .. [1] docs/derivations.md, "Pointwise convolution".
+    .. [1] docs/derivations/convolutions.md, "Pointwise convolution".
 
     Examples
     --------

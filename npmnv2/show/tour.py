@@ -149,7 +149,7 @@ def _training(say: Callable[[str], None]) -> Any:
 
 def _what_next(say: Callable[[str], None]) -> None:
     say("Read next:  npmnv2/ops/conv.py beside npmnv2/ops/depthwise.py: one loop, one operator changed")
-    say("            docs/derivations.md: every backward pass, derived a line at a time")
+    say("            docs/derivations/README.md: every backward pass, derived a line at a time")
     say("            docs/index.md: the whole package in an afternoon")
     say("Run next:   python -m npmnv2 summary --width 1.0 --resolution 224")
     say("            python -m npmnv2 train --data digits --backend numpy --save digits.npz")

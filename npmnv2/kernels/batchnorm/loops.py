@@ -2,7 +2,7 @@
 
 Rows are cut into chunks of about 64 KB, by the shape alone. A chunk's values are summed in the dtype of x, which is
 fast, and accurate since the chunk is short; the sums of chunks are merged in float64, in order. The formula of the
-merging is derived in docs/derivations.md, "Statistics in pieces".
+merging is derived in docs/derivations/batchnorm.md, "Statistics in pieces".
 
 Sums are taken four rows at a time: one row at a time, a core spends most of them loading and storing the running sum.
 """

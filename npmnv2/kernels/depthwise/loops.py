@@ -47,7 +47,7 @@ def _backward_x(dout, w, stride, dilation, top, left, dx):
 
     The formula in `ops` scatters each dout over the pixels of its window; two windows then write the same pixel, which
     two threads must not. Read the other way round, from the pixel, it gathers: ``y = stride * oy + dilation * i - top``
-    is solved for oy. See docs/derivations.md, "Going the other way".
+    is solved for oy. See docs/derivations/convolutions.md, "Going the other way".
     """
     N, H, W, C = dx.shape
     KH, KW, _ = w.shape

@@ -20,7 +20,7 @@ rows from `up` to `down`; columns likewise, from `lo` to `hi`::
 
 `a` holds one row of dout, `b` and `e` the pixels of the two rows of x, `s` and `t` the sums for dx, and `g0`, `g1`,
 `g2` the sums for rows 0, 1 and 2 of dw. From top to bottom the kernel rows come backwards, and so do the columns (taps
-2, 1, 0 from left to right): the flipped kernel of docs/derivations.md, "Going the other way".
+2, 1, 0 from left to right): the flipped kernel of docs/derivations/convolutions.md, "Going the other way".
 
 At stride 2, ``y + top = 2 * oy + i``. If y + top is even, i is 0 or 2, and row y lies in two windows; the row after it
 only has i = 1, and lies in one. So two rows by six columns of pixels meet two rows by four columns of dout, always in

@@ -23,26 +23,19 @@ def inverted_residual() -> "Figure":
     (block,) = (b for b in plan()[1] if b.name == BLOCK)
     wide = block.t * block.in_channels
     inverted = (block.in_channels, wide, wide, block.out_channels)
+    new = f"Inverted: MobileNetV2, {BLOCK}"
     panels = (
-        (WIDTH / 4, "Classic: ResNet-50", CLASSIC, "standard", ("ReLU", "ReLU", "+, then ReLU"), ORANGE),
-        (
-            3 * WIDTH / 4,
-            f"Inverted: MobileNetV2, {BLOCK}",
-            inverted,
-            "depthwise",
-            ("ReLU6", "ReLU6", "linear, +"),
-            BLUE,
-        ),
+        ("Classic: ResNet-50", CLASSIC, "standard", ("ReLU", "ReLU", "+, then ReLU"), ORANGE),
+        (new, inverted, "depthwise", ("ReLU6", "ReLU6", "linear, +"), BLUE),
     )
-    for x, heading, channels, kind, activations, color in panels:
+    for x, (heading, channels, kind, activations, color) in zip((WIDTH / 4, 3 * WIDTH / 4), panels, strict=True):
         page.text(x, 92, heading, size=HEADING, bold=True)
         places = [x + step for step in (-180, -60, 60, 180)]
         _widths(page, places, channels, color)
-        for at, kernel, activation in zip((x - 120, x, x + 120), ("1x1", "3x3", "1x1"), activations, strict=True):
-            page.text(at, 448, kernel)
-            page.text(at, 494, activation)
-        page.text(x, 471, kind)
-    page.lines([[(WIDTH / 2, 76), (WIDTH / 2, 500)]], color=GREY, width=0.8)
+        for step, kernel, activation in zip((-120, 0, 120), ("1x1", f"3x3 {kind}", "1x1"), activations, strict=True):
+            page.text(x + step, 450, kernel)
+            page.text(x + step, 478, activation)
+    page.lines([[(WIDTH / 2, 76), (WIDTH / 2, 490)]], color=GREY, width=0.8)
     page.text(WIDTH / 2, 524, "The height of a bar is the number of channels.")
     return page.figure
 

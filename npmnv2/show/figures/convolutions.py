@@ -39,10 +39,10 @@ def tap_and_window() -> "Figure":
     window = (y, y + g.KH), (x, x + g.KW)
     pixels = g.OH * g.OW
 
+    page.text(936, 92, "dashed: the image, grey: its padding", align="right")
     _loops(page, 92, "Window: for each output pixel, all the taps", window, ((0, 3), (0, 3)), ((y, y + 1), (x, x + 1)))
     _names(page, 92, f"xp[{y}:{y + g.KH}, {x}:{x + g.KW}]", "w", f"out[{y}, {x}]")
     page.program(450, 150, WINDOW_LOOP)
-    page.text(450, 270, "Dashed is the image, grey its padding.", align="left")
     page.text(450, 242, f"{pixels} x {len(seen)} = {pixels * len(seen)} steps, each on 1 pixel", align="left")
 
     shifted = (rows.start, rows.stop), (columns.start, columns.stop)

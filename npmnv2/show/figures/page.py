@@ -88,11 +88,11 @@ class Page:
             parse_math=False,
         )
 
-    def program(self, x: float, y: float, lines: str, *, step: float = 26) -> None:
+    def program(self, x: float, y: float, lines: str) -> None:
         """Lines of code, the first standing on y. SVG drops spaces at the start of a line: they become a place."""
         for number, line in enumerate(lines.splitlines()):
             indent = len(line) - len(line.lstrip())
-            self.text(x + indent * MONOSPACE * SMALLEST, y + number * step, line.lstrip(), align="left", code=True)
+            self.text(x + indent * MONOSPACE * SMALLEST, y + number * 26, line.lstrip(), align="left", code=True)
 
     def shape(self, corners: list[Point], color: str = "white", width: float = 1.5) -> None:
         """A polygon with a dark edge."""

@@ -74,9 +74,8 @@ def test_a_committed_figure_is_what_the_script_makes(name, written):
 
 def test_two_runs_write_the_same_bytes(written, tmp_path):
     """Another process, another day, another reader's settings; no picture is drawn through pyplot."""
-    (tmp_path / "matplotlibrc").write_text(
-        "font.size: 30\nsvg.fonttype: path\nlines.linewidth: 9\nhatch.linewidth: 9\n"
-    )
+    theirs = "font.size: 30\nfont.sans-serif: Arial\npath.sketch: 5, 100, 2\nsvg.fonttype: path\nhatch.linewidth: 9\n"
+    (tmp_path / "matplotlibrc").write_text(theirs)
     (tmp_path / "out").mkdir()
     code = """
 import sys

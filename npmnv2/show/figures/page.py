@@ -34,7 +34,7 @@ class Grid(NamedTuple):
         Examples
         --------
         >>> Grid(100, 50, 2, 2, (10, 0), (5, 8)).corner(1, 0.5)
-        (110.0, 58)
+        (110.0, 58.0)
         """
         return (
             self.x + column * self.right[0] + row * self.down[0],

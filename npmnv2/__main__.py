@@ -18,7 +18,7 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
     choose_kernel()  # before anything loads NumPy
 
-from npmnv2.cli import classify, compile, convert, summary, train
+from npmnv2.cli import classify, compile, convert, figures, summary, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json
 
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_to(commands)
     convert.add_to(commands)
     compile.add_to(commands)
+    figures.add_to(commands)
     return parser
 
 

@@ -1,0 +1,117 @@
+"""The figures of the documentation and of lectures, each a slide with one message: `python -m npmnv2 figures DIR`.
+
+Every number in them is computed: by `cost`, by the plan of the network, by `shapes`. The same version of Matplotlib
+writes the same bytes; another writes the same words.
+
+- `page`: the slide and its shapes.
+- `convolutions`: a tap and a window; which inputs an output value sees.
+- `blocks`: the inverted residual against the classic one; the shapes through a block.
+- `batchnorm`: the graph of its gradient.
+- `costs`: where multiply-adds and bytes sit.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from npmnv2.atomic import writing
+from npmnv2.show.figures.batchnorm import batchnorm_graph
+from npmnv2.show.figures.blocks import block_shapes, inverted_residual
+from npmnv2.show.figures.convolutions import connectivity, tap_and_window
+from npmnv2.show.figures.costs import where_cost_sits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES: dict[str, Callable[[], "Figure"]] = {
+    "tap_and_window": tap_and_window,
+    "connectivity": connectivity,
+    "inverted_residual": inverted_residual,
+    "block_shapes": block_shapes,
+    "batchnorm_graph": batchnorm_graph,
+    "where_cost_sits": where_cost_sits,
+}
+
+
+def draw(name: str) -> "Figure":
+    """Draw one figure.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FIGURES`.
+
+    Returns
+    -------
+    matplotlib Figure
+        A slide of 960x540 points.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none.
+
+    Examples
+    --------
+    >>> draw("tap_and_window").get_size_inches().tolist()[1]
+    7.5
+    """
+    if name not in FIGURES:
+        raise ValueError(f"name must be one of {', '.join(FIGURES)}; was {name}")
+    with _settings():
+        return FIGURES[name]()
+
+
+def write(name: str, folder: str | os.PathLike[str]) -> str:
+    """Write one figure as SVG, whole or not at all (`atomic`).
+
+    Parameters
+    ----------
+    name : str
+        A key of `FIGURES`; the file is called so, with .svg.
+    folder : path
+        An existing one. A file that is there is replaced.
+
+    Returns
+    -------
+    path : str
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    ValueError
+        For a name that is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write("inverted_residual", folder)
+    ...     len(open(path).read()) > 1000
+    True
+    """
+    path = os.path.join(folder, f"{name}.svg")
+    figure = draw(name)
+    with _settings(), writing(path) as file:
+        # neither the date nor Matplotlib's version: the bytes depend on the drawing alone
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return path
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """Matplotlib's own defaults, whatever the reader's are, and an SVG that does not change from run to run."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {
+                "svg.fonttype": "none",  # text stays text: it is small, can be searched, read aloud and tested
+                "svg.hashsalt": "npmnv2",  # else the names of hatches and clips are random
+                "hatch.linewidth": 1.2,
+            }
+        )
+        yield

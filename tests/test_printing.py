@@ -5,6 +5,7 @@ import pytest
 
 import npmnv2
 from npmnv2.models.mobilenet_v2 import plan
+from npmnv2.models.network import Network
 from npmnv2.nn import Layer, Parameter
 from npmnv2.nn.blocks import ConvBN, ConvBNReLU6, InvertedResidual, SeparableConv
 from npmnv2.nn.layers import (
@@ -150,6 +151,8 @@ def test_printing_runs_nothing_and_never_fails(monkeypatch):
     assert all(np.array_equal(before[name], value) for name, value in model.state_dict().items())
     model.layers["stem"].conv.w.value = np.zeros(3)  # a shape that no convolution has
     assert "ConvBNReLU6(Conv2d(...))" in repr(model)
+    by_hand = Network({"act": ReLU6()}, {"in_channels": 3, "dtype": "float32"})
+    assert repr(by_hand) == "Network()\n  act  ReLU6()\n0 parameters, float32, in training mode"
     assert repr(object.__new__(Conv2d)).startswith("Conv2d(...)")  # as a debugger may meet it
 
 

@@ -74,7 +74,7 @@ class Network(Sequential):
 def _(network: Network) -> str:
     """The builder's arguments that say which network it is, and whose conventions it has."""
     shown = ("num_classes", "width_mult", "strides", "padding", "eps")
-    return ", ".join(f"{name}={network.config[name]!r}" for name in shown)
+    return ", ".join(f"{name}={network.config[name]!r}" for name in shown if name in network.config)
 
 
 def check_arguments(num_classes: object, in_channels: object, padding: object, seed: object) -> None:

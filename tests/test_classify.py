@@ -355,6 +355,7 @@ def test_the_picture_shows_what_the_layers_gave(make, rows, folder, tmp_path):
     figure = first_layers(model, open_image(folder / "noise.png"), answer.top, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert min(picture.size) > 400
+    assert figure._repr_png_()[1:4] == b"PNG"  # a notebook shows it
     above, below = figure.subfigs
     assert answer.top[0].label is None and f"class {answer.top[0].number}" in above._suptitle.get_text()
     bars = above.axes[3]

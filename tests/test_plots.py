@@ -1,5 +1,6 @@
-"""The picture: what it shows is what the run gave, it opens no window, and saves in any format."""
+"""The picture: what it shows is what the run gave, it opens no window, saves in any format, shows in a notebook."""
 
+import io
 import subprocess
 import sys
 
@@ -301,6 +302,23 @@ def test_costs_beyond_all_floats_are_not_drawn(side):
         plots.costs(cost.mobilenet_v2(resolution=side), "a network")
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda model, digits: plots.training(HISTORY, model, digits),
+        lambda model, digits: plots.confusion(np.eye(2, dtype=int), ["a", "b"]),
+        lambda model, digits: plots.costs(cost.mobilenet_v2(), "a network"),
+    ],
+    ids=["training", "confusion", "costs"],
+)
+def test_a_notebook_shows_it(draw, model, digits):
+    """It asks an object for `_repr_png_`, which a figure has only while pyplot draws into the notebook."""
+    figure = draw(model, digits)
+    with Image.open(io.BytesIO(figure._repr_png_())) as picture:
+        assert picture.format == "PNG" and picture.size == tuple(figure.get_size_inches() * figure.dpi)
+        assert len(picture.convert("L").getcolors()) > 50  # something is drawn
+
+
 def test_no_window_and_no_state_of_pyplot():
     code = """
 import sys
@@ -310,7 +328,7 @@ from npmnv2.data import load_digits
 from npmnv2.train.progress import Epoch
 first = "matplotlib" in sys.modules
 model = mobilenet_v2(10, 0.1, strides="digits", in_channels=1)
-plots.training([Epoch(1, 0.1, 2.0, 0.3, 0.2, 1.0)], model, load_digits(held_out=5))
+plots.training([Epoch(1, 0.1, 2.0, 0.3, 0.2, 1.0)], model, load_digits(held_out=5))._repr_png_()
 print(first, "matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

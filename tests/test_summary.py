@@ -14,6 +14,7 @@ import npmnv2
 from npmnv2 import cost
 from npmnv2.__main__ import _parser, main
 from npmnv2.cost import counting, memory
+from npmnv2.models.mobilenet_v2 import ROWS, plan
 from npmnv2.show import summary
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
@@ -128,6 +129,93 @@ def test_a_convention_that_counts_nothing_has_no_shares():
     nothing = counting.Convention("nothing", "no operation at all", madd=0)
     assert " 0.00 %" in summary.text(cost.mobilenet_v2(), nothing)[1]
     assert {layer["share"] for layer in summary.document(cost.mobilenet_v2(), nothing)["layers"]} == {0}
+
+
+# -- fewer lines
+
+
+def _table(out):
+    """The lines of the table between its head and the total, by name: output, parameters, operations, bytes."""
+    rows = {}
+    for line in out.splitlines()[3:]:
+        name, *rest = line.split()
+        if name == "total":
+            return rows, tuple(map(_number, rest))
+        rows[name] = (rest[0], *map(_number, rest[1:4]))
+
+
+@NETWORKS
+def test_depth_1_fits_a_slide(model, capsys):
+    for width, resolution in PUBLISHED:
+        for convention in counting.CONVENTIONS:
+            options = ["--width", width, "--resolution", resolution, "--convention", convention]
+            assert main(["summary", "--model", model, "--depth", "1", *options]) == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert len(lines) <= 25 and max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    "model, depth", [("mobilenet_v2", 1), ("mobilenet_v2", 2), ("mobilenet_v1", 1), ("mobilenet_v1_conv", 1)]
+)
+@pytest.mark.parametrize("convention", ["paper", "ptflops"])
+def test_a_line_is_the_sum_of_its_layers(model, depth, convention, capsys):
+    options = ["--model", model, "--width", "0.5", "--convention", convention]
+    assert main(["summary", "--depth", str(depth), *options]) == 0
+    rows, total = _table(capsys.readouterr().out)
+    leaves = _document(capsys, *options)["layers"]
+    assert total == tuple(map(sum, list(zip(*rows.values(), strict=True))[1:]))
+    for name, row in rows.items():
+        inside = [leaf for leaf in leaves if f"{leaf['name']}.".startswith(f"{name}.")]
+        sums = (sum(leaf.get(what, 0) for leaf in inside) for what in ("parameters", "operations", "bytes"))
+        assert row == ("x".join(map(str, inside[-1]["out_shape"])), *sums)
+
+
+def test_the_rows_are_those_of_the_papers_table(capsys):
+    assert main(["summary", "--depth", "1"]) == 0
+    rows, _ = _table(capsys.readouterr().out)
+    assert list(rows) == ["stem", *(f"b{k}" for k in range(len(ROWS))), "head", "pool", "fc"]
+    assert [int(rows[f"b{k}"][0].split("x")[2]) for k in range(len(ROWS))] == [row.c for row in ROWS]
+    assert main(["summary", "--depth", "2"]) == 0
+    rows, _ = _table(capsys.readouterr().out)
+    assert [name for name in rows if "." in name] == [block.name for block in plan()[1]]
+
+
+@pytest.mark.parametrize("model, deepest", [("mobilenet_v2", 3), ("mobilenet_v1", 2), ("mobilenet_v1_conv", 1)])
+@pytest.mark.parametrize("more", [0, 1])
+def test_as_deep_as_there_are_names_it_is_the_whole_tree(model, deepest, more, capsys):
+    assert main(["summary", "--model", model]) == 0
+    whole = capsys.readouterr().out.splitlines()
+    assert main(["summary", "--model", model, "--depth", str(deepest + more)]) == 0
+    assert capsys.readouterr().out.splitlines() == [line for line in whole if not line.startswith("activations")]
+
+
+@NETWORKS
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_json_has_the_same_lines(model, depth, capsys):
+    options = ["--model", model, "--depth", str(depth)]
+    document, whole = _document(capsys, *options), _document(capsys, "--model", model)
+    assert {**document, "layers": None} == {**whole, "layers": None}
+    assert main(["summary", *options]) == 0
+    rows, _ = _table(capsys.readouterr().out)
+    leaves, seen = {leaf["name"]: leaf for leaf in whole["layers"]}, []
+    for layer in document["layers"]:
+        inside = [leaves[name] for name in layer.get("layers", [layer["name"]])]
+        seen += [leaf["name"] for leaf in inside]
+        assert layer == inside[0] if layer["kind"] != "sum" else len(inside) > 1
+        for what in ("madds", "backward_madds", "weights", "parameters", "operations", "bytes"):
+            assert layer.get(what) == (sum(leaf[what] for leaf in inside) if what in inside[0] else None)
+        assert layer["share"] == pytest.approx(sum(leaf["share"] for leaf in inside), abs=1e-12)
+        assert layer.get("in_shape") == inside[0].get("in_shape") and layer["out_shape"] == inside[-1]["out_shape"]
+        if "." not in layer["name"]:
+            assert rows[layer["name"]][1:] == (layer.get("parameters", 0), layer["operations"], layer["bytes"])
+    assert seen == list(leaves)
+
+
+def test_a_depth_is_at_least_1_and_times_have_none(capsys):
+    assert main(["summary", "--depth", "0"]) == 1
+    assert capsys.readouterr().err == "npmnv2 summary: --depth must be at least 1; was 0\n"
+    assert main(["summary", "--depth", "1", "--time"]) == 1
+    assert "--depth must be left out with --time" in capsys.readouterr().err
 
 
 # -- JSON

@@ -1,4 +1,7 @@
-"""The training loop against a model whose loss can be worked out by hand; prediction; augmentation."""
+"""The training loop against a model whose loss can be worked out by hand; its bar; prediction; augmentation."""
+
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -153,6 +156,29 @@ def test_report_can_stop_the_run():
     with pytest.raises(StopIteration):
         train(model, _frozen(model), data, 4, report=report)
     assert len(model.gradients) == 1
+
+
+@pytest.mark.parametrize("notebook", [True, False])
+def test_a_notebook_has_a_bar_and_a_pipe_has_none(notebook, capsys, monkeypatch):
+    """Neither's stderr is a terminal."""
+    if notebook:
+        monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.ModuleType("zmqshell"))
+    dataset, model = _table()
+    (first, _) = train(model, SGD([model.b], lr=0.1), dataset, epochs=2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    if notebook:
+        assert "epoch 1/2" in err and "epoch 2/2" in err
+        assert f"loss {first.loss:.3f}, held out {100 * first.test_accuracy:.1f} %" in err
+    else:
+        assert err == ""
+
+
+def test_without_stderr_there_is_no_bar(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.ModuleType("zmqshell"))
+    monkeypatch.setattr(sys, "stderr", None)
+    dataset, model = _table()
+    assert len(train(model, SGD([model.b], lr=0.1), dataset, epochs=1)) == 1
 
 
 def test_augment_sees_training_images_only_and_draws_from_the_seed():

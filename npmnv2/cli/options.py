@@ -11,6 +11,7 @@ LIMITS = {
     "width": (0, 100, "()"),
     "resolution": (1, math.inf, "[]"),
     "classes": (1, math.inf, "[]"),
+    "depth": (1, math.inf, "[]"),
     "epochs": (1, math.inf, "[]"),
     "batch_size": (1, math.inf, "[]"),
     "batch": (1, math.inf, "[]"),

@@ -24,6 +24,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     summary.add_argument(
         "--convention", metavar="NAME", default="paper", help="what counts: paper, fvcore, thop, ... (docs/costs.md)"
     )
+    summary.add_argument(
+        "--depth",
+        type=int,
+        metavar="D",
+        help="parts of a name that get a line: 1 for b1, a row of the paper's table, 2 for b1.0, a block; default: all",
+    )
     summary.add_argument("--plot", metavar="FILE", help="save where the costs sit along the network as a picture")
     summary.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     timed = summary.add_argument_group("with a clock")
@@ -41,9 +47,11 @@ def _run(arguments: argparse.Namespace) -> int:
     for name in ("batch", "threads"):
         if getattr(arguments, name) is not None and not arguments.time:
             raise ValueError(f"--{name} needs --time: without it nothing runs")
+    if arguments.depth is not None and arguments.time:
+        raise ValueError("--depth must be left out with --time: the time of a block is not the sum of its layers'")
     layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes)
-    document = summary.document(layers, arguments.convention)
-    lines = summary.text(layers, arguments.convention)
+    document = summary.document(layers, arguments.convention, arguments.depth)
+    lines = summary.text(layers, arguments.convention, arguments.depth)
     title = f"{arguments.model}, width {arguments.width:g}, {arguments.resolution}x{arguments.resolution} pixels"
     if arguments.plot:
         from npmnv2.show import plots

@@ -7,6 +7,7 @@ import numpy as np
 
 from npmnv2.nn.base import Layer
 from npmnv2.nn.layers import Dropout, GlobalAvgPool, Linear, Sequential
+from npmnv2.nn.printing import describe
 from npmnv2.shapes import is_int
 from npmnv2.validate import Array, check_int, check_number, check_plain
 
@@ -62,6 +63,18 @@ class Network(Sequential):
         if x.dtype != dtype:
             raise TypeError(f"x must have the model's dtype, {dtype}; was {x.dtype}")
         return super().forward(x)
+
+    def __repr__(self) -> str:
+        """The layers by name, a line each, and how many parameters they have."""
+        numbers, mode = sum(p.value.size for p in self.parameters()), "training" if self.training else "eval"
+        return f"{super().__repr__()}\n{numbers:,} parameters, {self.config['dtype']}, in {mode} mode"
+
+
+@describe.register
+def _(network: Network) -> str:
+    """The builder's arguments that say which network it is, and whose conventions it has."""
+    shown = ("num_classes", "width_mult", "strides", "padding", "eps")
+    return ", ".join(f"{name}={network.config[name]!r}" for name in shown if name in network.config)
 
 
 def check_arguments(num_classes: object, in_channels: object, padding: object, seed: object) -> None:

@@ -12,6 +12,7 @@ The layers themselves are in `layers.py`. The rules that all of them keep:
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import singledispatch
 from typing import Any
 
 from npmnv2.backends import whole
@@ -36,6 +37,12 @@ def on_failure(put_back: Callable[[], None]) -> None:
     """Called by a forward that moves something that lasts: if it fails later, or one around it does, it is put back."""
     if _running.undo is not None:
         _running.undo.append(put_back)
+
+
+@singledispatch
+def printed(layer: "Layer") -> str:
+    """A layer as text. How it is written stands in `printing.py`."""
+    return object.__repr__(layer)
 
 
 class Layer:
@@ -95,6 +102,10 @@ class Layer:
             child._forget()
 
     # -- the tree of parts
+
+    def __repr__(self) -> str:
+        """One line, and below it the parts of a layer that is not exactly what its class says."""
+        return printed(self)
 
     def children(self) -> dict[str, "Layer"]:
         """The layers directly inside this one, by name, in the order they run."""

@@ -52,7 +52,7 @@ def first_layers(
     OSError
         If `path` cannot be written.
     """
-    from matplotlib.figure import Figure
+    from npmnv2.show.picture import Picture
 
     network = folded(model)
     x = prepare(image, model.preprocessing)[None].astype(model.config["dtype"], copy=False)  # (1, H, W, C)
@@ -60,7 +60,7 @@ def first_layers(
         layers = _follow(network, x)
         evidence = _evidence(network, x, top[0].number)
     shown = _displayed(x[0], model.preprocessing)
-    figure: Any = Figure(figsize=(12, 11.4), layout="constrained")
+    figure: Any = Picture(figsize=(12, 11.4), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)  # inches
     above, below = figure.subfigures(2, 1, height_ratios=[3.6, 7.8])
     above.suptitle(f"{about(model)}: “{_name(top[0], 60)}”", fontweight="bold", parse_math=False)

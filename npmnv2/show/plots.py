@@ -1,4 +1,7 @@
-"""Every picture the package draws. Matplotlib loads when the first one is drawn, and no window is opened."""
+"""Every picture the package draws. Matplotlib loads when the first one is drawn, and no window is opened.
+
+Each function returns its figure, which a notebook shows by itself (`picture.py`), and saves it if there is a `path`.
+"""
 
 import os
 from collections.abc import Sequence
@@ -54,6 +57,7 @@ def training(
     Returns
     -------
     matplotlib Figure
+        A notebook shows it if it is the last expression of a cell.
 
     Raises
     ------
@@ -71,11 +75,11 @@ def training(
     >>> len(training(history, model, load_digits(held_out=30)).axes) > 30
     True
     """
-    from matplotlib.figure import Figure
+    from npmnv2.show.picture import Picture
 
     if not history:
         raise ValueError("history must hold at least one Epoch; was empty")
-    figure: Any = Figure(figsize=(13, 5.2), layout="constrained")
+    figure: Any = Picture(figsize=(13, 5.2), layout="constrained")
     curves, filters, images = figure.subfigures(1, 3, width_ratios=[1.25, 1, 1.1])
     _curves(curves, history)
     _depthwise_filters(filters, model)
@@ -212,7 +216,7 @@ def confusion(matrix: Array, classes: Sequence[str], path: str | PathLike[str] |
     >>> confusion(np.array([[3, 1], [0, 4]]), ["cat", "dog"]).axes[0].get_title()
     '1 of 8 wrong'
     """
-    from matplotlib.figure import Figure
+    from npmnv2.show.picture import Picture
 
     K = len(classes)
     if matrix.shape != (K, K):
@@ -220,7 +224,7 @@ def confusion(matrix: Array, classes: Sequence[str], path: str | PathLike[str] |
     wrong = matrix * (1 - np.eye(K, dtype=matrix.dtype))  # (K, K)
     share = 100 * wrong / np.maximum(matrix.sum(axis=1, keepdims=True), 1)  # (K, K), % of the class
     side = min(max(4.5, 0.45 * K + 1.5), 14)
-    figure: Any = Figure(figsize=(side + 1, side), layout="constrained")
+    figure: Any = Picture(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     most = max(share.max(), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=most)
@@ -275,12 +279,12 @@ def costs(layers: Sequence[LayerCost], title: str, path: str | PathLike[str] | N
     >>> [axes.get_ylabel() for axes in costs(mobilenet_v1(), "V1").axes]
     ['parameters, thousands', 'multiply-adds, millions', 'bytes moved, millions']
     """
-    from matplotlib.figure import Figure
+    from npmnv2.show.picture import Picture
 
     for layer in layers:
         if layer.madds + layer.bytes > 10**30:  # far below the largest float, which its transformations would reach
             raise ValueError(f"layers must cost less than 10**30 multiply-adds to be drawn; {layer.name} costs more")
-    figure: Any = Figure(figsize=(11, 8.5), layout="constrained")
+    figure: Any = Picture(figsize=(11, 8.5), layout="constrained")
     figure.suptitle(title, fontweight="bold")
     rows = figure.subplots(3, 1, sharex=True)
     heights = (

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from npmnv2.cost import NETWORKS, LayerCost, total
@@ -114,6 +115,41 @@ def tree(layers: Sequence[LayerCost], convention: str | Convention = "paper") ->
     return rows
 
 
+def fold(rows: Sequence[Row], depth: int) -> list[Row]:
+    """The layers whose names have their first `depth` parts in common, as one row that is their sum.
+
+    ``b1.0.dw`` is part of ``b1`` at depth 1, which is a row of the paper's table, and of the block ``b1.0`` at depth 2.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        From `tree`.
+    depth : int
+        At least 1.
+
+    Returns
+    -------
+    list of Row
+        In the same order, with the layers in their `parts`; a row of one layer has that layer's name.
+
+    Examples
+    --------
+    >>> from npmnv2.cost import mobilenet_v2
+    >>> [(row.name, len(row.parts)) for row in fold(tree(mobilenet_v2()), 1)][:3]
+    [('stem', 0), ('b0', 2), ('b1', 6)]
+    """
+    folded = []
+    for name, together in groupby(_leaves(rows), lambda leaf: ".".join(leaf.name.split(".")[:depth])):
+        parts = tuple(together)
+        folded.append(_block(name, parts) if parts[0].name != name else parts[0])
+    return folded
+
+
+def _leaves(rows: Iterable[Row]) -> list[Row]:
+    """The layers, without the blocks they are in."""
+    return [leaf for row in rows for leaf in (row.parts or (row,))]
+
+
 def _block(name: str, parts: tuple[Row, ...]) -> Row:
     parameters, operations, moved = (
         sum(getattr(part, what) for part in parts) for what in ("parameters", "operations", "bytes")
@@ -121,13 +157,15 @@ def _block(name: str, parts: tuple[Row, ...]) -> Row:
     return Row(name, parts[-1].output, parameters, operations, moved, parts)
 
 
-def text(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> list[str]:
+def text(layers: Sequence[LayerCost], convention: str | Convention = "paper", depth: int | None = None) -> list[str]:
     """The tree and its totals, at 80 columns for every published width and resolution.
 
     Parameters
     ----------
     layers, convention
         As in `tree`.
+    depth : int, optional
+        As in `fold`; without it every layer has a line. With it the largest moment is left out: it lies in one layer.
 
     Returns
     -------
@@ -151,30 +189,37 @@ def text(layers: Sequence[LayerCost], convention: str | Convention = "paper") ->
     """
     convention = find(convention)
     rows = tree(layers, convention)
-    whole = _block("total", tuple(rows))
-    operations = whole.operations or 1  # a convention of your own may count nothing
+    most_parts = max(leaf.name.count(".") + 1 for leaf in _leaves(rows))
+    shown = _flat(rows) if depth is None or depth >= most_parts else fold(rows, depth)
+    sums, most = total(layers), peak(schedule(layers))
+    return [
+        *_table(shown, rows, convention),
+        "",
+        f"parameters: {sums.weights:,} of them weights; {sums.variables:,} with running statistics",
+        f"{convention.name}: {count(layers, convention):,}",
+        f"  {convention.why}",
+        *([f"activations: at most {most.bytes:,} bytes at once, in {most.name}"] if depth is None else []),
+        "bytes: float32, each layer's input, weights and output once; for one image",
+    ]
+
+
+def _table(shown: Sequence[Row], rows: Sequence[Row], convention: Convention) -> list[str]:
+    """The rows to be shown, and the sum of all."""
+    whole, blocks = _block("total", tuple(rows)), {row.name for row in shown if row.parts}
     madds_alone = convention._replace(unit=1, rounded=False) == Convention(convention.name, convention.why)
     cells = [["layer", "output", "parameters", "multiply-adds" if madds_alone else "operations", "bytes", "share"]]
-    for row in _flat(rows):
-        child = row.name.rpartition(".")[0] in {block.name for block in rows if block.parts}
-        label = f"  {row.name.rpartition('.')[2]}" if child else row.name
-        share = f"{100 * row.operations / operations:.2f} %"
-        cells.append([label, "x".join(map(str, row.output)), *_thousands(row), share])
+    for row in shown:
+        block, _, part = row.name.rpartition(".")
+        share = 100 * row.operations / (whole.operations or 1)  # a convention of your own may count nothing
+        label = f"  {part}" if block in blocks else row.name
+        cells.append([label, "x".join(map(str, row.output)), *_thousands(row), f"{share:.2f} %"])
     cells.append(["total", "", *_thousands(whole), ""])
     widths = [max(len(line[k]) for line in cells) for k in range(6)]
     lines = [
         "  ".join([line[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(line[1:], widths[1:], strict=True))])
         for line in cells
     ]
-    sums, most = total(layers), peak(schedule(layers))
-    return [line.rstrip() for line in lines] + [
-        "",
-        f"parameters: {sums.weights:,} of them weights; {sums.variables:,} with running statistics",
-        f"{convention.name}: {count(layers, convention):,}",
-        f"  {convention.why}",
-        f"activations: at most {most.bytes:,} bytes at once, in {most.name}",
-        "bytes: float32, each layer's input, weights and output once; for one image",
-    ]
+    return [line.rstrip() for line in lines]
 
 
 def _flat(rows: Iterable[Row]) -> list[Row]:
@@ -186,19 +231,23 @@ def _thousands(row: Row) -> list[str]:
     return [f"{number:,}" for number in (row.parameters, row.operations, row.bytes)]
 
 
-def document(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> dict[str, Any]:
+def document(
+    layers: Sequence[LayerCost], convention: str | Convention = "paper", depth: int | None = None
+) -> dict[str, Any]:
     """The same for a program: the convention, totals, the largest moment, and every layer with all its figures.
 
     Parameters
     ----------
     layers, convention
         As in `tree`.
+    depth : int, optional
+        As in `fold`: several layers of one row are a sum, of the kind ``"sum"``, that names them.
 
     Returns
     -------
     dict
-        Of what JSON knows. A layer's share is that of the operations, from 0 to 1. Blocks are left out: they are the
-        part of a name before its last dot.
+        Of what JSON knows. A layer's share is that of the operations, from 0 to 1. Without `depth` blocks are left out:
+        they are the part of a name before its last dot.
 
     Raises
     ------
@@ -213,26 +262,35 @@ def document(layers: Sequence[LayerCost], convention: str | Convention = "paper"
     (588911104, 568740352, 'b1.dw', 0.0089)
     """
     convention = find(convention)
-    leaves = [leaf for row in tree(layers, convention) for leaf in (row.parts or (row,))]
-    operations = sum(leaf.operations for leaf in leaves)
+    rows = tree(layers, convention)
+    operations = sum(row.operations for row in rows)
     named = {layer.name: layer for layer in layers}
-    sums = total(layers)
-    most = peak(schedule(layers))
-    rows = []
-    for leaf in leaves:
-        row: dict[str, Any] = {"name": leaf.name, "kind": "pool", "out_shape": leaf.output}
-        if leaf.name in named:
-            layer = named[leaf.name]
-            row = {**layer._asdict(), "parameters": layer.parameters, "backward_madds": layer.backward_madds}
-        share = leaf.operations / (operations or 1)
-        rows.append({**row, "bytes": leaf.bytes, "operations": leaf.operations, "share": share})
+    sums, most = total(layers), peak(schedule(layers))
+    entries = [
+        _entry(row, named) | {"share": row.operations / (operations or 1)}
+        for row in (_leaves(rows) if depth is None else fold(rows, depth))
+    ]
     return {
         "convention": {"name": convention.name, "why": convention.why, "counted": count(layers, convention)},
         "total": {
             **{what: getattr(sums, what) for what in ("madds", "weights", "parameters", "variables")},
-            "bytes": sum(leaf.bytes for leaf in leaves),
+            "bytes": sum(row.bytes for row in rows),
             "operations": operations,
         },
         "peak": {"name": most.name, "bytes": most.bytes},
-        "layers": rows,
+        "layers": entries,
     }
+
+
+def _entry(row: Row, named: dict[str, LayerCost]) -> dict[str, Any]:
+    """What is known of a layer, of the pool, or of several layers together."""
+    entry: dict[str, Any] = {"name": row.name, "kind": "pool", "out_shape": row.output}
+    if row.name in named:
+        layer = named[row.name]
+        entry = {**layer._asdict(), "parameters": layer.parameters, "backward_madds": layer.backward_madds}
+    elif row.parts:
+        inside = [named[part.name] for part in row.parts]
+        entry |= {"kind": "sum", "layers": [layer.name for layer in inside], "in_shape": inside[0].in_shape}
+        for what in ("madds", "backward_madds", "weights", "parameters"):
+            entry[what] = sum(getattr(layer, what) for layer in inside)
+    return {**entry, "bytes": row.bytes, "operations": row.operations}

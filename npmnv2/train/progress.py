@@ -125,7 +125,8 @@ class Options:
 class Progress:
     """A run of `loop.train`, but for the four lines that are the training.
 
-    A progress bar with the time left is shown on stderr if that is a terminal, or in a notebook.
+    A progress bar with the time left, and the loss and the accuracy of the last epoch, is shown on stderr if that is a
+    terminal, and in a notebook.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ class Progress:
             initial=self.position.step,
             unit="step",
             leave=False,
-            disable=sys.stderr is None or None,
+            disable=_hides_bar(),
         )
 
     def remaining_epochs(self) -> Iterator[int]:
@@ -188,6 +189,7 @@ class Progress:
         accuracies = self._held_out()
         self.position.seconds = time.perf_counter() - self._started
         epoch = self.position.end_epoch(self.optimizer.lr, *accuracies)
+        self._bar.set_postfix_str(f"loss {epoch.loss:.3f}, held out {100 * epoch.test_accuracy:.1f} %", refresh=False)
         self._bar.clear()  # the report may print
         if self.options.report is not None:
             self.options.report(epoch)
@@ -200,6 +202,13 @@ class Progress:
             return accuracy, None
         with self.options.ema.applied():
             return accuracy, evaluate(self.model, x, y, preprocessing=preprocessing)
+
+
+def _hides_bar() -> bool | None:
+    """None: if stderr is no terminal. That of a notebook is none, and there the bar is text without ipywidgets."""
+    if sys.stderr is None:
+        return True
+    return False if "ipykernel.zmqshell" in sys.modules else None
 
 
 def cut_into_batches(order: Array, batch_size: int) -> Iterator[Array]:

@@ -22,6 +22,11 @@ from npmnv2.shapes import Padding
 
 # For pytest.mark.parametrize: a kernel is compiled for one dtype by default, for the other with -m compiled.
 DTYPES = (np.float64, pytest.param(np.float32, marks=pytest.mark.compiled))
+# Of kernels that run as plain Python by default: both are compiled with -m compiled.
+DTYPES_AND_PYTHON = (
+    pytest.param(np.float64, id="python"),
+    *(pytest.param(dtype, marks=pytest.mark.compiled, id=dtype.__name__) for dtype in (np.float64, np.float32)),
+)
 TABLES = pathlib.Path(__file__).parent.parent / "docs" / "tables"
 
 

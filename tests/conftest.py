@@ -44,6 +44,11 @@ def loops(request):
     return request.param
 
 
+@pytest.fixture(params=["default", pytest.param("compiled", marks=pytest.mark.compiled)])
+def compiled_too(request):
+    """A test runs twice: by default as all do, long kernels as plain Python, and with ``-m compiled`` all compiled."""
+
+
 @pytest.fixture
 def numba_backend():
     """The backend of a test that is about the kernels."""

@@ -1,6 +1,7 @@
 """Processes that tests start, terminals, memory: what differs from system to system, and with who started the tests."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -33,6 +34,26 @@ def open_terminal():
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     return terminal, end
+
+
+def read_terminal(terminal, until=None):
+    """What comes out of a terminal until these words have come, or else until its other end is closed.
+
+    It comes in parts: what one call has written may take several to read.
+    """
+    shown = b""
+    while until is None or until not in shown:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError as error:  # as Linux says that nobody holds the other end any more
+            if error.errno != errno.EIO:
+                raise
+            part = b""
+        if not part:
+            assert until is None, f"the terminal was closed before {until!r} came: {shown!r}"
+            break
+        shown += part
+    return shown
 
 
 def peak_memory():

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = Path(__file__).parent / "golden"
 
 
-@pytest.fixture(params=["numpy", "numba"])
+@pytest.fixture(params=["numpy", "numba", pytest.param("compiled", marks=pytest.mark.compiled)])
 def implementation(request):
-    with backend(request.param):
-        yield request.param
+    with backend("numpy" if request.param == "numpy" else "numba"):
+        yield
 
 
 @pytest.fixture(scope="module")

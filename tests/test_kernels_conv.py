@@ -5,7 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from cases import DTYPES
+from cases import DTYPES_AND_PYTHON
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from python_loops import plain
@@ -67,7 +67,7 @@ def check_conv(problem):
         close(dw, results[0][2], results[1][2], x.dtype, max(1, dout[..., 0].size))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES_AND_PYTHON)
 @given(st.data())
 @quick
 def test_standard_agrees(dtype, data):
@@ -84,7 +84,7 @@ def test_standard_agrees_thoroughly(dtype, data):
 
 @pytest.mark.parametrize("C, M", [(1, 1), (3, 70), (60, 5), (1100, 100), (70, 1000)])
 @pytest.mark.parametrize("pixels", [(0, 3, 4), (2, 1, 1), (1, 1, 1), (2, 13, 11)])
-def test_pointwise_agrees(pixels, C, M):
+def test_pointwise_agrees(pixels, C, M, compiled_too):
     rng = np.random.default_rng(C)
     x, w, dout = (rng.standard_normal(s) for s in ((*pixels, C), (C, M), (*pixels, M)))
     out, cache = conv.pointwise_conv2d_forward(x, w)
@@ -149,7 +149,7 @@ def separable_calls():
             yield kernel, (x, w, mix, top, left, group, pixels, bands, np.full_like(exact, np.nan)), exact
 
 
-def test_source_and_compiled_agree_and_no_element_has_two_owners():
+def test_source_and_compiled_agree_and_no_element_has_two_owners(compiled_too):
     check_owners(kernel_calls())
 
 
@@ -178,7 +178,7 @@ def framed(values):
     return room, inner
 
 
-def test_nothing_outside_is_read_or_written():
+def test_nothing_outside_is_read_or_written(compiled_too):
     check_frames(kernel_calls())
 
 
@@ -191,7 +191,7 @@ def check_frames(calls):
             assert room is None or (np.isnan(room[:200]).all() and np.isnan(room[-200:]).all())
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES_AND_PYTHON)
 @pytest.mark.parametrize("C, M, H, stride", [(5, 8, 20, 1), (100, 24, 21, 1), (30, 40, 15, 2)])
 def test_same_bits_at_any_number_of_threads(C, M, H, stride, dtype):
     rng = np.random.default_rng(0)
@@ -230,7 +230,7 @@ def blas_threads():
     return {library.get_num_threads() for library in find_blas()}
 
 
-def test_any_layout_is_accepted():
+def test_any_layout_is_accepted(compiled_too):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 2, 8, 9)).transpose(0, 2, 3, 1)[:, ::-1]  # as from PyTorch, and upside down
     w = rng.standard_normal((5, 2, 3, 3)).T[..., ::-1]

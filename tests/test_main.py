@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from processes import ctrl_c_works, open_terminal, unix
+from processes import ctrl_c_works, open_terminal, read_terminal, unix
 
 import npmnv2
 from npmnv2 import __main__ as command_line
@@ -407,14 +407,10 @@ def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option)
     with ctrl_c_works():
         process = _start(*FOR_LONG, *json_option, stderr=end)
     os.close(end)
-    shown = b""
-    while b"epoch 1/1000: " not in shown:
-        part = os.read(terminal, 4096)
-        assert part, "the terminal was closed before there was any progress"
-        shown += part
+    shown = read_terminal(terminal, until=b"epoch 1/1000: ")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=300)
-    shown += os.read(terminal, 4096)
+    shown += read_terminal(terminal)
     os.close(terminal)
     assert b"\x1b" not in shown and b"stopped" in shown  # NO_COLOR, and colours were not wanted anyway
     assert out.splitlines() == ([] if json_option else [epoch_header(averaged=True).encode()])
@@ -425,12 +421,10 @@ def test_text_on_a_terminal_has_no_escape_codes():
     terminal, end = open_terminal()
     process = _start("summary", stdout=end, stderr=end)
     os.close(end)
-    shown = b""
-    while b"for one image" not in shown:
-        shown += os.read(terminal, 4096)
+    shown = read_terminal(terminal)
     assert process.wait(timeout=300) == 0
     os.close(terminal)
-    assert b"\x1b" not in shown and shown.startswith(b"mobilenet_v2, ")
+    assert b"\x1b" not in shown and shown.startswith(b"mobilenet_v2, ") and b"for one image" in shown
 
 
 def test_every_option_with_limits_exists():

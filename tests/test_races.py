@@ -250,7 +250,7 @@ def test_compiled_kernels_stay_inside_their_arrays(dtype):
             check_frames(kernel, arguments, results, dtype)
 
 
-def test_compiled_batchnorm_kernels_stay_inside_their_arrays():
+def test_compiled_batchnorm_kernels_stay_inside_their_arrays(compiled_too):
     for _ in range(200):
         R, C, size = (int(rng.integers(1, high)) for high in (40, 40, 8))
         for kernel, arguments in batchnorm_calls(R, C, size):

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from processes import open_terminal, unix
+from processes import open_terminal, read_terminal, unix
 
 from npmnv2 import cost, models
 from npmnv2.__main__ import main
@@ -209,8 +209,7 @@ def test_progress_is_for_terminals(quick, monkeypatch, capsys):
     with open(other_end, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         assert main(SMALL) == 0
-        terminal.flush()
-        shown = os.read(main_end, 10_000).decode()
+    shown = read_terminal(main_end).decode()
     os.close(main_end)
     assert "measuring" not in capsys.readouterr().out
     for what in ("the machine", "layer by layer", "the fused blocks"):

@@ -133,8 +133,8 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
 
     Notes
     -----
-    2 * N*OH*OW * KH*KW * C*M multiply-adds, twice the forward. Written to be read: `conv2d_im2col_backward` is the fast
-    twin, the more so before NumPy 2.4, where `einsum` takes several times as long for this sum.
+    2 * N*OH*OW * KH*KW * C*M multiply-adds, twice the forward. `conv2d_im2col_backward` is the fast twin, the more so
+    before NumPy 2.4, where `einsum` takes several times as long for this sum.
 
     References
     ----------

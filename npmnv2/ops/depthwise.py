@@ -14,11 +14,7 @@ from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
 class DepthwiseCache(NamedTuple):
-    """What `depthwise_conv2d_backward` needs: the forward's arguments.
-
-    The padded image is not kept: padding again costs one copy, keeping it would cost the memory of a second input
-    for as long as the network runs. `x` and `w` are kept by reference, so do not write to them before the backward.
-    """
+    """What `depthwise_conv2d_backward` needs: the forward's arguments; see `Conv2dCache`."""
 
     x: Array  # (N, H, W, C)
     w: Array  # (KH, KW, C)
@@ -34,34 +30,13 @@ def depthwise_conv2d_forward(
 
         out[n, y, x, c] = sum_ij  xp[n, s*y + d*i, s*x + d*j, c] * w[i, j, c]
 
-    It is the standard convolution whose tap matrices are diagonal: ``w_standard[i, j] = diag(w[i, j])``.
-
-    Parameters
-    ----------
-    x : ndarray of shape (N, H, W, C)
-        Images, float32 or float64. N may be 0.
-    w : ndarray of shape (KH, KW, C)
-        One filter per channel, in the dtype of `x`.
-    stride : int
-        Pixels from one window to the next.
-    padding : int, ((top, bottom), (left, right)) or "same"
-        Zeros around the image; ``"same"`` as TensorFlow computes it (`shapes.same_padding`).
-    dilation : int
-        Pixels from one tap to the next.
+    It is the standard convolution whose tap matrices are diagonal: ``w_standard[i, j] = diag(w[i, j])``. Parameters and
+    errors are those of `conv2d_forward`, but for `w`, one filter per channel: of shape (KH, KW, C).
 
     Returns
     -------
     out : ndarray of shape (N, OH, OW, C)
-        In the dtype of `x`.
     cache : DepthwiseCache
-        For `depthwise_conv2d_backward`.
-
-    Raises
-    ------
-    ValueError
-        If a shape does not fit: rank, channels of `w`, kernel larger than the padded image, stride or dilation below 1.
-    TypeError
-        If `x` is not a float array, or `w` has another dtype.
 
     Notes
     -----
@@ -98,33 +73,12 @@ def depthwise_conv2d_forward(
 def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array, Array]:
     """Push a gradient back through one spatial filter per channel.
 
-    Each product of the forward sends `dout` to both of its factors::
+    ::
 
         dw[i, j, c]                      = sum_nyx xp[n, s*y + d*i, s*x + d*j, c] * dout[n, y, x, c]
         dxp[n, s*y + d*i, s*x + d*j, c] += w[i, j, c] * dout[n, y, x, c]
 
-    `dx` is `dxp` with the padding cut off.
-
-    Parameters
-    ----------
-    dout : ndarray of shape (N, OH, OW, C)
-        dL/d(out), in the dtype of the forward input.
-    cache : DepthwiseCache
-        The second value of `depthwise_conv2d_forward`. Not modified.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, H, W, C)
-        dL/dx, summed over every window that saw the pixel; 0 where no window did.
-    dw : ndarray of shape (KH, KW, C)
-        dL/dw, summed (not averaged) over N, OH, OW.
-
-    Raises
-    ------
-    ValueError
-        If `dout.shape` is not the shape the forward returned.
-    TypeError
-        If `dout.dtype` differs from the forward dtype.
+    Parameters, results and errors are those of `conv2d_backward`, with `dout` (N, OH, OW, C) and `dw` (KH, KW, C).
 
     Notes
     -----

@@ -13,10 +13,7 @@ from npmnv2.validate import Array, check_array, check_dout, check_length
 
 
 class GroupedConv2dCache(NamedTuple):
-    """What `grouped_conv2d_backward` needs: the forward's arguments, by reference.
-
-    The padded image is not kept, for the reason given at `Conv2dCache`.
-    """
+    """What `grouped_conv2d_backward` needs: the forward's arguments; see `Conv2dCache`."""
 
     x: Array  # (N, H, W, C)
     w: Array  # (KH, KW, C / groups, M)
@@ -92,23 +89,7 @@ def grouped_conv2d_forward(
 def grouped_conv2d_backward(dout: Array, cache: GroupedConv2dCache) -> tuple[Array, Array]:
     """Push a gradient back through a grouped convolution: `conv2d_backward`, group by group.
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, OH, OW, M)
-        dL/d(out), in the dtype of the forward input.
-    cache : GroupedConv2dCache
-        The second value of `grouped_conv2d_forward`. Not modified.
-
-    Returns
-    -------
-    dx : ndarray of shape (N, H, W, C)
-    dw : ndarray of shape (KH, KW, C / groups, M)
-        Summed over N, OH, OW.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `dout` has not the shape and dtype of the forward's output.
+    Parameters, results and errors are those of `conv2d_backward`, with `dw` (KH, KW, C / groups, M).
 
     Notes
     -----

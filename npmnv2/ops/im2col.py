@@ -67,30 +67,8 @@ def conv2d_im2col_forward(
 ) -> tuple[Array, Conv2dCache]:
     """`conv2d_forward`, computed as one matrix product.
 
-    Parameters, results and errors are those of `npmnv2.ops.conv2d_forward`; a test holds the two together.
-
-    Parameters
-    ----------
-    x : ndarray of shape (N, H, W, C)
-    w : ndarray of shape (KH, KW, C, M)
-    stride, padding, dilation
-        As in `conv2d_forward`.
-
-    Returns
-    -------
-    out : ndarray of shape (N, OH, OW, M)
-    cache : Conv2dCache
-        The same as `conv2d_forward` returns, so either backward takes it. The columns are not kept: they are KH*KW
-        times the input.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `conv2d_forward`.
-
-    Notes
-    -----
-    N*OH*OW * KH*KW * C*M multiply-adds.
+    Parameters, results, errors and multiply-adds are those of `conv2d_forward`; a test holds the two together. The
+    cache is the same too, so either backward takes it. The columns are not kept: they are KH*KW times the input.
 
     Examples
     --------
@@ -118,24 +96,7 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
         dw    = cols.T @ dout
         dcols = dout @ w.T,    added back tap by tap where im2col had copied from
 
-    Parameters
-    ----------
-    dout : ndarray of shape (N, OH, OW, M)
-    cache : Conv2dCache
-
-    Returns
-    -------
-    dx : ndarray of shape (N, H, W, C)
-    dw : ndarray of shape (KH, KW, C, M)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `conv2d_backward`.
-
-    Notes
-    -----
-    2 * N*OH*OW * KH*KW * C*M multiply-adds.
+    Parameters, results, errors and multiply-adds are those of `conv2d_backward`.
 
     Examples
     --------

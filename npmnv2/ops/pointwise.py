@@ -96,11 +96,8 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
 
     Notes
     -----
-    2 * N*H*W * C*M multiply-adds, twice the forward.
-
-    References
-    ----------
-    .. [1] docs/derivations/convolutions.md, "Pointwise convolution".
+    2 * N*H*W * C*M multiply-adds, twice the forward. Derived in docs/derivations/convolutions.md, "Pointwise
+    convolution".
 
     Examples
     --------

@@ -148,9 +148,9 @@ def _training(say: Callable[[str], None]) -> Any:
 
 
 def _what_next(say: Callable[[str], None]) -> None:
-    say("Read next:  npmnv2/ops/conv.py beside npmnv2/ops/depthwise.py: one loop, one operator changed")
-    say("            docs/derivations/README.md: every backward pass, derived a line at a time")
-    say("            docs/index.md: the whole package in an afternoon")
+    say("Read next:  npmnv2/mini.py: the whole network, its gradients and its training, on one page")
+    say("            docs/index.md: the package in two afternoons")
+    say("            npmnv2/ops/conv.py beside npmnv2/ops/depthwise.py: one loop, one operator changed")
     say("Run next:   python -m npmnv2 summary --width 1.0 --resolution 224")
     say("            python -m npmnv2 train --data digits --backend numpy --save digits.npz")
     say("Go faster:  python -m npmnv2 compile")

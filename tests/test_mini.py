@@ -133,7 +133,7 @@ def test_there_is_no_backward_from_inference():
     model.forward(x, training=True)
     model.forward(x)
     with pytest.raises(TypeError):
-        model.backward(np.ones((2, 3), np.float32))
+        model.backward(np.array([[1, -2, 0.5], [0, 3, 1]], np.float32))
 
 
 @pytest.mark.slow

@@ -171,6 +171,6 @@ def masks(layer: Layer) -> Iterator[np.ndarray]:
                 y = (c.x - c.mean) * c.inv_std * c.gamma + c.beta
                 y = np.clip(y.real, 0, 6)
             else:
-                x, out, mean, var = c
-                y = out.real
+                x, mean, var = c
+                y = ops.batchnorm_relu6_inference(x, part.gamma.value, part.beta.value, mean, var, part.eps).real
             yield np.concatenate([(y <= 0).ravel(), (y >= 6).ravel()])

@@ -86,6 +86,7 @@ SPOILED = {  # a backward -> the operation it must show up under
     "batchnorm_backward": "batch norm",
     "batchnorm_backward_steps": "batch norm, by steps",
     "batchnorm_inference_backward": "batch norm, fixed",
+    "batchnorm_relu6_inference_backward": "fixed norm, ReLU6",
     "batchnorm_relu6_backward": "batch norm, ReLU6",
     "relu_backward": "ReLU",
     "relu6_backward": "ReLU6",

@@ -166,6 +166,32 @@ def test_inference_gradients(shape):
 
 
 @shapes
+def test_inference_relu6_gradients(shape):
+    """For an upstream gradient that is random, and by what ReLU6 is defined to be at its kinks."""
+    mean, var = _statistics(shape[-1])
+
+    def fixed(x, gamma, beta):
+        return ops.batchnorm_inference(x, gamma, beta, mean, var, 0.1), None
+
+    x, gamma, beta = _away_from_kinks(shape, lambda x, gamma, beta, eps: fixed(x, gamma, beta))
+    gradcheck.check(
+        lambda *a: ops.batchnorm_relu6_inference(*a, mean.astype(a[0].dtype), var.astype(a[0].dtype), 0.1),
+        lambda dout: ops.batchnorm_relu6_inference_backward(dout, x, gamma, beta, mean, var, 0.1),
+        *(x, gamma, beta),
+        method="complex",
+    )
+
+
+def test_inference_relu6_at_the_kinks():
+    x, one, dout = np.array([[-1.0], [0.0], [1.0]]), np.ones(1), np.array([[2.0], [30.0], [500.0]])
+    for beta, passes in ((0.0, 500.0), (6.0, 2.0), (3.0, 532.0)):
+        fixed = (one, np.array([beta]), 0 * one, one, 0.0)
+        assert ops.batchnorm_relu6_inference_backward(dout, x, *fixed)[2].item() == passes
+    with pytest.raises(ValueError, match="^dout must have the shape"):
+        ops.batchnorm_relu6_inference_backward(dout[:1], x, one, one, one, one)
+
+
+@shapes
 @both
 def test_inference_by_the_definition(shape, module):
     x, gamma, beta = batchnorm_input(shape)

@@ -138,6 +138,9 @@ def _others() -> list[_Case]:
     rows = (rng.normal(size=(3, 4)), rng.normal(size=(4, 5)), rng.normal(size=5))
     affine = (rng.normal(size=(2, 3, 2, 4)), rng.normal(size=4), rng.normal(size=4))
     mean, var = rng.normal(size=4), rng.uniform(0.5, 2, size=4)
+    y = rng.choice([-3.0, 3.0, 9.0], size=(2, 3, 2, 4)) + rng.normal(0, 0.2, size=(2, 3, 2, 4))  # far from 0 and 6
+    scale, shift = rng.uniform(0.5, 2, size=4), rng.normal(size=4)
+    clipped = ((y - shift) / scale * np.sqrt(var) + mean, scale, shift)  # the input that becomes y, all but for eps
     away = methods.away_from_kinks(rng.uniform(-3, 9, size=(4, 5)))
     logits, labels = rng.normal(size=(4, 5)), np.array([0, 4, 2, 2])
     bn = "x gamma beta"
@@ -151,6 +154,12 @@ def _others() -> list[_Case]:
     def inference_backward(dout: Array, cache: tuple[Array, Array]) -> Any:
         return implementation(ops.batchnorm_inference_backward)(dout, *cache, mean, var)
 
+    def clipping(x: Array, gamma: Array, beta: Array) -> Any:
+        return implementation(ops.batchnorm_relu6_inference)(x, gamma, beta, mean, var), (x, gamma, beta)
+
+    def clipping_backward(dout: Array, cache: tuple[Array, Array, Array]) -> Any:
+        return implementation(ops.batchnorm_relu6_inference_backward)(dout, *cache, mean, var)
+
     def loss(z: Array) -> Any:
         return implementation(ops.softmax_cross_entropy)(z, labels, 0.1)
 
@@ -162,6 +171,7 @@ def _others() -> list[_Case]:
         _smooth("batch norm", ops.batchnorm_forward, ops.batchnorm_backward, affine, bn),
         _smooth("batch norm, by steps", ops.batchnorm_forward, ops.batchnorm_backward_steps, affine, bn),
         _linear("batch norm, fixed", inference, inference_backward, affine, bn),
+        _linear("fixed norm, ReLU6", clipping, clipping_backward, clipped, bn),
         _smooth("batch norm, ReLU6", ops.batchnorm_relu6_forward, ops.batchnorm_relu6_backward, affine, bn),
         _linear("ReLU", ops.relu_forward, ops.relu_backward, (away,), "x"),
         _linear("ReLU6", ops.relu6_forward, ops.relu6_backward, (away,), "x"),

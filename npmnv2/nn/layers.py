@@ -14,9 +14,8 @@ from npmnv2 import ops
 from npmnv2.backends import implementation
 from npmnv2.nn.base import Layer, on_failure
 from npmnv2.nn.parameter import Parameter, Statistic
-from npmnv2.ops.activation import let_through, relu6_mask
 from npmnv2.shapes import Padding, conv_geometry
-from npmnv2.validate import Array, check_dout, check_dtype, check_generator, check_int, check_number
+from npmnv2.validate import Array, check_dtype, check_generator, check_int, check_number
 
 
 class Conv2d(Layer):
@@ -268,7 +267,7 @@ class BatchNormReLU6(BatchNorm):
         if not self.training:
             mean, var = self._statistics()
             out: Array = implementation(ops.batchnorm_relu6_inference)(x, gamma, beta, mean, var, self.eps)
-            self._cache = ("eval", (x, out, mean, var))
+            self._cache = ("eval", (x, mean, var))
             return out
         out, cache = implementation(ops.batchnorm_relu6_forward)(x, gamma, beta, self.eps)
         self.update_statistics(x.size // x.shape[-1], cache.mean, cache.var)
@@ -281,11 +280,10 @@ class BatchNormReLU6(BatchNorm):
         if mode == "train":
             dx, self.gamma.grad, self.beta.grad = implementation(ops.batchnorm_relu6_backward)(dout, cache)
         else:
-            x, out, mean, var = cache
-            dout = check_dout(dout, out.shape, out)  # else it would be broadcast
-            dy = let_through(dout, relu6_mask(out))
-            backward = implementation(ops.batchnorm_inference_backward)
-            dx, self.gamma.grad, self.beta.grad = backward(dy, x, self.gamma.value, mean, var, self.eps)
+            x, mean, var = cache
+            gamma, beta = self.gamma.value, self.beta.value
+            backward = implementation(ops.batchnorm_relu6_inference_backward)
+            dx, self.gamma.grad, self.beta.grad = backward(dout, x, gamma, beta, mean, var, self.eps)
         self._cache = None
         return dx
 

@@ -409,7 +409,46 @@ def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, 
     >>> batchnorm_relu6_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 12 is clipped
     6.0
     """
-    return relu6(batchnorm_inference(x, gamma, beta, mean, var, eps))
+    y = batchnorm_inference(x, gamma, beta, mean, var, eps)
+    return relu6(y)
+
+
+def batchnorm_relu6_inference_backward(
+    dout: Array, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """Push a gradient back through ReLU6, then through the fixed batch norm; the statistics are constants.
+
+    Whether a value was clipped follows from x again, as in `batchnorm_relu6_backward`: hence `beta`, which
+    `batchnorm_inference_backward` has no need of.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    x, gamma, beta, mean, var, eps
+        The forward's arguments.
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+    dgamma, dbeta : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_inference_backward`.
+
+    Examples
+    --------
+    >>> x, one = np.array([[5.0], [1.0]]), np.ones(1)           # 2 * (x - 3) / 2 + 1 is 3 and -1: the second is clipped
+    >>> dx, dgamma, dbeta = batchnorm_relu6_inference_backward(x, x, 2 * one, one, 3 * one, 4 * one, eps=0.0)
+    >>> dx.ravel().tolist(), dgamma.item(), dbeta.item()
+    ([5.0, 0.0], 5.0, 5.0)
+    """
+    y = batchnorm_inference(x, gamma, beta, mean, var, eps)
+    dout = check_dout(dout, y.shape, y)
+    # forward was: out = relu6(y)
+    dy = let_through(dout, relu6_mask(y))
+    return batchnorm_inference_backward(dy, x, gamma, mean, var, eps)
 
 
 def _sum(x: Array, rows: int = 128) -> Array:

@@ -187,7 +187,7 @@ def test_inference_relu6_at_the_kinks():
     for beta, passes in ((0.0, 500.0), (6.0, 2.0), (3.0, 532.0)):
         fixed = (one, np.array([beta]), 0 * one, one, 0.0)
         assert ops.batchnorm_relu6_inference_backward(dout, x, *fixed)[2].item() == passes
-    with pytest.raises(ValueError, match="^dout must have the shape"):
+    with pytest.raises(ValueError, match=r"^dout must have the shape"):
         ops.batchnorm_relu6_inference_backward(dout[:1], x, one, one, one, one)
 
 

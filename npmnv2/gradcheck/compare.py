@@ -194,8 +194,9 @@ def _direction_error(
     step: float,
     rng: np.random.Generator,
 ) -> float:
-    g = [np.zeros(x.shape) if gradient is None else gradient for x, gradient in zip(inputs, gradients, strict=True)]
-    v = [rng.normal(size=x.shape) * (gradient is not None) for x, gradient in zip(inputs, gradients, strict=True)]
+    pairs = list(zip(inputs, gradients, strict=True))  # an input without a gradient is not moved
+    g = [np.zeros(x.shape) if gradient is None else gradient for x, gradient in pairs]
+    v = [np.zeros(x.shape) if gradient is None else np.asarray(rng.normal(size=x.shape)) for x, gradient in pairs]
     measured = directional_derivative(f, inputs, v, dout, step)
     predicted = sum(float(np.sum(a * b)) for a, b in zip(g, v, strict=True))
     size = float(np.sqrt(sum(float(np.sum(a * a)) for a in g)))

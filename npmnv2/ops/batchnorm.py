@@ -479,6 +479,19 @@ def _check_statistics(x: Array, mean: Array, var: Array) -> tuple[Array, Array]:
     var = check_array(var, "var", "C", like=x)
     check_length(mean, "mean", 0, x.shape[-1], "the channels of x")
     check_length(var, "var", 0, x.shape[-1], "the channels of x")
-    if (var.real < 0).any():  # .real: complex numbers, which the complex step brings, have no order
-        raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")
+    check_variance(var)
     return mean, var
+
+
+def check_variance(var: Array) -> None:
+    """Raise ValueError if a variance is negative. (A complex one, of the complex step, is judged by its real part.)
+
+    Examples
+    --------
+    >>> check_variance(np.array([1.0, -1.0]))
+    Traceback (most recent call last):
+        ...
+    ValueError: var must not be negative; its smallest value was -1.0
+    """
+    if (var.real < 0).any():
+        raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")

@@ -125,7 +125,7 @@ class SeparableConv(Layer):
 
     def backward(self, dout: Array) -> Array:
         """The same, backwards."""
-        # forward was: pw(dw(x))
+        # forward was: self.pw(self.dw(x))
         return self.dw.backward(self.pw.backward(dout))
 
 
@@ -221,10 +221,10 @@ class InvertedResidual(Layer):
     def backward(self, dout: Array) -> Array:
         """The same, backwards: what was used twice, because it was added, has a gradient that is a sum of two."""
         dwide = self.project.backward(dout)
-        # forward was: out = wide + dw(wide)
+        # forward says: out = wide + dw(wide)
         dwide = dwide + self.dw.backward(dwide) if self.wide_residual else self.dw.backward(dwide)
         dx = self.expand.backward(dwide) if self.t != 1 else dwide
-        # forward was: x + out
+        # forward says: x + out
         return dout + dx if self.residual else dx
 
 

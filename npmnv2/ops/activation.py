@@ -121,7 +121,7 @@ def relu_backward(dout: Array, cache: ActivationCache) -> Array:
     """
     out = cache.out
     dout = check_dout(dout, out.shape, out)
-    # forward was: out = max(x, 0)
+    # forward says: out = max(x, 0)
     return let_through(dout, ~(out.real <= 0))
 
 
@@ -194,5 +194,5 @@ def relu6_backward(dout: Array, cache: ActivationCache) -> Array:
     """
     out = cache.out
     dout = check_dout(dout, out.shape, out)
-    # forward was: out = min(max(x, 0), 6)
+    # forward says: out = min(max(x, 0), 6)
     return let_through(dout, relu6_mask(out))

@@ -150,16 +150,16 @@ def batchnorm_backward_steps(dout: Array, cache: BatchNormCache) -> tuple[Array,
     dinv_std = (dxhat * centered).sum(axis=axes)
     # forward was: inv_std = 1 / std
     dstd = -dinv_std / std**2
-    # forward was: std = sqrt(var + eps)
+    # forward was: std = np.sqrt(var + cache.eps)
     dvar = dstd / (2 * std)
-    # forward was: var = squared.sum() / m
+    # forward was: var = squared.sum(axis=axes) / m
     dsquared = dvar / m  # the same for every value: (C,), broadcast
     # forward was: squared = centered * centered
     dcentered = dcentered + 2 * centered * dsquared
     # forward was: centered = x - mean
     dx = dcentered
     dmean = -dcentered.sum(axis=axes)
-    # forward was: mean = x.sum() / m
+    # forward was: mean = x.sum(axis=axes) / m
     dx = dx + dmean / m
     return dx, dgamma, dbeta
 
@@ -311,7 +311,7 @@ def batchnorm_inference_backward(
     mean, var = _check_statistics(x, mean, var)
     dout = check_dout(dout, x.shape, x)
     inv_std = 1 / np.sqrt(var + eps).astype(x.dtype)  # (C,)
-    # forward was: out = (x - mean) * inv_std * gamma + beta
+    # forward says: out = (x - mean) * inv_std * gamma + beta
     dbeta = _sum(dout).astype(dout.dtype)
     dgamma = _sum(dout * (x - mean) * inv_std).astype(dout.dtype)
     dx = dout * (gamma * inv_std)
@@ -381,7 +381,7 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
     """
     dout = check_dout(dout, cache.x.shape, cache.x)
     xhat = (cache.x - cache.mean) * cache.inv_std
-    # forward was: out = relu6(xhat * gamma + beta)
+    # forward says: out = relu6(xhat * gamma + beta)
     dy = let_through(dout, relu6_mask(xhat * cache.gamma + cache.beta))
     return _closed_form(dy, xhat, cache)
 
@@ -410,7 +410,8 @@ def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, 
     6.0
     """
     y = batchnorm_inference(x, gamma, beta, mean, var, eps)
-    return relu6(y)
+    out = relu6(y)
+    return out
 
 
 def batchnorm_relu6_inference_backward(

@@ -56,7 +56,8 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
     rng = check_generator(rng)
     kept = np.asarray(rng.random(x.shape) >= rate)
     scale = kept.astype(x.dtype) / x.dtype.type(1 - rate)
-    return x * scale, DropoutCache(scale)
+    out = x * scale
+    return out, DropoutCache(scale)
 
 
 def dropout_backward(dout: Array, cache: DropoutCache) -> Array:

@@ -50,7 +50,8 @@ def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, LinearCache]:
     b = check_array(b, "b", "M", like=x)
     check_length(w, "w", 0, x.shape[1], "the columns of x")
     check_length(b, "b", 0, w.shape[1], "the columns of w")
-    return x @ w + b, LinearCache(x, w)
+    out = x @ w + b
+    return out, LinearCache(x, w)
 
 
 def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Array]:

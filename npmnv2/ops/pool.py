@@ -88,7 +88,7 @@ def global_avg_pool_backward(dout: Array, cache: GlobalAvgPoolCache) -> Array:
     """
     N, H, W, C = cache.x_shape
     dout = check_dout(dout, (N, C), cache.like)
-    # forward was: out = x.mean(axis=(1, 2))
+    # forward says: out = x.mean(axis=(1, 2))
     dx = np.empty((N, H, W, C), dout.dtype)  # (N, H, W, C)
     dx[:] = (dout / (H * W))[:, None, None, :]
     return dx

@@ -75,8 +75,10 @@ def relu_forward(x: Array) -> tuple[Array, ActivationCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` is a single number, without an axis, or an axis other than the first has length 0.
 
     Notes
     -----
@@ -141,8 +143,10 @@ def relu6_forward(x: Array) -> tuple[Array, ActivationCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` is a single number, without an axis, or an axis other than the first has length 0.
 
     Notes
     -----

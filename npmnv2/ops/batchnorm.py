@@ -247,8 +247,10 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
 
     Raises
     ------
-    ValueError, TypeError
-        For a length, dtype or sign that does not fit.
+    TypeError
+        If `x` is not a float array, or another argument has another dtype.
+    ValueError
+        If a length differs from C, or `var` or `eps` is negative.
 
     Notes
     -----
@@ -297,8 +299,10 @@ def batchnorm_inference_backward(
 
     Raises
     ------
-    ValueError, TypeError
-        For an array that does not fit.
+    TypeError
+        If `x` is not a float array, or another argument has another dtype.
+    ValueError
+        If a length differs from C, `dout` has not the shape of `x`, or `var` or `eps` is negative.
 
     Examples
     --------

@@ -38,8 +38,10 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
 
     Raises
     ------
-    ValueError, TypeError
-        For a bad `x`, `rate` or `rng`.
+    TypeError
+        If `x` is not a float array, `rate` not a number, or `rng` not a generator: a seed is none.
+    ValueError
+        If `x` has no axis, or `rate` is not in [0, 1).
 
     References
     ----------

@@ -39,8 +39,10 @@ def fold_batchnorm(
 
     Raises
     ------
-    ValueError, TypeError
-        For a length, dtype or sign that does not fit.
+    TypeError
+        If `w` is not a float array, or another argument has another dtype.
+    ValueError
+        If a length differs from the last axis of `w`, or `var` or `eps` is negative.
 
     Notes
     -----

@@ -35,8 +35,10 @@ def im2col(x: Array, geometry: Geometry) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` has not 4 axes, or one other than N has length 0.
 
     Notes
     -----
@@ -69,6 +71,10 @@ def conv2d_im2col_forward(
 
     Parameters, results, errors and multiply-adds are those of `conv2d_forward`; a test holds the two together. The
     cache is the same too, so either backward takes it. The columns are not kept: they are KH*KW times the input.
+
+    See Also
+    --------
+    conv2d_forward : the same result, tap by tap, to be read.
 
     Examples
     --------

@@ -32,8 +32,10 @@ def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, LinearCache]:
 
     Raises
     ------
-    ValueError, TypeError
-        For a shape or dtype that does not fit.
+    TypeError
+        If `x` is not a float array, or `w` or `b` has another dtype.
+    ValueError
+        If `w` has not as many rows as `x` has columns, or `b` not as many values as `w` has columns.
 
     Notes
     -----

@@ -44,8 +44,10 @@ def pad_forward(x: Array, padding: Padding) -> tuple[Array, PadCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` or `padding` (`validate.check_array`, `shapes.resolve_padding`).
+    TypeError
+        If `x` is not a float array, or the pairs of `padding` not of integers.
+    ValueError
+        If `x` has not 4 axes, or `padding` is negative, ``"same"``, or neither a number nor two pairs.
 
     Notes
     -----

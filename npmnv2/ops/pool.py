@@ -42,8 +42,10 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` has not 4 axes, or one other than N has length 0.
 
     Notes
     -----
@@ -123,8 +125,11 @@ def avg_pool2d_forward(
 
     Raises
     ------
-    ValueError, TypeError
-        For a bad `x`, `size`, `stride` or `padding`.
+    TypeError
+        If `x` is not a float array, or `size` or `stride` not an integer.
+    ValueError
+        If `x` has not 4 axes, `size` or `stride` is below 1, `padding` is not below `size`, or the padded image is
+        smaller than the window.
 
     Notes
     -----

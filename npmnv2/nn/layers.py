@@ -50,16 +50,16 @@ class Conv2d(Layer):
     ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        self.w = Parameter(initial_weight((kernel, kernel, in_channels, out_channels), rng, dtype), "weight")
+        w = initial_weight((kernel, kernel, in_channels, out_channels), rng, dtype)  # (KH, KW, C, M)
+        self.w = Parameter(w, "weight")
         conv_geometry(kernel, kernel, kernel, kernel, stride, padding)  # a bad stride or padding is an error at once
 
     def forward(self, x: Array) -> Array:
-        """`ops.conv2d_forward`, in its im2col form."""
+        """By im2col, which is the same and faster."""
         out, self._cache = implementation(ops.conv2d_im2col_forward)(x, self.w.value, self.stride, self.padding)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.conv2d_backward`, in its im2col form."""
         dx, self.w.grad = implementation(ops.conv2d_im2col_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -95,16 +95,14 @@ class DepthwiseConv2d(Layer):
     ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        self.w = Parameter(initial_weight((kernel, kernel, channels), rng, dtype), "depthwise")
+        self.w = Parameter(initial_weight((kernel, kernel, channels), rng, dtype), "depthwise")  # (KH, KW, C)
         conv_geometry(kernel, kernel, kernel, kernel, stride, padding)  # a bad stride or padding is an error at once
 
     def forward(self, x: Array) -> Array:
-        """`ops.depthwise_conv2d_forward`."""
         out, self._cache = implementation(ops.depthwise_conv2d_forward)(x, self.w.value, self.stride, self.padding)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.depthwise_conv2d_backward`."""
         dx, self.w.grad = implementation(ops.depthwise_conv2d_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -130,15 +128,13 @@ class PointwiseConv2d(Layer):
         self, in_channels: int, out_channels: int, *, rng: np.random.Generator, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        self.w = Parameter(initial_weight((in_channels, out_channels), rng, dtype), "weight")
+        self.w = Parameter(initial_weight((in_channels, out_channels), rng, dtype), "weight")  # (C, M)
 
     def forward(self, x: Array) -> Array:
-        """`ops.pointwise_conv2d_forward`."""
         out, self._cache = implementation(ops.pointwise_conv2d_forward)(x, self.w.value)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.pointwise_conv2d_backward`."""
         dx, self.w.grad = implementation(ops.pointwise_conv2d_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -298,12 +294,10 @@ class ReLU6(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        """`ops.relu6_forward`."""
         out, self._cache = implementation(ops.relu6_forward)(x)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.relu6_backward`."""
         dx: Array = implementation(ops.relu6_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -319,12 +313,10 @@ class GlobalAvgPool(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        """`ops.global_avg_pool_forward`."""
         out, self._cache = implementation(ops.global_avg_pool_forward)(x)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.global_avg_pool_backward`."""
         dx: Array = implementation(ops.global_avg_pool_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -388,16 +380,14 @@ class Linear(Layer):
         self, in_features: int, out_features: int, *, rng: np.random.Generator, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        self.w = Parameter(initial_weight((in_features, out_features), rng, dtype), "weight")
+        self.w = Parameter(initial_weight((in_features, out_features), rng, dtype), "weight")  # (C, M)
         self.b = Parameter(np.zeros(out_features, dtype), "bias")  # (M,)
 
     def forward(self, x: Array) -> Array:
-        """`ops.linear_forward`."""
         out, self._cache = implementation(ops.linear_forward)(x, self.w.value, self.b.value)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.linear_backward`."""
         dx, self.w.grad, self.b.grad = implementation(ops.linear_backward)(dout, self._last_cache())
         self._cache = None
         return dx

@@ -14,7 +14,7 @@ class ActivationCache(NamedTuple):
     keep a second array of that size alive.
     """
 
-    out: Array
+    out: Array  # the shape of x
 
 
 def relu6(x: Array) -> Array:

@@ -175,7 +175,7 @@ def test_check_layer(method):
 def test_check_layer_wants_every_parameter_to_get_its_gradient_from_this_backward():
     layer = _layer()
     layer(X)
-    layer.backward(np.ones((3, 2)))  # which leaves gradients behind
+    layer.backward(RNG.normal(size=(3, 2)))  # which leaves gradients behind
     layer.backward = lambda dout: dout @ layer.w.value.T
     with pytest.raises(AssertionError, match=r"^backward must set the gradient of w; it is None$"):
         gradcheck.check_layer(layer, X)

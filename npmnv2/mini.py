@@ -1,8 +1,9 @@
-"""MobileNetV2 on one page: forward, backward and training, in NumPy alone. ``python -m npmnv2.mini`` reads digits.
+"""MobileNetV2 in one file: forward, backward and training, in NumPy alone. ``python -m npmnv2.mini`` reads digits.
 
-Nothing is imported from the rest of the package; a test holds every number here equal to it. Three things to know:
+From the same weights, a test holds outputs, gradients and steps equal to the package's. Three things to know:
 
-- A batch of images is an array (N, H, W, C): image, row, column, channel.
+- A batch of images is an array (N, H, W, C): image, row, column, channel. A channel is one number a pixel: red, say;
+  later what a filter computed there. In the brackets of a formula x is a column, m an output channel.
 - The gradient of an array `a` has its shape and is called `da`: a small change moves the loss by ``sum(da * change)``.
 - A function returns its output and a second function, `backward`. That one takes `dout`, the gradient of the output,
   and returns those of the inputs. It sees the variables of the forward, for it is defined inside it.
@@ -15,8 +16,8 @@ import numpy as np
 
 # The three convolutions. A 3x3 kernel slides over the image, `s` pixels a step (the stride); around the image lies a
 # border of zeros, one pixel wide. The usual loop goes from window to window. Here it goes over the nine places in the
-# kernel, the taps: over the whole image, tap (i, j) sees the image shifted by i rows and j columns. That is a view, and
-# it has the shape of the output.
+# kernel, the taps: while the kernel slides, tap (i, j) comes past every s-th pixel from row i and column j on. Together
+# they are a view of the padded image, and it has the shape of the output.
 
 BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
 
@@ -35,8 +36,8 @@ def standard(x, w, s=1):
     def backward(dout):
         dxp, dw = np.zeros_like(xp), np.zeros_like(w)
         for i, j, seen in taps(x, s):  # forward was: out += xp[seen] @ w[i, j]
-            # Each factor's gradient is dout times the other factor, summed over all places where it was used. einsum
-            # multiplies two arrays and sums over the letters that are missing behind the arrow.
+            # Each factor's gradient is dout times the other factor, summed over all places where it was used: a channel
+            # went into all M outputs, hence @ and .T; w[i, j] met all pixels, and n, y, x are missing behind the arrow.
             dxp[seen] += dout @ w[i, j].T
             dw[i, j] = np.einsum("nyxc,nyxm->cm", xp[seen], dout, optimize=True)
         return dxp[:, 1:-1, 1:-1], dw  # the border is no input
@@ -71,26 +72,26 @@ def pointwise(x, w):
 
 
 # Why three? For C = M = 192 channels the standard convolution does 9 * 192 * 192 multiplications a pixel, the other two
-# together 9 * 192 + 192 * 192: 8.6 times fewer. That is the whole of MobileNet; the rest makes it learn.
+# together 9 * 192 + 192 * 192: 8.6 times fewer. That is the idea of MobileNet.
 
 
 def batchnorm(x, gamma, beta, eps=1e-5):
     """Give every channel mean 0 and variance 1 over the batch, then scale and shift it: gamma * xhat + beta."""
     m = x.size // x.shape[-1]  # values a channel: N * H * W
     mean = x.mean((0, 1, 2))  # (C,)
-    centred = x - mean
-    var = (centred * centred).mean((0, 1, 2))  # (C,)
+    centered = x - mean
+    var = (centered * centered).mean((0, 1, 2))  # (C,)
     std = np.sqrt(var + eps)
-    xhat = centred / std
+    xhat = centered / std
     out = gamma * xhat + beta
 
     def backward(dout):
         dbeta = dout.sum((0, 1, 2))
         dgamma = (dout * xhat).sum((0, 1, 2))
-        # A change of one x moves the xhat three ways: its own, by change / std; all m of them through the mean, which
-        # moves by change / m; and all through std, which moves by change * xhat / m. Summed, with dxhat = gamma * dout:
+        # A change of one x moves the xhat three ways: its own grows by change / std; all m fall by change / m / std as
+        # the mean grows; and all fall by xhat / std times what std grows by, change * its xhat / m. In sum,
         #     dx = (dxhat - sum(dxhat) / m - xhat * sum(dxhat * xhat) / m) / std
-        # The two sums are gamma * dbeta and gamma * dgamma:
+        # with dxhat = gamma * dout. The two sums are gamma * dbeta and gamma * dgamma:
         dx = gamma / std * (dout - dbeta / m - xhat * dgamma / m)
         return dx, dgamma, dbeta
 
@@ -114,7 +115,7 @@ def linear(x, w, b):
 
 
 def cross_entropy(logits, labels):
-    """The mean of -log(probability of the right class), and its gradient: (probabilities - one-hot labels) / N."""
+    """The mean of -log(probability of the right class); its gradient: the probabilities, less 1 at that class, / N."""
     p = np.exp(logits - logits.max(1, keepdims=True))  # minus the largest: no overflow, same p
     p /= p.sum(1, keepdims=True)
     rows = np.arange(len(labels))
@@ -149,8 +150,8 @@ class ConvBN:
         if training:
             x, self.through_norm, mean, var = batchnorm(x, self.gamma.value, self.beta.value)
             m = x.size // x.shape[-1]
-            self.mean += 0.1 * (mean - self.mean)
-            self.var += 0.1 * (var * m / (m - 1) - self.var)  # m - 1: the unbiased estimate, as PyTorch keeps it
+            self.mean += 0.1 * (mean - self.mean)  # a tenth of the way at each step
+            self.var += 0.1 * (var * m / (m - 1) - self.var)  # m - 1: an unbiased estimate for other images
         else:  # one image must not depend on the others of its batch; there is no way back from here
             self.through_norm = None
             x = self.gamma.value * (x - self.mean) / np.sqrt(self.var + 1e-5) + self.beta.value
@@ -174,7 +175,7 @@ class InvertedResidual:
         self.steps += [ConvBN(partial(depthwise, s=s), random(3, 3, t * C))]
         self.steps += [ConvBN(pointwise, random(t * C, M), linear=True)]  # ReLU6 would destroy what few channels carry
         self.shortcut = s == 1 and C == M
-        if self.shortcut:  # begins as the identity, which lets SGD learn much faster (arXiv:1706.02677, section 5.1)
+        if self.shortcut:  # begins as the identity, which helps at the start (arXiv:1706.02677, 5.1; the package: 1)
             self.steps[-1].gamma.value[:] = 0
 
     def parameters(self):
@@ -198,7 +199,7 @@ ROWS = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1
 
 
 def divisible(c):
-    """The nearest multiple of 8, at least 8, and not more than 10 % below c: how all MobileNets round channels."""
+    """The nearest multiple of 8, at least 8, and not more than 10 % below c: how V2's authors round channels."""
     rounded = max(8, int(c + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * c else rounded
 
@@ -209,13 +210,13 @@ class MobileNetV2:
     def __init__(self, classes, width=1.0, strides=None, channels=3, dtype=np.float32, seed=0):
         rng = np.random.default_rng(seed)
 
-        def random(*shape):  # a variance of 2 / (number of values that an output adds up): ReLU6 halves it again
+        def random(*shape):  # scaled by how many values an output adds up, which keeps numbers of one size
             return (rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))).astype(dtype)
 
-        first, *strides = strides or (2, *(s for t, c, n, s in ROWS))  # small images need others
+        strides = strides or [2] + [row[3] for row in ROWS]  # the first convolution's, then the rows'
         C = divisible(32 * width)
-        self.layers = [ConvBN(partial(standard, s=first), random(3, 3, channels, C))]
-        for (t, c, n, _), s in zip(ROWS, strides, strict=True):
+        self.layers = [ConvBN(partial(standard, s=strides[0]), random(3, 3, channels, C))]
+        for (t, c, n, _), s in zip(ROWS, strides[1:], strict=True):
             for k in range(n):
                 M = divisible(c * width)
                 self.layers.append(InvertedResidual(random, C, M, s if k == 0 else 1, t))
@@ -242,19 +243,19 @@ class MobileNetV2:
         return dx
 
 
-def sgd(parameters, rate, momentum=0.9):
+def sgd(parameters, lr, momentum=0.9):
     """Step against the gradient. The velocity adds up past gradients, older ones less; noise in them evens out."""
     for p in parameters:
         p.velocity = momentum * p.velocity + p.grad
-        p.value -= rate * p.velocity
+        p.value -= lr * p.velocity
 
 
-def check_gradient(h=1e-8):
+def check_gradient(h=1e-7):  # so small a step that no ReLU6 crosses 0 or 6 on the way: with 1e-5 some do, 1 % off
     """The derivative of the loss along a random direction in float64, by differences and by `backward`."""
     rng = np.random.default_rng(0)
     model = MobileNetV2(10, 0.1, channels=1, dtype=np.float64)
     x, labels = rng.normal(size=(4, 40, 56, 1)), rng.integers(10, size=4)
-    for p in model.parameters():  # away from the zeros and ones that some begin as
+    for p in model.parameters():  # inside a block with gamma 0 all gradients are 0, and a wrong one would not show
         p.value += 0.1 * rng.normal(size=p.value.shape)
     direction = [(p, rng.normal(size=p.value.shape)) for p in model.parameters()]
 
@@ -265,10 +266,10 @@ def check_gradient(h=1e-8):
 
     model.backward(loss(0)[1])
     by_backward = sum((p.grad * v).sum() for p, v in direction)
-    return (loss(h)[0] - loss(-2 * h)[0]) / (2 * h), by_backward
+    return (loss(h)[0] - loss(-2 * h)[0]) / (2 * h), by_backward  # to +h, and from there to -h
 
 
-def main(epochs=10, batch=32, rate=0.05):
+def main(epochs=10, batch=32, lr=0.05):
     """Check the gradient, then learn 1,437 handwritten digits of 8x8 pixels and read 360 others."""
     by_differences, by_backward = check_gradient()
     print(f"Slope along a random direction: {by_differences:.6f} by differences, {by_backward:.6f} by backward.")
@@ -276,23 +277,22 @@ def main(epochs=10, batch=32, rate=0.05):
     rng = np.random.default_rng(0)
     digits = np.load(Path(__file__).with_name("data") / "digits.npz")
     order = rng.permutation(1797)
-    x, y = digits["images"][order, ..., None].astype(np.float32) / 8 - 1, digits["labels"][order]
+    x, y = digits["images"][order, ..., None].astype(np.float32) / 8 - 1, digits["labels"][order]  # 0..16 to -1..1
     x, y, unseen_x, unseen_y = x[360:], y[360:], x[:360], y[:360]
     model = MobileNetV2(10, 0.25, strides=(1, 1, 1, 2, 1, 1, 2, 1), channels=1)
     n = len(x) // batch  # steps an epoch
     for epoch in range(epochs):
         losses = []
         for k, some in enumerate(rng.permutation(len(x))[: n * batch].reshape(n, batch)):
-            moves = rng.integers(-1, 2, (batch, 2)) * rng.integers(2, size=(batch, 1))  # half of them, by up to a pixel
+            # Half of the images move by up to a pixel, lest they be learned by heart (roll wraps; borders are empty).
+            moves = rng.integers(-1, 2, (batch, 2)) * rng.integers(2, size=(batch, 1))
             moved = np.stack([np.roll(image, move, (0, 1)) for image, move in zip(x[some], moves, strict=True)])
             loss, dlogits = cross_entropy(model.forward(moved, training=True), y[some])
             model.backward(dlogits)
-            sgd(model.parameters(), rate * (1 + np.cos(np.pi * (epoch + k / n) / epochs)) / 2)  # from rate down to 0
+            sgd(model.parameters(), lr * (1 + np.cos(np.pi * (epoch + k / n) / epochs)) / 2)  # from lr to 0
             losses.append(loss)
         right = (model.forward(unseen_x).argmax(1) == unseen_y).mean()
-        print(
-            f"epoch {epoch + 1:2} of {epochs}: loss {np.mean(losses):.3f}, unseen digits read {right:.1%}", flush=True
-        )
+        print(f"epoch {epoch + 1:2} of {epochs}: loss {np.mean(losses):.3f}, unseen digits {right:.1%}", flush=True)
     return right
 
 

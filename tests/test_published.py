@@ -1,7 +1,7 @@
 """Every published figure about costs: the exact integer, the rule that makes the printed one, and what no rule makes.
 
-The figures are in docs/tables, where README.md names their sources; docs/costs.md prints them. Each row that its rule
-does not make is named here, so that no other can join it unseen.
+The figures are in docs/tables, where README.md names their sources; docs/published.md prints them. Each row that its
+rule does not make is named here, so that no other can join it unseen.
 """
 
 import math

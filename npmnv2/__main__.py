@@ -1,6 +1,6 @@
-"""The command line: parse, call, print. No logic of its own. Results go to stdout, progress to stderr.
+"""The command line: which command, and its exit status. Results go to stdout, progress to stderr.
 
-The larger commands are in `cli/`, a file each.
+The commands are in `cli/`, a file each: parse, call, print.
 """
 
 import argparse
@@ -18,9 +18,9 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
     choose_kernel()  # before anything loads NumPy
 
-from npmnv2.cli import classify, compile, convert, figures, summary, train
+from npmnv2.cli import classify, compile, convert, figures, gradcheck, summary, tour, train
 from npmnv2.cli.options import check_options
-from npmnv2.cli.output import complain, print_json
+from npmnv2.cli.output import complain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,45 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"npmnv2 {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-
-    tour = commands.add_parser("tour", help="what the package is, shown by running it (the default)")
-    tour.add_argument("--plot", metavar="FILE", default="npmnv2-tour.png", help="the picture (default: %(default)s)")
-    tour.set_defaults(run=_tour)
-
-    summary.add_to(commands)
-
-    gradcheck = commands.add_parser("gradcheck", help="check every gradient numerically and print the errors")
-    gradcheck.add_argument(
-        "--backend", choices=["numpy", "numba"], default="numpy", help="whose gradients (default: %(default)s)"
-    )
-    gradcheck.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    gradcheck.set_defaults(run=_gradcheck)
-
-    train.add_to(commands)
-    classify.add_to(commands)
-    convert.add_to(commands)
-    compile.add_to(commands)
-    figures.add_to(commands)
+    for command in (tour, summary, gradcheck, train, classify, convert, compile, figures):
+        command.add_to(commands)
     return parser
-
-
-def _tour(arguments: argparse.Namespace) -> int:
-    from npmnv2.show.tour import tour
-
-    return 0 if tour(arguments.plot, say=lambda line: print(line, flush=True)) else 1
-
-
-def _gradcheck(arguments: argparse.Namespace) -> int:
-    from npmnv2.gradcheck.cases import run
-    from npmnv2.show.tables import gradient_table
-
-    checks = run(arguments.backend)
-    passed = all(check.passed for check in checks)
-    if arguments.json:
-        print_json({"passed": passed, "checks": [{**c._asdict(), "passed": c.passed} for c in checks]})
-    else:
-        print(*gradient_table(checks), sep="\n")
-    return 0 if passed else 1
 
 
 def _flush(command: str, status: int) -> int:

@@ -5,6 +5,7 @@ and W, top and left, or stride and no stride can be mixed up without anybody not
 a convolution's gradients; `test_mutants.py` shows that it rejects wrong ones.
 """
 
+import contextlib
 import csv
 import pathlib
 from collections.abc import Callable, Iterator
@@ -171,6 +172,26 @@ def masks(layer: Layer) -> Iterator[np.ndarray]:
                 y = (c.x - c.mean) * c.inv_std * c.gamma + c.beta
                 y = np.clip(y.real, 0, 6)
             else:
-                x, out, mean, var = c
-                y = out.real
+                x, mean, var = c
+                y = ops.batchnorm_relu6_inference(x, part.gamma.value, part.beta.value, mean, var, part.eps).real
             yield np.concatenate([(y <= 0).ravel(), (y >= 6).ravel()])
+
+
+@contextlib.contextmanager
+def no_kink_crossed(model: Layer) -> Iterator[list[np.ndarray]]:
+    """Inside, every forward of a model must clip the values that the first one clipped; a list of those masks."""
+    first: list[np.ndarray] = []
+    forward = model.forward
+
+    def watched(x: np.ndarray) -> np.ndarray:
+        out = forward(x)
+        now = list(masks(model))
+        first.extend(now if not first else [])
+        assert all((a == b).all() for a, b in zip(first, now, strict=True)), "a kink was crossed"
+        return out
+
+    model.forward = watched  # type: ignore[method-assign]
+    try:
+        yield first
+    finally:
+        del model.forward

@@ -366,6 +366,8 @@ def test_inference_backward(change, error, match):
     arguments = {"dout": X, "x": X, "gamma": F(3), "mean": F(3), "var": np.ones(3), "eps": 1e-5, **change}
     with pytest.raises(error, match=match):
         ops.batchnorm_inference_backward(**arguments)
+    with pytest.raises(error, match=match):
+        ops.batchnorm_relu6_inference_backward(**arguments, beta=F(3))
 
 
 def test_there_are_more_than_forty_kinds():

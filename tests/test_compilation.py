@@ -11,8 +11,8 @@ import pytest
 
 import npmnv2
 from npmnv2.__main__ import main
-from npmnv2.cli import compile as compile_command
-from npmnv2.cli.compile import Waiting, first_time
+from npmnv2.cli import waiting
+from npmnv2.cli.waiting import Waiting, first_time
 from npmnv2.engine import compilation
 from npmnv2.kernels.training_block import block as training_block
 from npmnv2.nn.blocks import InvertedResidual
@@ -212,8 +212,8 @@ class Clock:
 def test_what_is_said_while_it_goes_on(terminal, monkeypatch, capsys):
     """A line that is overwritten every second on a terminal, else one every ten seconds; a better guess with time."""
     clock = Clock()
-    monkeypatch.setattr(compile_command, "time", clock)
-    monkeypatch.setattr(compile_command, "_is_terminal", lambda: terminal)
+    monkeypatch.setattr(waiting, "time", clock)
+    monkeypatch.setattr(waiting, "_is_terminal", lambda: terminal)
     longest, *others = compilation.JOBS
     progress = Waiting(list(compilation.JOBS), 2)
     assert progress.left() == "about 30 s left"  # half of all, at 0.65 s for each percent

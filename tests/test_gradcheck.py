@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from npmnv2 import gradcheck, ops
+from npmnv2.nn.layers import Linear
 
 RNG = np.random.default_rng(0)
 X, W, B = RNG.normal(size=(3, 4)), RNG.normal(size=(4, 2)), RNG.normal(size=2)
@@ -91,6 +92,95 @@ def test_check_names_what_is_wrong(method):
     assert method in str(complaint.value)
 
 
+def test_a_direction_sees_every_gradient():
+    """One error for all of them: each that is wrong shows in it, in the sign, the size, or as NaN."""
+    forward, backward = ops.linear_forward, ops.linear_backward
+    (error,) = gradcheck.check(forward, backward, X, W, B, method="direction")
+    assert error[0] == "all" and 0 <= error[1] < 1e-8
+    for k in range(3):
+        for factor in (1.001, -1.0, 0.0, 1e6, np.nan, np.inf):
+
+            def wrong(dout, cache, k=k, factor=factor):
+                gradients = list(backward(dout, cache))
+                gradients[k] = gradients[k] * factor
+                return tuple(gradients)
+
+            with (
+                np.errstate(invalid="ignore"),
+                pytest.raises(AssertionError, match=r"^all is wrong: .*allowed 1e-06 \(direction\)$"),
+            ):
+                gradcheck.check(forward, wrong, X, W, B, method="direction")
+
+
+def test_a_direction_costs_two_forwards_and_moves_all_at_once():
+    calls = []
+
+    def forward(x, w):
+        calls.append((x, w))
+        return x @ w, (x, w)
+
+    gradcheck.check(forward, lambda dout, c: (dout @ c[1].T, c[0].T @ dout), X, W, method="direction", step=0.5)
+    (x, w), up, down = calls
+    assert x is X and w is W
+    for value, above, below in zip((X, W), up, down, strict=True):
+        assert (above != value).all()
+        np.testing.assert_allclose(above - value, value - below, rtol=1e-12)
+
+
+def test_a_direction_leaves_alone_what_has_no_gradient():
+    seen = []
+    backward = lambda dout, cache: (dout @ W.T, None)  # noqa: E731
+    gradcheck.check(lambda x, w: (seen.append(w) or x @ w, None), backward, X, W, method="direction")
+    assert all(np.array_equal(w, W) for w in seen)
+    assert gradcheck.check(lambda x: 0 * x, lambda dout: 0 * dout, X, method="direction") == (("all", 0.0),)
+    with pytest.raises(AssertionError, match=r"^all is wrong: relative error 1.0e\+00"):
+        gradcheck.check(lambda x: 3 * x, lambda dout: 0 * dout, X, method="direction")
+
+
+def test_directional_derivative():
+    """Of sum(sin(x) * w) it is cos(x) * w * v, summed, up to the square of the step."""
+    w, v = RNG.normal(size=X.shape), RNG.normal(size=X.shape)
+    found = gradcheck.directional_derivative(np.sin, [X], [v], w)
+    assert found == pytest.approx(float(np.sum(np.cos(X) * w * v)), rel=1e-8)
+
+
+def _layer():
+    return Linear(4, 2, rng=np.random.default_rng(0), dtype=np.float64)
+
+
+@pytest.mark.parametrize("method", ["differences", "direction"])
+def test_check_layer(method):
+    layer = _layer()
+    before = {name: p.value for name, p in layer.named_parameters().items()}
+    errors = gradcheck.check_layer(layer, X, method=method)
+    assert [name for name, _ in errors] == (["all"] if method == "direction" else ["dx", "dw", "db"])
+    assert all(p.value is before[name] for name, p in layer.named_parameters().items())  # they have their values back
+    for name in ("w", "b"):
+        layer = _layer()
+        real = layer.backward
+
+        def wrong(dout, layer=layer, real=real, name=name):
+            dx = real(dout)
+            part = getattr(layer, name)
+            part.grad = part.grad * 1.01
+            return dx
+
+        layer.backward = wrong
+        match = "^all is wrong" if method == "direction" else f"^d{name} is wrong"
+        with pytest.raises(AssertionError, match=match):
+            gradcheck.check_layer(layer, X, method=method)
+        assert (layer.w.value == before["w"]).all()
+
+
+def test_check_layer_wants_every_parameter_to_get_its_gradient_from_this_backward():
+    layer = _layer()
+    layer(X)
+    layer.backward(RNG.normal(size=(3, 2)))  # which leaves gradients behind
+    layer.backward = lambda dout: dout @ layer.w.value.T
+    with pytest.raises(AssertionError, match=r"^backward must set the gradient of w; it is None$"):
+        gradcheck.check_layer(layer, X)
+
+
 def _returning(*gradients):
     return lambda dout, cache: gradients
 
@@ -124,7 +214,7 @@ def test_check_draws_its_own_dout_and_it_is_not_ones():
 @pytest.mark.parametrize(
     "change, error, match",
     [
-        ({"method": "backwards"}, ValueError, "method must be"),
+        ({"method": "backwards"}, ValueError, 'method must be "differences", "complex" or "direction"; was'),
         ({"names": "ab"}, ValueError, "names must name all 1 inputs"),
         ({"x": X.astype(np.float32)}, TypeError, "input0 must be a float64 array.*was float32 array"),
         ({"x": X.tolist()}, TypeError, "input0 must be a float64 array.*was list"),

@@ -1,4 +1,4 @@
-"""Imports run one way only, importing the package loads little, and what is read first stays short and plain."""
+"""Imports run one way only, importing loads little, and what is read first is short, plain and quoted rightly."""
 
 import ast
 import graphlib
@@ -135,10 +135,11 @@ def test_the_readable_half_knows_numpy_only(floor):
 
 def test_gradients_are_checked_by_strangers():
     """`gradcheck.check` is for anybody's functions, so it must not lean on what it checks."""
-    assert {name.split(".")[0] for name in _imports(ROOT / "gradcheck" / "methods.py")} <= {
-        "numpy",
-        *sys.stdlib_module_names,
-    }
+    for file in ("methods.py", "compare.py"):
+        for name in _imports(ROOT / "gradcheck" / file):
+            assert name.split(".")[0] in {"numpy", *sys.stdlib_module_names} or name.startswith(
+                "npmnv2.gradcheck.methods."
+            ), name
 
 
 @pytest.mark.parametrize(
@@ -315,3 +316,26 @@ of two lines"""
     return inner
 '''
     assert _code_lines(source) == {"outer": 6, "inner": 3}
+
+
+# -- a backward quotes its forward
+
+
+def _misquoted(source):
+    """The `# forward was:` comments that quote no line of code further up in the file, word for word."""
+    lines = source.splitlines()
+    code = [line.partition("  #")[0].strip().removeprefix("return ") for line in lines]
+    quoted = [(k, match[1]) for k, line in enumerate(lines) if (match := re.search(r"# forward was: (.*)", line))]
+    return [text for k, text in quoted if text not in code[:k]]
+
+
+@pytest.mark.parametrize("path", [p for p in _files() if _floor(p) in ("ops", "nn")], ids=_ids)
+def test_a_backward_quotes_its_forward(path):
+    assert _misquoted(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_line_that_is_not_the_forwards_is_found():
+    forward = "def f(x):\n    out = x * w  # (N, C)\n    return g(x)\ndef b(dout):\n    # forward was: "
+    assert _misquoted(forward + "out = x * w") == _misquoted(forward + "g(x)") == []
+    assert _misquoted(forward + "out = x + w") == ["out = x + w"]
+    assert _misquoted("# forward was: x + 1\nx + 1") == ["x + 1"]  # it must stand above

@@ -1,5 +1,6 @@
 """The command line: what goes to stdout and to stderr, exit statuses, bad options, closed pipes, interruptions."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -321,6 +322,13 @@ def test_help(capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"npmnv2 {npmnv2.__version__}\n"
+
+
+def test_a_command_is_a_file():
+    folder = pathlib.Path(npmnv2.__file__).parent / "cli"
+    files = {path.stem for path in folder.glob("*.py") if "def add_to(" in path.read_text(encoding="utf-8")}
+    (action,) = (a for a in command_line._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(action.choices) == files
 
 
 def test_without_a_command_it_is_the_tour(monkeypatch):

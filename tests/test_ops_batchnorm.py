@@ -1,5 +1,9 @@
 """Batch norm: gradients by complex step, the closed form against the step-by-step one, kinks, statistics."""
 
+import inspect
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 from cases import BATCHES, batchnorm_input, check_batchnorm, implementations
@@ -32,6 +36,102 @@ def test_both_forms_agree(shape, eps):
         strict=True,
     ):
         assert relative_error(a, b) < 1e-13, name
+
+
+# The forward of `batchnorm_backward_steps`, an operation an entry: the name of its result, and how it is computed.
+STEPS = {
+    "mean": lambda v: v["x"].mean(axis=(0, 1, 2)),
+    "centered": lambda v: v["x"] - v["mean"],
+    "squared": lambda v: v["centered"] ** 2,
+    "var": lambda v: v["squared"].mean(axis=(0, 1, 2)),
+    "std": lambda v: (v["var"] + 0.1) ** 0.5,
+    "inv_std": lambda v: v["std"] ** -1.0,
+    "xhat": lambda v: v["centered"] * v["inv_std"],
+    "out": lambda v: v["xhat"] * v["gamma"] + v["beta"],
+}
+NODES = [
+    "beta",
+    "gamma",
+    "xhat",
+    "inv_std",
+    "std",
+    "var",
+    "squared",
+    "centered",
+    "mean",
+    "x",
+]  # in the backward's order
+
+
+def _tail(values, node, changed):
+    """The output, if one intermediate result is changed and all that comes after it is computed from it."""
+    values = {**values, node: changed}
+    after = list(STEPS)[list(STEPS).index(node) + 1 if node in STEPS else 0 :]
+    if node in ("gamma", "beta"):
+        after = ["out"]
+    for name in after:
+        values[name] = STEPS[name](values)
+    return values["out"]
+
+
+def _wrong_steps(backward):
+    """The names of the nodes whose gradients, as `backward` leaves them in its variables, the complex step refutes.
+
+    In the order in which the backward computes them: the first one names the line that is wrong.
+    """
+    x, gamma, beta = batchnorm_input((2, 3, 4, 5))
+    values = {"x": x, "gamma": gamma, "beta": beta}
+    for name, step in STEPS.items():
+        values[name] = step(values)
+    _, cache = ops.batchnorm_forward(x, gamma, beta, 0.1)
+    dout = np.random.default_rng(1).normal(size=x.shape)
+    found = {}
+
+    def note(frame, event, returned):
+        if event == "return" and frame.f_code is backward.__code__:
+            found.update(frame.f_locals)
+
+    before = sys.getprofile()
+    sys.setprofile(note)  # whose last call for a function comes when its variables have all their values
+    try:
+        backward(dout, cache)
+    finally:
+        sys.setprofile(before)
+    wrong = []
+    for node in NODES:
+        exact = gradcheck.complex_step_gradient(partial(_tail, values, node), values[node], dout)
+        if relative_error(np.broadcast_to(found[f"d{node}"], exact.shape), exact) > 1e-13:  # dsquared is (C,)
+            wrong.append(node)
+    return wrong
+
+
+def test_every_step_by_complex_step():
+    """Each intermediate gradient is the derivative of what follows its node, not only dx, dgamma and dbeta."""
+    assert _wrong_steps(ops.batchnorm_backward_steps) == []
+
+
+@pytest.mark.parametrize(
+    "line, instead, node",
+    [
+        ("dbeta = dout.sum(axis=axes)", "dbeta = dout.mean(axis=axes)", "beta"),
+        ("dgamma = (dout * xhat)", "dgamma = (dout * centered)", "gamma"),
+        ("dxhat = dout * gamma", "dxhat = dout", "xhat"),
+        ("dinv_std = (dxhat * centered)", "dinv_std = (dxhat * xhat)", "inv_std"),
+        ("dstd = -dinv_std / std**2", "dstd = -dinv_std / std", "std"),
+        ("dvar = dstd / (2 * std)", "dvar = dstd / std", "var"),
+        ("dsquared = dvar / m", "dsquared = dvar / (m - 1)", "squared"),
+        ("2 * centered * dsquared", "centered * dsquared", "centered"),
+        ("dcentered = dxhat * inv_std", "dcentered = dxhat", "centered"),
+        ("dmean = -dcentered.sum(axis=axes)", "dmean = dcentered.sum(axis=axes)", "mean"),
+        ("dx = dx + dmean / m", "dx = dx + dmean", "x"),
+    ],
+)
+def test_a_wrong_step_is_named(line, instead, node):
+    source = inspect.getsource(ops.batchnorm_backward_steps)
+    assert source.count(line) == 1
+    namespace = dict(vars(sys.modules[ops.batchnorm_backward_steps.__module__]))
+    exec(source.replace(line, instead), namespace)
+    assert _wrong_steps(namespace["batchnorm_backward_steps"])[0] == node
 
 
 @shapes
@@ -163,6 +263,32 @@ def test_inference_gradients(shape):
         *(x, gamma, beta),
         method="complex",
     )
+
+
+@shapes
+def test_inference_relu6_gradients(shape):
+    """For an upstream gradient that is random, and by what ReLU6 is defined to be at its kinks."""
+    mean, var = _statistics(shape[-1])
+
+    def fixed(x, gamma, beta):
+        return ops.batchnorm_inference(x, gamma, beta, mean, var, 0.1), None
+
+    x, gamma, beta = _away_from_kinks(shape, lambda x, gamma, beta, eps: fixed(x, gamma, beta))
+    gradcheck.check(
+        lambda *a: ops.batchnorm_relu6_inference(*a, mean.astype(a[0].dtype), var.astype(a[0].dtype), 0.1),
+        lambda dout: ops.batchnorm_relu6_inference_backward(dout, x, gamma, beta, mean, var, 0.1),
+        *(x, gamma, beta),
+        method="complex",
+    )
+
+
+def test_inference_relu6_at_the_kinks():
+    x, one, dout = np.array([[-1.0], [0.0], [1.0]]), np.ones(1), np.array([[2.0], [30.0], [500.0]])
+    for beta, passes in ((0.0, 500.0), (6.0, 2.0), (3.0, 532.0)):
+        fixed = (one, np.array([beta]), 0 * one, one, 0.0)
+        assert ops.batchnorm_relu6_inference_backward(dout, x, *fixed)[2].item() == passes
+    with pytest.raises(ValueError, match=r"^dout must have the shape"):
+        ops.batchnorm_relu6_inference_backward(dout[:1], x, one, one, one, one)
 
 
 @shapes

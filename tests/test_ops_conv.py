@@ -1,6 +1,7 @@
 """The convolutions and padding: gradients against differences, and what is equal to what."""
 
 import ast
+import importlib
 import inspect
 import textwrap
 
@@ -204,3 +205,22 @@ def test_one_loop_one_operator():
         ("dxp[seen] += dout @ w[i, j].T", "dxp[seen] += dout * w[i, j]"),
     ]
     assert len(pairs) == 8  # the three above, and five lines that name the axes of w
+
+
+@pytest.mark.parametrize("backward", [ops.conv2d_im2col_backward, ops.avg_pool2d_backward])
+def test_no_image_is_padded_to_learn_a_shape(backward, monkeypatch):
+    """A backward pads what it multiplies by, and the ones of a count; the shape of dxp is known without an image."""
+    padded = []
+
+    def note(x, pads):
+        padded.append(x.shape)
+        return ops.pad_forward(x, pads)
+
+    for module in ("im2col", "pool"):  # by import_module: the function `ops.im2col` hides its module
+        monkeypatch.setattr(importlib.import_module(f"npmnv2.ops.{module}"), "pad_forward", note)
+    x, w = np.random.default_rng(0).normal(size=(2, 5, 6, 3)), np.random.default_rng(1).normal(size=(3, 3, 3, 2))
+    conv = backward is ops.conv2d_im2col_backward
+    out, cache = ops.conv2d_im2col_forward(x, w, padding=1) if conv else ops.avg_pool2d_forward(x, 3, padding=1)
+    padded.clear()
+    backward(out, cache)
+    assert padded == [x.shape if conv else (1, 5, 6, 1)]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from npmnv2.cli.compile import first_time
 from npmnv2.cli.options import check_writable
 from npmnv2.cli.output import complain, print_json
+from npmnv2.cli.waiting import first_time
 from npmnv2.validate import check_number
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
-"""Is this gradient right? `methods.py` finds out, for your own functions too; `cases.py` is what the package checks.
+"""Is this gradient right? `compare.py` begins with an example; its numerical gradients are in `methods.py`.
 
-from npmnv2 import gradcheck
-errors = gradcheck.check(my_forward, my_backward, x, w, names="xw")
+`cases.py` is what the package checks of itself.
 """
 
+from npmnv2.gradcheck.compare import check, check_layer
 from npmnv2.gradcheck.methods import (
     adjoint_error,
     away_from_kinks,
-    check,
     complex_step_gradient,
+    directional_derivative,
     numerical_gradient,
     relative_error,
 )
@@ -17,7 +17,9 @@ __all__ = [
     "adjoint_error",
     "away_from_kinks",
     "check",
+    "check_layer",
     "complex_step_gradient",
+    "directional_derivative",
     "numerical_gradient",
     "relative_error",
 ]

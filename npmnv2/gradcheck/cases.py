@@ -1,4 +1,4 @@
-"""Check every gradient of the package, numerically, in a few seconds: what ``python -m npmnv2 gradcheck`` prints.
+"""Check every backward of `ops` and every block, in a few seconds: what ``python -m npmnv2 gradcheck`` prints.
 
 The tests check the same at many more shapes; this is the short form that a reader can run and see.
 """
@@ -11,10 +11,12 @@ import numpy as np
 
 from npmnv2 import ops
 from npmnv2.backends import backend, implementation
-from npmnv2.gradcheck import methods
+from npmnv2.gradcheck import compare, methods
 from npmnv2.models import mobilenet_v2
-from npmnv2.nn.blocks import InvertedResidual
+from npmnv2.nn.blocks import InvertedResidual, SeparableConv
 from npmnv2.validate import Array
+
+LABELS = {"differences": "differences", "complex": "complex step", "direction": "direction"}  # as they are printed
 
 
 class Check(NamedTuple):
@@ -22,7 +24,7 @@ class Check(NamedTuple):
 
     operation: str
     gradient: str
-    method: str
+    method: str  # one of `LABELS`, as printed
     error: float
     tolerance: float
 
@@ -38,7 +40,7 @@ class _Case(NamedTuple):
     backward: Callable[..., Any]
     inputs: tuple[Array, ...]
     names: str
-    method: str  # as printed
+    method: str  # of `compare.check`
     step: float
     tolerance: float
 
@@ -47,7 +49,7 @@ def run(backend_name: str = "numpy") -> list[Check]:
     """Compare every backward pass with differences of its forward, in float64.
 
     Linear operations by differences with a step of 1e-2 (exact but for rounding), smooth ones by the complex step,
-    ReLU6 away from its kinks, a whole block and a whole network by directional differences.
+    ReLU6 away from its kinks, the blocks and a whole network along one direction.
 
     Parameters
     ----------
@@ -65,10 +67,12 @@ def run(backend_name: str = "numpy") -> list[Check]:
     """
     with backend(backend_name):
         checks = [check for case in [*_convolutions(), *_others()] for check in _case(case)]
+        separable = SeparableConv(4, 6, stride=2, rng=_rng(), dtype=np.float64)
         block = InvertedResidual(4, 4, stride=1, t=6, rng=_rng(), dtype=np.float64)
         network = mobilenet_v2(5, 0.1, strides="digits", in_channels=1, dropout=0, dtype=np.float64)
         return [
             *checks,
+            _check_model("separable convolution", separable, (3, 5, 6, 4)),
             _check_model("inverted residual", block, (3, 5, 6, 4)),
             _check_model("MobileNetV2", network, (3, 8, 8, 1)),
         ]
@@ -77,11 +81,11 @@ def run(backend_name: str = "numpy") -> list[Check]:
 def _case(case: _Case) -> list[Check]:
     names = case.names.split()
     try:
-        found = methods.check(
+        found = compare.check(
             case.forward,
             case.backward,
             *case.inputs,
-            method="complex" if case.method == "complex step" else "differences",
+            method=case.method,
             step=case.step,
             tolerance=np.inf,
             names=names,
@@ -90,7 +94,8 @@ def _case(case: _Case) -> list[Check]:
         found = ()
     errors = dict(found)  # nor has one that is missing
     return [
-        Check(case.operation, f"d{name}", case.method, errors.get(f"d{name}", np.inf), case.tolerance) for name in names
+        Check(case.operation, f"d{name}", LABELS[case.method], errors.get(f"d{name}", np.inf), case.tolerance)
+        for name in names
     ]
 
 
@@ -101,7 +106,7 @@ def _linear(operation: str, forward: Any, backward: Any, inputs: tuple[Array, ..
 
 def _smooth(operation: str, forward: Any, backward: Any, inputs: tuple[Array, ...], names: str) -> _Case:
     """The complex step; differences with a small step where a backend has code that takes no complex numbers."""
-    method = ("complex step", 1e-30, 1e-12) if _as_run(forward) is forward else ("differences", 1e-5, 1e-8)
+    method = ("complex", 1e-30, 1e-12) if _as_run(forward) is forward else ("differences", 1e-5, 1e-8)
     return _Case(operation, _as_run(forward), _as_run(backward), inputs, names, *method)
 
 
@@ -138,6 +143,9 @@ def _others() -> list[_Case]:
     rows = (rng.normal(size=(3, 4)), rng.normal(size=(4, 5)), rng.normal(size=5))
     affine = (rng.normal(size=(2, 3, 2, 4)), rng.normal(size=4), rng.normal(size=4))
     mean, var = rng.normal(size=4), rng.uniform(0.5, 2, size=4)
+    y = rng.choice([-3.0, 3.0, 9.0], size=(2, 3, 2, 4)) + rng.normal(0, 0.2, size=(2, 3, 2, 4))  # far from 0 and 6
+    scale, shift = rng.uniform(0.5, 2, size=4), rng.normal(size=4)
+    clipped = ((y - shift) / scale * np.sqrt(var) + mean, scale, shift)  # the input that becomes y, all but for eps
     away = methods.away_from_kinks(rng.uniform(-3, 9, size=(4, 5)))
     logits, labels = rng.normal(size=(4, 5)), np.array([0, 4, 2, 2])
     bn = "x gamma beta"
@@ -151,6 +159,12 @@ def _others() -> list[_Case]:
     def inference_backward(dout: Array, cache: tuple[Array, Array]) -> Any:
         return implementation(ops.batchnorm_inference_backward)(dout, *cache, mean, var)
 
+    def clipping(x: Array, gamma: Array, beta: Array) -> Any:
+        return implementation(ops.batchnorm_relu6_inference)(x, gamma, beta, mean, var), (x, gamma, beta)
+
+    def clipping_backward(dout: Array, cache: tuple[Array, Array, Array]) -> Any:
+        return implementation(ops.batchnorm_relu6_inference_backward)(dout, *cache, mean, var)
+
     def loss(z: Array) -> Any:
         return implementation(ops.softmax_cross_entropy)(z, labels, 0.1)
 
@@ -162,6 +176,7 @@ def _others() -> list[_Case]:
         _smooth("batch norm", ops.batchnorm_forward, ops.batchnorm_backward, affine, bn),
         _smooth("batch norm, by steps", ops.batchnorm_forward, ops.batchnorm_backward_steps, affine, bn),
         _linear("batch norm, fixed", inference, inference_backward, affine, bn),
+        _linear("fixed norm, ReLU6", clipping, clipping_backward, clipped, bn),
         _smooth("batch norm, ReLU6", ops.batchnorm_relu6_forward, ops.batchnorm_relu6_backward, affine, bn),
         _linear("ReLU", ops.relu_forward, ops.relu_backward, (away,), "x"),
         _linear("ReLU6", ops.relu6_forward, ops.relu6_backward, (away,), "x"),
@@ -170,35 +185,21 @@ def _others() -> list[_Case]:
 
 
 def _check_model(name: str, model: Any, shape: tuple[int, ...]) -> Check:
-    """The gradient of all parameters and the input of a model at once, along a random direction, by differences.
+    """The gradient of all parameters and the input of a model at once, along a random direction.
 
     The step is tiny because the network has thousands of ReLU6: within 1e-6 one of them changes sides (error 1e-3),
-    within 1e-8 none does and rounding leaves about 1e-8.
+    within 1e-8 none does and rounding leaves less than 1e-8.
     """
     rng = _rng()
     for p in model.parameters():
         if p.role in ("gamma", "beta"):
             p.value[...] = rng.uniform(0.5, 1.5, p.value.shape)  # zeros and ones would hide mistakes
     x = rng.normal(size=shape)
-    out = model(x)
-    dout = rng.normal(size=out.shape)
-    dx = model.backward(dout)
-    arrays = [x, *(p.value for p in model.parameters())]
-    gradients = [dx, *(np.asarray(p.grad) for p in model.parameters())]
-    errors = []
-    for _ in range(3):
-        direction = [rng.normal(size=a.shape) * 1e-8 for a in arrays]
-        values = []
-        for sign in (1, -2):  # forward by one, then back by two
-            for a, d in zip(arrays, direction, strict=True):
-                a += sign * d
-            values.append(float((model(x) * dout).sum()))
-        for a, d in zip(arrays, direction, strict=True):
-            a += d
-        measured = (values[0] - values[1]) / 2
-        predicted = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
-        errors.append(abs(measured - predicted) / max(abs(measured), abs(predicted)))
-    return Check(name, "all", "directions", float(np.max(errors)), 1e-6)  # unlike max(), np.max passes NaN on
+    try:
+        ((_, error),) = compare.check_layer(model, x, method="direction", step=1e-8, tolerance=np.inf)
+    except AssertionError:  # as in `_case`
+        error = np.inf
+    return Check(name, "all", LABELS["direction"], error, 1e-6)
 
 
 def _rng() -> np.random.Generator:

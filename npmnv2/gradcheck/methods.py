@@ -1,11 +1,6 @@
-"""Is this gradient right? Three independent ways to find out, for your own functions too. Knows NumPy only.
+"""Numerical gradients, and how far two gradients are apart: four ways to find out whether one is right. Only NumPy.
 
-Three lines check an operation written in the style of this package (``forward(...) -> out, cache`` and
-``backward(dout, cache) -> gradients``)::
-
-    from npmnv2 import gradcheck
-    errors = gradcheck.check(my_forward, my_backward, x, w, names="xw")
-    print(errors)               # (('dx', 3e-14), ('dw', 8e-14)), or an AssertionError that says which is wrong
+`compare.py` does the work with them: three lines there check an operation or a layer.
 
 1. *Finite differences*: nudge every input up and down and watch the output. Exact for a linear function but for
    rounding, so a **large** step is right there (1e-2 gives about 1e-13; the customary 1e-6 only 1e-9).
@@ -13,6 +8,8 @@ Three lines check an operation written in the style of this package (``forward(.
    derivative with no subtraction at all, so h can be 1e-30 and the error is rounding alone.
 3. *Adjoint identity*: a backward pass is the transpose of the derivative, so ``<dout, J v> = <J^T dout, v>`` for every
    v. One forward and one backward check it at any size, where nudging each of a million inputs would never end.
+4. *One direction*: the same identity with J v from a difference, all inputs moved at once along a random v. Two
+   forwards at any size, and for what is not linear too: a whole network.
 
 The upstream gradient `dout` is random, never ones: through batch norm the true dx of ones is zero, and a backward that
 returned zeros would pass.
@@ -154,6 +151,47 @@ def complex_step_gradient(f: Function, x: Array, dout: Array, step: float = 1e-3
     return dx
 
 
+def directional_derivative(
+    f: Function, inputs: Sequence[Array], v: Sequence[Array], dout: Array, step: float = 1e-6
+) -> float:
+    """The derivative of ``sum(f(*inputs) * dout)`` in the direction v, by one central difference.
+
+    ::
+
+        <dout, J v> = sum( dout * (f(inputs + step * v) - f(inputs - step * v)) ) / (2 * step)
+
+    Parameters
+    ----------
+    f : callable
+        From the arrays to an array of the shape of `dout`.
+    inputs : sequence of ndarray of float64
+        Not modified.
+    v : sequence of ndarray
+        The direction, one array for each input, of its shape.
+    dout : ndarray
+        Upstream gradient; random, not ones.
+    step : float
+        About 1e-6; less if `f` has kinks that a value might cross on the way.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    2 evaluations of f, at any size.
+
+    Examples
+    --------
+    >>> x, w = np.array([2.0]), np.array([3.0])                 # of x * w, if both grow alike: 2 + 3
+    >>> round(directional_derivative(lambda x, w: x * w, [x, w], [np.ones(1), np.ones(1)], np.ones(1)), 6)
+    5.0
+    """
+    up = np.array(f(*(value + step * d for value, d in zip(inputs, v, strict=True))))
+    down = np.array(f(*(value - step * d for value, d in zip(inputs, v, strict=True))))
+    return float(np.sum((up - down) * dout)) / (2 * step)
+
+
 def adjoint_error(dout: Array, Jv: Array, JT_dout: Sequence[Array], v: Sequence[Array]) -> float:
     """How far ``<dout, J v>`` is from ``<J^T dout, v>``, relative to the sizes that meet in the sums.
 
@@ -226,7 +264,7 @@ def away_from_kinks(x: Array, kinks: Sequence[float] = (0.0, 6.0), margin: float
     [-1.0, 0.05, 3.0, 5.95]
     """
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-        raise TypeError(f"x must be an array of floats; was {_kind(x)}")
+        raise TypeError(f"x must be an array of floats; was {kind(x)}")
     if not margin > 0:
         raise ValueError(f"margin must be positive; was {margin!r}")
     if any(not abs(a - b) >= 2 * margin for a, b in itertools.combinations(kinks, 2)):
@@ -238,118 +276,12 @@ def away_from_kinks(x: Array, kinks: Sequence[float] = (0.0, 6.0), margin: float
     return x
 
 
-def check(
-    forward: Function,
-    backward: Function,
-    *inputs: Array,
-    method: str = "differences",
-    step: float | None = None,
-    tolerance: float | None = None,
-    seed: int = 0,
-    names: Sequence[str] | None = None,
-) -> tuple[tuple[str, float], ...]:
-    """Compare every gradient that `backward` returns with a numerical one.
-
-    Parameters
-    ----------
-    forward : callable
-        ``forward(*inputs) -> (out, cache)``, or just ``out`` if there is no cache.
-    backward : callable
-        ``backward(dout, cache) -> gradients``, one for each input, in order; None for an input without a gradient.
-        Without a cache it is called as ``backward(dout)``.
-    *inputs : ndarray of float64
-        Small ones: every element is nudged.
-    method : "differences" or "complex"
-        Central differences suit everything; the complex step is exact, for smooth functions.
-    step : float, optional
-        Default 1e-2 for differences, which is right for linear functions; use about 1e-5 for curved ones.
-    tolerance : float, optional
-        Default 1e-7 for differences, 1e-12 for the complex step. Linear functions reach 1e-11.
-    seed : int
-        For the random upstream gradient.
-    names : sequence of str, optional
-        How to call the inputs in the result.
-
-    Returns
-    -------
-    tuple of (name, error)
-        The `relative_error` of each gradient.
-
-    Raises
-    ------
-    AssertionError
-        If a gradient has the wrong shape or is off by more than `tolerance`; the message says which and by how much.
-        Also if every gradient is None, or if `forward` or `backward` writes to its arguments: what was compared would
-        not be what was asked for.
-    ValueError, TypeError
-        For an unknown method, or inputs that are not float64 arrays with something in them.
+def kind(value: object) -> str:
+    """What a value is, for an error.
 
     Examples
     --------
-    >>> from npmnv2.ops import linear_backward, linear_forward
-    >>> rng = np.random.default_rng(0)
-    >>> x, w, b = rng.normal(size=(2, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
-    >>> [name for name, error in check(linear_forward, linear_backward, x, w, b, tolerance=1e-11, names="xwb")]
-    ['dx', 'dw', 'db']
+    >>> kind(np.zeros(2)), kind([0.0])
+    ('float64 array', 'list')
     """
-    methods = {"differences": (numerical_gradient, 1e-2, 1e-7), "complex": (complex_step_gradient, 1e-30, 1e-12)}
-    if method not in methods:
-        raise ValueError(f'method must be "differences" or "complex"; was {method!r}')
-    gradient, default_step, default_tolerance = methods[method]
-    step = default_step if step is None else step
-    tolerance = default_tolerance if tolerance is None else tolerance
-    names = [f"input{k}" for k in range(len(inputs))] if names is None else list(names)
-    if len(names) != len(inputs):
-        raise ValueError(f"names must name all {len(inputs)} inputs; was {names!r}")
-    if not inputs:
-        raise ValueError("inputs must hold at least one array to check; there was none")
-    for name, value in zip(names, inputs, strict=True):
-        if not isinstance(value, np.ndarray) or value.dtype != np.float64:
-            raise TypeError(f"{name} must be a float64 array, for differences to mean something; was {_kind(value)}")
-        if value.size == 0:
-            raise ValueError(f"{name} must not be empty: nothing would be checked; its shape was {value.shape}")
-
-    kept = [value.copy() for value in inputs]
-    out, *cache = _as_tuple(forward(*inputs))
-    _check_unchanged("forward", names, inputs, kept)
-    dout = np.random.default_rng(seed).normal(size=np.shape(out))
-    kept_dout = np.copy(dout)
-    gradients = _as_tuple(backward(dout, *cache))
-    _check_unchanged("backward", [*names, "dout"], [*inputs, dout], [*kept, kept_dout])
-    if len(gradients) != len(inputs):
-        raise AssertionError(f"backward returned {len(gradients)} gradients for {len(inputs)} inputs")
-    if all(gradient is None for gradient in gradients):
-        raise AssertionError("backward must return at least one gradient; all were None")
-
-    # the complex step changes one input, but the operations ask for one dtype throughout
-    arguments = [value.astype(np.complex128) for value in inputs] if method == "complex" else inputs
-    errors = []
-    for k, (name, value, analytic) in enumerate(zip(names, inputs, gradients, strict=True)):
-        if analytic is None:
-            continue
-        if np.shape(analytic) != value.shape:
-            raise AssertionError(f"d{name} must have the shape of {name}, {value.shape}; was {np.shape(analytic)}")
-
-        def of_one(changed: Array, k: int = k) -> Any:
-            return _as_tuple(forward(*arguments[:k], changed, *arguments[k + 1 :]))[0]
-
-        error = relative_error(analytic, gradient(of_one, value, dout, step))
-        if not error <= tolerance:
-            raise AssertionError(f"d{name} is wrong: relative error {error:.1e}, allowed {tolerance:.0e} ({method})")
-        errors.append((f"d{name}", error))
-    return tuple(errors)
-
-
-def _check_unchanged(who: str, names: Sequence[str], values: Sequence[Array], kept: Sequence[Array]) -> None:
-    for name, value, before in zip(names, values, kept, strict=True):
-        if not np.array_equal(value, before, equal_nan=True):
-            raise AssertionError(f"{who} must not write to its arguments; it changed {name}")
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    """`value` if it is a plain tuple, else a tuple of it alone (a cache is a NamedTuple, but never comes alone)."""
-    return value if type(value) is tuple else (value,)
-
-
-def _kind(value: object) -> str:
     return f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__

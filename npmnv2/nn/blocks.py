@@ -45,7 +45,6 @@ class ConvBN(Layer):
         return self.bn(self.conv(x))
 
     def backward(self, dout: Array) -> Array:
-        """The same, backwards."""
         return self.conv.backward(self.bn.backward(dout))
 
 
@@ -124,8 +123,7 @@ class SeparableConv(Layer):
         return self.pw(self.dw(x))
 
     def backward(self, dout: Array) -> Array:
-        """The same, backwards."""
-        # forward was: pw(dw(x))
+        # forward was: self.pw(self.dw(x))
         return self.dw.backward(self.pw.backward(dout))
 
 
@@ -219,12 +217,12 @@ class InvertedResidual(Layer):
         return add_shortcut(x, out) if self.residual else out
 
     def backward(self, dout: Array) -> Array:
-        """The same, backwards: what was used twice, because it was added, has a gradient that is a sum of two."""
+        """What was used twice, because it was added, has a gradient that is a sum of two."""
         dwide = self.project.backward(dout)
-        # forward was: out = wide + dw(wide)
+        # forward says: out = wide + dw(wide)
         dwide = dwide + self.dw.backward(dwide) if self.wide_residual else self.dw.backward(dwide)
         dx = self.expand.backward(dwide) if self.t != 1 else dwide
-        # forward was: x + out
+        # forward says: x + out
         return dout + dx if self.residual else dx
 
 

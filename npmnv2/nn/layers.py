@@ -14,9 +14,8 @@ from npmnv2 import ops
 from npmnv2.backends import implementation
 from npmnv2.nn.base import Layer, on_failure
 from npmnv2.nn.parameter import Parameter, Statistic
-from npmnv2.ops.activation import let_through, relu6_mask
 from npmnv2.shapes import Padding, conv_geometry
-from npmnv2.validate import Array, check_dout, check_dtype, check_generator, check_int, check_number
+from npmnv2.validate import Array, check_dtype, check_generator, check_int, check_number
 
 
 class Conv2d(Layer):
@@ -51,16 +50,16 @@ class Conv2d(Layer):
     ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        self.w = Parameter(initial_weight((kernel, kernel, in_channels, out_channels), rng, dtype), "weight")
+        w = initial_weight((kernel, kernel, in_channels, out_channels), rng, dtype)  # (KH, KW, C, M)
+        self.w = Parameter(w, "weight")
         conv_geometry(kernel, kernel, kernel, kernel, stride, padding)  # a bad stride or padding is an error at once
 
     def forward(self, x: Array) -> Array:
-        """`ops.conv2d_forward`, in its im2col form."""
+        """By im2col, which is the same and faster."""
         out, self._cache = implementation(ops.conv2d_im2col_forward)(x, self.w.value, self.stride, self.padding)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.conv2d_backward`, in its im2col form."""
         dx, self.w.grad = implementation(ops.conv2d_im2col_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -96,16 +95,14 @@ class DepthwiseConv2d(Layer):
     ) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
-        self.w = Parameter(initial_weight((kernel, kernel, channels), rng, dtype), "depthwise")
+        self.w = Parameter(initial_weight((kernel, kernel, channels), rng, dtype), "depthwise")  # (KH, KW, C)
         conv_geometry(kernel, kernel, kernel, kernel, stride, padding)  # a bad stride or padding is an error at once
 
     def forward(self, x: Array) -> Array:
-        """`ops.depthwise_conv2d_forward`."""
         out, self._cache = implementation(ops.depthwise_conv2d_forward)(x, self.w.value, self.stride, self.padding)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.depthwise_conv2d_backward`."""
         dx, self.w.grad = implementation(ops.depthwise_conv2d_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -131,15 +128,13 @@ class PointwiseConv2d(Layer):
         self, in_channels: int, out_channels: int, *, rng: np.random.Generator, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        self.w = Parameter(initial_weight((in_channels, out_channels), rng, dtype), "weight")
+        self.w = Parameter(initial_weight((in_channels, out_channels), rng, dtype), "weight")  # (C, M)
 
     def forward(self, x: Array) -> Array:
-        """`ops.pointwise_conv2d_forward`."""
         out, self._cache = implementation(ops.pointwise_conv2d_forward)(x, self.w.value)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.pointwise_conv2d_backward`."""
         dx, self.w.grad = implementation(ops.pointwise_conv2d_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -268,7 +263,7 @@ class BatchNormReLU6(BatchNorm):
         if not self.training:
             mean, var = self._statistics()
             out: Array = implementation(ops.batchnorm_relu6_inference)(x, gamma, beta, mean, var, self.eps)
-            self._cache = ("eval", (x, out, mean, var))
+            self._cache = ("eval", (x, mean, var))
             return out
         out, cache = implementation(ops.batchnorm_relu6_forward)(x, gamma, beta, self.eps)
         self.update_statistics(x.size // x.shape[-1], cache.mean, cache.var)
@@ -281,11 +276,10 @@ class BatchNormReLU6(BatchNorm):
         if mode == "train":
             dx, self.gamma.grad, self.beta.grad = implementation(ops.batchnorm_relu6_backward)(dout, cache)
         else:
-            x, out, mean, var = cache
-            dout = check_dout(dout, out.shape, out)  # else it would be broadcast
-            dy = let_through(dout, relu6_mask(out))
-            backward = implementation(ops.batchnorm_inference_backward)
-            dx, self.gamma.grad, self.beta.grad = backward(dy, x, self.gamma.value, mean, var, self.eps)
+            x, mean, var = cache
+            gamma, beta = self.gamma.value, self.beta.value
+            backward = implementation(ops.batchnorm_relu6_inference_backward)
+            dx, self.gamma.grad, self.beta.grad = backward(dout, x, gamma, beta, mean, var, self.eps)
         self._cache = None
         return dx
 
@@ -300,12 +294,10 @@ class ReLU6(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        """`ops.relu6_forward`."""
         out, self._cache = implementation(ops.relu6_forward)(x)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.relu6_backward`."""
         dx: Array = implementation(ops.relu6_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -321,12 +313,10 @@ class GlobalAvgPool(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        """`ops.global_avg_pool_forward`."""
         out, self._cache = implementation(ops.global_avg_pool_forward)(x)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.global_avg_pool_backward`."""
         dx: Array = implementation(ops.global_avg_pool_backward)(dout, self._last_cache())
         self._cache = None
         return dx
@@ -390,16 +380,14 @@ class Linear(Layer):
         self, in_features: int, out_features: int, *, rng: np.random.Generator, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        self.w = Parameter(initial_weight((in_features, out_features), rng, dtype), "weight")
+        self.w = Parameter(initial_weight((in_features, out_features), rng, dtype), "weight")  # (C, M)
         self.b = Parameter(np.zeros(out_features, dtype), "bias")  # (M,)
 
     def forward(self, x: Array) -> Array:
-        """`ops.linear_forward`."""
         out, self._cache = implementation(ops.linear_forward)(x, self.w.value, self.b.value)
         return out
 
     def backward(self, dout: Array) -> Array:
-        """`ops.linear_backward`."""
         dx, self.w.grad, self.b.grad = implementation(ops.linear_backward)(dout, self._last_cache())
         self._cache = None
         return dx

@@ -3,10 +3,10 @@
 Every ``xxx_forward(x, w, ...)`` returns ``(out, cache)`` and every ``xxx_backward(dout, cache)`` returns the gradients
 in the order of the forward's arguments. Start with `conv.py` and `depthwise.py`, side by side.
 
-What is not such a pair: `softmax_cross_entropy` returns the loss and its gradient at once; `batchnorm_inference` keeps
-no cache, so `batchnorm_inference_backward` takes the forward's arguments; `batchnorm_relu6_inference`, `softmax` and
-`im2col` have no backward; `batchnorm_backward_steps` is a second backward of `batchnorm_forward`, to be read;
-`fold_batchnorm` works on weights, not on images.
+What is not such a pair: `softmax_cross_entropy` returns the loss and its gradient at once; `batchnorm_inference` and
+`batchnorm_relu6_inference` keep no cache, so their backwards take the forward's arguments; `softmax` and `im2col` have
+no backward; `batchnorm_backward_steps` is a second backward of `batchnorm_forward`, to be read; `fold_batchnorm` works
+on weights, not on images.
 """
 
 from npmnv2.ops.activation import relu6_backward, relu6_forward, relu_backward, relu_forward
@@ -19,6 +19,7 @@ from npmnv2.ops.batchnorm import (
     batchnorm_relu6_backward,
     batchnorm_relu6_forward,
     batchnorm_relu6_inference,
+    batchnorm_relu6_inference_backward,
 )
 from npmnv2.ops.conv import conv2d_backward, conv2d_forward
 from npmnv2.ops.depthwise import depthwise_conv2d_backward, depthwise_conv2d_forward
@@ -43,6 +44,7 @@ __all__ = [
     "batchnorm_relu6_backward",
     "batchnorm_relu6_forward",
     "batchnorm_relu6_inference",
+    "batchnorm_relu6_inference_backward",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_im2col_backward",

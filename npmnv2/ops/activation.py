@@ -14,7 +14,7 @@ class ActivationCache(NamedTuple):
     keep a second array of that size alive.
     """
 
-    out: Array
+    out: Array  # the shape of x
 
 
 def relu6(x: Array) -> Array:
@@ -75,8 +75,10 @@ def relu_forward(x: Array) -> tuple[Array, ActivationCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` is a single number, without an axis, or an axis other than the first has length 0.
 
     Notes
     -----
@@ -121,7 +123,7 @@ def relu_backward(dout: Array, cache: ActivationCache) -> Array:
     """
     out = cache.out
     dout = check_dout(dout, out.shape, out)
-    # forward was: out = max(x, 0)
+    # forward says: out = max(x, 0)
     return let_through(dout, ~(out.real <= 0))
 
 
@@ -141,8 +143,10 @@ def relu6_forward(x: Array) -> tuple[Array, ActivationCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` is a single number, without an axis, or an axis other than the first has length 0.
 
     Notes
     -----
@@ -194,5 +198,5 @@ def relu6_backward(dout: Array, cache: ActivationCache) -> Array:
     """
     out = cache.out
     dout = check_dout(dout, out.shape, out)
-    # forward was: out = min(max(x, 0), 6)
+    # forward says: out = min(max(x, 0), 6)
     return let_through(dout, relu6_mask(out))

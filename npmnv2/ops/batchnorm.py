@@ -150,16 +150,16 @@ def batchnorm_backward_steps(dout: Array, cache: BatchNormCache) -> tuple[Array,
     dinv_std = (dxhat * centered).sum(axis=axes)
     # forward was: inv_std = 1 / std
     dstd = -dinv_std / std**2
-    # forward was: std = sqrt(var + eps)
+    # forward was: std = np.sqrt(var + cache.eps)
     dvar = dstd / (2 * std)
-    # forward was: var = squared.sum() / m
+    # forward was: var = squared.sum(axis=axes) / m
     dsquared = dvar / m  # the same for every value: (C,), broadcast
     # forward was: squared = centered * centered
     dcentered = dcentered + 2 * centered * dsquared
     # forward was: centered = x - mean
     dx = dcentered
     dmean = -dcentered.sum(axis=axes)
-    # forward was: mean = x.sum() / m
+    # forward was: mean = x.sum(axis=axes) / m
     dx = dx + dmean / m
     return dx, dgamma, dbeta
 
@@ -247,8 +247,10 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
 
     Raises
     ------
-    ValueError, TypeError
-        For a length, dtype or sign that does not fit.
+    TypeError
+        If `x` is not a float array, or another argument has another dtype.
+    ValueError
+        If a length differs from C, or `var` or `eps` is negative.
 
     Notes
     -----
@@ -297,8 +299,10 @@ def batchnorm_inference_backward(
 
     Raises
     ------
-    ValueError, TypeError
-        For an array that does not fit.
+    TypeError
+        If `x` is not a float array, or another argument has another dtype.
+    ValueError
+        If a length differs from C, `dout` has not the shape of `x`, or `var` or `eps` is negative.
 
     Examples
     --------
@@ -311,7 +315,7 @@ def batchnorm_inference_backward(
     mean, var = _check_statistics(x, mean, var)
     dout = check_dout(dout, x.shape, x)
     inv_std = 1 / np.sqrt(var + eps).astype(x.dtype)  # (C,)
-    # forward was: out = (x - mean) * inv_std * gamma + beta
+    # forward says: out = (x - mean) * inv_std * gamma + beta
     dbeta = _sum(dout).astype(dout.dtype)
     dgamma = _sum(dout * (x - mean) * inv_std).astype(dout.dtype)
     dx = dout * (gamma * inv_std)
@@ -381,7 +385,7 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
     """
     dout = check_dout(dout, cache.x.shape, cache.x)
     xhat = (cache.x - cache.mean) * cache.inv_std
-    # forward was: out = relu6(xhat * gamma + beta)
+    # forward says: out = relu6(xhat * gamma + beta)
     dy = let_through(dout, relu6_mask(xhat * cache.gamma + cache.beta))
     return _closed_form(dy, xhat, cache)
 
@@ -409,7 +413,47 @@ def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, 
     >>> batchnorm_relu6_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 12 is clipped
     6.0
     """
-    return relu6(batchnorm_inference(x, gamma, beta, mean, var, eps))
+    y = batchnorm_inference(x, gamma, beta, mean, var, eps)
+    out = relu6(y)
+    return out
+
+
+def batchnorm_relu6_inference_backward(
+    dout: Array, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """Push a gradient back through ReLU6, then through the fixed batch norm; the statistics are constants.
+
+    Whether a value was clipped follows from x again, as in `batchnorm_relu6_backward`: hence `beta`, which
+    `batchnorm_inference_backward` has no need of.
+
+    Parameters
+    ----------
+    dout : ndarray, the shape and dtype of the forward's output
+    x, gamma, beta, mean, var, eps
+        The forward's arguments.
+
+    Returns
+    -------
+    dx : ndarray, the shape of x
+    dgamma, dbeta : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batchnorm_inference_backward`.
+
+    Examples
+    --------
+    >>> x, one = np.array([[5.0], [1.0]]), np.ones(1)           # 2 * (x - 3) / 2 + 1 is 3 and -1: the second is clipped
+    >>> dx, dgamma, dbeta = batchnorm_relu6_inference_backward(x, x, 2 * one, one, 3 * one, 4 * one, eps=0.0)
+    >>> dx.ravel().tolist(), dgamma.item(), dbeta.item()
+    ([5.0, 0.0], 5.0, 5.0)
+    """
+    y = batchnorm_inference(x, gamma, beta, mean, var, eps)
+    dout = check_dout(dout, y.shape, y)
+    # forward was: out = relu6(y)
+    dy = let_through(dout, relu6_mask(y))
+    return batchnorm_inference_backward(dy, x, gamma, mean, var, eps)
 
 
 def _sum(x: Array, rows: int = 128) -> Array:
@@ -440,6 +484,19 @@ def _check_statistics(x: Array, mean: Array, var: Array) -> tuple[Array, Array]:
     var = check_array(var, "var", "C", like=x)
     check_length(mean, "mean", 0, x.shape[-1], "the channels of x")
     check_length(var, "var", 0, x.shape[-1], "the channels of x")
-    if (var.real < 0).any():  # .real: complex numbers, which the complex step brings, have no order
-        raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")
+    check_variance(var)
     return mean, var
+
+
+def check_variance(var: Array) -> None:
+    """Raise ValueError if a variance is negative. (A complex one, of the complex step, is judged by its real part.)
+
+    Examples
+    --------
+    >>> check_variance(np.array([1.0, -1.0]))
+    Traceback (most recent call last):
+        ...
+    ValueError: var must not be negative; its smallest value was -1.0
+    """
+    if (var.real < 0).any():
+        raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")

@@ -69,6 +69,13 @@ def conv2d_forward(
     TypeError
         If `x` is not a float array, or `w` has another dtype.
 
+    See Also
+    --------
+    depthwise_conv2d_forward : each channel by itself, the diagonal of `w`'s matrices.
+    pointwise_conv2d_forward : one tap, channels alone.
+    grouped_conv2d_forward : the channels in groups; contains this one and the depthwise one.
+    conv2d_im2col_forward : the same result as one matrix product.
+
     Notes
     -----
     N*OH*OW * KH*KW * C*M multiply-adds. The tap loop reads x and writes out once per tap; `conv2d_im2col_forward`

@@ -38,6 +38,12 @@ def depthwise_conv2d_forward(
     out : ndarray of shape (N, OH, OW, C)
     cache : DepthwiseCache
 
+    See Also
+    --------
+    conv2d_forward : every output channel sees every input channel.
+    pointwise_conv2d_forward : channels alone; the two together are a separable convolution.
+    grouped_conv2d_forward : this one, with one group per channel.
+
     Notes
     -----
     N*OH*OW * KH*KW * C multiply-adds, M times fewer than the standard convolution with M filters. At least

@@ -38,8 +38,10 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
 
     Raises
     ------
-    ValueError, TypeError
-        For a bad `x`, `rate` or `rng`.
+    TypeError
+        If `x` is not a float array, `rate` not a number, or `rng` not a generator: a seed is none.
+    ValueError
+        If `x` has no axis, or `rate` is not in [0, 1).
 
     References
     ----------
@@ -56,7 +58,8 @@ def dropout_forward(x: Array, rate: float, rng: np.random.Generator) -> tuple[Ar
     rng = check_generator(rng)
     kept = np.asarray(rng.random(x.shape) >= rate)
     scale = kept.astype(x.dtype) / x.dtype.type(1 - rate)
-    return x * scale, DropoutCache(scale)
+    out = x * scale
+    return out, DropoutCache(scale)
 
 
 def dropout_backward(dout: Array, cache: DropoutCache) -> Array:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from npmnv2.ops.batchnorm import check_variance
 from npmnv2.validate import Array, check_array, check_length, check_number
 
 
@@ -38,8 +39,10 @@ def fold_batchnorm(
 
     Raises
     ------
-    ValueError, TypeError
-        For a length, dtype or sign that does not fit.
+    TypeError
+        If `w` is not a float array, or another argument has another dtype.
+    ValueError
+        If a length differs from the last axis of `w`, or `var` or `eps` is negative.
 
     Notes
     -----
@@ -73,6 +76,5 @@ def _check(w: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: fl
     for name, value in {"gamma": gamma, "beta": beta, "mean": mean, "var": var}.items():
         check_array(value, name, "M", like=w)
         check_length(value, name, 0, w.shape[-1], "the output channels: the last axis of w")
-    if (var.real < 0).any():  # .real: as in `batchnorm_inference`
-        raise ValueError(f"var must not be negative; its smallest value was {var.real.min()}")
+    check_variance(var)
     check_number(eps, "eps", 0)

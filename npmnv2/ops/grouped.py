@@ -52,6 +52,11 @@ def grouped_conv2d_forward(
     TypeError
         If `groups` is not an integer, `x` is not a float array, or `w` has another dtype.
 
+    See Also
+    --------
+    conv2d_forward : one group.
+    depthwise_conv2d_forward : as many groups as channels.
+
     Notes
     -----
     N*OH*OW * KH*KW * C*M / groups multiply-adds.

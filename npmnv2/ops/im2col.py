@@ -11,7 +11,7 @@ The price is memory: every pixel is stored once for each window it lies in, KH*K
 import numpy as np
 
 from npmnv2.ops.conv import Conv2dCache
-from npmnv2.ops.padding import pad_backward, pad_forward
+from npmnv2.ops.padding import PadCache, pad_backward, pad_forward
 from npmnv2.shapes import Geometry, Padding, conv_geometry, taps
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
@@ -35,8 +35,10 @@ def im2col(x: Array, geometry: Geometry) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` has not 4 axes, or one other than N has length 0.
 
     Notes
     -----
@@ -69,6 +71,10 @@ def conv2d_im2col_forward(
 
     Parameters, results, errors and multiply-adds are those of `conv2d_forward`; a test holds the two together. The
     cache is the same too, so either backward takes it. The columns are not kept: they are KH*KW times the input.
+
+    See Also
+    --------
+    conv2d_forward : the same result, tap by tap, to be read.
 
     Examples
     --------
@@ -115,8 +121,8 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
     dcols = dout.reshape(-1, M) @ w.reshape(KH * KW * C, M).T  # (N*OH*OW, KH*KW*C)
 
     dcols = dcols.reshape(N, geometry.OH, geometry.OW, KH, KW, C)
-    xp, pad_cache = pad_forward(x, geometry.pads)
-    dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
+    pad_cache = PadCache(x.shape, geometry.pads, x)
+    dxp = np.zeros(pad_cache.xp_shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
     for i, j, seen in taps(geometry):
         # forward was: cols[:, :, :, i, j, :] = xp[seen]
         dxp[seen] += dcols[:, :, :, i, j, :]

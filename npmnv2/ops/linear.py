@@ -32,8 +32,10 @@ def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, LinearCache]:
 
     Raises
     ------
-    ValueError, TypeError
-        For a shape or dtype that does not fit.
+    TypeError
+        If `x` is not a float array, or `w` or `b` has another dtype.
+    ValueError
+        If `w` has not as many rows as `x` has columns, or `b` not as many values as `w` has columns.
 
     Notes
     -----
@@ -50,7 +52,8 @@ def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, LinearCache]:
     b = check_array(b, "b", "M", like=x)
     check_length(w, "w", 0, x.shape[1], "the columns of x")
     check_length(b, "b", 0, w.shape[1], "the columns of w")
-    return x @ w + b, LinearCache(x, w)
+    out = x @ w + b
+    return out, LinearCache(x, w)
 
 
 def linear_backward(dout: Array, cache: LinearCache) -> tuple[Array, Array, Array]:

@@ -28,8 +28,10 @@ def softmax(logits: Array) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        For bad `logits` (`validate.check_array`).
+    TypeError
+        If `logits` is not a float array.
+    ValueError
+        If `logits` has not 2 axes, or no classes.
 
     Examples
     --------

@@ -15,6 +15,13 @@ class PadCache(NamedTuple):
     pads: Pads
     like: Array  # holds no value, only the dtype that the gradient must have
 
+    @property
+    def xp_shape(self) -> tuple[int, int, int, int]:
+        """The shape of the padded image."""
+        N, H, W, C = self.x_shape
+        (top, bottom), (left, right) = self.pads
+        return N, top + H + bottom, left + W + right, C
+
 
 def pad_forward(x: Array, padding: Padding) -> tuple[Array, PadCache]:
     """Put zeros around every image.
@@ -37,8 +44,10 @@ def pad_forward(x: Array, padding: Padding) -> tuple[Array, PadCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` or `padding` (`validate.check_array`, `shapes.resolve_padding`).
+    TypeError
+        If `x` is not a float array, or the pairs of `padding` not of integers.
+    ValueError
+        If `x` has not 4 axes, or `padding` is negative, ``"same"``, or neither a number nor two pairs.
 
     Notes
     -----
@@ -55,11 +64,11 @@ def pad_forward(x: Array, padding: Padding) -> tuple[Array, PadCache]:
     if isinstance(padding, str):
         raise ValueError(f"padding must be an int or ((top, bottom), (left, right)) here; was {padding!r}")
     pads = resolve_padding(padding, H, W, 1, 1)
-    (top, bottom), (left, right) = pads
+    (top, _), (left, _) = pads
     cache = PadCache(x.shape, pads, np.empty(0, x.dtype))  # not x[:0], a view, which would keep x in memory
     if pads == ((0, 0), (0, 0)):
         return x, cache
-    xp = np.zeros((N, top + H + bottom, left + W + right, C), x.dtype)  # (N, H + top + bottom, W + left + right, C)
+    xp = np.zeros(cache.xp_shape, x.dtype)  # (N, H + top + bottom, W + left + right, C)
     xp[:, top : top + H, left : left + W] = x
     return xp, cache
 
@@ -89,8 +98,8 @@ def pad_backward(dxp: Array, cache: PadCache) -> Array:
     [5.0, 6.0]
     """
     N, H, W, C = cache.x_shape
-    (top, bottom), (left, right) = cache.pads
-    dxp = check_dout(dxp, (N, top + H + bottom, left + W + right, C), cache.like)
+    (top, _), (left, _) = cache.pads
+    dxp = check_dout(dxp, cache.xp_shape, cache.like)
     if cache.pads == ((0, 0), (0, 0)):
         return dxp
     # forward was: xp[:, top : top + H, left : left + W] = x

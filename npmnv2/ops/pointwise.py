@@ -40,6 +40,12 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     TypeError
         If `x` is not a float array, or `w` has another dtype.
 
+    See Also
+    --------
+    conv2d_forward : the same at every tap of a kernel, summed.
+    depthwise_conv2d_forward : space alone.
+    linear_forward : the same for an image of one pixel, and a bias.
+
     Notes
     -----
     N*H*W * C*M multiply-adds: most of a MobileNet. Reads N*H*W*C and writes N*H*W*M values, so the work per value is

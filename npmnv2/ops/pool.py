@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from npmnv2.ops.padding import pad_backward, pad_forward
+from npmnv2.ops.padding import PadCache, pad_backward, pad_forward
 from npmnv2.shapes import Geometry, Padding, conv_geometry, is_int, taps
 from npmnv2.validate import Array, check_array, check_dout
 
@@ -42,8 +42,10 @@ def global_avg_pool_forward(x: Array) -> tuple[Array, GlobalAvgPoolCache]:
 
     Raises
     ------
-    TypeError, ValueError
-        For a bad `x` (`validate.check_array`).
+    TypeError
+        If `x` is not a float array.
+    ValueError
+        If `x` has not 4 axes, or one other than N has length 0.
 
     Notes
     -----
@@ -88,7 +90,7 @@ def global_avg_pool_backward(dout: Array, cache: GlobalAvgPoolCache) -> Array:
     """
     N, H, W, C = cache.x_shape
     dout = check_dout(dout, (N, C), cache.like)
-    # forward was: out = x.mean(axis=(1, 2))
+    # forward says: out = x.mean(axis=(1, 2))
     dx = np.empty((N, H, W, C), dout.dtype)  # (N, H, W, C)
     dx[:] = (dout / (H * W))[:, None, None, :]
     return dx
@@ -123,8 +125,11 @@ def avg_pool2d_forward(
 
     Raises
     ------
-    ValueError, TypeError
-        For a bad `x`, `size`, `stride` or `padding`.
+    TypeError
+        If `x` is not a float array, or `size` or `stride` not an integer.
+    ValueError
+        If `x` has not 4 axes, `size` or `stride` is below 1, `padding` is not below `size`, or the padded image is
+        smaller than the window.
 
     Notes
     -----
@@ -149,7 +154,8 @@ def avg_pool2d_forward(
     out = np.zeros((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
     for _i, _j, seen in taps(geometry):
         out += xp[seen]
-    out /= _count(geometry, x)
+    count = _count(geometry, x)
+    out /= count
     return out, AvgPool2dCache(x.shape, geometry, np.empty(0, x.dtype))
 
 
@@ -180,12 +186,12 @@ def avg_pool2d_backward(dout: Array, cache: AvgPool2dCache) -> Array:
     >>> avg_pool2d_backward(np.full((1, 1, 1, 1), 8.0), cache).ravel().tolist()
     [2.0, 2.0, 2.0, 2.0]
     """
-    N, H, W, C = cache.x_shape
+    N, _, _, C = cache.x_shape
     geometry = cache.geometry
     dout = check_dout(dout, (N, geometry.OH, geometry.OW, C), cache.like)
 
-    xp, pad_cache = pad_forward(np.zeros(cache.x_shape, cache.like.dtype), geometry.pads)
-    dxp = np.zeros(xp.shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
+    pad_cache = PadCache(cache.x_shape, geometry.pads, cache.like)
+    dxp = np.zeros(pad_cache.xp_shape, dout.dtype)  # (N, H + top + bottom, W + left + right, C)
     # forward was: out /= count
     dsum = dout / _count(geometry, dout)
     for _i, _j, seen in taps(geometry):

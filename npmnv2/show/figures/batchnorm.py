@@ -32,7 +32,7 @@ BACKWARD: dict[tuple[str, str], tuple[str, Point] | None] = {
     ("squared", "centered"): ("2 * centered * dsquared", (538, 230)),
     ("centered", "x"): ("dcentered", (178, 126)),
     ("centered", "mean"): None,
-    ("mean", "x"): ("dmean / m", (158, 250)),
+    ("mean", "x"): ("dmean / m", (157, 224)),
 }
 HALF_HEIGHT = 24  # of a node
 APART = 7  # each of the two arrows of an edge, from the line between the nodes

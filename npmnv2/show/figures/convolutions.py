@@ -1,4 +1,4 @@
-"""Figures of the convolutions: what a tap sees, what its gradient is added to, and which inputs an output value sees."""
+"""Figures of the convolutions: what a tap sees, where its gradient goes, and which inputs an output value sees."""
 
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ def _slice(name: str, rows: Span, columns: Span) -> str:
 
 def backward_of_a_tap() -> "Figure":
     """Two taps, each of which adds to the pixels that it saw; some pixels both saw."""
-    page = Page("Where the views of two taps overlap, gradients add up")
+    page = Page("Where two views overlap, gradients add up")
     views = [_view(tap) for tap in TWO_TAPS]
     both = Grid(640, 106, SIDE + 2, SIDE + 2, (42, 0), (0, 42))
     page.grid(both)
@@ -94,10 +94,10 @@ def backward_of_a_tap() -> "Figure":
     (top, bottom), (left, right) = ((max(a[0], b[0]), min(a[1], b[1])) for a, b in zip(*views, strict=True))
     page.cells(both, (top, bottom), (left, right), RED)
     middles = [both.corner(row + 0.5, column + 0.5) for row in range(top, bottom) for column in range(left, right)]
-    for x, y in middles:
-        page.lines([[(x - 9, y), (x + 9, y)], [(x, y - 9), (x, y + 9)]], color="white", width=3)
+    pluses = [[(x - dx, y - dy), (x + dx, y + dy)] for x, y in middles for dx, dy in ((9, 0), (0, 9))]
+    page.lines(pluses, color="white", width=3)
     page.text(766, 392, "dxp", code=True)
-    page.text(766, 432, f"{len(middles)} pixels: two terms")
+    page.text(766, 432, f"{len(middles)} pixels get two terms")
     page.text(24, 484, "Depthwise:", align="left")
     page.text(24, 522, "Standard:", align="left")
     page.text(190, 484, "dxp[seen] += dout * w[i, j]", align="left", code=True)
@@ -117,8 +117,9 @@ def connectivity() -> "Figure":
         _connected(page, x, layer)
         page.text(x, 392, f"{layer.kernel}x{layer.kernel} pixels" if layer.kernel > 1 else "1 pixel")
         page.text(x, 424, f"of all {CHANNELS} channels" if layer.groups == 1 else "of its own channel")
-        page.text(x, 464, f"{layer.madds:,} MAdds", bold=True)
-    page.text(WIDTH / 2, 516, f"MAdds: multiply-adds for one output pixel. {DRAWN} channels are drawn.")
+        page.text(x, 460, f"{layer.madds:,} MAdds", bold=True)
+    page.text(WIDTH / 2, 500, "MAdds: multiply-adds for one output pixel,")
+    page.text(WIDTH / 2, 530, f"{CHANNELS} channels in and out, {DRAWN} of them drawn.")
     return page.figure
 
 

@@ -51,7 +51,7 @@ def _row(
         at, bold = y + 56 + 34 * number, kind == "depthwise"
         page.bars([(right + 14, at - 20, 22, 22)], *KINDS[kind])
         page.text(right + 42, at, kind, align="left", bold=bold)
-        page.text(948, at, f"{_share(layers, values, kind)} %", align="right", bold=bold)
+        page.text(948, at, f"{_share(layers, values, kind) or '< 1'} %", align="right", bold=bold)
 
 
 def _share(layers: Sequence[cost.LayerCost], values: Sequence[int], kind: str) -> int:

@@ -1,8 +1,9 @@
 """What a figure is drawn on: a slide, and the few shapes that the figures are made of.
 
-A slide is 960x540 points (16:9; as large as a slide of PowerPoint), x to the right and y down. Text has 26 points: on a
-phone, where the slide is 390 pixels wide, they are 10.5. Matplotlib lays out nothing: every place is given, and texts stand on their baseline and are one line each,
-so that a figure depends neither on the fonts of a machine nor on the version of Matplotlib.
+A slide is 960x540 points (16:9; as large as a slide of PowerPoint), x to the right and y down. Text has 26 points,
+which are 10.5 pixels on a phone where the slide is 390 wide. Matplotlib lays out nothing: every place is given, and
+texts stand on their baseline and are one line each, so that a figure depends neither on the fonts of a machine nor on
+the version of Matplotlib.
 """
 
 import math

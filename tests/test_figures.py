@@ -450,6 +450,18 @@ def test_the_bars_are_the_costs_of_the_layers():
     assert shown[-1] == "MobileNetV2 1.0, float32, one image of 224x224" and cost.layer.FLOAT32 == 4
 
 
+# -- where they are shown
+
+
+def test_every_figure_is_shown_and_its_description_says_no_other_number():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    images = [re.findall(r"!\[(.*)\]\(.*figures/(\w+)\.svg\)", page.read_text(encoding="utf-8")) for page in pages]
+    found = list(itertools.chain.from_iterable(images))
+    assert {name for _, name in found} == set(figures.FIGURES)
+    for description, name in found:
+        assert set(numbers([description])) <= set(numbers(texts(COMMITTED / f"{name}.svg"))), description
+
+
 # -- drawing, writing, the command
 
 

@@ -286,6 +286,12 @@ def _filled(name, color):
     return [p for p in figures.draw(name).axes[0].patches if p.get_fill() and to_hex(p.get_facecolor()) == color]
 
 
+def _places(name, words):
+    """Where a text stands, each time that it is there."""
+    root = ET.parse(COMMITTED / f"{name}.svg").getroot()
+    return [(float(t.get("x")), float(t.get("y"))) for t in root.iter(f"{SVG}text") if t.text == words]
+
+
 def _area(corners):
     x, y = corners[:-1].T
     return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
@@ -366,12 +372,10 @@ def test_the_network_is_its_plan_and_the_marks_are_where_no_shortcut_is():
     stem, head = layers["stem"].out_shape[2], layers["head"].out_shape[2]
     assert shown[-1] == f"MobileNetV2 1.0, 224x224. Not drawn: stem ({stem}), head ({head})."
     # a side stands under the middle of its blocks
-    root = ET.parse(COMMITTED / "network.svg").getroot()
-    places = {t.text: float(t.get("x")) for t in root.iter(f"{SVG}text") if t.text in sides}
     step = bars[1][0] - bars[0][0]
     for side in sides:
         its = [bar[0] for bar, shape in zip(bars, shapes, strict=True) if str(shape[0]) == side]
-        assert places[side] == pytest.approx((its[0] + its[-1] + 0.8 * step) / 2, abs=0.01)
+        assert _places("network", side)[0][0] == pytest.approx((its[0] + its[-1] + 0.8 * step) / 2, abs=0.01)
 
 
 def test_the_graph_is_the_gradient_of_batch_norm():
@@ -405,12 +409,18 @@ def test_the_graph_is_the_gradient_of_batch_norm():
     assert middles[:-1] == [batchnorm.NODES[node] for node in meeting]  # the last is the legend's
 
 
-@pytest.mark.parametrize("edge", batchnorm.BACKWARD, ids="-".join)
-def test_the_two_arrows_of_an_edge_lie_apart(edge):
-    there, back = batchnorm._beside(*edge), batchnorm._beside(*edge[::-1])
-    along = np.subtract(there[1], there[0])
-    across = np.array([along[1], -along[0]]) / np.hypot(*along)
-    assert np.dot(across, np.subtract(back[0], there[0])) == pytest.approx(2 * batchnorm.APART)
+def test_an_edge_of_the_graph_has_a_solid_arrow_one_way_and_a_dashed_one_back():
+    patches = figures.draw("batchnorm_graph").axes[0].patches
+    lines = [patch for patch in patches if not patch.get_fill()][: 2 * len(batchnorm.BACKWARD)]  # then the legend's
+    for (source, target), forward, backward in zip(batchnorm.BACKWARD, lines[::2], lines[1::2], strict=True):
+        assert (forward.get_linestyle(), backward.get_linestyle()) == ("-", (0, (4, 2)))
+        (start, end), (back_start, back_end) = forward.get_path().vertices, backward.get_path().vertices
+        for at, node in ((start, target), (end, source), (back_start, source), (back_end, target)):
+            reach = np.abs(np.subtract(at, batchnorm.NODES[node]))
+            assert (reach <= (batchnorm._half_width(node) + 13, batchnorm.HALF_HEIGHT + 13)).all(), (source, target)
+        along = (end - start) / np.hypot(*(end - start))
+        apart = abs(np.dot((-along[1], along[0]), back_end - start))
+        assert apart == pytest.approx(2 * batchnorm.APART), (source, target)
 
 
 def test_the_bars_are_the_costs_of_the_layers():
@@ -424,14 +434,24 @@ def test_the_bars_are_the_costs_of_the_layers():
         for kind, drawn in patches.items():
             assert len(drawn) in (0, 4)  # for each row, the bars and the sign in its legend
             if drawn:
+                bottom = drawn[2 * row].get_path().vertices[:, 1].max()
                 bars |= {
                     tuple(box[0]): (kind, np.ptp(box[:, 1]))
                     for box in drawn[2 * row].get_path().vertices.reshape(-1, 5, 2)
                 }
+        lefts = sorted(at[0] for at in bars)
         bars = [bars[at] for at in sorted(bars)]
         assert [kind for kind, _ in bars] == [layer.kind for layer in layers]
         values = np.array([getattr(layer, what) for layer in layers])
         np.testing.assert_allclose([height for _, height in bars], values * bars[0][1] / values[0])
+        # a side stands under the middle of its layers, and a tick at its height
+        for side in sides:
+            its = [left for left, layer in zip(lefts, layers, strict=True) if layer.out_shape[0] == int(side)]
+            x = (its[0] + its[-1] + 0.8 * (lefts[1] - lefts[0])) / 2
+            assert _places("where_cost_sits", side)[row][0] == pytest.approx(x, abs=0.01)
+        for tick in ((10, 20), (3, 6))[row]:
+            ((_, y),) = _places("where_cost_sits", str(tick))
+            assert y - 9 == pytest.approx(bottom - tick * 1e6 * bars[0][1] / values[0], abs=0.01)
         for kind in ("standard", "depthwise", "pointwise", "linear"):
             share = (
                 100 * getattr(cost.total(layer for layer in layers if layer.kind == kind), what) / getattr(totals, what)

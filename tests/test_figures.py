@@ -365,7 +365,7 @@ def test_the_network_is_its_plan_and_the_marks_are_where_no_shortcut_is():
     channels = [C for _, _, C in shapes]
     np.testing.assert_allclose([height for _, _, height, _ in bars], np.array(channels) * bars[-1][2] / 320)
     title, *shown = texts(COMMITTED / "network.svg")
-    assert title == f"{residual.count(False)} of {len(names)} blocks change the shape: no shortcut"
+    assert title == f"{residual.count(False)} of {len(names)} blocks change the shape and have no shortcut"
     sides = [str(side) for side, _ in itertools.groupby(H for H, _, _ in shapes)]
     marked = [str(C) for C, has in zip(channels, residual, strict=True) if not has]
     assert [words for words in shown if words.isdigit()] == [*sides, *marked]

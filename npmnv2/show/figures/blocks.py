@@ -108,7 +108,7 @@ def network() -> "Figure":
     image = "x".join(map(str, layers[0].in_shape[:2]))
     sides = {layer.name.rpartition(".")[0]: layer.out_shape[0] for layer in layers}
     changing = [block.stride > 1 or block.in_channels != block.out_channels for block in blocks]
-    page = Page(f"{sum(changing)} of {len(blocks)} blocks change the shape: no shortcut")
+    page = Page(f"{sum(changing)} of {len(blocks)} blocks change the shape and have no shortcut")
     left, step, bottom, scale = 60, 50.5, 420, 0.9
     end = left + step * len(blocks)
     k = 0

@@ -35,7 +35,7 @@ def standard(x, w, s=1):
 
     def backward(dout):
         dxp, dw = np.zeros_like(xp), np.zeros_like(w)
-        for i, j, seen in taps(x, s):  # forward was: out += xp[seen] @ w[i, j]
+        for i, j, seen in taps(x, s):  # forward says: out += xp[seen] @ w[i, j]
             # Each factor's gradient is dout times the other factor, summed over all places where it was used: a channel
             # went into all M outputs, hence @ and .T; w[i, j] met all pixels, and n, y, x are missing behind the arrow.
             dxp[seen] += dout @ w[i, j].T
@@ -52,7 +52,7 @@ def depthwise(x, w, s=1):
 
     def backward(dout):
         dxp, dw = np.zeros_like(xp), np.zeros_like(w)
-        for i, j, seen in taps(x, s):  # forward was: out += xp[seen] * w[i, j]
+        for i, j, seen in taps(x, s):  # forward says: out += xp[seen] * w[i, j]
             dxp[seen] += dout * w[i, j]
             dw[i, j] = np.einsum("nyxc,nyxc->c", xp[seen], dout)
         return dxp[:, 1:-1, 1:-1], dw

@@ -1,5 +1,6 @@
 """The figures show what the package computes, the committed ones are what the script makes, and all is legible."""
 
+import ast
 import inspect
 import itertools
 import os
@@ -15,6 +16,7 @@ import pytest
 import npmnv2
 from npmnv2 import cost, ops
 from npmnv2.__main__ import main
+from npmnv2.models.mobilenet_v2 import plan
 from npmnv2.shapes import conv_geometry, taps
 from npmnv2.show import figures, plots
 from npmnv2.show.figures import batchnorm, blocks, convolutions
@@ -23,6 +25,7 @@ ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 COMMITTED = ROOT / "docs" / "figures"
 SVG = "{http://www.w3.org/2000/svg}"
 EACH = pytest.mark.parametrize("name", figures.FIGURES)
+NODE_GRADIENTS = {f"d{name}" for name in batchnorm.NODES}
 KINDS = {kind: color.lower() for kind, (color, _) in plots.KINDS.items()}
 
 
@@ -115,7 +118,9 @@ def test_a_slide_is_16_to_9_and_no_text_is_small(name):
     root = ET.parse(COMMITTED / f"{name}.svg").getroot()
     assert root.get("viewBox") == "0 0 960 540"
     sizes = [float(re.search(r"(\d+(?:\.\d+)?)px", t.get("style"))[1]) for t in root.iter(f"{SVG}text")]
-    assert min(sizes) >= 18 and sizes[0] == max(sizes) and sizes.count(max(sizes)) == 1  # the title, once
+    assert min(sizes) >= 26  # 10.5 pixels where the slide is 390 wide, on a phone
+    lines = sizes.count(max(sizes))  # the title, of one line or two
+    assert lines <= 2 and set(sizes[:lines]) == {max(sizes)} != {min(sizes)}
 
 
 @EACH
@@ -143,26 +148,100 @@ def test_the_background_is_white(name):
 
 def test_a_tap_and_a_window_are_what_the_convolution_reads():
     rng = np.random.default_rng(0)
-    shown = texts(COMMITTED / "tap_and_window.svg")
+    title, upper, *shown = texts(COMMITTED / "tap_and_window.svg")
     side = convolutions.SIDE
     g = conv_geometry(side, side, 3, 3, padding=1)
     x, w = rng.standard_normal((1, side, side, 2)), rng.standard_normal((3, 3, 2, 3))
     expected = ops.conv2d_forward(x, w, padding=1)[0][0]
-    xp = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
-    for loop in (convolutions.WINDOW_LOOP, convolutions.TAP_LOOP):
-        assert "\n".join(map(str.strip, loop.splitlines())) in "\n".join(shown)
-        out = np.zeros_like(expected)
-        exec(loop, {"np": np, "xp": xp, "w": w, "out": out, "OH": g.OH, "OW": g.OW, "KH": g.KH, "KW": g.KW})
-        np.testing.assert_allclose(out, expected, atol=1e-12)
-    window, pixel, tap, weights = (word for word in shown if re.match(r"(xp|w|out)\[\d", word))
-    one = np.einsum("ijc,ijcm->m", eval(window, {"xp": xp}), w)
-    np.testing.assert_allclose(one, eval(pixel, {"out": expected}), atol=1e-12)
-    i, j = map(int, re.findall(r"\d", weights))
-    (at,) = (seen for row, column, seen in taps(g) if (row, column) == (i, j))
-    np.testing.assert_array_equal(eval(tap, {"xp": xp}), xp[at[1:]])
-    pixels, positions = g.OH * g.OW, g.KH * g.KW
-    assert f"{pixels} x {positions} = {pixels * positions} steps, each on 1 pixel" in shown
-    assert f"{positions} steps, each on all {pixels} pixels" in shown
+    known = {"xp": np.pad(x[0], ((1, 1), (1, 1), (0, 0))), "w": w, "out": expected}
+    middle = shown.index("Tap: 1 tap, all 16 pixels of out")
+    above, below = shown[:middle], shown[middle + 1 :]
+
+    # above: no operator stands between the window and the kernel, for no operator of NumPy is the sum of the products
+    window, kernel, pixel, sum_, steps = above
+    assert (kernel, upper, sum_, steps) == (
+        "w",
+        "Window: all 9 taps, 1 pixel of out",
+        "the sum of 9 products",
+        "16 such steps",
+    )
+    seen = eval(window, known)
+    products = [seen[i, j] @ w[i, j] for i, j in np.ndindex(3, 3)]
+    assert seen.shape == (3, 3, 2) and len(products) == 9 == g.KH * g.KW and g.OH * g.OW == 16
+    np.testing.assert_allclose(sum(products), eval(pixel, known), atol=1e-12)
+
+    # below: the line is the loop's, and gives the whole convolution; the view that is drawn is that of the tap
+    view, weights, name, line, steps, _ = below
+    assert (name, steps) == ("out", "9 such steps")
+    source = inspect.getsource(ops.conv2d_forward)
+    assert f" {line}\n" in source
+    out = np.zeros_like(expected)
+    for i, j, at in taps(g):
+        tap = known["xp"][at[1:]]
+        exec(line, {"tap": tap, "w": w, "out": out, "i": i, "j": j})
+        if f"w[{i}, {j}]" == weights:
+            np.testing.assert_array_equal(eval(view, known), tap)
+            assert tap.shape[:2] == out.shape[:2]  # "as large as the output", says the title
+    np.testing.assert_allclose(out, expected, atol=1e-12)
+    assert "as large as the output" in title
+
+    # the cells are those that the words name: places in xp, w and out, above and below
+    places = [_span(slice_) for slice_ in (window, "[0:3, 0:3]", pixel, view, weights, f"[0:{side}, 0:{side}]")]
+    assert _cells("tap_and_window", plots.ORANGE, 22) == [
+        (right - left, bottom - top) for (top, bottom), (left, right) in places
+    ]
+    white = [patch.get_path().vertices[0] for patch in _filled("tap_and_window", "#ffffff")]  # image, w, out; twice
+    padded = [patch.get_path().vertices[0] for patch in _filled("tap_and_window", figures.page.LIGHT.lower())]
+    grids = [padded[0], *white[1:3], padded[1], *white[4:6]]
+    filled = [patch.get_path().vertices[0] for patch in _filled("tap_and_window", plots.ORANGE.lower())]
+    np.testing.assert_allclose(
+        np.subtract(filled, grids) / 22, [(left, top) for (top, _), (left, _) in places], atol=1e-9
+    )
+
+
+def _span(words):
+    """The rows and columns of `[0:4, 2:6]` or `[0, 2]`."""
+    rows, columns = re.search(r"\[(.*), (.*)\]", words).groups()
+    spans = [[int(n) for n in part.split(":")] for part in (rows, columns)]
+    return [(span[0], span[-1] + (len(span) == 1)) for span in spans]
+
+
+def _cells(name, color, size):
+    """How many cells wide and high the filled shapes are."""
+    return [
+        tuple((np.ptp(patch.get_path().vertices, axis=0) / size).round(6)) for patch in _filled(name, color.lower())
+    ]
+
+
+def test_the_gradients_of_two_taps_add_up_where_both_saw():
+    """The lines of the figure are run, on ones: the number of terms of every pixel is what is drawn."""
+    shown = texts(COMMITTED / "backward_of_a_tap.svg")
+    side = convolutions.SIDE
+    dxp, dout, w = np.zeros((side + 2, side + 2), int), np.ones((side, side), int), np.ones((3, 3), int)
+    lines = [words for words in shown if re.match(r"dxp\[\d", words)]
+    g, spans = conv_geometry(side + 2, side + 2, 3, 3), []
+    for line in lines:
+        exec(line, {"dxp": dxp, "dout": dout, "w": w})
+        view, weights = line.split(" += dout * ")
+        (at,) = (seen[1:] for i, j, seen in taps(g) if weights == f"w[{i}, {j}]")
+        spans.append(_span(view))
+        assert [(s.start, s.stop) for s in at] == spans[-1]
+    assert len(lines) == 2 and f"{(dxp == 2).sum()} pixels get two terms" in shown
+    for color, ((top, bottom), (left, right)) in zip((plots.ORANGE, plots.BLUE), spans, strict=True):
+        assert _cells("backward_of_a_tap", color, 22)[:2] == [(side, side), (right - left, bottom - top)]
+    # the last filled shape of a colour is in the large picture; red is where both are
+    places = [_filled("backward_of_a_tap", color.lower())[-1] for color in (plots.ORANGE, plots.BLUE, plots.RED)]
+    boxes = [patch.get_path().vertices for patch in places]
+    origin = boxes[0].min(axis=0) - 42 * np.array([spans[0][1][0], spans[0][0][0]])
+    drawn = np.zeros_like(dxp)
+    for box, terms in zip(boxes, (1, 1, 2), strict=True):
+        (left, top), (right, bottom) = ((edge - origin) / 42 for edge in (box.min(axis=0), box.max(axis=0)))
+        drawn[round(top) : round(bottom), round(left) : round(right)] = terms
+    np.testing.assert_array_equal(drawn, dxp)
+    # and both general lines are the source's
+    for kind, op in (("Depthwise:", ops.depthwise_conv2d_backward), ("Standard:", ops.conv2d_backward)):
+        line = shown[shown.index(kind) + 2]
+        assert line.startswith("dxp[seen] += ") and f" {line}\n" in inspect.getsource(op)
 
 
 def test_what_a_value_sees_is_what_its_gradient_is_not_zero_for():
@@ -181,16 +260,17 @@ def test_what_a_value_sees_is_what_its_gradient_is_not_zero_for():
         dout[0, 2, 2, 1] = 1
         dx = backward(dout, cache)[0][0]
         seen[kind] = (dx.any(axis=2).sum(), dx.any(axis=(0, 1)).sum())  # pixels, channels
-    words = {(9, C): ("sees 3x3 pixels", f"of all {C} channels"), (9, 1): ("sees 3x3 pixels", "of its own channel")}
-    words[1, C] = ("sees 1 pixel", f"of all {C} channels")
+    words = {(9, C): ("3x3 pixels", f"of all {C} channels"), (9, 1): ("3x3 pixels", "of its own channel")}
+    words[1, C] = ("1 pixel", f"of all {C} channels")
     madds = {kind: pixels * channels * C for kind, (pixels, channels) in seen.items()}
     expected = ["3", "3", *[str(C)] * 2, "3", "3", "1"]  # of the words
     for kind, found in seen.items():
         assert {kind.capitalize(), *words[found], f"{madds[kind]:,} MAdds"} <= set(shown)
         assert madds[kind] == cost.convolution(kind, 1, 1, C, C).madds
     pair = madds["depthwise"] + madds["pointwise"]
-    expected += [f"{n:,}" for n in (*madds.values(), pair)] + [f"{cost.separable_gain(C):.1f}", str(C), "4"]
+    expected += [f"{n:,}" for n in madds.values()] + [f"{cost.separable_gain(C):.1f}", str(C), "4"]
     assert numbers(shown) == sorted(expected)
+    assert f"together {madds['standard'] / pair:.1f} times fewer MAdds than standard" == shown[1]
 
     filled = {kind: _filled("connectivity", color) for kind, color in KINDS.items()}
     for kind, (pixels, channels) in seen.items():
@@ -206,6 +286,12 @@ def _filled(name, color):
     return [p for p in figures.draw(name).axes[0].patches if p.get_fill() and to_hex(p.get_facecolor()) == color]
 
 
+def _places(name, words):
+    """Where a text stands, each time that it is there."""
+    root = ET.parse(COMMITTED / f"{name}.svg").getroot()
+    return [(float(t.get("x")), float(t.get("y"))) for t in root.iter(f"{SVG}text") if t.text == words]
+
+
 def _area(corners):
     x, y = corners[:-1].T
     return abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
@@ -218,7 +304,8 @@ def test_the_widths_are_those_of_the_networks():
     assert block[-1].shortcut and block[0].in_shape == block[-1].out_shape
     shown = texts(COMMITTED / "inverted_residual.svg")
     assert [int(word) for word in shown if word.isdigit()] == [256, 64, 64, 256, *inverted]  # ResNet's by hand
-    assert set(numbers(shown)) == {*map(str, (256, 64, *inverted)), "50", "2", "2.1", "1", "3", "6"}
+    assert set(numbers(shown)) == {*map(str, (256, 64, *inverted)), "50", "2", "1", "3"}
+    assert shown[-1].endswith("a block of its row 2.") and blocks.BLOCK.startswith("b2.")
     heights = [
         np.ptp(patch.get_path().vertices[:, 1])
         for color in (plots.ORANGE, plots.BLUE)
@@ -242,75 +329,157 @@ def test_the_shapes_are_those_of_the_block():
     ]
     assert [word for word in shown if word.startswith("w: ")] == [f"w: {kernel}" for kernel in kernels]
     madds = [array[0, :, :, 0].size * np.prod(kernel) for array, kernel in zip(arrays[1:], kernels, strict=True)]
-    assert [word for word in shown if "million" in word] == [f"{n / 1e6:.1f} million MAdds" for n in madds]
-    assert [word for word in shown if "batch norm" in word] == ["batch norm, ReLU6"] * 2 + ["batch norm, linear"]
-    assert shown[-1].startswith(f"{blocks.BLOCK} of MobileNetV2 1.0 at 224x224: ") and layers[0].in_shape[:2] == (
-        224,
-        224,
-    )
+    assert [word for word in shown[1:] if "million" in word] == [f"{n / 1e6:.1f} million" for n in madds]
+    assert shown[0] == f"The 3x3 costs {madds[1] / 1e6:.1f} of {sum(madds) / 1e6:.0f} million multiply-adds"
+    assert [word.split()[-1] for word in shown if word.startswith(("1x1", "3x3"))] == [
+        layer.kind for layer in layers if layer.name.startswith(f"{blocks.BLOCK}.")
+    ]
+    assert shown[-1] == "A block of row 2 of MobileNetV2 1.0, 224x224. Boxes to scale." and blocks.BLOCK[:3] == "b2."
+    assert layers[0].in_shape[:2] == (224, 224)
+    # to scale: fronts and sides of the boxes, and the bars
+    fronts = [patch.get_path().vertices for patch in _filled("block_shapes", "#ffffff")]
+    scale = np.ptp(fronts[0][:, 1]) / arrays[0].shape[1]
+    np.testing.assert_allclose([np.ptp(box[:, 0]) for box in fronts], [scale * array.shape[3] for array in arrays])
+    np.testing.assert_allclose([np.ptp(box[:, 1]) for box in fronts], [scale * array.shape[1] for array in arrays])
+    sides = [patch.get_path().vertices for patch in _filled("block_shapes", blocks.TENSOR.lower())][::2]
+    depths = [np.hypot(*(box[1] - box[0])) for box in sides]  # drawn at half their length
+    np.testing.assert_allclose(depths, [scale * array.shape[2] / 2 for array in arrays])
+    bars = [_filled("block_shapes", KINDS[kind]) for kind in ("pointwise", "depthwise")]
+    heights = [np.ptp(patch.get_path().vertices[:, 1]) for patch in (bars[0][0], bars[1][0], bars[0][1])]
+    np.testing.assert_allclose(heights, np.array(madds) * heights[0] / madds[0])
+
+
+def test_the_network_is_its_plan_and_the_marks_are_where_no_shortcut_is():
+    network = npmnv2.mobilenet_v2()
+    names = [block.name for block in plan()[1]]
+    residual = [network.layers[name].residual for name in names]
+    layers = {layer.name: layer for layer in cost.mobilenet_v2()}
+    shapes = [layers[f"{name}.project"].out_shape for name in names]
+    bars = [
+        (*patch.get_path().vertices.min(axis=0), np.ptp(patch.get_path().vertices[:, 1]), color == plots.BLUE)
+        for color in (plots.ORANGE, plots.BLUE)
+        for patch in _filled("network", color.lower())
+    ]
+    bars = sorted(bar for bar in bars if bar[0] != 130)  # where the signs of the legend stand
+    assert [is_plain for *_, is_plain in bars] == residual and len(bars) == 17
+    channels = [C for _, _, C in shapes]
+    np.testing.assert_allclose([height for _, _, height, _ in bars], np.array(channels) * bars[-1][2] / 320)
+    title, *shown = texts(COMMITTED / "network.svg")
+    assert title == f"{residual.count(False)} of {len(names)} blocks change the shape and have no shortcut"
+    sides = [str(side) for side, _ in itertools.groupby(H for H, _, _ in shapes)]
+    marked = [str(C) for C, has in zip(channels, residual, strict=True) if not has]
+    assert [words for words in shown if words.isdigit()] == [*sides, *marked]
+    stem, head = layers["stem"].out_shape[2], layers["head"].out_shape[2]
+    assert shown[-1] == f"MobileNetV2 1.0, 224x224. Not drawn: stem ({stem}), head ({head})."
+    # a side stands under the middle of its blocks
+    step = bars[1][0] - bars[0][0]
+    for side in sides:
+        its = [bar[0] for bar, shape in zip(bars, shapes, strict=True) if str(shape[0]) == side]
+        assert _places("network", side)[0][0] == pytest.approx((its[0] + its[-1] + 0.8 * step) / 2, abs=0.01)
 
 
 def test_the_graph_is_the_gradient_of_batch_norm():
-    """Every dashed arrow is run, from `out` back: what arrives at a node is added up."""
-    rng = np.random.default_rng(0)
-    x, gamma, beta = rng.standard_normal((50, 3)), rng.standard_normal(3), rng.standard_normal(3)
-    out, cache = ops.batchnorm_forward(x, gamma, beta)
-    dout = rng.standard_normal(out.shape)
-    centered, std = x - cache.mean, np.sqrt(cache.var + cache.eps)
-    known = {"x": x, "gamma": gamma, "m": len(x), "sum": lambda array: array.sum(axis=0), "dout": dout}
-    known |= {"centered": centered, "std": std, "inv_std": cache.inv_std}
-    waiting = [(source, target, given) for source, target, given, _ in batchnorm.BACKWARD]
-    while waiting:
-        target = next(t for _, t, _ in waiting if all(f"d{s}" in known for s, to, _ in waiting if to == t))
-        arriving = [eval(given, known) for _, to, given in waiting if to == target]
-        known[f"d{target}"] = sum(arriving)
-        waiting = [edge for edge in waiting if edge[1] != target]
-    np.testing.assert_allclose(known["dx"], ops.batchnorm_backward(dout, cache)[0], atol=1e-12)
+    """Its edges are read off the gradient that is written step by step: from what stands right to what stands left."""
+    source = inspect.getsource(ops.batchnorm_backward_steps)
+    edges, given = set(), {}
+    for line in ast.walk(ast.parse(source)):
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]).startswith("d"):
+            target, terms = ast.unparse(line.targets[0]), line.value
+            given.setdefault(target, []).append(ast.unparse(terms))
+            names = {node.id for node in ast.walk(terms) if isinstance(node, ast.Name)}
+            edges |= {(name[1:], target[1:]) for name in names if name in NODE_GRADIENTS and name != target}
+    edges = {(source, target) for source, target in edges if target not in ("gamma", "beta", "out")}
+    assert set(batchnorm.BACKWARD) == edges and len(edges) == 10
+
+    # what is written at an edge is a term of the sum that its node gets
+    written = {edge: label[0] for edge, label in batchnorm.BACKWARD.items() if label}
+    meeting = [node for node in batchnorm.NODES if sum(target == node for _, target in edges) > 1]
+    assert meeting == ["x", "centered"] and {edge for edge in edges if edge[1] in meeting} == set(written)
+    for node in meeting:
+        first, second = given[f"d{node}"]
+        terms = [first, second.removeprefix(f"d{node} + ")]
+        assert sorted(terms) == sorted(words for (_, target), words in written.items() if target == node)
 
     title, *shown = texts(COMMITTED / "batchnorm_graph.svg")
-    legend = {"forward: values", "backward: gradients", "a sum of two gradients", "m: values per channel"}
-    expected = [given for _, _, given, _ in batchnorm.BACKWARD]
-    expected += [name for node in batchnorm.NODES for name in (node, f"d{node}")]
-    assert sorted(shown) == sorted([*expected, *legend])
-    # the names are those of the gradient that is written step by step
-    source = inspect.getsource(ops.batchnorm_backward_steps)
-    assert all(f"d{name} = " in source for name in batchnorm.NODES if name != "out")
+    assert title == "Gradients meet at centered and at x, and add up"
+    legend = ["values", "gradients", "a sum of two gradients"]
+    assert sorted(shown) == sorted([*written.values(), *batchnorm.NODES, *legend])
+    filled = [patch.get_path().vertices for patch in _filled("batchnorm_graph", plots.ORANGE.lower())]
+    middles = [tuple((box.max(axis=0) + box.min(axis=0)) / 2) for box in filled]
+    assert middles[:-1] == [batchnorm.NODES[node] for node in meeting]  # the last is the legend's
+
+
+def test_an_edge_of_the_graph_has_a_solid_arrow_one_way_and_a_dashed_one_back():
+    patches = figures.draw("batchnorm_graph").axes[0].patches
+    lines = [patch for patch in patches if not patch.get_fill()][: 2 * len(batchnorm.BACKWARD)]  # then the legend's
+    for (source, target), forward, backward in zip(batchnorm.BACKWARD, lines[::2], lines[1::2], strict=True):
+        assert (forward.get_linestyle(), backward.get_linestyle()) == ("-", (0, (4, 2)))
+        (start, end), (back_start, back_end) = forward.get_path().vertices, backward.get_path().vertices
+        for at, node in ((start, target), (end, source), (back_start, source), (back_end, target)):
+            reach = np.abs(np.subtract(at, batchnorm.NODES[node]))
+            assert (reach <= (batchnorm._half_width(node) + 13, batchnorm.HALF_HEIGHT + 13)).all(), (source, target)
+        along = (end - start) / np.hypot(*(end - start))
+        apart = abs(np.dot((-along[1], along[0]), back_end - start))
+        assert apart == pytest.approx(2 * batchnorm.APART), (source, target)
 
 
 def test_the_bars_are_the_costs_of_the_layers():
     layers, shown = cost.mobilenet_v2(), texts(COMMITTED / "where_cost_sits.svg")
     totals = cost.total(layers)
     patches = {kind: _filled("where_cost_sits", KINDS[kind]) for kind in KINDS}
-    expected = ["2", "1.0", "224", "224", "0", "10", "20", "0", "2", "4", "6", "112", "56", "28", "14", "7"]
+    sides = ["112", "56", "28", "14", "7"]
+    expected = ["2", "1.0", "32", "224", "224", "0", "10", "20", "0", "3", "6", *sides, *sides]
     for row, what in enumerate(("madds", "bytes")):
         bars = {}
         for kind, drawn in patches.items():
             assert len(drawn) in (0, 4)  # for each row, the bars and the sign in its legend
             if drawn:
+                bottom = drawn[2 * row].get_path().vertices[:, 1].max()
                 bars |= {
                     tuple(box[0]): (kind, np.ptp(box[:, 1]))
                     for box in drawn[2 * row].get_path().vertices.reshape(-1, 5, 2)
                 }
+        lefts = sorted(at[0] for at in bars)
         bars = [bars[at] for at in sorted(bars)]
         assert [kind for kind, _ in bars] == [layer.kind for layer in layers]
         values = np.array([getattr(layer, what) for layer in layers])
         np.testing.assert_allclose([height for _, height in bars], values * bars[0][1] / values[0])
+        # a side stands under the middle of its layers, and a tick at its height
+        for side in sides:
+            its = [left for left, layer in zip(lefts, layers, strict=True) if layer.out_shape[0] == int(side)]
+            x = (its[0] + its[-1] + 0.8 * (lefts[1] - lefts[0])) / 2
+            assert _places("where_cost_sits", side)[row][0] == pytest.approx(x, abs=0.01)
+        for tick in ((10, 20), (3, 6))[row]:
+            ((_, y),) = _places("where_cost_sits", str(tick))
+            assert y - 9 == pytest.approx(bottom - tick * 1e6 * bars[0][1] / values[0], abs=0.01)
         for kind in ("standard", "depthwise", "pointwise", "linear"):
             share = (
                 100 * getattr(cost.total(layer for layer in layers if layer.kind == kind), what) / getattr(totals, what)
             )
-            expected.append(f"{share:.1f}")
+            assert share >= 0.5 or "< 1 %" in shown
+            expected.append(f"{max(share, 1):.0f}")
             if kind == "depthwise":
                 expected.append(f"{share:.0f}")  # in the title
-        for side in (112, 56, 28, 14, 7):
-            share = sum(getattr(layer, what) for layer in layers if layer.out_shape[0] == side) / getattr(totals, what)
-            expected.append(f"{100 * share:.0f}")
     assert numbers(shown) == sorted(expected)
     of_madds, of_bytes = (
         100 * sum(getattr(la, what) for la in layers if la.kind == "depthwise") / getattr(totals, what)
         for what in ("madds", "bytes")
     )
-    assert shown[0] == f"Depthwise is {of_madds:.0f} % of the multiply-adds, {of_bytes:.0f} % of the bytes"
+    assert shown[0] == f"Depthwise is {of_madds:.0f} % of multiply-adds, {of_bytes:.0f} % of bytes"
+    assert [words for words in shown if words in sides] == 2 * sides and shown.count("side in pixels") == 2
+    assert shown[-1] == "MobileNetV2 1.0, float32, one image of 224x224" and cost.layer.FLOAT32 == 4
+
+
+# -- where they are shown
+
+
+def test_every_figure_is_shown_and_its_description_says_no_other_number():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    images = [re.findall(r"!\[(.*)\]\(.*figures/(\w+)\.svg\)", page.read_text(encoding="utf-8")) for page in pages]
+    found = list(itertools.chain.from_iterable(images))
+    assert {name for _, name in found} == set(figures.FIGURES)
+    for description, name in found:
+        assert set(numbers([description])) <= set(numbers(texts(COMMITTED / f"{name}.svg"))), description
 
 
 # -- drawing, writing, the command

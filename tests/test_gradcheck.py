@@ -34,6 +34,15 @@ def test_numerical_gradient_is_exact_for_linear_functions_and_large_steps():
     assert errors[1e-2] < 1e-12 < errors[1e-6] < 1e-8
 
 
+def test_an_input_from_the_same_seed_is_not_the_upstream_gradient():
+    """Through a batch norm, ``dout = x`` has the gradient 0, of which a difference can find no digit."""
+    x = np.random.default_rng(0).normal(size=(5, 3, 2, 2))
+    errors = gradcheck.check(
+        ops.batchnorm_forward, ops.batchnorm_backward, x, np.ones(2), np.zeros(2), step=1e-5, tolerance=1e-7
+    )
+    assert len(errors) == 3
+
+
 def test_numerical_gradient_restores_its_input():
     x = X.copy()
     kept = []

@@ -4,8 +4,8 @@ Every number in them is computed: by `cost`, by the plan of the network, by `sha
 writes the same bytes; another writes the same words.
 
 - `page`: the slide and its shapes.
-- `convolutions`: a tap and a window; which inputs an output value sees.
-- `blocks`: the inverted residual against the classic one; the shapes through a block.
+- `convolutions`: a tap and a window; the gradients of two taps; which inputs an output value sees.
+- `blocks`: the inverted residual against the classic one; the shapes through a block; the 17 blocks.
 - `batchnorm`: the graph of its gradient.
 - `costs`: where multiply-adds and bytes sit.
 """
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from npmnv2.atomic import writing
 from npmnv2.show.figures.batchnorm import batchnorm_graph
-from npmnv2.show.figures.blocks import block_shapes, inverted_residual
-from npmnv2.show.figures.convolutions import connectivity, tap_and_window
+from npmnv2.show.figures.blocks import block_shapes, inverted_residual, network
+from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 FIGURES: dict[str, Callable[[], "Figure"]] = {
     "tap_and_window": tap_and_window,
+    "backward_of_a_tap": backward_of_a_tap,
     "connectivity": connectivity,
     "inverted_residual": inverted_residual,
     "block_shapes": block_shapes,
+    "network": network,
     "batchnorm_graph": batchnorm_graph,
     "where_cost_sits": where_cost_sits,
 }

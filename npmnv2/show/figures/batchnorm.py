@@ -3,75 +3,75 @@
 import math
 from typing import TYPE_CHECKING
 
-from npmnv2.show.figures.page import MONOSPACE, SMALLEST, Page, Point
-from npmnv2.show.plots import RED
+from npmnv2.show.figures.page import MONOSPACE, TEXT, Page, Point
+from npmnv2.show.plots import ORANGE, RED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The names of `ops.batchnorm.batchnorm_backward_steps`, and where each stands.
 NODES: dict[str, Point] = {
-    "x": (60, 140),
-    "mean": (60, 300),
-    "centered": (345, 140),
-    "squared": (345, 300),
-    "var": (345, 450),
-    "std": (700, 450),
-    "inv_std": (700, 300),
-    "xhat": (700, 140),
-    "out": (908, 140),
+    "x": (70, 150),
+    "mean": (70, 420),
+    "centered": (340, 150),
+    "squared": (340, 290),
+    "var": (340, 420),
+    "std": (740, 420),
+    "inv_std": (740, 290),
+    "xhat": (740, 150),
+    "out": (900, 150),
 }
-# From where, to where, what the first gives to the gradient of the second, and where that is written.
-BACKWARD: tuple[tuple[str, str, str, Point], ...] = (
-    ("out", "xhat", "dout * gamma", (805, 122)),
-    ("xhat", "centered", "dxhat * inv_std", (533, 122)),
-    ("xhat", "inv_std", "sum(dxhat * centered)", (832, 226)),
-    ("inv_std", "std", "-dinv_std / std**2", (816, 381)),
-    ("std", "var", "dstd / (2 * std)", (520, 432)),
-    ("var", "squared", "dvar / m", (407, 381)),
-    ("squared", "centered", "2 * centered * dsquared", (487, 226)),
-    ("centered", "x", "dcentered", (188, 122)),
-    ("centered", "mean", "-sum(dcentered)", (194, 314)),
-    ("mean", "x", "dmean / m", (127, 212)),
-)
-HALF_HEIGHT = 28  # of a node
-APART = 7  # the two arrows of an edge, each from its middle
+# Where gradients go, from and to, and what is written there: what is added up.
+BACKWARD: dict[tuple[str, str], tuple[str, Point] | None] = {
+    ("out", "xhat"): None,
+    ("xhat", "centered"): ("dxhat * inv_std", (556, 126)),
+    ("xhat", "inv_std"): None,
+    ("inv_std", "std"): None,
+    ("std", "var"): None,
+    ("var", "squared"): None,
+    ("squared", "centered"): ("2 * centered * dsquared", (538, 230)),
+    ("centered", "x"): ("dcentered", (178, 126)),
+    ("centered", "mean"): None,
+    ("mean", "x"): ("dmean / m", (157, 224)),
+}
+HALF_HEIGHT = 24  # of a node
+APART = 7  # each of the two arrows of an edge, from the line between the nodes
 
 
 def batchnorm_graph() -> "Figure":
     """The operations of batch norm as a graph: values forward, gradients backward."""
-    page = Page("The gradient of x adds up over every way back")
-    for source, target, given, label in BACKWARD:
-        page.arrow(_beside(target, source, label, -APART))
-        page.arrow(_beside(source, target, label, APART), color=RED, dashed=True)
-        page.text(*label, given, code=True)
+    page = Page("Gradients meet at centered and at x, and add up")
+    for (source, target), label in BACKWARD.items():
+        page.arrow(_beside(target, source))
+        page.arrow(_beside(source, target), color=RED, dashed=True)
+        if label:
+            words, place = label
+            page.text(*place, words, code=True)
     for name, (x, y) in NODES.items():
-        half = _half_width(name)
-        page.shape([(x + dx, y + dy) for dx, dy in ((-half, -28), (half, -28), (half, 28), (-half, 28))], "#EEF3F7")
-        page.text(x, y - 5, name, bold=True, code=True)
-        page.text(x, y + 18, f"d{name}", code=True)
-        if [target for _, target, _, _ in BACKWARD].count(name) > 1:
-            page.plus(x - half, y - HALF_HEIGHT)
-    page.arrow([(24, 394), (74, 394)])
-    page.arrow([(74, 424), (24, 424)], color=RED, dashed=True)
-    page.plus(49, 454)
-    for y, words in ((400, "forward: values"), (430, "backward: gradients"), (460, "a sum of two gradients")):
-        page.text(84, y, words, align="left")
-    page.text(24, 500, "m: values per channel", align="left")
+        half, high = _half_width(name), HALF_HEIGHT
+        does_meet = [target for _, target in BACKWARD].count(name) > 1
+        corners = [(x + dx, y + dy) for dx, dy in ((-half, -high), (half, -high), (half, high), (-half, high))]
+        page.shape(corners, ORANGE if does_meet else "white", 3 if does_meet else 1.5)
+        page.text(x, y + 9, name, bold=does_meet, code=True)
+    page.arrow([(24, 506), (84, 506)])
+    page.text(94, 515, "values", align="left")
+    page.arrow([(274, 506), (214, 506)], color=RED, dashed=True)
+    page.text(284, 515, "gradients", align="left")
+    page.shape([(450, 492), (486, 492), (486, 520), (450, 520)], ORANGE, 3)
+    page.text(498, 515, "a sum of two gradients", align="left")
     return page.figure
 
 
 def _half_width(name: str) -> float:
-    return (len(name) + 1) * MONOSPACE * SMALLEST / 2 + 8
+    return len(name) * MONOSPACE * TEXT / 2 + 10
 
 
-def _beside(source: str, target: str, label: Point, apart: float) -> list[Point]:
-    """From edge to edge of two nodes, moved by so much from their middles towards the label."""
+def _beside(source: str, target: str) -> list[Point]:
+    """From edge to edge of two nodes, right of the line between their middles as one goes: there and back lie apart."""
     (x0, y0), (x1, y1) = NODES[source], NODES[target]
     length = math.hypot(x1 - x0, y1 - y0)
     dx, dy = (x1 - x0) / length, (y1 - y0) / length
-    side = math.copysign(apart, apart * (dx * (label[1] - y0) - dy * (label[0] - x0)))
-    x0, y0, x1, y1 = x0 - side * dy, y0 + side * dx, x1 - side * dy, y1 + side * dx
+    x0, y0, x1, y1 = x0 - APART * dy, y0 + APART * dx, x1 - APART * dy, y1 + APART * dx
     leave, arrive = _reach(source, (x0, y0), (dx, dy)), _reach(target, (x1, y1), (-dx, -dy))
     return [(x0 + leave * dx, y0 + leave * dy), (x1 - arrive * dx, y1 - arrive * dy)]
 

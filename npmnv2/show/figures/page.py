@@ -1,15 +1,16 @@
 """What a figure is drawn on: a slide, and the few shapes that the figures are made of.
 
-A slide is 960x540 points (16:9; as large as a slide of PowerPoint), x to the right and y down. No text is smaller than
-18 points. Matplotlib lays out nothing: every place is given, and texts stand on their baseline and are one line each,
-so that a figure depends neither on the fonts of a machine nor on the version of Matplotlib.
+A slide is 960x540 points (16:9; as large as a slide of PowerPoint), x to the right and y down. Text has 26 points,
+which are 10.5 pixels on a phone where the slide is 390 wide. Matplotlib lays out nothing: every place is given, and
+texts stand on their baseline and are one line each, so that a figure depends neither on the fonts of a machine nor on
+the version of Matplotlib.
 """
 
 import math
 from typing import Any, NamedTuple
 
 WIDTH, HEIGHT = 960, 540  # points
-TITLE, HEADING, SMALLEST = 25, 20, 18  # sizes of text, points
+TITLE, TEXT = 30, 26  # sizes of text, points
 MONOSPACE = 0.602  # the width of a letter of a monospaced font, by its size
 DARK, GREY, LIGHT = "#222222", "#777777", "#E4E4E4"
 
@@ -48,7 +49,7 @@ class Grid(NamedTuple):
 
 
 class Page:
-    """A slide with its message as the title.
+    """A slide with its message as the title, a sentence of one line or two.
 
     Attributes
     ----------
@@ -61,7 +62,8 @@ class Page:
         self.figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=96, facecolor="white")
         self._axes: Any = self.figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
         self._axes.set_axis_off()
-        self.text(WIDTH / 2, 44, title, size=TITLE, bold=True)
+        for number, line in enumerate(title.splitlines()):
+            self.text(WIDTH / 2, 42 + 36 * number, line, size=TITLE, bold=True)
 
     def text(
         self,
@@ -69,7 +71,7 @@ class Page:
         y: float,
         words: str,
         *,
-        size: float = SMALLEST,
+        size: float = TEXT,
         align: str = "center",
         bold: bool = False,
         code: bool = False,
@@ -87,12 +89,6 @@ class Page:
             family="monospace" if code else "sans-serif",
             parse_math=False,
         )
-
-    def program(self, x: float, y: float, lines: str) -> None:
-        """Lines of code, the first standing on y. SVG drops spaces at the start of a line: they become a place."""
-        for number, line in enumerate(lines.splitlines()):
-            indent = len(line) - len(line.lstrip())
-            self.text(x + indent * MONOSPACE * SMALLEST, y + number * 26, line.lstrip(), align="left", code=True)
 
     def shape(self, corners: list[Point], color: str = "white", width: float = 1.5) -> None:
         """A polygon with a dark edge."""
@@ -133,12 +129,6 @@ class Page:
         self.lines([[*points[:-1], (base_x, base_y)]], color=color, width=width, dashed=dashed)
         head = [(x, y), (base_x - half * dy, base_y + half * dx), (base_x + half * dy, base_y - half * dx), (x, y)]
         self._add([head], facecolor=color, linewidth=0)
-
-    def plus(self, x: float, y: float) -> None:
-        """A sum: a plus in a circle, or nearly one."""
-        turns = [2 * math.pi * k / 24 for k in range(24)]
-        self.shape([(x + 11 * math.cos(turn), y + 11 * math.sin(turn)) for turn in turns], width=1.8)
-        self.lines([[(x - 6, y), (x + 6, y)], [(x, y - 6), (x, y + 6)]], width=1.8)
 
     def _add(self, outlines: list[list[Point]], **look: Any) -> None:
         """Lines or, where they come back to their beginning, polygons, all as one shape, over what was drawn before."""

@@ -262,7 +262,7 @@ def make_divisible(value: float, divisor: int = 8, minimum: int | None = None) -
         rounded += divisor   if rounded < 0.9 * value
 
     A width multiplier gives fractional channel counts; hardware likes multiples of 8. Plain rounding could shrink a
-    thin layer a lot (1.4 * 8 = 11.2 would become 8, losing 29 %), so the 90 % rule steps back up (to 16).
+    narrow layer a lot (1.4 * 8 = 11.2 would become 8, losing 29 %), so the 90 % rule steps back up (to 16).
 
     Parameters
     ----------

@@ -10,8 +10,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "figures",
         help="the figures of the documentation as SVG: convolutions, the block, batch norm, costs",
         description="Write the figures of the documentation as SVG, each a slide (16:9) with one message: a tap and a "
-        "window; which inputs an output value sees; the inverted residual; the shapes through a block; the gradient of "
-        "batch norm as a graph; where multiply-adds and bytes sit. Prints each path; a file that is there is replaced.",
+        "window, and the gradients of two taps; which inputs an output value sees; the inverted residual; the shapes "
+        "through a block, and the 17 blocks; the gradient of batch norm as a graph; where multiply-adds and bytes sit. "
+        "Prints each path; a file that is there is replaced.",
     )
     figures.add_argument("folder", metavar="DIR", help="an existing folder, such as docs/figures")
     figures.set_defaults(run=_run)

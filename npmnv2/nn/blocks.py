@@ -128,7 +128,7 @@ class SeparableConv(Layer):
 
 
 class InvertedResidual(Layer):
-    """The block of MobileNetV2: widen, filter in space, project back to something thin; add the input if it fits.
+    """The block of MobileNetV2: widen, filter in space, project back to something narrow; add the input if it fits.
 
     ::
 
@@ -139,8 +139,8 @@ class InvertedResidual(Layer):
 
     *Residual*: the block computes not its output but what to add to its input. The way of x around the convolutions is
     the *shortcut*. *Bottleneck*: a place with few channels, here the two ends of the block; it is *linear* because
-    `project` has no ReLU6. "Inverted" because a ResNet bottleneck is wide at its ends and thin inside; here the
-    shortcut joins the thin ends.
+    `project` has no ReLU6. "Inverted" because a ResNet bottleneck is wide at its ends and narrow inside; here the
+    shortcut joins the narrow ends.
 
     The last two arguments are what the paper's figure 6 varies. The published network has the defaults.
 

@@ -3,6 +3,7 @@
 A test of the compiled kernels says so, with ``npmnv2.backend("numba")`` or in the environment that it gives a process.
 """
 
+import gc
 import os
 
 import pytest
@@ -11,6 +12,12 @@ os.environ["NPMNV2_BACKEND"] = "numpy"
 # On a busy machine the threads of OpenBLAS wait for each other: a small network is trained twenty times as slowly on
 # two of them. Tests of threads set their number.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def pytest_collection_finish():
+    """What is there before the first test stays to the end: the garbage collector need not look at it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

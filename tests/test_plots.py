@@ -39,6 +39,14 @@ def figure(model, digits):
     return plots.training(HISTORY, model, digits)
 
 
+@pytest.fixture(scope="module")
+def odd_figure(model, digits):
+    """Another: averaged weights, all images right, and classes that Matplotlib takes for formulas without an end."""
+    history = [epoch._replace(ema_accuracy=0.5 + 0.1 * k) for k, epoch in enumerate(HISTORY)]
+    said = predict(model, digits.test_x).argmax(axis=1)
+    return plots.training(history, model, digits._replace(test_y=said, classes=tuple(f"$x_{{${k}" for k in range(10))))
+
+
 def _parts(figure):
     curves, filters, images = figure.subfigs
     return curves, filters, images
@@ -105,9 +113,8 @@ def test_few_held_out_images_leave_room(model, digits, held_out):
     assert sum(bool(axes.get_images()) for axes in part.axes) == held_out
 
 
-def test_all_right_is_said_too(model, digits):
-    said = predict(model, digits.test_x).argmax(axis=1)
-    part = _parts(plots.training(HISTORY, model, digits._replace(test_y=said)))[2]
+def test_all_right_is_said_too(odd_figure):
+    part = _parts(odd_figure)[2]
     assert _title(part) == "Held-out images: 0 of 30 wrong"
     assert all(axes.title.get_color() == "black" for axes in part.axes)
 
@@ -192,9 +199,8 @@ def test_without_an_ending_it_is_a_png(tmp_path):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_averaged_weights_have_a_curve_of_their_own(model, digits):
-    history = [epoch._replace(ema_accuracy=0.5 + 0.1 * k) for k, epoch in enumerate(HISTORY)]
-    _, bottom = _parts(plots.training(history, model, digits))[0].axes
+def test_averaged_weights_have_a_curve_of_their_own(odd_figure):
+    _, bottom = _parts(odd_figure)[0].axes
     line = bottom.get_lines()[2]
     assert line.get_ydata().tolist() == pytest.approx([50, 60, 70]) and line.get_label() == "averaged weights, 70.0 %"
 
@@ -333,6 +339,6 @@ def test_what_cannot_be_drawn_is_named(change, match, model, digits):
         plots.training(*change(HISTORY, model, digits))
 
 
-def test_a_class_may_be_called_anything(model, digits, tmp_path):
-    names = tuple(f"$x_{{${k}" for k in range(10))  # to Matplotlib, a formula that does not end
-    plots.training(HISTORY, model, digits._replace(classes=names), tmp_path / "a.png")
+def test_a_class_may_be_called_anything(odd_figure, tmp_path):
+    assert _parts(odd_figure)[2].axes[0].get_title().startswith("$x_{$")
+    plots.save(odd_figure, tmp_path / "a.svg")

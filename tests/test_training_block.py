@@ -374,7 +374,7 @@ def test_wrong_backwards_are_noticed(monkeypatch, in_python, name, right, wrong,
 
 
 def test_a_network_can_be_copied_between_forward_and_backward(loops):
-    model = npmnv2.mobilenet_v2(10, 0.35, strides="digits")
+    model = npmnv2.mobilenet_v2(10, 0.1, strides="digits")
     x, dout = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32), np.eye(2, 10, dtype=np.float32)
     model(x)
     again = pickle.loads(pickle.dumps(copy.deepcopy(model)))

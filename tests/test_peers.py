@@ -254,8 +254,15 @@ def test_aims_without_a_peer_say_so(capsys):
     assert "met       1.40 <= 1.7  inference, 1x224, 1 thread: of the limit" in lines
 
 
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("without", [(), contestants.INFERENCE[1:]], ids=["all", "alone"])
+@pytest.mark.parametrize(
+    "without, quick",
+    [
+        pytest.param((), True, id="all-True"),
+        pytest.param((), False, marks=pytest.mark.slow, id="all-False"),
+        pytest.param(contestants.INFERENCE[1:], False, id="alone-False"),
+        pytest.param(contestants.INFERENCE[1:], True, marks=pytest.mark.slow, id="alone-True"),
+    ],
+)
 def test_the_picture(without, quick, tmp_path):
     peers_plot.draw(made_up(without, quick=quick), tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 20_000

@@ -119,7 +119,7 @@ def test_all_right_is_said_too(odd_figure):
     assert all(axes.title.get_color() == "black" for axes in part.axes)
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_model_is_left_as_it_was(digits, training):
     model = mobilenet_v2(10, 0.1, strides="digits", in_channels=1).train(training)
     before = model.state_dict()
@@ -279,19 +279,21 @@ def test_every_layer_is_a_bar_of_its_height(name, bands, tmp_path):
         assert picture.size == (1320, 1020)
 
 
-def test_nothing_is_clipped_or_covered():
+@pytest.mark.parametrize(
+    "name", [name if name == "mobilenet_v2" else pytest.param(name, marks=pytest.mark.slow) for name in cost.NETWORKS]
+)
+def test_nothing_is_clipped_or_covered(name):
     """Every text lies inside the picture, and no legend on a bar."""
-    for name, build in cost.NETWORKS.items():
-        figure = plots.costs(build(0.5, 96), name)
-        figure.draw_without_rendering()
-        page = figure.bbox
-        for axes in figure.axes:
-            texts = [axes.yaxis.label, axes.xaxis.label, *axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels()]
-            for text in [figure._suptitle, *texts, axes.get_legend()]:
-                box = text.get_window_extent()
-                assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
-            legend = axes.get_legend().get_window_extent()
-            assert not any(bar.get_window_extent().overlaps(legend) for bars in axes.containers for bar in bars)
+    figure = plots.costs(cost.NETWORKS[name](0.5, 96), name)
+    figure.draw_without_rendering()
+    page = figure.bbox
+    for axes in figure.axes:
+        texts = [axes.yaxis.label, axes.xaxis.label, *axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels()]
+        for text in [figure._suptitle, *texts, axes.get_legend()]:
+            box = text.get_window_extent()
+            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+        legend = axes.get_legend().get_window_extent()
+        assert not any(bar.get_window_extent().overlaps(legend) for bars in axes.containers for bar in bars)
 
 
 def test_groups_have_a_look_too():

@@ -419,7 +419,7 @@ def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option)
     shown += read_terminal(terminal)
     os.close(terminal)
     assert b"\x1b" not in shown and b"stopped" in shown  # NO_COLOR, and colours were not wanted anyway
-    assert out.splitlines() == ([] if json_option else [epoch_header(averaged=True).encode()])
+    assert out.splitlines()[:1] == ([] if json_option else [epoch_header(averaged=True).encode()])
 
 
 @unix

@@ -15,7 +15,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def pytest_collection_finish():
-    """The garbage collector took a tenth of the time: what is there before the first test stays, and it comes rarely."""
+    """The garbage collector takes a tenth of the time: what is there before the first test stays; it comes seldom."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)

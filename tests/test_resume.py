@@ -234,7 +234,7 @@ def _train(path, epochs):
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     path, log, whole = tmp_path / "run.npz", tmp_path / "run.csv", tmp_path / "whole.npz"
-    process = _start(*_train(path, 3), "--log", log, before=PRESSED)
+    process = _start(*_train(path, 2), "--log", log, before=PRESSED)
     _, err = process.communicate(timeout=300)
     line = f"stopped, all is saved; to go on: python -m npmnv2 train --resume {path} --log {log}\n"
     assert (process.returncode, err) == (130, line)
@@ -242,18 +242,18 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     rows = log.read_text().splitlines()
     assert len(rows) == 2  # the heading, the first epoch
     assert main(words) == 0
-    assert log.read_text().splitlines()[:2] == rows and len(log.read_text().splitlines()) == 4
-    assert main(list(map(str, _train(whole, 3)))) == 0
+    assert log.read_text().splitlines()[:2] == rows and len(log.read_text().splitlines()) == 3
+    assert main(list(map(str, _train(whole, 2)))) == 0
     assert _contents(path) == _contents(whole)
 
 
 def test_who_is_told_to_ignore_ctrl_c_does(tmp_path):
     """As `nohup` and scripts tell what they start in the background."""
     path, whole = tmp_path / "run.npz", tmp_path / "whole.npz"
-    process = _start(*_train(path, 3), before=PRESSED.replace("default_int_handler", "SIG_IGN"))
+    process = _start(*_train(path, 2), before=PRESSED.replace("default_int_handler", "SIG_IGN"))
     out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "") and len(out.splitlines()) == 4
-    assert main(list(map(str, _train(whole, 3)))) == 0
+    assert (process.returncode, err) == (0, "") and len(out.splitlines()) == 3
+    assert main(list(map(str, _train(whole, 2)))) == 0
     assert _contents(path) == _contents(whole)
 
 

@@ -329,14 +329,16 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"npmnv2 {npmnv2.__version__}\n"
 
 
-def test_without_a_command_it_is_the_tour(monkeypatch):
+def test_without_a_command_it_is_the_tour(monkeypatch, tmp_path):
     seen = []
+    monkeypatch.chdir(tmp_path)  # where a picture can be written
     monkeypatch.setattr("npmnv2.show.tour.tour", lambda picture, say: seen.append(picture) or True)
     assert main([]) == main(["tour"]) == main(["tour", "--plot", "b.png"]) == 0
     assert seen == ["npmnv2-tour.png", "npmnv2-tour.png", "b.png"]
 
 
-def test_a_tour_that_fails_is_status_1(monkeypatch, capsys):
+def test_a_tour_that_fails_is_status_1(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("npmnv2.show.tour.tour", lambda picture, say: say("lines") or False)
     assert main(["tour"]) == 1
     assert capsys.readouterr().out == "lines\n"

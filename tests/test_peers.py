@@ -298,7 +298,8 @@ def test_start_up_fits_80_columns(capsys):
         ("--json /no/such/folder/x", "error: --json must name a file in an existing folder"),
     ],
 )
-def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, capsys):
+def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["peers.py", *words.split()])
     with pytest.raises(SystemExit) as stop:
         peers.main()

@@ -3,6 +3,7 @@
 A test of the compiled kernels says so, with ``npmnv2.backend("numba")`` or in the environment that it gives a process.
 """
 
+import gc
 import os
 
 import pytest
@@ -11,6 +12,13 @@ os.environ["NPMNV2_BACKEND"] = "numpy"
 # On a busy machine the threads of OpenBLAS wait for each other: a small network is trained twenty times as slowly on
 # two of them. Tests of threads set their number.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def pytest_collection_finish():
+    """The garbage collector takes a tenth of the time: what is there before the first test stays; it comes seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 @pytest.fixture(autouse=True)

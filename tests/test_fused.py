@@ -149,7 +149,7 @@ def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, 
     rng = np.random.default_rng(2)
     for threads in range(1, min(2, npmnv2.get_num_threads()) + 1):
         with limit_threads(threads):
-            for _ in range(2):  # the second time with other images, which lie elsewhere
+            for _ in range(2 if threads == 1 else 1):  # the second time with other images, which lie elsewhere
                 x = rng.normal(size=(*shape, engine.network.in_channels)).astype(dtype)
                 logits = engine(x)
                 [*_, plan] = engine._plans.values()
@@ -176,10 +176,11 @@ def test_a_profile_needs_what_it_times():
         engine.profile(np.zeros((0, 8, 8, 3), np.float32))
 
 
-def test_buffers_are_used_again_and_results_are_the_callers(loops):
+def test_buffers_are_used_again_and_results_are_the_callers(loops, monkeypatch):
+    monkeypatch.setattr(inference, "PLANS", 2)
     engine = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL)))
     rng = np.random.default_rng(0)
-    images = [rng.normal(size=(1, size, 6, 3)).astype(np.float32) for size in (4, 5, 6, 7, 8, 9)]
+    images = [rng.normal(size=(1, size, 6, 3)).astype(np.float32) for size in (4, 6, 9)]
     first = [engine(x) for x in images]
     kept = [logits.copy() for logits in first]
     again = [engine(x) for x in reversed(images)][::-1]
@@ -216,12 +217,14 @@ def test_a_value_that_is_not_finite_is_not_hidden(loops):
 
 
 @pytest.mark.parametrize("used", [pytest.param(False, marks=pytest.mark.compiled), True])
-@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))])
-def test_a_copy_gives_the_same_bits(again, used, loops):
-    engine, x = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL))), np.ones((2, 8, 7, 3), np.float32)
+def test_a_copy_gives_the_same_bits(used, loops):
+    engine, x = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL))), np.ones((2, 5, 4, 3), np.float32)
     if used:
         engine(x)
-    np.testing.assert_array_equal(again(engine)(x), engine(x))
+    copies = copy.copy(engine), copy.deepcopy(engine), pickle.loads(pickle.dumps(engine))
+    logits = [another(x) for another in (*copies, engine)]
+    for found in logits[:-1]:
+        np.testing.assert_array_equal(found, logits[-1])
 
 
 def test_no_images_give_no_logits(in_python):

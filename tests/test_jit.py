@@ -1,8 +1,7 @@
 """The one place that compiles: what is kept on disk, when it is compiled anew, and what is said if it cannot be."""
 
+import importlib
 import importlib.util
-import os
-import subprocess
 import sys
 import warnings
 
@@ -63,10 +62,6 @@ def _both(out):
     out[0], out[1] = near(), kernels.far()
 
 both = compile_kernel(_both, parallel=False)
-if __name__ == "__main__":
-    out = np.zeros(2)
-    both(out)
-    print(*out)
 """
 HELPERS = """
 from npmnv2.kernels.jit import compile_scalar
@@ -89,21 +84,30 @@ def deep():
 """
 
 
-def test_a_change_in_a_file_that_a_kernel_calls_into_is_seen(tmp_path):
+def test_a_change_in_a_file_that_a_kernel_calls_into_is_seen(tmp_path, monkeypatch):
     (tmp_path / "far").mkdir()
     (tmp_path / "caller.py").write_text(CALLER)
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
 
-    def printed(helpers, deep):
-        (tmp_path / "far" / "kernels.py").write_text(helpers)
-        (tmp_path / "far" / "deep.py").write_text(deep)
-        command = [sys.executable, "caller.py"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-        return done.stdout.split() or done.stderr
+    def result(helpers, deep):
+        """As of a new process: all is imported anew."""
+        for name, source in (("kernels.py", helpers), ("deep.py", deep)):
+            path = tmp_path / "far" / name
+            if not path.exists() or path.read_text() != source:
+                path.write_text(source)
+        importlib.invalidate_caches()
+        for name in ("caller", "far", "far.kernels", "far.deep"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        both, out = importlib.import_module("caller").both, np.zeros(2)
+        kept = both.is_kept
+        both(out)
+        return [*out.tolist(), kept]
 
-    assert printed(HELPERS, DEEP) == ["1.0", "2.0"]
-    assert printed(HELPERS.replace("1.0", "10.0"), DEEP) == ["10.0", "2.0"]
-    assert printed(HELPERS, DEEP.replace("2.0", "20.0")) == ["1.0", "20.0"]
+    assert result(HELPERS, DEEP) == [1, 2, False]
+    assert result(HELPERS, DEEP) == [1, 2, True]
+    assert result(HELPERS, DEEP.replace("2.0", "20.0")) == [1, 20, False]
+    assert result(HELPERS.replace("1.0", "10.0"), DEEP.replace("2.0", "20.0")) == [10, 20, False]
 
 
 def test_nowhere_to_keep_the_cache_is_one_warning(tmp_path, monkeypatch):

@@ -61,12 +61,17 @@ def few_digits(monkeypatch):
 # -- gradcheck
 
 
-def test_gradcheck_prints_a_line_a_gradient(capsys):
+@pytest.fixture(scope="module")
+def checks():
+    return cases.run()
+
+
+def test_gradcheck_prints_a_line_a_gradient(checks, capsys):
     assert main(["gradcheck"]) == 0
     out, err = capsys.readouterr()
     head, *rows = out.splitlines()
     assert head.split() == ["operation", "gradient", "method", "error", "allowed"]
-    assert len(rows) == len(cases.run()) and all(row.endswith("  ok") for row in rows)
+    assert len(rows) == len(checks) and all(row.endswith("  ok") for row in rows)
     assert err == ""
 
 
@@ -78,12 +83,13 @@ def test_gradcheck_checks_the_backend_that_is_asked_for(backend, monkeypatch, ca
     assert seen == [backend or "numpy"]
 
 
-def test_gradcheck_json(capsys):
+def test_gradcheck_json(checks, capsys, monkeypatch):
+    monkeypatch.setattr(cases, "run", lambda backend: checks)
     assert main(["gradcheck", "--json"]) == 0
     out, err = capsys.readouterr()
     document = _strictly(out)
     assert document["passed"] is True and err == ""
-    assert [check["operation"] for check in document["checks"]] == [check.operation for check in cases.run()]
+    assert [check["operation"] for check in document["checks"]] == [check.operation for check in checks]
     assert all(check["passed"] and check["error"] <= check["tolerance"] for check in document["checks"])
 
 
@@ -331,14 +337,16 @@ def test_a_command_is_a_file():
     assert set(action.choices) == files
 
 
-def test_without_a_command_it_is_the_tour(monkeypatch):
+def test_without_a_command_it_is_the_tour(monkeypatch, tmp_path):
     seen = []
+    monkeypatch.chdir(tmp_path)  # where a picture can be written
     monkeypatch.setattr("npmnv2.show.tour.tour", lambda picture, say: seen.append(picture) or True)
     assert main([]) == main(["tour"]) == main(["tour", "--plot", "b.png"]) == 0
     assert seen == ["npmnv2-tour.png", "npmnv2-tour.png", "b.png"]
 
 
-def test_a_tour_that_fails_is_status_1(monkeypatch, capsys):
+def test_a_tour_that_fails_is_status_1(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("npmnv2.show.tour.tour", lambda picture, say: say("lines") or False)
     assert main(["tour"]) == 1
     assert capsys.readouterr().out == "lines\n"
@@ -421,7 +429,7 @@ def test_progress_on_a_terminal_goes_to_stderr_without_escape_codes(json_option)
     shown += read_terminal(terminal)
     os.close(terminal)
     assert b"\x1b" not in shown and b"stopped" in shown  # NO_COLOR, and colours were not wanted anyway
-    assert out.splitlines() == ([] if json_option else [epoch_header(averaged=True).encode()])
+    assert out.splitlines()[:1] == ([] if json_option else [epoch_header(averaged=True).encode()])
 
 
 @unix

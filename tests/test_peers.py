@@ -1,6 +1,7 @@
 """The benchmarks against peers and of scaling: all that is not timing. What they call equal is equal."""
 
 import copy
+import functools
 import json
 import re
 import sys
@@ -92,8 +93,9 @@ def wrong_steps(folder):
     yield "a layer's weights", first(one_weight)
 
 
-def test_what_is_timed_is_checked_training(folder, tmp_path):
+def test_what_is_timed_is_checked_training(folder, tmp_path, monkeypatch):
     case = ("training", WIDTH, SIZE, N)
+    monkeypatch.setattr(reference, "reference", functools.cache(reference.reference))
     path = tmp_path / "x.npz"
     for name, found in wrong_steps(folder):
         saved(path, found)
@@ -252,8 +254,15 @@ def test_aims_without_a_peer_say_so(capsys):
     assert "met       1.40 <= 1.7  inference, 1x224, 1 thread: of the limit" in lines
 
 
-@pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize("without", [(), contestants.INFERENCE[1:]], ids=["all", "alone"])
+@pytest.mark.parametrize(
+    "without, quick",
+    [
+        pytest.param((), True, id="all-True"),
+        pytest.param((), False, marks=pytest.mark.slow, id="all-False"),
+        pytest.param(contestants.INFERENCE[1:], False, id="alone-False"),
+        pytest.param(contestants.INFERENCE[1:], True, marks=pytest.mark.slow, id="alone-True"),
+    ],
+)
 def test_the_picture(without, quick, tmp_path):
     peers_plot.draw(made_up(without, quick=quick), tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 20_000
@@ -289,7 +298,8 @@ def test_start_up_fits_80_columns(capsys):
         ("--json /no/such/folder/x", "error: --json must name a file in an existing folder"),
     ],
 )
-def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, capsys):
+def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["peers.py", *words.split()])
     with pytest.raises(SystemExit) as stop:
         peers.main()

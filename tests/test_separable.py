@@ -141,7 +141,7 @@ def test_the_pictures_of_what_was_measured(tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 50_000
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("quick", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_picture_of_the_depthwise_kernel(quick, tmp_path):
     found = results.load("depthwise")
     if quick:

@@ -232,7 +232,7 @@ def test_a_network_learns_a_few_digits_by_heart():
     few = few._replace(test_x=few.train_x, test_y=few.train_y)
     model = _small(dropout=0)
     with npmnv2.backend("numpy"):
-        history = train(model, SGD(model.parameters(), lr=0.05, momentum=0.0), few, 120, batch_size=16)
+        history = train(model, SGD(model.parameters(), lr=0.1, momentum=0.0), few, 60, batch_size=16)
     assert history[0].loss > 1.5 and history[-1].loss < 0.05
     assert history[-1].accuracy == history[-1].test_accuracy == 1.0  # by batch statistics, and by the running ones
 

@@ -167,7 +167,7 @@ def test_what_is_printed_fits_80_columns(ways, capsys):
     )
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("quick", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_picture(quick, tmp_path):
     plot.draw(report(power, points=bench.grid(quick)), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 20_000

@@ -5,8 +5,8 @@ From the same weights, a test holds outputs, gradients and steps equal to the pa
 - A batch of images is an array (N, H, W, C): image, row, column, channel. A channel is one number a pixel: red, say;
   later what a filter computed there. In the brackets of a formula x is a column, m an output channel.
 - The gradient of an array `a` has its shape and is called `da`: a small change moves the loss by ``sum(da * change)``.
-- A function returns its output and a second function, `backward`. That one takes `dout`, the gradient of the output,
-  and returns those of the inputs. It sees the variables of the forward, for it is defined inside it.
+- An operation returns its output and a function, `backward`, which takes `dout`, the gradient of the output, and
+  returns those of the inputs. It sees the variables of the forward, for it is defined inside it.
 """
 
 from functools import partial
@@ -24,7 +24,7 @@ BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
 
 def taps(x, s):
     """Where each of the nine taps looks: i, j and a slice of the padded image."""
-    OH, OW = (x.shape[1] - 1) // s + 1, (x.shape[2] - 1) // s + 1  # the size of the output
+    OH, OW = (x.shape[1] - 1) // s + 1, (x.shape[2] - 1) // s + 1  # of the output: (H + 2 - 3) // s + 1
     return [(i, j, np.s_[:, i : i + s * OH : s, j : j + s * OW : s]) for i in range(3) for j in range(3)]
 
 
@@ -37,7 +37,7 @@ def standard(x, w, s=1):
         dxp, dw = np.zeros_like(xp), np.zeros_like(w)
         for i, j, seen in taps(x, s):  # forward says: out += xp[seen] @ w[i, j]
             # Each factor's gradient is dout times the other factor, summed over all places where it was used: a channel
-            # went into all M outputs, hence @ and .T; w[i, j] met all pixels, and n, y, x are missing behind the arrow.
+            # went into all M outputs, hence @ and .T; w[i, j] met all pixels: einsum sums n, y, x, not behind its arrow.
             dxp[seen] += dout @ w[i, j].T
             dw[i, j] = np.einsum("nyxc,nyxm->cm", xp[seen], dout, optimize=True)
         return dxp[:, 1:-1, 1:-1], dw  # the border is no input
@@ -77,7 +77,7 @@ def pointwise(x, w):
 
 def batchnorm(x, gamma, beta, eps=1e-5):
     """Give every channel mean 0 and variance 1 over the batch, then scale and shift it: gamma * xhat + beta."""
-    m = x.size // x.shape[-1]  # values a channel: N * H * W
+    m = x.size // x.shape[-1]  # values a channel: N * H * W (no channel index here)
     mean = x.mean((0, 1, 2))  # (C,)
     centered = x - mean
     var = (centered * centered).mean((0, 1, 2))  # (C,)
@@ -175,7 +175,7 @@ class InvertedResidual:
         self.steps += [ConvBN(partial(depthwise, s=s), random(3, 3, t * C))]
         self.steps += [ConvBN(pointwise, random(t * C, M), linear=True)]  # ReLU6 would destroy what few channels carry
         self.shortcut = s == 1 and C == M
-        if self.shortcut:  # begins as the identity, which helps at the start (arXiv:1706.02677, 5.1; the package: 1)
+        if self.shortcut:  # begins as the identity, which helps at the start (arXiv:1706.02677, 5.1; the package has 1)
             self.steps[-1].gamma.value[:] = 0
 
     def parameters(self):
@@ -276,22 +276,22 @@ def main(epochs=10, batch=32, lr=0.05):
     assert abs(by_differences - by_backward) < 1e-5 * abs(by_backward), "a backward is wrong"
     rng = np.random.default_rng(0)
     digits = np.load(Path(__file__).with_name("data") / "digits.npz")
-    order = rng.permutation(1797)
-    x, y = digits["images"][order, ..., None].astype(np.float32) / 8 - 1, digits["labels"][order]  # 0..16 to -1..1
-    x, y, unseen_x, unseen_y = x[360:], y[360:], x[:360], y[:360]
-    model = MobileNetV2(10, 0.25, strides=(1, 1, 1, 2, 1, 1, 2, 1), channels=1)
-    n = len(x) // batch  # steps an epoch
+    images, labels = digits["images"][..., None].astype(np.float32) / 8 - 1, digits["labels"]  # 0..16 to -1..1
+    unseen, known = np.split(rng.permutation(1797), [360])
+    model = MobileNetV2(10, 0.25, strides=(1, 1, 1, 2, 1, 1, 2, 1), channels=1)  # 8x8 pixels bear two halvings
+    n = len(known) // batch  # steps an epoch
     for epoch in range(epochs):
         losses = []
-        for k, some in enumerate(rng.permutation(len(x))[: n * batch].reshape(n, batch)):
-            # Half of the images move by up to a pixel, lest they be learned by heart (roll wraps; borders are empty).
-            moves = rng.integers(-1, 2, (batch, 2)) * rng.integers(2, size=(batch, 1))
-            moved = np.stack([np.roll(image, move, (0, 1)) for image, move in zip(x[some], moves, strict=True)])
-            loss, dlogits = cross_entropy(model.forward(moved, training=True), y[some])
+        for k, some in enumerate(rng.permutation(known)[: n * batch].reshape(n, batch)):
+            # Every second image may move by a pixel, lest it be learned by heart; the edge fills what it leaves.
+            moves = 1 + rng.integers(-1, 2, (batch, 2)) * rng.integers(2, size=(batch, 1))
+            padded = np.pad(images[some], BORDER, mode="edge")
+            moved = np.stack([image[i : i + 8, j : j + 8] for image, (i, j) in zip(padded, moves, strict=True)])
+            loss, dlogits = cross_entropy(model.forward(moved, training=True), labels[some])
             model.backward(dlogits)
             sgd(model.parameters(), lr * (1 + np.cos(np.pi * (epoch + k / n) / epochs)) / 2)  # from lr to 0
             losses.append(loss)
-        right = (model.forward(unseen_x).argmax(1) == unseen_y).mean()
+        right = (model.forward(images[unseen]).argmax(1) == labels[unseen]).mean()
         print(f"epoch {epoch + 1:2} of {epochs}: loss {np.mean(losses):.3f}, unseen digits {right:.1%}", flush=True)
     return right
 

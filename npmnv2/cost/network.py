@@ -167,10 +167,10 @@ def _stem(channels: int, resolution: int, stride: int, in_channels: int, padding
 
 
 NETWORKS: dict[str, Callable[..., list[LayerCost]]] = {
-    "efficientnet_lite": efficientnet_lite,
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v1_conv": mobilenet_v1_conv,
     "mobilenet_v2": mobilenet_v2,
+    "efficientnet_lite": efficientnet_lite,
 }
 
 

@@ -120,7 +120,9 @@ PREPROCESSING = {
 
 
 def lite_preprocessing(resolution: int) -> Preprocessing:
-    """What an EfficientNet-Lite for images of another size sees: 7/8 of the shorter side, to a whole pixel of the margin.
+    """What an EfficientNet-Lite for images of this size sees: about 7/8 of the shorter side of a picture.
+
+    The margin of a seventh of the image is rounded to whole pixels of it, so the share is not quite the same for all.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """EfficientNet-Lite: MobileNetV2's block, seven other rows with a column `k`, and a multiplier for the depth.
 
 What makes it an EfficientNet is how the rows were found, by a search, and how they are scaled: width, depth and
-resolution together. "Lite" is what was left out again: no squeeze-and-excitation, ReLU6 instead of swish, and a stem and
-a head that keep their width. What remains is MobileNetV2 with another table.
+resolution together. "Lite" is what was left out again: no squeeze-and-excitation, ReLU6 instead of swish, and a stem
+and a head that keep their width. What remains is MobileNetV2 with another table.
 """
 
 import math
@@ -12,10 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.models.mobilenet_v2 import STRIDES as STRIDES_V2
-from npmnv2.models.mobilenet_v2 import Plan, Row, make_layers, read_rows
+from npmnv2.models.mobilenet_v2 import Plan, make_layers, read_rows
+from npmnv2.models.mobilenet_v2 import Row as RowV2
 from npmnv2.models.network import Network, check_arguments, choose_strides
 from npmnv2.shapes import Padding
 from npmnv2.validate import check_dtype, check_number
+
+
+class Row(NamedTuple):
+    """One row of the architecture: as a row of MobileNetV2, and the side `k` of its depthwise kernel."""
+
+    t: int
+    c: int
+    n: int
+    s: int
+    k: int
+
 
 # tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py, `_DEFAULT_BLOCKS_ARGS`. It is table 1
 # of Tan and Le, arXiv:1905.11946, where the rows stand as stages 2 to 8.
@@ -30,7 +42,7 @@ ROWS = (
 )
 STEM, HEAD = 32, 1280  # channels of the first and the last convolution, at every width
 
-# The stride of the stem and of the seven rows, as in `mobilenet_v2.STRIDES`.
+# The stride of the stem and of the seven rows, as in `mobilenet_STRIDES_V2`.
 STRIDES = {**STRIDES_V2, "imagenet": (2, *(row.s for row in ROWS))}
 
 
@@ -86,9 +98,9 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet", dep
     """
     width_mult = check_number(width_mult, "width_mult", 0, 100, "()")
     depth_mult = check_number(depth_mult, "depth_mult", 0, 100, "()")
-    first, *between, last = ROWS
-    rows = [first, *(row._replace(n=math.ceil(depth_mult * row.n)) for row in between), last]
-    return STEM, read_rows(rows, resolve_strides(strides)[1:], STEM, width_mult), HEAD
+    repeats = [1, *(math.ceil(depth_mult * row.n) for row in ROWS[1:-1]), 1]
+    rows = [RowV2(row.t, row.c, n, row.s) for row, n in zip(ROWS, repeats, strict=True)]
+    return STEM, read_rows(rows, resolve_strides(strides)[1:], [row.k for row in ROWS], STEM, width_mult), HEAD
 
 
 class EfficientNetLite(Network):
@@ -183,10 +195,10 @@ def check_same(padding: object) -> None:
     >>> check_same(1)
     Traceback (most recent call last):
         ...
-    ValueError: padding must be "same", which keeps the size under 3x3 and 5x5 kernels; was 1
+    ValueError: padding must be "same", which keeps the size at k = 3 and at k = 5; was 1
     """
     if not isinstance(padding, str) or padding != "same":
-        raise ValueError(f'padding must be "same", which keeps the size under 3x3 and 5x5 kernels; was {padding!r}')
+        raise ValueError(f'padding must be "same", which keeps the size at k = 3 and at k = 5; was {padding!r}')
 
 
 def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:

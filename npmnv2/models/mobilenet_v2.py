@@ -14,16 +14,12 @@ from npmnv2.validate import check_dtype, check_number
 
 
 class Row(NamedTuple):
-    """One row of the architecture: `n` blocks of expansion `t` with `c` channels, the first of stride `s`.
-
-    `k` is the side of the depthwise kernel, 3 in every row of MobileNetV2; `efficientnet_lite` has others.
-    """
+    """One row of the architecture: `n` blocks of expansion `t` with `c` channels, the first of stride `s`."""
 
     t: int
     c: int
     n: int
     s: int
-    k: int = 3
 
 
 # Sandler et al., arXiv:1801.04381, table 2. The text of section 4 says 19 blocks; the table, and every
@@ -96,11 +92,13 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> 
     """
     width_mult = check_number(width_mult, "width_mult", 0, 100, "()")
     stem = make_divisible(width_mult * STEM)
-    blocks = read_rows(ROWS, resolve_strides(strides)[1:], stem, width_mult)
+    blocks = read_rows(ROWS, resolve_strides(strides)[1:], [3] * len(ROWS), stem, width_mult)
     return stem, blocks, make_divisible(max(width_mult, 1.0) * HEAD)
 
 
-def read_rows(rows: Sequence[Row], strides: Sequence[int], channels: int, width_mult: float) -> list[BlockPlan]:
+def read_rows(
+    rows: Sequence[Row], strides: Sequence[int], sides: Sequence[int], channels: int, width_mult: float
+) -> list[BlockPlan]:
     """The blocks of a table of rows, the width multiplier applied.
 
     Parameters
@@ -108,6 +106,8 @@ def read_rows(rows: Sequence[Row], strides: Sequence[int], channels: int, width_
     rows : sequence of Row
     strides : sequence of int
         One a row, in the place of its own `s`.
+    sides : sequence of int
+        Of the depthwise kernel, one a row.
     channels : int
         Of the stem, which the first block takes.
     width_mult : float
@@ -118,18 +118,18 @@ def read_rows(rows: Sequence[Row], strides: Sequence[int], channels: int, width_
 
     Examples
     --------
-    >>> for block in read_rows([Row(t=1, c=16, n=1, s=1), Row(t=6, c=24, n=2, s=2)], [1, 2], 32, 0.5):
-    ...     print(block.name, block.in_channels, block.out_channels, block.stride, block.t)
-    b0.0 32 8 1 1
-    b1.0 8 16 2 6
-    b1.1 16 16 1 6
+    >>> for block in read_rows([Row(t=1, c=16, n=1, s=1), Row(t=6, c=24, n=2, s=2)], [1, 2], [3, 5], 32, 0.5):
+    ...     print(*block)
+    b0.0 32 8 1 1 3
+    b1.0 8 16 2 6 5
+    b1.1 16 16 1 6 5
     """
     blocks = []
-    for r, (row, s) in enumerate(zip(rows, strides, strict=True)):
+    for r, (row, s, kernel) in enumerate(zip(rows, strides, sides, strict=True)):
         for repeat in range(row.n):
             out_channels = make_divisible(width_mult * row.c)
             stride = s if repeat == 0 else 1
-            blocks.append(BlockPlan(f"b{r}.{repeat}", channels, out_channels, stride, row.t, row.k))
+            blocks.append(BlockPlan(f"b{r}.{repeat}", channels, out_channels, stride, row.t, kernel))
             channels = out_channels
     return blocks
 
@@ -216,7 +216,9 @@ def mobilenet_v2(
     config = dict(locals(), dtype=check_dtype(dtype).name)  # the arguments, as given
     check_arguments(num_classes, in_channels, padding, seed)
     check_variant(linear, shortcut)
-    layers = make_layers(config, plan(width_mult, strides), resolve_strides(strides)[0], linear=linear, shortcut=shortcut)
+    layers = make_layers(
+        config, plan(width_mult, strides), resolve_strides(strides)[0], linear=linear, shortcut=shortcut
+    )
     return MobileNetV2(layers, config)
 
 

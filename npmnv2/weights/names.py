@@ -240,8 +240,8 @@ def layers(architecture: str, depth_mult: float = 1.0, **settings: Any) -> list[
 
     Examples
     --------
-    >>> len(layers("mobilenet_v2")), len(layers("efficientnet_lite", 1.1)), layers("mobilenet_v1", width_mult=0.5)[0].name
-    (53, 64, 'stem')
+    >>> len(layers("mobilenet_v2")), len(layers("efficientnet_lite")), len(layers("efficientnet_lite", depth_mult=1.1))
+    (53, 50, 65)
     """
     deeper = {} if depth_mult == 1.0 else {"depth_mult": depth_mult}
     return NETWORKS[architecture](**deeper, **settings)
@@ -310,9 +310,7 @@ def schemes() -> list[tuple[str, str]]:
     return own + [(architecture, names) for architecture, tables in TABLES.items() for names in tables]
 
 
-def translate(
-    arrays: Mapping[str, Array], architecture: str, names: str, depth_mult: float = 1.0
-) -> dict[str, Array]:
+def translate(arrays: Mapping[str, Array], architecture: str, names: str, depth_mult: float = 1.0) -> dict[str, Array]:
     """Arrays of ours under a library's names, in its layouts: weights, gradients, whatever has a parameter's shape.
 
     Parameters

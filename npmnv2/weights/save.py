@@ -147,7 +147,7 @@ def check_fits(model: Network, names: str) -> None:
     others = {"mobilenet_v1": resolve_strides_v1, "efficientnet_lite": resolve_strides_lite}
     resolve = others.get(kind, resolve_strides)
     wanted["strides"], was["strides"] = resolve("imagenet"), resolve(model.config["strides"])
-    if names in ("torchvision", "efficientnet_pytorch"):  # whose builders have no such argument
+    if names == "torchvision":  # whose builder has no such argument
         wanted["in_channels"], was["in_channels"] = 3, model.config["in_channels"]
     for name in wanted:
         if was[name] != wanted[name]:

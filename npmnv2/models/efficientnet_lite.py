@@ -98,9 +98,20 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet", dep
     """
     width_mult = check_number(width_mult, "width_mult", 0, 100, "()")
     depth_mult = check_number(depth_mult, "depth_mult", 0, 100, "()")
-    repeats = [1, *(math.ceil(depth_mult * row.n) for row in ROWS[1:-1]), 1]
-    rows = [RowV2(row.t, row.c, n, row.s) for row, n in zip(ROWS, repeats, strict=True)]
+    rows = [RowV2(row.t, row.c, n, row.s) for row, n in zip(ROWS, repeats(depth_mult), strict=True)]
     return STEM, read_rows(rows, resolve_strides(strides)[1:], [row.k for row in ROWS], STEM, width_mult), HEAD
+
+
+def repeats(depth_mult: float) -> list[int]:
+    """The blocks of each row.
+
+    Examples
+    --------
+    >>> repeats(1.0), repeats(1.1)
+    ([1, 2, 2, 3, 3, 4, 1], [1, 3, 3, 4, 4, 5, 1])
+    """
+    first, *between, last = ROWS
+    return [first.n, *(math.ceil(depth_mult * row.n) for row in between), last.n]
 
 
 class EfficientNetLite(Network):

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, plan
+from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, repeats
 from npmnv2.weights.names import TABLES, layers
 
 # Each is an argument of `mobilenet_v2`, and but for the variant of the other networks too. The first two and the
@@ -88,9 +88,9 @@ def find_depth(blocks: int) -> float:
     """
     published = [variant.depth_mult for variant in VARIANTS.values()]
     for depth in (*published, *(k / 10 for k in range(1, 1000)), *(k / 100 for k in range(1, 10000))):
-        if len(plan(depth_mult=depth)[1]) == blocks:
+        if sum(repeats(depth)) == blocks:
             return depth
-    return min(published, key=lambda depth: abs(len(plan(depth_mult=depth)[1]) - blocks))
+    return min(published, key=lambda depth: abs(sum(repeats(depth)) - blocks))
 
 
 def published_variant(width_mult: float, depth_mult: float) -> str | None:
@@ -101,9 +101,9 @@ def published_variant(width_mult: float, depth_mult: float) -> str | None:
     >>> published_variant(1.1, 1.1), published_variant(1.0, 1.0), published_variant(0.5, 1.0)
     ('lite2', 'lite0', None)
     """
-    blocks = len(plan(depth_mult=depth_mult)[1])
+    blocks = sum(repeats(depth_mult))
     for name, variant in VARIANTS.items():
-        if variant.width_mult == width_mult and len(plan(depth_mult=variant.depth_mult)[1]) == blocks:
+        if variant.width_mult == width_mult and sum(repeats(variant.depth_mult)) == blocks:
             return name
     return None
 

@@ -137,6 +137,13 @@ def test_what_makes_no_network_is_refused(options, match):
             build(**options)
 
 
+def test_the_defaults_are_those_of_the_library_and_of_lite0():
+    own = npmnv2.efficientnet_lite().config
+    said = CONVENTIONS[PORT, "efficientnet_lite"]
+    assert {name: own[name] for name in said} == said
+    assert (own["width_mult"], own["depth_mult"], 224, own["dropout"]) == VARIANTS["lite0"]
+
+
 # -- what it computes
 
 

@@ -1,4 +1,4 @@
-"""The trained EfficientNet-Lite0, live: the library's logits and gradients, and what it says of six photographs. -m oracle.
+"""The trained EfficientNet-Lite0, live: its logits, its gradients, and what it says of six photographs. -m oracle.
 
 The photographs are those that scikit-image and scikit-learn install. What is expected of them was computed with
 efficientnet_lite_pytorch.
@@ -160,7 +160,7 @@ def test_what_the_readme_shows_of_its_photograph(monkeypatch, capsys):
             (p, name), (q, same) = line.split(" % "), wanted.split(" % ")
             assert name == same and abs(float(p) - float(q)) < POINTS
         else:
-            assert line == wanted or wanted.partition("...")[0] in line and line.endswith(wanted.partition("...")[2])
+            assert line == wanted or (wanted.partition("...")[0] in line and line.endswith(wanted.partition("...")[2]))
 
 
 # -- the library

@@ -13,6 +13,7 @@ from npmnv2.backends import attach, backend, current_backend, set_backend, set_d
 if TYPE_CHECKING:
     from npmnv2 import cost, gradcheck, kernels, ops, train, weights
     from npmnv2.engine.fused import fuse
+    from npmnv2.models.efficientnet_lite import efficientnet_lite
     from npmnv2.models.mobilenet_v1 import mobilenet_v1, mobilenet_v1_conv
     from npmnv2.models.mobilenet_v2 import mobilenet_v2
     from npmnv2.nn import blocks, layers, optim
@@ -25,6 +26,7 @@ __all__ = [
     "blocks",
     "cost",
     "current_backend",
+    "efficientnet_lite",
     "fuse",
     "get_num_threads",
     "gradcheck",
@@ -50,6 +52,7 @@ if os.environ.get("NPMNV2_BACKEND"):  # for a whole process, and those that it s
 
 _HOME = {  # where a name is that is no submodule
     "blocks": "npmnv2.nn",
+    "efficientnet_lite": "npmnv2.models",
     "fuse": "npmnv2.engine.fused",
     "get_num_threads": "npmnv2.runtime.threads",
     "layers": "npmnv2.nn",

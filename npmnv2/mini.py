@@ -37,7 +37,7 @@ def standard(x, w, s=1):
         dxp, dw = np.zeros_like(xp), np.zeros_like(w)
         for i, j, seen in taps(x, s):  # forward says: out += xp[seen] @ w[i, j]
             # Each factor's gradient is dout times the other factor, summed over all places where it was used: a channel
-            # went into all M outputs, hence @ and .T; w[i, j] met all pixels: einsum sums n, y, x, not behind its arrow.
+            # went into all M outputs, hence @ and .T; w[i, j] met all pixels; einsum sums over n, y, x.
             dxp[seen] += dout @ w[i, j].T
             dw[i, j] = np.einsum("nyxc,nyxm->cm", xp[seen], dout, optimize=True)
         return dxp[:, 1:-1, 1:-1], dw  # the border is no input

@@ -35,7 +35,7 @@ npmnv2.set_default("numba")
 for job in compilation.JOBS.values():
     job.do()
 before, rng = compiled(), np.random.default_rng(0)
-for build in (npmnv2.mobilenet_v1, npmnv2.mobilenet_v2):
+for build in (npmnv2.mobilenet_v1, npmnv2.mobilenet_v2, npmnv2.efficientnet_lite):
     model, x = build(5, 0.5), rng.normal(size=(3, 64, 96, 3)).astype(np.float32)
     optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-3)
     for _ in range(2):
@@ -144,7 +144,7 @@ def test_switched_off(monkeypatch):
 
 def test_what_is_missing(monkeypatch):
     names, jobs = list(compilation.JOBS), {}
-    for name, kept in zip(names, (True, False, None, False), strict=True):
+    for name, kept in zip(names, (True, False, None, False, True), strict=True):
         jobs[name] = compilation.JOBS[name]._replace(sign=types.SimpleNamespace(is_kept=kept))
     monkeypatch.setattr(compilation, "JOBS", jobs)
     assert compilation.missing(names) == [names[1], names[3]]

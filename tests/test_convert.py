@@ -29,7 +29,7 @@ def test_convert(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere.pth", "b.npz"], "nowhere.pth"),
-        (["a.pth", "b.pth"], "--names must be given for b.pth: torchvision, timm or hf"),
+        (["a.pth", "b.pth"], "--names must be given for b.pth: torchvision, timm, hf or efficientnet_pytorch"),
         (["a.pth", "b.h5"], "padding must be 'same'"),
         (["a.pth", "b.keras"], "OUT must end in .npz, .pth, "),
         (["a.pth", "b.keras", "--names", "timm"], "OUT must end in .npz, .pth, "),

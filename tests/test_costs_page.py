@@ -284,12 +284,28 @@ def mistakes():
     ]  # fmt: skip
 
 
+def efficientnet_lite():
+    rows = [["network", "width", "depth", "resolution", "blocks", "parameters", "printed, M", "multiply-adds",
+             "printed, M", "with batch norm, M"]]  # fmt: skip
+    for row in table("efficientnet_lite.csv"):
+        width, depth, resolution = row["width"], row["depth"], row["resolution"]
+        layers = cost.efficientnet_lite(float(width), int(resolution), depth_mult=float(depth))
+        sums, counted = total(layers), counting.quantities(layers)
+        blocks = sum(layer.name.endswith(".project") for layer in layers)
+        assert f"{millions(sums.parameters, 1)}" == row["parameters_millions"]
+        rows.append([row["network"].capitalize(), width, depth, resolution, str(blocks), f"{sums.parameters:,}",
+                     row["parameters_millions"], f"{sums.madds:,}", row["madds_millions"],
+                     millions(counted.madd + 3 * counted.batchnorm, 1)])  # fmt: skip
+    return rows
+
+
 TABLES = {
     "The gain by number of channels": gain,
     "MobileNetV2, part by part": parts,
     "What tools print": counters,
     "The 22 checkpoints of V2": checkpoints_v2,
     "The 16 checkpoints of V1": checkpoints_v1,
+    "EfficientNet-Lite": efficientnet_lite,
     "Table 1 of V1": table_1,
     "Table 2 of V1": table_2,
     "Table 3 of V1": table_3,

@@ -39,7 +39,7 @@ def test_drawn_inputs_are_those_the_files_were_made_from():
 
 
 def test_every_file_says_what_made_it(golden):
-    assert set(golden) == {"frameworks", "network", "operations", "training"}
+    assert set(golden) == {"efficientnet_lite", "frameworks", "network", "operations", "training"}
     for arrays in golden.values():
         assert "torch" in str(arrays["versions"])
 

@@ -46,6 +46,7 @@ ROUTE = [  # what a reader reads, in docs/index.md's order or another
     "nn/blocks.py",
     "nn/optim.py",
     "nn/parameter.py",
+    "models/efficientnet_lite.py",
     "models/mobilenet_v1.py",
     "models/mobilenet_v2.py",
     "models/network.py",

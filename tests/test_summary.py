@@ -307,6 +307,33 @@ def test_the_smallest_size_that_fits_is_17(model):
             summary.network(model, 0.5, resolution)
 
 
+def test_a_depth_multiplier(capsys):
+    options = [
+        "summary",
+        "--model",
+        "efficientnet_lite",
+        "--width",
+        "1.1",
+        "--depth-mult",
+        "1.2",
+        "--resolution",
+        "260",
+    ]
+    assert main([*options, "--depth", "1"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("efficientnet_lite, width 1.1, depth 1.2, 260x260 pixels, 1000 classes\n")
+    assert "859,736,272" in out and "6,092,072" in out
+    assert main([*options, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["depth_mult"] == 1.2 and document["total"]["madds"] == 859_736_272
+    for words, said in (
+        (["--depth-mult", "1.2"], "--depth-mult must be left out for mobilenet_v2, whose rows have one depth"),
+        (["--model", "efficientnet_lite", "--depth-mult", "0"], "--depth-mult must be more than 0"),
+    ):
+        assert main(["summary", *words]) == 1
+        assert said in capsys.readouterr().err
+
+
 # -- as a process
 
 

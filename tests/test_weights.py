@@ -25,6 +25,7 @@ KINDS = {
     "mobilenet_v2": npmnv2.mobilenet_v2,
     "mobilenet_v1": npmnv2.mobilenet_v1,
     "mobilenet_v1_conv": npmnv2.mobilenet_v1_conv,
+    "efficientnet_lite": npmnv2.efficientnet_lite,
 }
 PAIRS = [(architecture, names) for architecture, names in schemes() if names in ENDING]
 

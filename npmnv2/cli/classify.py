@@ -10,7 +10,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     classify = commands.add_parser("classify", help="name what pictures show, with any file of weights")
     classify.add_argument("images", nargs="+", metavar="IMAGE", help="a picture: JPEG, PNG, WebP, ...")
     classify.add_argument(
-        "--weights", required=True, metavar="FILE", help="from train --save, torchvision, timm, Keras or Hugging Face"
+        "--weights",
+        metavar="FILE",
+        help="from train --save, torchvision, timm, Keras, Hugging Face, ... "
+        "(default: an EfficientNet-Lite0 trained on ImageNet, if the extra 'pretrained' is installed)",
     )
     classify.add_argument(
         "--labels",
@@ -19,7 +22,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     classify.add_argument(
         "--preprocessing",
-        choices=["torchvision", "timm", "keras", "hf"],
+        choices=["torchvision", "timm", "keras", "hf", "efficientnet_pytorch"],
         help="how pictures are prepared (default: what the weights say)",
     )
     classify.add_argument("--top", type=int, default=5, metavar="K", help="classes to name (default: %(default)s)")
@@ -30,16 +33,23 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.show.classify import about, classify, complaint, document, load, printable, text
+    from npmnv2.weights import pretrained_path
 
     if arguments.plot and len(arguments.images) != 1:
         raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
     try:
-        model = load(arguments.weights, arguments.preprocessing, arguments.labels)
+        weights = pretrained_path() if arguments.weights is None else arguments.weights
+    except ImportError as missing:
+        raise ValueError(f"--weights must name a file: {missing}") from None
+    try:
+        model = load(weights, arguments.preprocessing, arguments.labels)
     except OSError as error:
-        path = arguments.weights if error.filename is None else error.filename
+        path = weights if error.filename is None else error.filename
         raise ValueError(printable(complaint(path, error))) from None
     if not arguments.json:
         print(about(model))
+        if arguments.weights is None:
+            print(f"without --weights, trained on ImageNet: {printable(weights)}")
     answers = []
     for answer in classify(model, arguments.images, arguments.top):
         answers.append(answer)
@@ -54,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
         first_layers(model, open_image(arguments.images[0]), answers[0].top, arguments.plot)
     if arguments.json:
         settings = {
-            "weights": arguments.weights,
+            "weights": weights,
             "network": about(model),
             "preprocessing": model.preprocessing.to_dict(),
         }

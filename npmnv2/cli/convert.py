@@ -16,7 +16,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     convert.add_argument(
         "--names",
-        choices=["npmnv2", "torchvision", "timm", "keras", "hf"],
+        choices=["npmnv2", "torchvision", "timm", "keras", "hf", "efficientnet_pytorch"],
         help="whose names OUT has; must be given for .pth and .safetensors",
     )
     convert.set_defaults(run=_run)
@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not is_onnx and not target.lower().endswith(tuple(ENDINGS)):
         raise ValueError(f"OUT must end in {', '.join(ENDINGS)} or .onnx; was {target}")
     if not is_onnx and names is None:
-        raise ValueError(f"--names must be given for {target}: torchvision, timm or hf")
+        raise ValueError(f"--names must be given for {target}: torchvision, timm, hf or efficientnet_pytorch")
     source = read(arguments.source)
     model = build(source, source.dtype)  # float64 stays float64
     if is_onnx:

@@ -12,6 +12,7 @@ LIMITS = {
     "resolution": (1, math.inf, "[]"),
     "classes": (1, math.inf, "[]"),
     "depth": (1, math.inf, "[]"),
+    "depth_mult": (0, 100, "()"),
     "epochs": (1, math.inf, "[]"),
     "batch_size": (1, math.inf, "[]"),
     "batch": (1, math.inf, "[]"),

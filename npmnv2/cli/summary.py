@@ -16,9 +16,15 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     summary = commands.add_parser(
         "summary", help="every layer: output, parameters, multiply-adds, bytes; runs no model without --time"
     )
-    models = ["mobilenet_v1", "mobilenet_v1_conv", "mobilenet_v2"]
+    models = ["mobilenet_v1", "mobilenet_v1_conv", "mobilenet_v2", "efficientnet_lite"]
     summary.add_argument("--model", choices=models, default="mobilenet_v2", help="default: %(default)s")
     summary.add_argument("--width", type=float, default=1.0, metavar="A", help="width multiplier (default: 1.0)")
+    summary.add_argument(
+        "--depth-mult",
+        type=float,
+        metavar="D",
+        help="depth multiplier, which efficientnet_lite alone has (default: 1.0)",
+    )
     summary.add_argument("--resolution", type=int, default=224, metavar="R", help="image side in pixels (default: 224)")
     summary.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
     summary.add_argument(
@@ -49,10 +55,15 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name} needs --time: without it nothing runs")
     if arguments.depth is not None and arguments.time:
         raise ValueError("--depth must be left out with --time: the time of a block is not the sum of its layers'")
-    layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes)
+    deeper = {} if arguments.depth_mult is None else {"depth_mult": arguments.depth_mult}
+    if deeper and arguments.model != "efficientnet_lite":
+        raise ValueError(f"--depth-mult must be left out for {arguments.model}, whose rows have one depth")
+    layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes, **deeper)
     document = summary.document(layers, arguments.convention, arguments.depth)
     lines = summary.text(layers, arguments.convention, arguments.depth)
-    title = f"{arguments.model}, width {arguments.width:g}, {arguments.resolution}x{arguments.resolution} pixels"
+    depth = f", depth {arguments.depth_mult:g}" if deeper else ""
+    side = arguments.resolution
+    title = f"{arguments.model}, width {arguments.width:g}{depth}, {side}x{side} pixels"
     if arguments.plot:
         from npmnv2.show import plots
 
@@ -61,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         lines, document["time"] = _time(arguments, layers)
     if arguments.json:
         given = {name: getattr(arguments, name) for name in ("model", "width", "resolution", "classes")}
-        print_json({**given, **document})
+        print_json({**given, **deeper, **document})
     else:
         print(f"{title}, {arguments.classes} classes", "", *lines, sep="\n")
     return 0
@@ -77,7 +88,13 @@ def _time(arguments: argparse.Namespace, layers: "list[LayerCost]") -> tuple[lis
     check_number(threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")
     with limit_threads(threads):
         found = timing.profile(
-            arguments.model, layers, arguments.width, arguments.resolution, arguments.batch or 1, say=_progress
+            arguments.model,
+            layers,
+            arguments.width,
+            arguments.resolution,
+            arguments.batch or 1,
+            say=_progress,
+            depth_mult=arguments.depth_mult,
         )
     return timing.text(found), timing.document(found)
 

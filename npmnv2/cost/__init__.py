@@ -5,7 +5,7 @@ batch norm, activation or pooling. It is the papers' convention. Other tools cou
 Bytes are float32 unless an element size is asked for. Where the formulas come from, step by step: docs/costs.md.
 
 - `layer`: the formulas, one layer at a time.
-- `network`: the three networks, layer by layer; totals; receptive fields.
+- `network`: the networks, layer by layer; totals; receptive fields.
 - `counting`: what other tools count, as named conventions.
 - `memory`: how much a network holds at once.
 """
@@ -16,6 +16,7 @@ from npmnv2.cost.network import (
     NETWORKS,
     Field,
     Total,
+    efficientnet_lite,
     mobilenet_v1,
     mobilenet_v1_conv,
     mobilenet_v2,
@@ -31,6 +32,7 @@ __all__ = [
     "Total",
     "convolution",
     "counting",
+    "efficientnet_lite",
     "linear",
     "memory",
     "mobilenet_v1",

@@ -4,8 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from npmnv2.cost.layer import LayerCost, convolution, linear, separable
+from npmnv2.models.efficientnet_lite import check_same
+from npmnv2.models.efficientnet_lite import plan as plan_lite
+from npmnv2.models.efficientnet_lite import resolve_strides as strides_lite
 from npmnv2.models.mobilenet_v1 import plan as plan_v1
 from npmnv2.models.mobilenet_v1 import resolve_strides as strides_v1
+from npmnv2.models.mobilenet_v2 import Plan
 from npmnv2.models.mobilenet_v2 import plan as plan_v2
 from npmnv2.models.mobilenet_v2 import resolve_strides as strides_v2
 from npmnv2.models.network import check_padding
@@ -48,14 +52,50 @@ def mobilenet_v2(
     >>> sum(l.madds for l in layers), sum(l.weights for l in layers), sum(l.parameters for l in layers), len(layers)
     (300774272, 3469760, 3504872, 53)
     """
-    stem, blocks, head = plan_v2(width_mult, strides)
-    layers = _stem(stem, resolution, strides_v2(strides)[0], in_channels, padding)
+    plan, stride = plan_v2(width_mult, strides), strides_v2(strides)[0]
+    return _inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
+
+
+def efficientnet_lite(
+    width_mult: float = 1.0,
+    resolution: int = 224,
+    num_classes: int = 1000,
+    *,
+    depth_mult: float = 1.0,
+    strides: str | Sequence[int] = "imagenet",
+    in_channels: int = 3,
+    padding: Padding = "same",
+) -> list[LayerCost]:
+    """The cost of every layer of an EfficientNet-Lite with weights, in order, named as in the model.
+
+    Parameters, result and errors are those of `mobilenet_v2`, and the depth multiplier of `npmnv2.efficientnet_lite`.
+
+    Examples
+    --------
+    >>> total(efficientnet_lite()).madds, total(efficientnet_lite()).parameters                     # Lite0
+    (385187552, 4652008)
+    >>> lite2 = efficientnet_lite(1.1, 260, depth_mult=1.2)
+    >>> total(lite2).madds, total(lite2).parameters
+    (859736272, 6092072)
+    """
+    check_same(padding)
+    plan, stride = plan_lite(width_mult, strides, depth_mult), strides_lite(strides)[0]
+    return _inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
+
+
+def _inverted_residuals(
+    plan: Plan, resolution: int, num_classes: int, stride: int, in_channels: int, padding: Padding
+) -> list[LayerCost]:
+    """Stem, blocks, head and classifier."""
+    stem, blocks, head = plan
+    layers = _stem(stem, resolution, stride, in_channels, padding)
     for b in blocks:
         wide = b.t * b.in_channels
         size = layers[-1].out_shape[0]
         if b.t != 1:
             layers.append(convolution("pointwise", size, size, b.in_channels, wide, name=f"{b.name}.expand"))
-        layers.append(convolution("depthwise", size, size, wide, wide, 3, b.stride, padding, name=f"{b.name}.dw"))
+        dw = convolution("depthwise", size, size, wide, wide, b.kernel, b.stride, padding, name=f"{b.name}.dw")
+        layers.append(dw)
         residual = b.stride == 1 and b.in_channels == b.out_channels
         shortcut = f"{b.name}.{'dw' if b.t == 1 else 'expand'}" if residual else ""
         size = layers[-1].out_shape[0]
@@ -130,6 +170,7 @@ NETWORKS: dict[str, Callable[..., list[LayerCost]]] = {
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v1_conv": mobilenet_v1_conv,
     "mobilenet_v2": mobilenet_v2,
+    "efficientnet_lite": efficientnet_lite,
 }
 
 

@@ -179,6 +179,8 @@ def fit(image: Array, preprocessing: Preprocessing) -> Array:
         raise TypeError(f"image must be uint8; was {image.dtype}")
     if image.ndim != 3 or image.shape[2] not in (1, 3) or image.size == 0:
         raise ValueError(f"image must have shape (H, W, 3) or (H, W, 1); was {image.shape}")
+    if p.crop_first is not None:
+        image = _cut_out(image, max(1, int(p.crop_first * min(image.shape[:2]))), p.crop_rounds)
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
     picture = picture.convert("L" if p.channels == 1 else "RGB")
     if p.resize is not None:

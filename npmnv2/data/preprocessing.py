@@ -32,6 +32,7 @@ class Preprocessing(NamedTuple):
     std: tuple[float, ...]
     channels: int = 3  # 3: red, green, blue; 1: grey
     crop_rounds: str = "even"  # a margin of half a pixel goes to the "even" neighbour, or "down"
+    crop_first: float | None = None  # the share of the shorter side that is cut out of the centre before all else
 
     def to_dict(self) -> dict[str, Any]:
         """The same as a dictionary that JSON can hold."""
@@ -73,6 +74,8 @@ class Preprocessing(NamedTuple):
             check_int(self.resize, "resize", 1, LONGEST_SIDE)
         if self.crop is not None:
             check_int(self.crop, "crop", 1, LONGEST_SIDE)
+        if self.crop_first is not None:
+            check_number(self.crop_first, "crop_first", 0, 1, "(]")
         _check_choice(self.interpolation, "interpolation", INTERPOLATIONS)
         _check_choice(self.crop_rounds, "crop_rounds", ("even", "down"))
         if check_int(self.channels, "channels") not in (1, 3):
@@ -106,4 +109,36 @@ PREPROCESSING = {
     # Hugging Face, preprocessor_config.json of google/mobilenet_v2_1.0_224 and MobileNetV2ImageProcessor, which rounds
     # the margins of the crop down where torchvision rounds them to even
     "hf": Preprocessing(256, 224, "bilinear", *_MINUS_1_TO_1, crop_rounds="down"),
+    # EfficientNet-Lite, tensorflow/tpu, models/official/efficientnet: preprocessing.py cuts first, then resizes, and
+    # lite/efficientnet_lite_builder.py takes off 127 and divides by 128. Two things differ there: a margin of half a
+    # pixel goes up, and TensorFlow's bicubic looks at 16 pixels however much it makes smaller, where Pillow's looks at
+    # all that it leaves out. Other sizes: `lite_preprocessing`.
+    "efficientnet_pytorch": Preprocessing(
+        (224, 224), None, "bicubic", (127 / 255,), (128 / 255,), crop_rounds="down", crop_first=0.875
+    ),
 }
+
+
+def lite_preprocessing(resolution: int) -> Preprocessing:
+    """What an EfficientNet-Lite for images of this size sees: about 7/8 of the shorter side of a picture.
+
+    The margin of a seventh of the image is rounded to whole pixels of it, so the share is not quite the same for all.
+
+    Parameters
+    ----------
+    resolution : int
+        Side of the image, in pixels.
+
+    Returns
+    -------
+    Preprocessing
+
+    Examples
+    --------
+    >>> lite_preprocessing(224) == PREPROCESSING["efficientnet_pytorch"]
+    True
+    >>> lite_preprocessing(240).resize, round(lite_preprocessing(240).crop_first, 4)
+    ((240, 240), 0.8759)
+    """
+    share = resolution / (resolution + round(resolution / 7))
+    return PREPROCESSING["efficientnet_pytorch"]._replace(resize=(resolution, resolution), crop_first=share)

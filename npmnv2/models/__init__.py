@@ -7,7 +7,17 @@ network costs, layer by layer.
 """
 
 from npmnv2.models import as_built  # here, so that it knows the methods as they were  # noqa: F401
+from npmnv2.models.efficientnet_lite import EfficientNetLite, efficientnet_lite
 from npmnv2.models.mobilenet_v1 import ConvMobileNet, MobileNetV1, mobilenet_v1, mobilenet_v1_conv
 from npmnv2.models.mobilenet_v2 import MobileNetV2, mobilenet_v2
 
-__all__ = ["ConvMobileNet", "MobileNetV1", "MobileNetV2", "mobilenet_v1", "mobilenet_v1_conv", "mobilenet_v2"]
+__all__ = [
+    "ConvMobileNet",
+    "EfficientNetLite",
+    "MobileNetV1",
+    "MobileNetV2",
+    "efficientnet_lite",
+    "mobilenet_v1",
+    "mobilenet_v1_conv",
+    "mobilenet_v2",
+]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from npmnv2.models.efficientnet_lite import EfficientNetLite, efficientnet_lite
 from npmnv2.models.mobilenet_v1 import ConvMobileNet, MobileNetV1, mobilenet_v1, mobilenet_v1_conv
 from npmnv2.models.mobilenet_v2 import MobileNetV2, mobilenet_v2
 from npmnv2.models.network import Network
@@ -18,6 +19,7 @@ BUILDERS: dict[type[Network], Callable[..., Network]] = {
     ConvMobileNet: mobilenet_v1_conv,
     MobileNetV1: mobilenet_v1,
     MobileNetV2: mobilenet_v2,
+    EfficientNetLite: efficientnet_lite,
 }  # by the class of what they make
 _METHODS = ("__call__", "forward", "backward", "children")
 _ORIGINAL = {kind: [getattr(kind, name) for name in _METHODS] for kind in BUILDERS}  # as imported

@@ -1,6 +1,6 @@
 """MobileNetV2: seven rows of a table, and the builder that reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,9 +52,13 @@ class BlockPlan(NamedTuple):
     out_channels: int
     stride: int
     t: int
+    kernel: int = 3  # side of the depthwise one
 
 
-def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> tuple[int, list[BlockPlan], int]:
+Plan = tuple[int, list[BlockPlan], int]  # the channels of the stem, the blocks, the channels of the head
+
+
+def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> Plan:
     """Read the table: the channels of the stem, the 17 blocks, the channels of the head.
 
     Channels are ``make_divisible(width_mult * c)``; the head stays at 1280 for widths below 1 (section 4.1 of the
@@ -84,18 +88,50 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet") -> 
     --------
     >>> stem, blocks, head = plan(1.4)
     >>> stem, len(blocks), head, blocks[1]
-    (48, 17, 1792, BlockPlan(name='b1.0', in_channels=24, out_channels=32, stride=2, t=6))
+    (48, 17, 1792, BlockPlan(name='b1.0', in_channels=24, out_channels=32, stride=2, t=6, kernel=3))
     """
     width_mult = check_number(width_mult, "width_mult", 0, 100, "()")
-    row_strides = resolve_strides(strides)[1:]
     stem = make_divisible(width_mult * STEM)
-    blocks, channels = [], stem
-    for r, (row, s) in enumerate(zip(ROWS, row_strides, strict=True)):
-        for k in range(row.n):
-            out_channels = make_divisible(width_mult * row.c)
-            blocks.append(BlockPlan(f"b{r}.{k}", channels, out_channels, s if k == 0 else 1, row.t))
-            channels = out_channels
+    blocks = read_rows(ROWS, resolve_strides(strides)[1:], [3] * len(ROWS), stem, width_mult)
     return stem, blocks, make_divisible(max(width_mult, 1.0) * HEAD)
+
+
+def read_rows(
+    rows: Sequence[Row], strides: Sequence[int], sides: Sequence[int], channels: int, width_mult: float
+) -> list[BlockPlan]:
+    """The blocks of a table of rows, the width multiplier applied.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    strides : sequence of int
+        One a row, in the place of its own `s`.
+    sides : sequence of int
+        Of the depthwise kernel, one a row.
+    channels : int
+        Of the stem, which the first block takes.
+    width_mult : float
+
+    Returns
+    -------
+    list of BlockPlan
+
+    Examples
+    --------
+    >>> for block in read_rows([Row(t=1, c=16, n=1, s=1), Row(t=6, c=24, n=2, s=2)], [1, 2], [3, 5], 32, 0.5):
+    ...     print(*block)
+    b0.0 32 8 1 1 3
+    b1.0 8 16 2 6 5
+    b1.1 16 16 1 6 5
+    """
+    blocks = []
+    for r, (row, s, kernel) in enumerate(zip(rows, strides, sides, strict=True)):
+        for repeat in range(row.n):
+            out_channels = make_divisible(width_mult * row.c)
+            stride = s if repeat == 0 else 1
+            blocks.append(BlockPlan(f"b{r}.{repeat}", channels, out_channels, stride, row.t, kernel))
+            channels = out_channels
+    return blocks
 
 
 class MobileNetV2(Network):
@@ -180,22 +216,47 @@ def mobilenet_v2(
     config = dict(locals(), dtype=check_dtype(dtype).name)  # the arguments, as given
     check_arguments(num_classes, in_channels, padding, seed)
     check_variant(linear, shortcut)
-    bn: dict[str, Any] = {"eps": eps, "momentum": momentum, "running_var": running_var}
-    variant: dict[str, Any] = {"linear": linear, "shortcut": shortcut, "padding": padding}
+    layers = make_layers(
+        config, plan(width_mult, strides), resolve_strides(strides)[0], linear=linear, shortcut=shortcut
+    )
+    return MobileNetV2(layers, config)
+
+
+def make_layers(config: Mapping[str, Any], plan: Plan, stride: int, **variant: Any) -> dict[str, Layer]:
+    """The layers of a plan: stem, inverted residuals, head, classifier.
+
+    Parameters
+    ----------
+    config : mapping
+        The builder's arguments.
+    plan : Plan
+    stride : int
+        Of the stem.
+    **variant
+        `linear` and `shortcut` of `blocks.InvertedResidual`.
+
+    Returns
+    -------
+    dict of str -> Layer
+        By their names, in the order they run.
+    """
+    num_classes, in_channels, dropout, seed = (config[n] for n in ("num_classes", "in_channels", "dropout", "seed"))
+    padding, dtype = config["padding"], config["dtype"]
+    bn = {name: config[name] for name in ("eps", "momentum", "running_var")}
     rng = np.random.default_rng(seed)
-    stem, blocks, head = plan(width_mult, strides)
+    stem, blocks, head = plan
 
     layers: dict[str, Layer] = {}
-    conv = Conv2d(in_channels, stem, 3, stride=resolve_strides(strides)[0], padding=padding, rng=rng, dtype=dtype)
+    conv = Conv2d(in_channels, stem, 3, stride=stride, padding=padding, rng=rng, dtype=dtype)
     layers["stem"] = ConvBNReLU6(conv, stem, dtype=dtype, **bn)
+    common = {**variant, "padding": padding, "rng": rng, "dtype": dtype, **bn}
     for b in blocks:
         layers[b.name] = InvertedResidual(
-            b.in_channels, b.out_channels, stride=b.stride, t=b.t, **variant, rng=rng, dtype=dtype, **bn
+            b.in_channels, b.out_channels, stride=b.stride, t=b.t, kernel=b.kernel, **common
         )
     last = PointwiseConv2d(blocks[-1].out_channels, head, rng=rng, dtype=dtype)
     layers["head"] = ConvBNReLU6(last, head, dtype=dtype, **bn)
-    layers |= classifier(head, num_classes, dropout, seed, rng, dtype)
-    return MobileNetV2(layers, config)
+    return layers | classifier(head, num_classes, dropout, seed, rng, dtype)
 
 
 def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:

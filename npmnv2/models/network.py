@@ -73,7 +73,7 @@ class Network(Sequential):
 @describe.register
 def _(network: Network) -> str:
     """The builder's arguments that say which network it is, and whose conventions it has."""
-    shown = ("num_classes", "width_mult", "strides", "padding", "eps")
+    shown = ("num_classes", "width_mult", "depth_mult", "strides", "padding", "eps")
     return ", ".join(f"{name}={network.config[name]!r}" for name in shown if name in network.config)
 
 

@@ -133,7 +133,7 @@ class InvertedResidual(Layer):
     ::
 
         expand   1x1, C -> t*C    batch norm, ReLU6      (left out when t = 1)
-        dw       3x3 depthwise    batch norm, ReLU6      (carries the stride)
+        dw       3x3 depthwise    batch norm, ReLU6      (carries the stride; 5x5 in some of EfficientNet-Lite)
         project  1x1, t*C -> M    batch norm             (linear: ReLU would destroy information in few channels)
         out = x + project         only at stride 1 and C = M
 
@@ -142,7 +142,7 @@ class InvertedResidual(Layer):
     `project` has no ReLU6. "Inverted" because a ResNet bottleneck is wide at its ends and narrow inside; here the
     shortcut joins the narrow ends.
 
-    The last two arguments are what the paper's figure 6 varies. The published network has the defaults.
+    `linear` and `shortcut` are what the paper's figure 6 varies. The published network has the defaults.
 
     Parameters
     ----------
@@ -151,6 +151,8 @@ class InvertedResidual(Layer):
     t : int
         Expansion factor.
     rng : numpy.random.Generator
+    kernel : int
+        Side of the depthwise kernel; a padding of ``kernel // 2`` or "same" keeps the size at stride 1.
     linear : bool
         Whether `project` ends without ReLU6.
     shortcut : bool or "expansion"
@@ -189,6 +191,7 @@ class InvertedResidual(Layer):
         stride: int,
         t: int,
         rng: np.random.Generator,
+        kernel: int = 3,
         linear: bool = True,
         shortcut: bool | str = True,
         padding: Padding = 1,
@@ -203,7 +206,7 @@ class InvertedResidual(Layer):
         self.wide_residual = shortcut == "expansion" and stride == 1  # the widened image is
         if t != 1:
             self.expand = ConvBNReLU6(PointwiseConv2d(in_channels, wide, rng=rng, dtype=dtype), wide, dtype=dtype, **bn)
-        dw = DepthwiseConv2d(wide, 3, stride=stride, padding=padding, rng=rng, dtype=dtype)
+        dw = DepthwiseConv2d(wide, kernel, stride=stride, padding=padding, rng=rng, dtype=dtype)
         self.dw = ConvBNReLU6(dw, wide, dtype=dtype, **bn)
         project = PointwiseConv2d(wide, out_channels, rng=rng, dtype=dtype)
         self.project = (ConvBN if linear else ConvBNReLU6)(project, out_channels, dtype=dtype, **bn)

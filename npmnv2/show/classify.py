@@ -227,7 +227,8 @@ def about(model: Network) -> str:
     >>> about(npmnv2.mobilenet_v2(10, 0.35))
     'MobileNetV2, width 0.35, 10 classes'
     """
-    return f"{type(model).__name__}, width {model.config['width_mult']:g}, {model.config['num_classes']} classes"
+    depth = f", depth {model.config['depth_mult']:g}" if "depth_mult" in model.config else ""
+    return f"{type(model).__name__}, width {model.config['width_mult']:g}{depth}, {model.config['num_classes']} classes"
 
 
 def document(answer: Answer) -> dict[str, Any]:

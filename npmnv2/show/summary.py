@@ -22,7 +22,9 @@ class Row(NamedTuple):
     parts: tuple["Row", ...] = ()
 
 
-def network(model: str, width: float = 1.0, resolution: int = 224, num_classes: int = 1000) -> list[LayerCost]:
+def network(
+    model: str, width: float = 1.0, resolution: int = 224, num_classes: int = 1000, **deeper: float
+) -> list[LayerCost]:
     """The layers of a network that has an image left to look at everywhere.
 
     Padding lets a network run on a single pixel. But then its strides skip nothing, and its kernels see padding: its
@@ -34,6 +36,8 @@ def network(model: str, width: float = 1.0, resolution: int = 224, num_classes: 
         A key of `cost.NETWORKS`.
     width, resolution, num_classes
         As in `cost.mobilenet_v2`.
+    **deeper
+        `depth_mult` of `cost.efficientnet_lite`.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def network(model: str, width: float = 1.0, resolution: int = 224, num_classes: 
     """
     if model not in NETWORKS:
         raise ValueError(f"model must be one of {', '.join(NETWORKS)}; was {model!r}")
-    layers = NETWORKS[model](width, resolution, num_classes)
+    layers = NETWORKS[model](width, resolution, num_classes, **deeper)
     for layer in layers:
         H, W, _ = layer.in_shape
         if layer.stride > min(H, W):

@@ -72,6 +72,7 @@ def profile(
     batch: int = 1,
     seconds: float = 2.0,
     say: Callable[[str], None] = lambda line: None,
+    depth_mult: float | None = None,
 ) -> Profile:
     """Measure a network with random weights, on `get_num_threads` threads, in float32.
 
@@ -91,6 +92,8 @@ def profile(
         For each of the three measurements: the machine, the layers, the fused blocks.
     say : callable
         Told what is going on.
+    depth_mult : float, optional
+        Depth multiplier, of an EfficientNet-Lite.
 
     Returns
     -------
@@ -99,7 +102,8 @@ def profile(
     say("measuring the machine")
     before = _used()
     machine = roofline.measure(seconds)
-    network = getattr(models, model)(layers[-1].out_shape[2], width).eval()
+    deeper = {} if depth_mult is None else {"depth_mult": depth_mult}
+    network = getattr(models, model)(layers[-1].out_shape[2], width, **deeper).eval()
     x = np.random.default_rng(0).normal(size=(batch, resolution, resolution, 3)).astype(np.float32)
     say("measuring layer by layer")
     plain = _plain_rows(time_layers(network, x, seconds), layers, batch, machine)

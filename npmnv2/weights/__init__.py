@@ -1,11 +1,22 @@
-"""Weights in and out: native checkpoints, and the files of torchvision, timm, Keras and Hugging Face.
+"""Weights in and out: native checkpoints, and the files of torchvision, timm, Keras, Hugging Face and others.
 
 Every direction, with commands, is in docs/checkpoints.md; what the libraries do differently in docs/layouts.md.
 """
 
 from npmnv2.weights.errors import FormatError
+from npmnv2.weights.imagenet import pretrained, pretrained_path
 from npmnv2.weights.load import load_into, load_model
 from npmnv2.weights.save import describe, save
 from npmnv2.weights.source import Source, read
 
-__all__ = ["FormatError", "Source", "describe", "load_into", "load_model", "read", "save"]
+__all__ = [
+    "FormatError",
+    "Source",
+    "describe",
+    "load_into",
+    "load_model",
+    "pretrained",
+    "pretrained_path",
+    "read",
+    "save",
+]

@@ -8,11 +8,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from npmnv2.cost.network import NETWORKS
-from npmnv2.weights.names import TABLES
+from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, repeats
+from npmnv2.weights.names import TABLES, layers
 
-# Each is an argument of `mobilenet_v2`, and but for the variant of `mobilenet_v1` too. The first two and the variant
-# change what a network answers, the others only how it goes on training.
+# Each is an argument of `mobilenet_v2`, and but for the variant of the other networks too. The first two and the
+# variant change what a network answers, the others only how it goes on training.
 VARIANT = {"linear": True, "shortcut": True}  # of a MobileNetV2, as published; no library builds another
 _PYTORCH = {"padding": 1, "eps": 1e-5, "running_var": "unbiased", "momentum": 0.1}
 _KERAS = {"padding": "same", "eps": 1e-3, "running_var": "biased"}
@@ -30,30 +30,41 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
     # PyTorch means 0.003, and drops the 0.8 that TF-slim keeps: both only matter in training, and there they harm.
     ("hf", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("hf", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},
+    ("efficientnet_pytorch", "efficientnet_lite"): {**_SLIM, "momentum": 0.01, "dropout": 0.2},  # or as `VARIANTS` says
 }
 ANSWERS = ("padding", "eps", *VARIANT)  # the conventions that change what a network answers
-PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4)  # width multipliers, of both networks
+PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4, 1.1, 1.2)  # width multipliers, of all networks
 WIDEST = 100.0  # builders take width multipliers below it
 assert set(CONVENTIONS) == {(names, a) for a, tables in TABLES.items() for names in tables}
 
 
-def lacks_shortcut(names: str, architecture: str, width_mult: float) -> bool:
-    """Whether the library leaves out a shortcut that the network has here, around the first block.
+def lacks_shortcut(names: str, architecture: str, width_mult: float) -> str:
+    """The block around which the library leaves out a shortcut that the network has here; "" if there is none.
 
-    At widths up to about a quarter the stem and the first block have equally many channels, and so a shortcut, as the
-    rule says. Hugging Face counts that block among its stem, which has none.
+    At some widths the first block of a row keeps the number of channels at stride 1, and so has a shortcut, as the rule
+    says. Hugging Face counts the first block of all among its stem, which has none. efficientnet_lite_pytorch compares
+    the list [1] with 1 there, and so leaves it out.
 
     Examples
     --------
     >>> lacks_shortcut("hf", "mobilenet_v2", 0.35), lacks_shortcut("hf", "mobilenet_v2", 0.25)
-    (False, True)
+    ('', 'the first block')
+    >>> lacks_shortcut("efficientnet_pytorch", "efficientnet_lite", 0.07)
+    'b4.0'
     """
     own = channels(architecture, width_mult)
-    return (names, architecture) == ("hf", "mobilenet_v2") and own["stem"] == own["b0.0.project"]
+    if (names, architecture) == ("hf", "mobilenet_v2"):
+        return "the first block" if own["stem"] == own["b0.0.project"] else ""
+    if names == "efficientnet_pytorch":
+        for r, row in enumerate(ROWS):
+            before = f"b{r - 1}.0.project" if r else "stem"
+            if row.s == 1 and own[before] == own[f"b{r}.0.project"]:
+                return f"b{r}.0"
+    return ""
 
 
 @functools.lru_cache(maxsize=256)  # asked for the same few widths at every load
-def channels(architecture: str, width_mult: float) -> dict[str, int]:
+def channels(architecture: str, width_mult: float, depth_mult: float = 1.0) -> dict[str, int]:
     """The output channels of every convolution by name.
 
     Examples
@@ -61,10 +72,43 @@ def channels(architecture: str, width_mult: float) -> dict[str, int]:
     >>> channels("mobilenet_v2", 0.35)["b6.0.project"]
     112
     """
-    return {layer.name: layer.out_shape[2] for layer in NETWORKS[architecture](width_mult) if layer.name != "fc"}
+    own = layers(architecture, depth_mult, width_mult=width_mult)
+    return {layer.name: layer.out_shape[2] for layer in own if layer.name != "fc"}
 
 
-def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
+def find_depth(blocks: int) -> float:
+    """The depth multiplier that gives an EfficientNet-Lite so many blocks: a published one, else the roundest decimal.
+
+    If none does, the published one that comes nearest.
+
+    Examples
+    --------
+    >>> find_depth(16), find_depth(21), find_depth(13), find_depth(17)
+    (1.0, 1.1, 0.6, 1.0)
+    """
+    published = [variant.depth_mult for variant in VARIANTS.values()]
+    for depth in (*published, *(k / 10 for k in range(1, 1000)), *(k / 100 for k in range(1, 10000))):
+        if sum(repeats(depth)) == blocks:
+            return depth
+    return min(published, key=lambda depth: abs(sum(repeats(depth)) - blocks))
+
+
+def published_variant(width_mult: float, depth_mult: float) -> str | None:
+    """The key of `efficientnet_lite.VARIANTS` that has this width and as many blocks as this depth gives.
+
+    Examples
+    --------
+    >>> published_variant(1.1, 1.1), published_variant(1.0, 1.0), published_variant(0.5, 1.0)
+    ('lite2', 'lite0', None)
+    """
+    blocks = sum(repeats(depth_mult))
+    for name, variant in VARIANTS.items():
+        if variant.width_mult == width_mult and sum(repeats(variant.depth_mult)) == blocks:
+            return name
+    return None
+
+
+def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 1.0) -> float | None:
     """The width multiplier that gives these channels: a published one, else the roundest decimal of all that do.
 
     How a network rounds its channels need not be known: they only grow with the width. So the widths that give these
@@ -76,6 +120,8 @@ def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
     architecture : str
     found : mapping of str -> int
         Output channels by the names of layers, as in `channels`; some may be missing.
+    depth_mult : float
+        Depth multiplier, of an EfficientNet-Lite.
 
     Returns
     -------
@@ -91,20 +137,20 @@ def find_width(architecture: str, found: Mapping[str, int]) -> float | None:
     """
 
     def fits(width: float) -> bool:
-        own = channels(architecture, width)
+        own = channels(architecture, width, depth_mult)
         return all(own.get(name) == count for name, count in found.items())
 
     def smallest(reaches: Callable[[dict[str, int]], bool]) -> float:
         low, high = 0.0, WIDEST
         for _ in range(45):  # to within 1e-11
             middle = (low + high) / 2
-            low, high = (low, middle) if reaches(channels(architecture, middle)) else (middle, high)
+            low, high = (low, middle) if reaches(channels(architecture, middle, depth_mult)) else (middle, high)
         return high
 
     for width in PUBLISHED:
         if fits(width):
             return width
-    if not found or not set(found) <= set(channels(architecture, 1.0)):
+    if not found or not set(found) <= set(channels(architecture, 1.0, depth_mult)):
         return None
     least = smallest(lambda own: all(own[name] >= count for name, count in found.items()))
     most = smallest(lambda own: any(own[name] > count for name, count in found.items()))

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
+from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing, lite_preprocessing
 from npmnv2.models import as_built
+from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.models.network import Network
 from npmnv2.validate import Array, check_dtype
-from npmnv2.weights.conventions import ANSWERS
+from npmnv2.weights.conventions import ANSWERS, published_variant
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
@@ -23,15 +24,15 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     """Build the network that a file of weights belongs to, and load it.
 
     Everything comes from the file: the architecture from the names, the width multiplier and the number of classes
-    from the shapes, padding, epsilon and the other conventions from the library whose names they are. A native file
-    says all of it; from a training run with averaged weights those are loaded. A network of 1001 classes keeps them:
-    index 0 is TF-slim's "background".
+    from the shapes, the depth multiplier from the number of blocks, padding, epsilon and the other conventions from the
+    library whose names they are. A native file says all of it; from a training run with averaged weights those are
+    loaded. A network of 1001 classes keeps them: index 0 is TF-slim's "background".
 
     Parameters
     ----------
     path : str or path-like
         A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras,
-        with the names of this package, torchvision, timm, Keras, Hugging Face or TF-slim.
+        with the names of this package, torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
     dtype : float32 or float64
         Of the network. float16 and bfloat16 in the file become either exactly, float64 becomes float32 by rounding.
 
@@ -157,7 +158,8 @@ def architecture(model: Network) -> str:
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
     width, channels, classes = (config[name] for name in ("width_mult", "in_channels", "num_classes"))
-    return f"{architecture} of width {width:g} for images of {channels} channels and {classes} classes"
+    depth = f", depth {config['depth_mult']:g}," if "depth_mult" in config else ""
+    return f"{architecture} of width {width:g}{depth} for images of {channels} channels and {classes} classes"
 
 
 def _load(model: Network, state: Mapping[str, Array], path: str) -> None:
@@ -177,6 +179,10 @@ def _said(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
 
 def _input(source: Source) -> Preprocessing | None:
     """How the input was made: as the file says, or as the library does it."""
+    if source.names == "efficientnet_pytorch":
+        variant = published_variant(source.config["width_mult"], source.config["depth_mult"])
+        known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
+        return known if source.config["in_channels"] == 3 else None
     if source.names != "npmnv2":
         known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
         if (source.names, source.architecture) == ("timm", "mobilenet_v1"):  # trained later, with a recipe of its own

@@ -1,4 +1,4 @@
-"""What every library calls the arrays of a MobileNet, and how it lays them out.
+"""What every library calls the arrays of a network, and how it lays them out.
 
 The tables are to be read: a line is a convolution of ours, its name there, and the name of the batch norm behind it.
 `{i}` counts the blocks from 1, `{row}.{repeat}` as the paper's table does (our own names begin with those). Hugging
@@ -9,7 +9,7 @@ Face's V1 counts convolutions, two a block: `{2i-2}`, `{2i-1}`. The leaves, what
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,7 +99,19 @@ _V1 = {
     """,
 }
 
-TABLES = {"mobilenet_v2": _V2, "mobilenet_v1": _V1}
+_LITE = {  # efficientnet_lite_pytorch, whose names are those of efficientnet_pytorch
+    "efficientnet_pytorch": """
+        stem         _conv_stem                           _bn0
+        expand       _blocks.{i-1}._expand_conv           _blocks.{i-1}._bn0
+        dw           _blocks.{i-1}._depthwise_conv        _blocks.{i-1}._bn1
+        project      _blocks.{i-1}._project_conv          _blocks.{i-1}._bn2
+        head         _conv_head                           _bn1
+        fc           _fc
+    """,
+}
+
+TABLES = {"mobilenet_v2": _V2, "mobilenet_v1": _V1, "efficientnet_lite": _LITE}
+_BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names in `_LITE`
 # timm gathers V1's blocks into rows of one width each: (row, repeat) of the thirteen
 _V1_ROWS = [(row, repeat) for row, repeats in enumerate((1, 2, 2, 6, 2)) for repeat in range(repeats)]
 
@@ -133,6 +145,7 @@ LEAVES = {
     "torchvision": _PYTORCH,
     "timm": _PYTORCH,
     "hf": _PYTORCH,
+    "efficientnet_pytorch": _PYTORCH,
     "keras": _KERAS,
     "slim": {**_KERAS, "w": "/weights", "b": "/biases"},
 }
@@ -183,15 +196,17 @@ class Entry(NamedTuple):
     to_ours: Layout
 
 
-@functools.cache
-def entries(architecture: str, names: str) -> list[Entry]:
+@functools.lru_cache(maxsize=64)  # a file may say any depth
+def entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entry]:
     """Every parameter and statistic of a network under the names of a library, in the order of the network.
 
     Parameters
     ----------
-    architecture : "mobilenet_v2", "mobilenet_v1" or "mobilenet_v1_conv"
-    names : "npmnv2", "torchvision", "timm", "keras", "hf" or "slim"
+    architecture : "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
+    names : "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
         "npmnv2" is every network's own names; not every library has every network, see `schemes`.
+    depth_mult : float
+        Depth multiplier of an `efficientnet_lite`; the others have none.
 
     Returns
     -------
@@ -205,7 +220,7 @@ def entries(architecture: str, names: str) -> list[Entry]:
     [137, 137, 137]
     """
     result = []
-    for layer, numbers in _numbered(architecture):
+    for layer, numbers in _numbered(architecture, depth_mult):
         if layer.bias:
             leaves = {"w": f"{layer.name}.w", "b": f"{layer.name}.b"}
         else:
@@ -220,10 +235,33 @@ def entries(architecture: str, names: str) -> list[Entry]:
     return result
 
 
-def _numbered(architecture: str) -> Iterator[tuple[LayerCost, dict[str, int]]]:
+def layers(architecture: str, depth_mult: float = 1.0, **settings: Any) -> list[LayerCost]:
+    """`cost.NETWORKS` by name, with a depth multiplier for those that have one.
+
+    Examples
+    --------
+    >>> len(layers("mobilenet_v2")), len(layers("efficientnet_lite")), len(layers("efficientnet_lite", depth_mult=1.1))
+    (53, 50, 65)
+    """
+    deeper = {} if depth_mult == 1.0 else {"depth_mult": depth_mult}
+    return NETWORKS[architecture](**deeper, **settings)
+
+
+def count_blocks(names: Iterable[str]) -> int:
+    """How many blocks an EfficientNet-Lite has whose arrays have these names of efficientnet_lite_pytorch.
+
+    Examples
+    --------
+    >>> count_blocks(["_conv_stem.weight", "_blocks.0._bn1.bias", "_blocks.15._bn1.bias"])
+    16
+    """
+    return 1 + max((int(block[1]) for name in names if (block := _BLOCK.match(name))), default=-1)
+
+
+def _numbered(architecture: str, depth_mult: float) -> Iterator[tuple[LayerCost, dict[str, int]]]:
     """Every layer with weights, in order, and what its block puts into the braces of the tables."""
     i, last = 0, ""
-    for layer in NETWORKS[architecture]():
+    for layer in layers(architecture, depth_mult):
         block = re.match(r"b[\d.]*\d", layer.name)
         if block is None:
             yield layer, {}
@@ -272,14 +310,14 @@ def schemes() -> list[tuple[str, str]]:
     return own + [(architecture, names) for architecture, tables in TABLES.items() for names in tables]
 
 
-def translate(arrays: Mapping[str, Array], architecture: str, names: str) -> dict[str, Array]:
+def translate(arrays: Mapping[str, Array], architecture: str, names: str, depth_mult: float = 1.0) -> dict[str, Array]:
     """Arrays of ours under a library's names, in its layouts: weights, gradients, whatever has a parameter's shape.
 
     Parameters
     ----------
     arrays : mapping of str -> ndarray
         By our names: the state of a network, or a part of it.
-    architecture, names
+    architecture, names, depth_mult
         As in `entries`.
 
     Returns
@@ -299,7 +337,7 @@ def translate(arrays: Mapping[str, Array], architecture: str, names: str) -> dic
     >>> {name: value.shape for name, value in theirs.items()}
     {'classifier.weight': (10, 1280)}
     """
-    known = {entry.ours: entry for entry in entries(architecture, names)}
+    known = {entry.ours: entry for entry in entries(architecture, names, depth_mult)}
     if unknown := [name for name in arrays if name not in known]:
         raise ValueError(f"arrays must have names of {architecture}; one was {unknown[0]!r}")
     return {e.theirs: np.ascontiguousarray(e.to_theirs(arrays[e.ours])) for e in known.values() if e.ours in arrays}

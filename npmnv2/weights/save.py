@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2.models.as_built import check_as_built
+from npmnv2.models.efficientnet_lite import resolve_strides as resolve_strides_lite
 from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
 from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
@@ -14,7 +15,7 @@ from npmnv2.weights.load import architecture
 from npmnv2.weights.names import TABLES, counters, translate
 from npmnv2.weights.source import Path
 
-NAMES = ("npmnv2", "torchvision", "timm", "keras", "hf")
+NAMES = ("npmnv2", "torchvision", "timm", "keras", "hf", "efficientnet_pytorch")
 ENDINGS = {  # of a path -> the container
     ".npz": "npz",
     ".pth": "pth",
@@ -30,8 +31,15 @@ _CONTAINERS = {
     "timm": ("pth", "safetensors"),
     "hf": ("safetensors", "pth"),
     "keras": ("keras",),
+    "efficientnet_pytorch": ("pth", "safetensors"),
 }
-_BUILDERS = {"torchvision": "torchvision", "timm": "timm", "keras": "Keras", "hf": "Hugging Face"}
+_BUILDERS = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "keras": "Keras",
+    "hf": "Hugging Face",
+    "efficientnet_pytorch": "efficientnet_lite_pytorch",
+}
 
 
 def save(model: Network, path: Path, names: str = "npmnv2") -> None:
@@ -44,10 +52,10 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
     ----------
     model : Network
     path : str or path-like
-        The ending chooses the container: .pth, .pt, .bin and .safetensors for torchvision, timm and hf, .weights.h5 or
-        .h5 for keras. Without an ending it is .safetensors for the first three. Our own names are always in the native
-        .npz.
-    names : "npmnv2", "torchvision", "timm", "keras" or "hf"
+        The ending chooses the container: .pth, .pt, .bin and .safetensors for torchvision, timm, hf and
+        efficientnet_pytorch, .weights.h5 or .h5 for keras. Without an ending it is .safetensors for the first four. Our
+        own names are always in the native .npz.
+    names : "npmnv2", "torchvision", "timm", "keras", "hf" or "efficientnet_pytorch"
         Whose names and layouts. "npmnv2" keeps everything: configuration, preprocessing and labels too. The others
         have no place for these, and their builder must be given the width multiplier and the number of classes.
 
@@ -81,7 +89,7 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
         return
     check_fits(model, names)
     check_as_built(model, for_training=False)
-    arrays = translate(model.state_dict(), architecture(model), names)
+    arrays = translate(model.state_dict(), architecture(model), names, model.config.get("depth_mult", 1.0))
     if container == "keras":
         from npmnv2.weights.formats import keras_file
 
@@ -136,7 +144,8 @@ def check_fits(model: Network, names: str) -> None:
         raise ValueError(f"names must be {known} for a {kind}; was {names!r}")
     wanted = {name: value for name, value in CONVENTIONS[names, kind].items() if name in ANSWERS}
     was = {name: model.config[name] for name in wanted}
-    resolve = resolve_strides_v1 if kind == "mobilenet_v1" else resolve_strides
+    others = {"mobilenet_v1": resolve_strides_v1, "efficientnet_lite": resolve_strides_lite}
+    resolve = others.get(kind, resolve_strides)
     wanted["strides"], was["strides"] = resolve("imagenet"), resolve(model.config["strides"])
     if names == "torchvision":  # whose builder has no such argument
         wanted["in_channels"], was["in_channels"] = 3, model.config["in_channels"]
@@ -146,10 +155,11 @@ def check_fits(model: Network, names: str) -> None:
                 f"{name} must be {wanted[name]!r} for names={names!r}; was {was[name]!r}: "
                 f"the network that {_BUILDERS[names]} builds would answer differently"
             )
-    if lacks_shortcut(names, kind, model.config["width_mult"]):
+    if block := lacks_shortcut(names, kind, model.config["width_mult"]):
+        other, where = ("more", "its first block") if names == "hf" else ("other", block)
         raise ValueError(
-            f"width_mult must be more than {model.config['width_mult']:g} for names='hf': at that width the network "
-            "has a shortcut around its first block, which Hugging Face leaves out"
+            f"width_mult must be {other} than {model.config['width_mult']:g} for names={names!r}: at that width the "
+            f"network has a shortcut around {where}, which {_BUILDERS[names]} leaves out"
         )
 
 

@@ -8,14 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.cost.network import NETWORKS
+from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
-from npmnv2.weights.conventions import CONVENTIONS, PUBLISHED, VARIANT, channels, find_width, lacks_shortcut
+from npmnv2.weights.conventions import (
+    CONVENTIONS,
+    PUBLISHED,
+    VARIANT,
+    channels,
+    find_depth,
+    find_width,
+    lacks_shortcut,
+    published_variant,
+)
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
-from npmnv2.weights.names import COUNTER, Entry, entries, schemes
+from npmnv2.weights.names import COUNTER, Entry, count_blocks, entries, layers, schemes
 
 Path = str | os.PathLike[str]
 CONTAINERS = ("npz", "pth", "safetensors", "keras")
@@ -29,8 +38,8 @@ class Source(NamedTuple):
 
     path: str
     container: str  # "npz", "pth", "safetensors" or "keras"
-    names: str  # "npmnv2", "torchvision", "timm", "keras", "hf" or "slim"
-    architecture: str  # "mobilenet_v2", "mobilenet_v1" or "mobilenet_v1_conv"
+    names: str  # "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
+    architecture: str  # "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
     config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
     state: dict[str, Array]  # by our names; views of what the file holds, in its dtype
     info: dict[str, Any]  # what a native file says besides: preprocessing, labels, training
@@ -46,7 +55,7 @@ def read(path: Path, partial: bool = False) -> Source:
     """Find out what a file of weights is, and read it.
 
     The container is found by the file's first bytes, the library by the names in it, the width multiplier and the
-    number of classes by the shapes. The name of the file says nothing.
+    number of classes by the shapes, the depth multiplier by the number of blocks. The name of the file says nothing.
 
     Parameters
     ----------
@@ -62,7 +71,7 @@ def read(path: Path, partial: bool = False) -> Source:
     Raises
     ------
     FormatError
-        If it is none of these, is damaged, or is no MobileNet: then all names that are missing, unknown or misshapen
+        If it is none of these, is damaged, or is no such network: then all names that are missing, unknown or misshapen
         are listed, with the nearest ones.
     OSError
         If the file cannot be opened.
@@ -70,7 +79,7 @@ def read(path: Path, partial: bool = False) -> Source:
     name = os.fspath(path)
     container = _container(name)
     arrays, info = _arrays(name, container)
-    architecture, names = _scheme(name, arrays, container)
+    architecture, names = _scheme(name, arrays, container, info)
     own = names == "npmnv2"
     config = _own_config(name, info, architecture) if own else _config(name, arrays, architecture, names)
     state = _checked(name, arrays, architecture, names, config, partial)
@@ -145,12 +154,17 @@ def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
 # -- the library and the network
 
 
-def _scheme(path: str, arrays: Mapping[str, Array], container: str) -> tuple[str, str]:
-    """The network and the library whose names the most arrays have."""
+def _scheme(path: str, arrays: Mapping[str, Array], container: str, info: Mapping[str, Any]) -> tuple[str, str]:
+    """The network and the library whose names the most arrays have; of our own names, the network that the file says.
+
+    A deep network of ours has all the names of one that is less deep.
+    """
     possible = [scheme for scheme in schemes() if (scheme[1] == "npmnv2") == (container == "npz")]
     theirs = {scheme: {entry.theirs for entry in entries(*scheme)} for scheme in possible}
     common = {scheme: len(known & arrays.keys()) / len(known) for scheme, known in theirs.items()}
-    best = max(common, key=lambda scheme: common[scheme])
+    said = info.get("model")
+    own = said.get("name") if isinstance(said, dict) else None
+    best = max(common, key=lambda scheme: (common[scheme] >= 0.5 and scheme == (own, "npmnv2"), common[scheme]))
     if common[best] >= 0.5:
         return best
     if arrays.keys() & {entry.theirs for entry in entries("mobilenet_v2", "npmnv2")}:
@@ -160,7 +174,8 @@ def _scheme(path: str, arrays: Mapping[str, Array], container: str) -> tuple[str
         )
     first = ", ".join(map(shown, sorted(arrays)[:3])) or "nothing"
     raise FormatError(
-        f"{path}: holds no MobileNet under names of torchvision, timm, Keras or Hugging Face; it begins with {first}"
+        f"{path}: holds no MobileNet or EfficientNet-Lite under names of torchvision, timm, Keras, Hugging Face or "
+        f"efficientnet_pytorch; it begins with {first}"
     )
 
 
@@ -168,7 +183,8 @@ def _config(path: str, arrays: Mapping[str, Array], architecture: str, names: st
     """The builder's arguments from the names and the shapes; `_checked` compares all shapes with them later."""
     found: dict[str, int] = {}
     num_classes, in_channels = 1000, 3
-    for entry in entries(architecture, names):
+    depth = find_depth(count_blocks(arrays)) if architecture == "efficientnet_lite" else 1.0
+    for entry in entries(architecture, names, depth):
         try:
             shape = entry.to_ours(arrays[entry.theirs]).shape
         except (KeyError, IndexError, ValueError):  # missing or of another rank: reported by _checked
@@ -180,19 +196,32 @@ def _config(path: str, arrays: Mapping[str, Array], architecture: str, names: st
             found[layer.removesuffix(".conv")] = shape[-1]
             if layer == "stem.conv" and len(shape) == 4:
                 in_channels = shape[2]
-    width = find_width(architecture, found) or _nearest_width(path, architecture, found)
-    if lacks_shortcut(names, architecture, width):
+    width = find_width(architecture, found, depth) or _nearest_width(path, architecture, found, depth)
+    if block := lacks_shortcut(names, architecture, width):
+        whose = {"hf": "Hugging Face"}.get(names, names)
         raise FormatError(
-            f"{path}: holds a network of Hugging Face of width {width:g}, which lacks the shortcut around the first "
-            "block that a MobileNetV2 has at that width"
+            f"{path}: holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
+            f"{_A[architecture]} has at that width"
         )
     arguments = {"num_classes": num_classes, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
-    return {**arguments, **CONVENTIONS[names, architecture]}
+    arguments |= CONVENTIONS[names, architecture]
+    return arguments if architecture != "efficientnet_lite" else _as_published({**arguments, "depth_mult": depth})
 
 
-def _nearest_width(path: str, architecture: str, found: Mapping[str, int]) -> float:
+_A = {"mobilenet_v2": "a MobileNetV2", "efficientnet_lite": "an EfficientNet-Lite"}
+
+
+def _as_published(config: dict[str, Any]) -> dict[str, Any]:
+    """The depth multiplier and the dropout that were published with this width and so many blocks, if any were."""
+    name = published_variant(config["width_mult"], config["depth_mult"])
+    if name is None:
+        return config
+    return {**config, "depth_mult": VARIANTS[name].depth_mult, "dropout": VARIANTS[name].dropout}
+
+
+def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth: float) -> float:
     """The published width that most channels agree with, for the list of those that do not; at least half have to."""
-    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w).items()) for w in PUBLISHED}
+    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
     best = max(agree, key=lambda width: agree[width])
     if agree[best] < len(found) / 2 or not found:
         first = ", ".join(str(count) for count in list(found.values())[:8])
@@ -204,6 +233,7 @@ def _own_config(path: str, info: Mapping[str, Any], architecture: str) -> dict[s
     """The builder's arguments as a native file says them."""
     said, variant = info.get("model"), VARIANT if architecture == "mobilenet_v2" else {}
     wanted = {"name", "num_classes", "width_mult", *SETTINGS, *variant}
+    wanted |= {"depth_mult"} if architecture == "efficientnet_lite" else set()
     if not isinstance(said, dict) or said.keys() | variant.keys() != wanted:  # older files are of the published one
         raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
     if said["name"] != architecture:
@@ -225,14 +255,16 @@ def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
     >>> shapes("mobilenet_v2", config)["fc.w"]
     (1280, 1000000000)
     """
-    layers = NETWORKS[architecture](
-        config["width_mult"],
+    own = layers(
+        architecture,
+        config.get("depth_mult", 1.0),
+        width_mult=config["width_mult"],
         num_classes=config["num_classes"],
         strides=config["strides"],
         in_channels=config["in_channels"],
     )
     result: dict[str, tuple[int, ...]] = {}
-    for layer in layers:
+    for layer in own:
         K, C, M = layer.kernel, layer.in_shape[2], layer.out_shape[2]
         if layer.bias:
             result |= {f"{layer.name}.w": (C, M), f"{layer.name}.b": (M,)}
@@ -258,7 +290,7 @@ def _checked(
         wanted = shapes(architecture, config)
     except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"{path}: describes no network: {shown(str(error), MOST_LETTERS)}") from None
-    known = entries(architecture, names)
+    known = entries(architecture, names, config.get("depth_mult", 1.0))
     theirs = {entry.theirs for entry in known}
     classifier = [entry.theirs for entry in known if entry.ours.startswith("fc.")]
     may_miss = classifier if partial and not any(name in arrays for name in classifier) else []

@@ -1,6 +1,7 @@
 """`python -m npmnv2 classify`."""
 
 import argparse
+import warnings
 
 from npmnv2.cli.output import complain, print_json
 
@@ -34,10 +35,13 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.plot and len(arguments.images) != 1:
         raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
     try:
-        model = load(arguments.weights, arguments.preprocessing, arguments.labels)
+        with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
+            model = load(arguments.weights, arguments.preprocessing, arguments.labels)
     except OSError as error:
         path = arguments.weights if error.filename is None else error.filename
         raise ValueError(printable(complaint(path, error))) from None
+    for warning in caught:
+        complain(f"npmnv2 classify: {printable(str(warning.message))}")
     if not arguments.json:
         print(about(model))
     answers = []

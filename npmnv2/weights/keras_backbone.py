@@ -28,6 +28,7 @@ class Parts:
         self.fc = {entry.ours.removeprefix("fc."): entry for entry in known if entry.ours.startswith("fc.")}
         self.classifier = _layer(self.fc["w"].theirs)  # predictions
         self.first, self.last = _layer(self.backbone[0]), _layer(self.backbone[-1])  # Conv1, Conv_1_bn
+        self.stem = _layer(self.backbone[1])  # bn_Conv1
         costs = {layer.name: layer for layer in NETWORKS[architecture](width)}
         self.convolutions: dict[str, LayerCost] = {}
         self.shortcuts: set[str] = set()  # the batch norms behind which one ends
@@ -52,7 +53,7 @@ def check_backbone(graph: Graph, parts: Parts) -> None:
     before, entry, block = None, "", ""  # the layer above; the outputs of the block before and of this one
     seen = []
     for node in _backbone(graph, parts):
-        wrong = _changed(node, parts)
+        wrong = None if before is None else _misplaced(node, before, parts)
         if node.kind == "Add":
             wired = sorted(node.inputs) == sorted((entry, before.path if before else ""))
             block = node.path
@@ -60,10 +61,11 @@ def check_backbone(graph: Graph, parts: Parts) -> None:
             wired = before is None or node.inputs == (before.path,)
         if node.name in parts.bottlenecks:
             entry, block = block, node.path
+        elif before is not None and before.name == parts.stem:  # narrow networks have a shortcut from there
+            block = node.path
         if wrong is None and not wired:
             wrong = f"fed by {' and '.join(map(shown, node.inputs))}"
-        if wrong is None and before is not None:
-            wrong = _misplaced(node, before, parts)
+        wrong = wrong or _changed(node, parts)
         if wrong is not None:
             raise FormatError(f"has {node} {wrong}: the network of keras.applications is another")
         before = node

@@ -234,6 +234,32 @@ def test_arithmetic_goes_one_after_the_other(tmp_path):
     assert (model.preprocessing.mean, model.preprocessing.std) == ((0.4,), (0.2,))
 
 
+def test_arithmetic_in_another_order(tmp_path):
+    """((x - 51) / 102)."""
+    config = keras_heads.config("prepared")
+    for name, kind, number in (("true_divide", "Subtract", 51.0), ("subtract", "TrueDivide", 102.0)):
+        layer(config, name)["class_name"] = kind
+        layer(config, name)["inbound_nodes"][0]["args"][1] = number
+    model = load(written(tmp_path, "prepared", description=config))
+    assert (model.preprocessing.mean, model.preprocessing.std) == ((0.2,), (0.4,))
+
+
+def by_name(config, **sides):
+    found = layer(config, "true_divide")["inbound_nodes"][0]
+    tensor, _ = found["args"]
+    found["args"], found["kwargs"] = [], {name: tensor if side == "x" else side for name, side in sides.items()}
+
+
+def test_the_sides_of_a_division_have_names(tmp_path):
+    config = keras_heads.config("prepared")
+    by_name(config, x1="x", x2=127.5)
+    assert load(written(tmp_path, "prepared", description=config)).preprocessing.std == (0.5,)
+    config = keras_heads.config("prepared")
+    by_name(config, x2="x", x1=127.5)
+    with pytest.raises(FormatError, match=r"true_divide \(TrueDivide\) before the network"):
+        load(written(tmp_path, "prepared", description=config))
+
+
 def test_pictures_of_any_size(tmp_path):
     config = keras_heads.config("plain")
     layer(config, "input_layer_1")["config"]["batch_shape"][1:3] = [None, None]
@@ -428,8 +454,6 @@ def test_arrays_that_the_description_has_not(tmp_path):
         load(written(tmp_path, dense__kernel=np.ones((1281, 5))))
     with pytest.raises(FormatError, match="missing: block_2_project_BN/gamma"):
         load(written(tmp_path, block_2_project_BN__gamma=None))
-    config = keras_heads.config("plain")
-    behind_pooling("Dense", units=5)(config)
 
 
 def test_weights_alone_with_two_layers_more(tmp_path):

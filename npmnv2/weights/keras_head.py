@@ -44,6 +44,7 @@ ARITHMETIC = {
 }
 ACTIVATIONS = ("ReLU", "Activation")  # that the network ends in
 SOFTMAX = [("Softmax", "linear", -1), ("Activation", "softmax", -1)]  # class, activation, axis
+PIXEL, NUMBER = ("", "args", "x1"), ("args", "x2", "y")  # what Keras calls the two sides: by position, or by name
 OTHERWISE = "weights.load_into(model, path, partial=True) loads the network below the classifier alone"
 MUST = "a classifier must be global average pooling, dropout if any, and one dense layer with softmax or none"
 
@@ -275,9 +276,12 @@ def _step(node: Node) -> tuple[Any, Any] | None:
         scale, offset = (np.atleast_1d(np.array(node.config.get(key), np.float64)) for key in ("scale", "offset"))
         return (scale, offset) if scale.shape in ((1,), (3,)) and offset.shape in ((1,), (3,)) else None
     what = ARITHMETIC.get(node.config.get("function", "") if node.kind == "TFOpLambda" else node.kind)
-    if what is None or len(node.given) != 2 or node.given[0] != FED or not is_number(node.given[1]):
+    if what is None or len(node.given) != 2:
         return None
-    number = float(node.given[1])
+    (of, pixel), (by, value) = node.given
+    if pixel != FED or of not in PIXEL or by not in NUMBER or not is_number(value):
+        return None
+    number = float(value)
     if what == "divide":
         return (1 / number, 0.0) if number else None
     return {"multiply": (number, 0.0), "add": (1.0, number), "subtract": (1.0, -number)}[what]

@@ -33,7 +33,7 @@ class Node(NamedTuple):
     kind: str  # its class
     config: dict[str, Any]  # how it is set
     inputs: tuple[str, ...]  # the paths of what feeds it; none for the input of the whole
-    given: tuple[Any, ...]  # in order: x / 127.5 was given (FED, 127.5)
+    given: tuple[tuple[str, Any], ...]  # by keyword, in order: x / 127.5 was given ("args", FED), ("args", 127.5)
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
             raise FormatError(f"has a layer of more than {MOST_TEXT} letters, or more than {MOST_LAYERS} layers")
         if name in paths or path in nodes:
             raise FormatError(f"has two layers called {shown(path)}")
-        given: tuple[Any, ...] = ()
+        given: tuple[tuple[str, Any], ...] = ()
         if kind == INPUT:
             feeds = inputs
         elif model.get("class_name") == "Sequential":
@@ -122,7 +122,7 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
     return paths[outputs[0]]
 
 
-def _fed(path: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+def _fed(path: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
     """The paths of what feeds a layer, and all that it was given."""
     if not isinstance(calls, list) or len(calls) != 1:
         count = len(calls) if isinstance(calls, list) else 0
@@ -135,7 +135,7 @@ def _fed(path: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ..
         raise FormatError(
             f"has the layer {shown(path)} called in training mode, where its answer to a picture depends on others"
         )
-    return tuple(paths[name] for name in names), tuple(value for _, value in given if value is not None)
+    return tuple(paths[name] for name in names), tuple((key, value) for key, value in given if value is not None)
 
 
 def _references(value: Any, depth: int = 0) -> Iterator[str]:

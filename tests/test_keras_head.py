@@ -391,6 +391,10 @@ CHANGES = {
     # the classifier is not ours
     "maximum": (of_class("global_average_pooling2d", "GlobalMaxPooling2D"), f"GlobalMaxPooling2D.* behind.*{HEAD}"),
     "no pooling": (of_class("global_average_pooling2d", "Flatten"), f"Flatten.* behind the network; {HEAD}"),
+    "no pooling at all": (
+        of_class("global_average_pooling2d", "Activation", activation="linear"),
+        r"dense \(Dense\) without pooling before it, behind the network",
+    ),
     "pooling by rows": (set_in("global_average_pooling2d", data_format="channels_first"), "behind the network"),
     "two layers": (behind_pooling("Dense", units=128, activation="relu"), r"extra \(Dense\) with the activation relu"),
     "two linear ones": (behind_pooling("Dense", units=5), r"dense \(Dense\) after the layer extra \(Dense\)"),

@@ -189,6 +189,8 @@ def _why(node: Node, dense: Node | None, activation: Any) -> str:
     """What is wrong with a layer whose class would be right."""
     if node.kind == "Dense" and dense is not None:
         return f" after {dense}"
+    if node.kind == "Dense" and activation in ("linear", "softmax"):
+        return " without pooling before it,"
     return "" if activation == "linear" else f" with the activation {shown(str(activation))}"
 
 

@@ -359,6 +359,14 @@ def shortcut_where_none_is(config):
     fed(config, "block_2_expand", ["extra"])
 
 
+def another_end(config):
+    """The network's own activation leads nowhere; another one behind the same batch norm leads on."""
+    layers = layers_of(config, NETWORK)
+    layers.append({"class_name": "Activation", "config": {"name": "extra", "activation": "swish"}, "name": "extra"})
+    fed(config, "extra", ["Conv_1_bn"])
+    layer(config, NETWORK)["config"]["output_layers"] = [["extra", 0, 0]]
+
+
 def two_branches(config):
     fed(config, "dense", ["dropout", "global_average_pooling2d"])
     layer(config, "dense")["class_name"] = "Add"
@@ -379,6 +387,7 @@ CHANGES = {
     "swish": (of_class("Conv1_relu", "Activation", activation="swish"), "with activation 'swish'"),
     "no relu": (without("block_4_expand_relu", "block_4_expand_BN"), r"block_4_depthwise .* behind block_4_expand_BN"),
     "no last relu": (without("out_relu", "Conv_1_bn"), "no ReLU6 behind Conv_1_bn|behind Conv_1_bn"),
+    "another end": (another_end, r"extra \(Activation\) behind Conv_1_bn, not behind .*out_relu"),
     "no shortcut": (without("block_2_add", "block_2_project_BN"), "without a shortcut behind block_2_project_BN"),
     "another shortcut": (other_skip, r"block_2_add \(Add\) fed by"),
     "one shortcut more": (shortcut_where_none_is, r"extra \(Add\) behind block_1_project_BN"),
@@ -512,8 +521,7 @@ def test_a_description_that_describes_nothing(text, tmp_path):
 
 
 def damaged(value, rng):
-    """The same with one of its parts exchanged, doubled or taken out."""
-    value = copy.deepcopy(value)
+    """With one of its parts exchanged, doubled or taken out."""
     place = value
     while len(place):
         keys = list(place) if isinstance(place, dict) else range(len(place))
@@ -545,19 +553,19 @@ def damaged(value, rng):
             ]
             place[key] = others[rng.integers(len(others))]
         break
-    return value
 
 
-def test_damaged_descriptions(tmp_path):
+def test_damaged_descriptions():
     """Each is refused with one error, or taken with the shapes checked."""
     rng, ends = np.random.default_rng(0), []
-    for number in range(400):
+    state = {case: keras_heads.arrays(case) for case in keras_heads.CASES}
+    for number in range(300):
         case = keras_heads.CASES[number % 5]
         architecture, width = ("mobilenet_v1", 0.25) if case == "v1" else ("mobilenet_v2", 0.1)
         config = keras_heads.config(case)
         for _ in range(rng.integers(1, 4)):
-            config = damaged(config, rng)
-        arrays = keras_heads.arrays(case)
+            damaged(config, rng)
+        arrays = state[case]
         file = keras_file.KerasFile(arrays, json.dumps(config).encode(), False)
         try:
             with format_errors("file"):
@@ -568,7 +576,7 @@ def test_damaged_descriptions(tmp_path):
         else:
             assert sum("predictions" in name or "conv_preds" in name for name in found.arrays) == 2
             ends.append(True)
-    assert 100 < sum(ends) < 360
+    assert 60 < sum(ends) < 270
 
 
 def nested(levels):

@@ -48,8 +48,8 @@ def _layer(array: str) -> str:
     return array.rpartition("/")[0]
 
 
-def check_backbone(graph: Graph, parts: Parts) -> None:
-    """Raise the error that names a layer of the network that ``keras.applications`` has not, or not so."""
+def check_backbone(graph: Graph, parts: Parts) -> Node:
+    """The last layer of the network; or the error that names a layer that ``keras.applications`` has not, or not so."""
     before, entry, block = None, "", ""  # the layer above; the outputs of the block before and of this one
     seen = []
     for node in _backbone(graph, parts):
@@ -73,6 +73,8 @@ def check_backbone(graph: Graph, parts: Parts) -> None:
     order = [name for name in seen if name in parts.convolutions or name in parts.batch_norms]
     if order != list(dict.fromkeys(map(_layer, parts.backbone))):
         raise FormatError("describes the layers of the network in another order than keras.applications")
+    assert before is not None  # the first convolution at least
+    return before
 
 
 def _backbone(graph: Graph, parts: Parts) -> Iterator[Node]:

@@ -42,7 +42,6 @@ ARITHMETIC = {
     "math.add": "add",
     "__operators__.add": "add",
 }
-ACTIVATIONS = ("ReLU", "Activation")  # that the network ends in
 SOFTMAX = [("Softmax", "linear", -1), ("Activation", "softmax", -1)]  # class, activation, axis
 PIXEL, NUMBER = ("", "args", "x1"), ("args", "x2", "y")  # what Keras calls the two sides: by position, or by name
 OTHERWISE = "weights.load_into(model, path, partial=True) loads the network below the classifier alone"
@@ -85,11 +84,11 @@ def adapt(
     if graph is None:
         found, assumed = _undescribed(arrays, parts, partial)
         return Adapted(found, {}, None, tuple(assumed), tuple(left_out))
-    check_backbone(graph, parts)
+    last = check_backbone(graph, parts)
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
     try:
-        head = _head(graph, parts)
+        head = _head(graph, parts, last)
         found, config = _renamed(arrays, head, parts), {"dropout": head.dropout}
         own = head.dense.name != parts.classifier
         left_out += head.left_out
@@ -134,15 +133,14 @@ class _Head(NamedTuple):
     left_out: tuple[str, ...]
 
 
-def _head(graph: Graph, parts: Parts) -> _Head:
+def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
     """The classifier; or the error that names the layer which ours has not."""
     dense, kept, pooled, softmax, left_out = None, 1.0, False, False, []
-    chain = [node for node in _chain(graph, graph.output, parts.last, "behind") if node.kind != keras_graph.INPUT]
-    if not chain or chain[0].kind not in ACTIVATIONS:
-        raise FormatError(f"has no ReLU6 behind {parts.last}, with which the network ends")
-    for node in chain[1:]:
+    for node in _chain(graph, parts, graph.output, last.path):
         config, activation = node.config, node.config.get("activation", "linear")
-        if node.kind == "GlobalAveragePooling2D" and not pooled and _of_channels(config):
+        if node.kind == keras_graph.INPUT:
+            pass  # of a model in the model
+        elif node.kind == "GlobalAveragePooling2D" and not pooled and _of_channels(config):
             pooled = True
         elif node.kind == "Dropout" and pooled and dense is None:
             kept *= 1 - _rate(node)
@@ -225,7 +223,7 @@ def _pictures(graph: Graph, parts: Parts, own: bool) -> tuple[dict[str, Any] | N
     """How pictures are prepared, what of it is assumed, and which layers do nothing."""
     size, channels, left_out = None, 3, []
     scale, offset, scaled = np.ones(1), np.zeros(1), []
-    for node in _chain(graph, only(graph, parts.first).path, None, "before"):
+    for node in _chain(graph, parts, only(graph, parts.first).path, None):
         if node.kind == keras_graph.INPUT:
             size, channels = _image(node, size, channels)
         elif node.kind == "ZeroPadding2D" and node.name == f"{parts.first}_pad":
@@ -302,16 +300,19 @@ def _mean_and_std(scale: Array, offset: Array, node: Node) -> tuple[tuple[float,
 # -- from layer to layer
 
 
-def _chain(graph: Graph, end: str, start: str | None, where: str) -> list[Node]:
-    """The layers that lead to `end`, in their order; from behind the one called `start`, or from the input."""
+def _chain(graph: Graph, parts: Parts, end: str, start: str | None) -> list[Node]:
+    """The layers that lead to `end`, in their order; from behind the one at `start`, or from the input."""
     found: list[Node] = []
+    where = "before" if start is None else "behind"
     node = graph.nodes[end]
-    while node.name != start:
+    while node.path != start:
+        if start is not None and node.name in parts.batch_norms:
+            raise FormatError(f"has {found[-1] if found else node} behind {node.name}, not behind {shown(start)}")
         found.append(node)
         if not node.inputs and start is None:
             break
         if len(node.inputs) != 1:
-            many = f"fed by {len(node.inputs)} layers" if node.inputs else f"which {start} does not lead to"
+            many = f"fed by {len(node.inputs)} layers" if node.inputs else f"which {shown(str(start))} does not lead to"
             raise FormatError(f"has {node} {where} the network, {many}; one layer behind the other is read")
         node = graph.nodes[node.inputs[0]]
     return found[::-1] if start is not None else found[:0:-1]

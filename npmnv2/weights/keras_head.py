@@ -43,7 +43,7 @@ ARITHMETIC = {
     "__operators__.add": "add",
 }
 SOFTMAX = [("Softmax", "linear", -1), ("Activation", "softmax", -1)]  # class, activation, axis
-PIXEL, NUMBER = ("", "args", "x1"), ("args", "x2", "y")  # what Keras calls the two sides: by position, or by name
+RIGHT = ("args", "x2", "y")  # how the right side of an operation is given: by position, or by name
 OTHERWISE = "weights.load_into(model, path, partial=True) loads the network below the classifier alone"
 MUST = "a classifier must be global average pooling, dropout if any, and one dense layer with softmax or none"
 
@@ -278,10 +278,10 @@ def _step(node: Node) -> tuple[Any, Any] | None:
     what = ARITHMETIC.get(node.config.get("function", "") if node.kind == "TFOpLambda" else node.kind)
     if what is None or len(node.given) != 2:
         return None
-    (of, pixel), (by, value) = node.given
-    if pixel != FED or of not in PIXEL or by not in NUMBER or not is_number(value):
+    (_, left), (key, right) = node.given
+    if left != FED or key not in RIGHT or not is_number(right):
         return None
-    number = float(value)
+    number = float(right)
     if what == "divide":
         return (1 / number, 0.0) if number else None
     return {"multiply": (number, 0.0), "add": (1.0, number), "subtract": (1.0, -number)}[what]

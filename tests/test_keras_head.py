@@ -367,6 +367,17 @@ def another_end(config):
     layer(config, NETWORK)["config"]["output_layers"] = [["extra", 0, 0]]
 
 
+def other_order(config):
+    """Blocks 14 and 15 change places, of the same shapes."""
+    text = json.dumps(config["config"]).replace("block_14_", "block_x_").replace("block_15_", "block_14_")
+    config["config"] = json.loads(text.replace("block_x_", "block_15_"))
+
+
+def a_second_stem(config):
+    layers_of(config).insert(1, {"class_name": "Conv2D", "config": {"name": "Conv1"}, "name": "Conv1"})
+    fed(config, "Conv1", ["input_layer_1"])
+
+
 def two_branches(config):
     fed(config, "dense", ["dropout", "global_average_pooling2d"])
     layer(config, "dense")["class_name"] = "Add"
@@ -387,6 +398,8 @@ CHANGES = {
     "swish": (of_class("Conv1_relu", "Activation", activation="swish"), "with activation 'swish'"),
     "no relu": (without("block_4_expand_relu", "block_4_expand_BN"), r"block_4_depthwise .* behind block_4_expand_BN"),
     "no last relu": (without("out_relu", "Conv_1_bn"), "no ReLU6 behind Conv_1_bn|behind Conv_1_bn"),
+    "another order": (other_order, "describes the layers of the network in another order"),
+    "a second stem": (a_second_stem, "describes 2 layers called Conv1"),
     "another end": (another_end, r"extra \(Activation\) behind Conv_1_bn, not behind .*out_relu"),
     "no shortcut": (without("block_2_add", "block_2_project_BN"), "without a shortcut behind block_2_project_BN"),
     "another shortcut": (other_skip, r"block_2_add \(Add\) fed by"),

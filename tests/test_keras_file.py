@@ -82,6 +82,15 @@ def test_files_that_keras_wrote(name, tmp_path):
         assert same(found, EXPECTED)
 
 
+@pytest.mark.parametrize("name", ["trained.h5", "tiny.keras", "tiny.weights.h5"])
+def test_what_lies_beside_the_weights(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(keras_files.content(name))
+    found = keras_file.read_whole(path)
+    assert same(found.arrays, EXPECTED) and found.trained == (name == "trained.h5")
+    assert (b'"name": "predictions"' in found.config) == (not name.endswith(".weights.h5"))
+
+
 def test_layers_without_a_name_are_counted(tmp_path):
     """And get their names from a network that has as many of each class."""
     found = read(tmp_path, keras_files.content("nameless.weights.h5"))
@@ -141,6 +150,11 @@ def test_the_same_as_h5py(name):
 
     with h5py.File(io.BytesIO(content)) as theirs:
         compare(ours.root, theirs)
+        description = theirs.attrs.get("model_config")
+        assert ours.text(ours.root, "model_config", keras_file.CONFIG_BYTES) == description
+        if description is not None:
+            with pytest.raises(FormatError, match="has a name of more than 255 bytes"):
+                ours.text(ours.root, "model_config")
     assert count >= 13 or name.startswith("bfloat16")
 
 

@@ -7,6 +7,7 @@ intent can try is in `test_torch_pickle.py`.
 
 import codecs
 import gc
+import json
 import sys
 import tempfile
 import tracemalloc
@@ -62,6 +63,19 @@ def keras_zip(path):
         archive.writestr("model.weights.h5", keras_file.encode(keras_arrays()))
 
 
+def keras_whole(path):
+    """The .h5 of a whole model: its description, and an optimiser's state."""
+    import h5py
+
+    path.write_bytes(keras_file.encode(keras_arrays(), legacy=True))
+    layers = [{"class_name": "Dense", "config": {"name": f"dense_{k}"}} for k in range(50)]
+    with h5py.File(path, "r+") as file:
+        for layer in list(file):
+            file.move(layer, f"model_weights/{layer}")
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+        file["optimizer_weights/adam/iteration"] = 3
+
+
 class Format(NamedTuple):
     """How a format takes part."""
 
@@ -91,6 +105,7 @@ FORMATS = {
     ),
     "keras 3": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays())), keras_file.read),
     "keras 2": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays(), legacy=True)), keras_file.read),
+    "keras whole": Format(keras_whole, keras_file.read),
     "keras zip": Format(keras_zip, keras_file.read, hostile.zip_altered, True),
     "safetensors": Format(
         lambda path: safetensors_file.write(path, arrays(), {"format": "pt"}),

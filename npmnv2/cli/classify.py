@@ -1,6 +1,7 @@
 """`python -m npmnv2 classify`."""
 
 import argparse
+import warnings
 
 from npmnv2.cli.output import complain, print_json
 
@@ -42,10 +43,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except ImportError as missing:
         raise ValueError(f"--weights must name a file: {missing}") from None
     try:
-        model = load(weights, arguments.preprocessing, arguments.labels)
+        with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
+            model = load(weights, arguments.preprocessing, arguments.labels)
     except OSError as error:
         path = weights if error.filename is None else error.filename
         raise ValueError(printable(complaint(path, error))) from None
+    for warning in caught:
+        complain(f"npmnv2 classify: {printable(str(warning.message))}")
     if not arguments.json:
         print(about(model))
         if arguments.weights is None:

@@ -1,5 +1,6 @@
 """From a file to a network."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,11 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
         In eval mode, so that it answers as the saved one did; ``train()`` goes on training. `preprocessing` says how
         its input is made, `labels` what its classes are called, both None where nobody knows.
 
+    Warns
+    -----
+    UserWarning
+        Of what was assumed, for a Keras model with a classifier of one's own, whose file does not say everything.
+
     Raises
     ------
     FormatError
@@ -61,7 +67,10 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     'digits'
     >>> folder.cleanup()
     """
-    return build(read(path), dtype)
+    source = read(path)
+    model = build(source, dtype)
+    _warn(source)
+    return model
 
 
 def build(source: Source, dtype: Any) -> Network:
@@ -90,12 +99,18 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
         As for `load_model`.
     partial : bool
         Whether the classifier (`fc`) may stay as it is where the file has none, or one of another shape: for another
-        number of classes. Everything else must be there, always.
+        number of classes, or a Keras model whose own classifier is more than one layer. Everything else must be there,
+        always.
 
     Returns
     -------
     list of str
         The names of the arrays that were left as they were: empty, or the classifier's.
+
+    Warns
+    -----
+    UserWarning
+        As `load_model` does.
 
     Raises
     ------
@@ -141,6 +156,7 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
     model.preprocessing = preprocessing
     if not left:
         model.labels = labels
+    _warn(source)
     return list(left)
 
 
@@ -154,6 +170,18 @@ def architecture(model: Network) -> str:
     'mobilenet_v1'
     """
     return as_built.builder_of(model).__name__
+
+
+def assumptions(source: Source) -> str:
+    """What the file does not say and was assumed, in a line; empty if nothing was."""
+    return (
+        f"{source.path}: assumed, since the file does not say it: {'; '.join(source.assumed)}" if source.assumed else ""
+    )
+
+
+def _warn(source: Source) -> None:
+    if source.assumed:
+        warnings.warn(assumptions(source), stacklevel=3)  # in the line that called load_model
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
@@ -183,12 +211,12 @@ def _input(source: Source) -> Preprocessing | None:
         variant = published_variant(source.config["width_mult"], source.config["depth_mult"])
         known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
         return known if source.config["in_channels"] == 3 else None
-    if source.names != "npmnv2":
+    said = source.info.get("preprocessing")
+    if said is None and source.names != "npmnv2":
         known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
         if (source.names, source.architecture) == ("timm", "mobilenet_v1"):  # trained later, with a recipe of its own
             known = known._replace(mean=(0.5,), std=(0.5,))
         return known if source.config["in_channels"] == known.channels else None
-    said = source.info.get("preprocessing")
     if said is None:
         return None
     preprocessing, channels = Preprocessing.from_dict(said), source.config["in_channels"]

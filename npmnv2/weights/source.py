@@ -42,7 +42,9 @@ class Source(NamedTuple):
     architecture: str  # "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
     config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
     state: dict[str, Array]  # by our names; views of what the file holds, in its dtype
-    info: dict[str, Any]  # what a native file says besides: preprocessing, labels, training
+    info: dict[str, Any]  # what a file says besides: preprocessing, and a native one labels and training
+    assumed: tuple[str, ...] = ()  # what a Keras model of one's own does not say, a sentence each
+    left_out: tuple[str, ...] = ()  # what it has and no network here, a sentence each
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -62,7 +64,8 @@ def read(path: Path, partial: bool = False) -> Source:
     path : str or path-like
         A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras.
     partial : bool
-        Whether the classifier may be missing, as in the files of Keras that end in ``no_top``.
+        Whether the classifier may be missing, as in the files of Keras that end in ``no_top``, or be one that cannot be
+        read.
 
     Returns
     -------
@@ -78,12 +81,31 @@ def read(path: Path, partial: bool = False) -> Source:
     """
     name = os.fspath(path)
     container = _container(name)
+    if container == "keras":
+        return _read_keras(name, partial)
     arrays, info = _arrays(name, container)
     architecture, names = _scheme(name, arrays, container, info)
     own = names == "npmnv2"
     config = _own_config(name, info, architecture) if own else _config(name, arrays, architecture, names)
     state = _checked(name, arrays, architecture, names, config, partial)
     return Source(name, container, names, architecture, config, state, info)
+
+
+def _read_keras(path: str, partial: bool) -> Source:
+    """A network of ``keras.applications``, alone or with layers of one's own around it."""
+    from npmnv2.weights.formats import keras_file
+    from npmnv2.weights.keras_head import adapt
+
+    file = keras_file.read_whole(path)
+    arrays = _with_names(file.arrays)
+    architecture, names = _scheme(path, arrays, "keras", {})
+    width = _config(path, arrays, architecture, names)["width_mult"]
+    with format_errors(path):
+        found = adapt(file, arrays, architecture, width, partial)
+    config = {**_config(path, found.arrays, architecture, names), **found.config}
+    state = _checked(path, found.arrays, architecture, names, config, partial)
+    info = {} if found.preprocessing is None else {"preprocessing": found.preprocessing}
+    return Source(path, "keras", names, architecture, config, state, info, found.assumed, found.left_out)
 
 
 # -- the container
@@ -129,25 +151,26 @@ def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]
         from npmnv2.weights.formats import safetensors_file
 
         return safetensors_file.read(path)[0], {}
-    if container == "pth":
-        from npmnv2.weights.formats import torch_file
+    from npmnv2.weights.formats import torch_file
 
-        return torch_file.read(path), {}
-    from npmnv2.weights.formats import keras_file
-
-    return _with_names(keras_file.read(path)), {}
+    return torch_file.read(path), {}
 
 
 def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
     """Layers that Keras only counted, as it did before 3.6, under the names that they have in the network they fit."""
     config = {"num_classes": 1000, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}  # any will do
+    models = sorted({name.rpartition("/")[0].rpartition("/")[0] for name in arrays})  # "functional", of a model inside
     for architecture in ("mobilenet_v2", "mobilenet_v1"):
         ours, known = shapes(architecture, config), entries(architecture, "keras")
         without_classifier = [entry for entry in known if not entry.ours.startswith("fc.")]
         for part in (known, without_classifier):
-            named = rename_counted(arrays, {entry.theirs: _shape_there(entry, ours[entry.ours]) for entry in part})
-            if named.keys() != arrays.keys():
-                return named
+            like = {entry.theirs: _shape_there(entry, ours[entry.ours]) for entry in part}
+            for model in models:
+                above = f"{model}/" if model else ""
+                inside = {name.removeprefix(above): a for name, a in arrays.items() if name.startswith(above)}
+                named = rename_counted(inside, like)
+                if named.keys() != inside.keys():
+                    return {name: a for name, a in arrays.items() if not name.startswith(above)} | named
     return arrays
 
 
@@ -160,6 +183,8 @@ def _scheme(path: str, arrays: Mapping[str, Array], container: str, info: Mappin
     A deep network of ours has all the names of one that is less deep.
     """
     possible = [scheme for scheme in schemes() if (scheme[1] == "npmnv2") == (container == "npz")]
+    if container == "keras":
+        possible = [scheme for scheme in possible if scheme[1] == "keras"]
     theirs = {scheme: {entry.theirs for entry in entries(*scheme)} for scheme in possible}
     common = {scheme: len(known & arrays.keys()) / len(known) for scheme, known in theirs.items()}
     said = info.get("model")

@@ -106,11 +106,11 @@ class File:
         if self._unpack("4s", at) != (signature,):
             raise FormatError(f"is damaged: no {signature.decode()} at byte {at}")
 
-    def _text(self, start: int, most: int) -> str:
-        """The text at `start`, up to a zero byte or `most` bytes."""
-        raw = self.data[start : start + min(most, MOST_TEXT + 1)].partition(b"\0")[0]
-        if len(raw) > MOST_TEXT:
-            raise FormatError(f"has a name of more than {MOST_TEXT} bytes")
+    def _text(self, start: int, size: int, most: int = MOST_TEXT) -> str:
+        """The text at `start`, up to a zero byte or `size` bytes; an error if that is more than `most` bytes."""
+        raw = self.data[start : start + min(size, most + 1)].partition(b"\0")[0]
+        if len(raw) > most:
+            raise FormatError(f"has a {'name' if most == MOST_TEXT else 'text'} of more than {most} bytes")
         return raw.decode()
 
     def _messages(self, address: int) -> Iterator[Message]:
@@ -226,8 +226,11 @@ class File:
 
     # -- attributes
 
-    def text(self, address: int, name: str) -> str | None:
-        """The attribute of that name of an object; None if it has none, or one that is no single text."""
+    def text(self, address: int, name: str, most: int = MOST_TEXT) -> str | None:
+        """The attribute of that name of an object; None if it has none, or one that is no single text.
+
+        One of more than `most` bytes is an error.
+        """
         for message in self._messages(address):
             if message.kind != ATTRIBUTE:
                 continue
@@ -237,13 +240,13 @@ class File:
                 starts.append(at)
                 at += length + (-length % 8 if version == 1 else 0)
             if self._text(starts[0], lengths[0]) == name and self._shape(starts[2]) == ():
-                return self._value(starts[1], at)
+                return self._value(starts[1], at, most)
         return None
 
-    def _value(self, dtype: int, at: int) -> str | None:
+    def _value(self, dtype: int, at: int, most: int) -> str | None:
         kind, flags, size = self._unpack("<BBxxI", dtype)
         if kind & 15 == TEXT:
-            return self._text(at, size)
+            return self._text(at, size, most)
         if kind & 15 != VARIABLE_LENGTH or flags & 15 != 1:
             return None
         length, heap, index = self._unpack("<IQI", at)
@@ -253,7 +256,7 @@ class File:
         while at + 16 <= heap + end:
             found, size = self._unpack("<HxxxxxxQ", at)
             if found == index:
-                return self._text(at + 16, min(length, size))
+                return self._text(at + 16, min(length, size), most)
             if found == 0:  # the rest is free
                 break
             at += 16 + size + -size % 8  # libhdf5 2.0 lets this be 0, and runs for ever

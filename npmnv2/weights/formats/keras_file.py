@@ -27,7 +27,8 @@ Keras goes by the lists "layer_names" and "weight_names" in the attributes, and 
 The lists say nothing that the groups do not say, so here they are written and not read.
 
 **`.keras`** is a zip archive with a `.weights.h5` (``model.weights.h5``) and ``config.json``, the description of the
-model. From that nothing is built here; if the weights are older than 3.6, it has the names of the layers.
+model. The `.h5` of a whole model has the same in the attribute "model_config". From that nothing is built here;
+`keras_graph` reads it, and if the weights are older than 3.6, it has the names of the layers.
 
 Also in these files and not read: the optimiser's state, and the seeds of dropout layers.
 """
@@ -51,6 +52,15 @@ ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second in Keras 2.12
 DEPTH = 16  # of models within models, and of groups
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras
 CONFIG_BYTES = 1 << 20  # a MobileNetV2 has 162,980
+OPTIMISERS = ("optimizer", "optimizer_weights")  # groups with its state: of Keras 3, and of the older .h5
+
+
+class KerasFile(NamedTuple):
+    """What a file holds."""
+
+    arrays: dict[str, Array]  # by ``layer/variable``
+    config: bytes  # the description of the model as JSON; empty in a file of weights alone
+    trained: bool  # whether the optimiser's state lies beside the weights
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -87,6 +97,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     [[1.0, 0.0], [0.0, 1.0]]
     >>> folder.cleanup()
     """
+    return read_whole(path).arrays
+
+
+def read_whole(path: str | os.PathLike[str]) -> KerasFile:
+    """The same with the description of the model, where the file has one.
+
+    Examples
+    --------
+    >>> read_whole(os.devnull)
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(8)
         if start == SIGNATURE:
@@ -99,6 +122,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
             raise FormatError("is no Keras file: neither HDF5 nor a zip archive" if start else "is empty")
         hdf5 = File(data)
         links = hdf5.links(hdf5.root)
+        config = config or (hdf5.text(hdf5.root, "model_config", CONFIG_BYTES) or "").encode()
         if not any(root in links for root in ROOTS):
             arrays = dict(_legacy(hdf5, hdf5.links(links["model_weights"]) if "model_weights" in links else links))
         else:
@@ -106,7 +130,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
             arrays = _named(layers, config)
         if not arrays:
             raise FormatError("holds no weights of a Keras model")
-        return arrays
+        return KerasFile(arrays, config, any(group in links for group in OPTIMISERS))
 
 
 def _unzip(file: FrugalFile) -> tuple[bytes, bytes]:

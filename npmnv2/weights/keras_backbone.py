@@ -1,0 +1,148 @@
+"""Whether the MobileNet in a model of Keras's is that of ``keras.applications``, set and wired as it is there.
+
+The names of its layers and the shapes of its arrays do not say: a model with these may have another epsilon, other
+strides or a shortcut less, and would load and answer differently. The description of the model says.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from npmnv2.cost.layer import LayerCost
+from npmnv2.cost.network import NETWORKS
+from npmnv2.weights.conventions import CONVENTIONS
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.keras_graph import Graph, Node
+from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.names import entries
+
+PADS = ([0, 1], [1, 1])  # of an even size and of an odd one, as keras.applications pads by hand at stride 2
+AXES = (-1, 3, [-1], [3])  # the channels, to a batch norm
+
+
+class Parts:
+    """What Keras calls the parts of a network, and how it sets them."""
+
+    def __init__(self, architecture: str, width: float) -> None:
+        known = entries(architecture, "keras")
+        self.backbone = [entry.theirs for entry in known if not entry.ours.startswith("fc.")]
+        self.fc = {entry.ours.removeprefix("fc."): entry for entry in known if entry.ours.startswith("fc.")}
+        self.classifier = _layer(self.fc["w"].theirs)  # predictions
+        self.first, self.last = _layer(self.backbone[0]), _layer(self.backbone[-1])  # Conv1, Conv_1_bn
+        self.stem = _layer(self.backbone[1])  # bn_Conv1
+        costs = {layer.name: layer for layer in NETWORKS[architecture](width)}
+        self.convolutions: dict[str, LayerCost] = {}
+        self.shortcuts: set[str] = set()  # the batch norms behind which one ends
+        for entry in known:
+            name, _, leaf = entry.ours.rpartition(".")
+            if leaf == "w" and name != "fc":
+                self.convolutions[_layer(entry.theirs)] = costs[name.removesuffix(".conv")]
+            if leaf == "gamma" and costs[name.removesuffix(".bn")].shortcut:
+                self.shortcuts.add(_layer(entry.theirs))
+        # those without an activation, where a block ends
+        self.bottlenecks = {_layer(e.theirs) for e in known if e.ours.endswith(".project.bn.gamma")}
+        self.batch_norms = {_layer(name) for name in self.backbone if name.endswith("/gamma")}
+        self.eps = CONVENTIONS["keras", architecture]["eps"]
+
+
+def _layer(array: str) -> str:
+    return array.rpartition("/")[0]
+
+
+def check_backbone(graph: Graph, parts: Parts) -> Node:
+    """The last layer of the network; or the error that names a layer that ``keras.applications`` has not, or not so."""
+    before, entry, block = None, "", ""  # the layer above; the outputs of the block before and of this one
+    seen = []
+    for node in _backbone(graph, parts):
+        wrong = None if before is None else _misplaced(node, before, parts)
+        if node.kind == "Add":
+            wired = sorted(node.inputs) == sorted((entry, before.path if before else ""))
+            block = node.path
+        else:
+            wired = before is None or node.inputs == (before.path,)
+        if node.name in parts.bottlenecks:
+            entry, block = block, node.path
+        elif before is not None and before.name == parts.stem:  # narrow networks have a shortcut from there
+            block = node.path
+        if wrong is None and not wired:
+            wrong = f"fed by {' and '.join(map(shown, node.inputs))}"
+        wrong = wrong or _changed(node, parts)
+        if wrong is not None:
+            raise FormatError(f"has {node} {wrong}: the network of keras.applications is another")
+        before = node
+        seen.append(node.name)
+    order = [name for name in seen if name in parts.convolutions or name in parts.batch_norms]
+    if order != list(dict.fromkeys(map(_layer, parts.backbone))):
+        raise FormatError("describes the layers of the network in another order than keras.applications")
+    assert before is not None  # the first convolution at least
+    return before
+
+
+def _backbone(graph: Graph, parts: Parts) -> Iterator[Node]:
+    """Every layer from the network's first convolution to its last activation."""
+    first = only(graph, parts.first).path
+    inside = False
+    for path, node in graph.nodes.items():
+        inside |= path == first
+        if inside:
+            yield node
+            if any(graph.nodes[source].name == parts.last for source in node.inputs):
+                return
+
+
+def only(graph: Graph, name: str) -> Node:
+    """The layer of that name, wherever it is."""
+    found = [node for node in graph.nodes.values() if node.name == name]
+    if len(found) != 1:
+        raise FormatError(f"describes {len(found)} layers called {name}; a network has one")
+    return found[0]
+
+
+def _changed(node: Node, parts: Parts) -> str | None:
+    """What is other about a layer by itself, if anything is."""
+    config = node.config
+    if node.name in parts.convolutions:
+        stride = parts.convolutions[node.name].stride
+        wanted: dict[str, Any] = {"strides": [stride, stride], "dilation_rate": [1, 1], "activation": "linear"}
+        wanted |= {"use_bias": False, "groups": 1}
+    elif node.name in parts.batch_norms:
+        wanted = {"center": True, "scale": True}
+        eps, axis = config.get("epsilon", parts.eps), config.get("axis", -1)
+        if not is_number(eps) or abs(eps / parts.eps - 1) > 1e-6:
+            return f"with the epsilon {shown(repr(eps))}"
+        if axis not in AXES:
+            return f"with the axis {shown(repr(axis))}"
+    elif node.kind == "ReLU":
+        wanted = {"max_value": 6, "negative_slope": 0, "threshold": 0}
+    elif node.kind == "Activation":
+        wanted = {"activation": "relu6"}
+    elif node.kind == "ZeroPadding2D":
+        pads = config.get("padding")
+        return None if isinstance(pads, list) and all(p in PADS for p in pads) else f"with {shown(repr(pads))}"
+    else:
+        return None if node.kind == "Add" else "in it"
+    wanted["data_format"] = "channels_last"
+    for name, value in wanted.items():
+        said = config.get(name, value)
+        if said != value:
+            return f"with {name} {shown(repr(said))}"
+    return None
+
+
+def _misplaced(node: Node, before: Node, parts: Parts) -> str | None:
+    """What is wrong about a layer behind another, if anything is."""
+    relu, added = node.kind in ("ReLU", "Activation"), node.kind == "Add"
+    if added != (before.name in parts.shortcuts):
+        return f"{'' if added else 'without a shortcut '}behind {before.name}"
+    if relu != (before.name in parts.batch_norms and before.name not in parts.bottlenecks):
+        return f"behind {before.name}"
+    layer = parts.convolutions.get(node.name)
+    if layer is not None and layer.kernel > 1:
+        padded, padding = before.kind == "ZeroPadding2D", node.config.get("padding")
+        if padding != ("valid" if padded else "same"):
+            return f"with padding {shown(repr(padding))} behind {shown(before.name)}"
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number that is not out of all proportion."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30

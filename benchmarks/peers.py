@@ -3,9 +3,11 @@
     python benchmarks/peers.py [--quick] [--only inference|training] [--json FILE] [--plot FILE] [--rounds N]
     python benchmarks/peers.py --cold [--json FILE]          start-up: compiling everything, and the first logits
 
-Widths 0.35, 1.0 and 1.4, images of 96, 160 and 224 pixels, batches of 1, 8 and 32, float32, one thread and two. Peers
-that are not installed are named and left out. `peers_contestants.py` runs them, each at its best settings, which the
-output names; `torchscript` and `torch.compile`, which take long to prepare, only in the columns of the first tables.
+Widths 0.35, 1.0 and 1.4, images of 96, 160 and 224 pixels, batches of 1, 8 and 32, float32, one thread and two; and one
+row of EfficientNet-Lite0 (`lite0`), inference of one image, without an aim: 9 of its 16 depthwise kernels are 5x5, and
+blocks with those are not fused. Peers that are not installed are named and left out. `peers_contestants.py` runs them,
+each at its best settings, which the output names; `torchscript` and `torch.compile`, which take long to prepare, only
+in the columns of the first tables.
 
 All have the same weights, and before anything is timed its results are compared with NumPy in float64: the logits; in
 training the loss, every gradient, and every parameter and running statistic after a step. How they are timed:
@@ -30,7 +32,16 @@ import time
 from common.command import arguments, carry_out, progress
 from common.limits import measure_limits
 from common.measure import Patience, contestants, environment, in_milliseconds, start, take_turns
-from peers_contestants import INFERENCE, SETTINGS, TRAINING, missing, prepare, write_weights
+from peers_contestants import (
+    INFERENCE,
+    LITE,
+    LITE_CONTESTANTS,
+    SETTINGS,
+    TRAINING,
+    missing,
+    prepare,
+    write_weights,
+)
 from peers_plot import draw
 from peers_process import cold, memory
 from peers_reference import check
@@ -53,6 +64,7 @@ def cases(quick, only):
             "training": [(width, size, N) for width in WIDTHS for size, N in ((96, 16), (224, 8))],
         }
         found = [(what, *rest) for what, grid in grids.items() for rest in dict.fromkeys(HEADS[what] + grid)]
+        found.append(("inference", LITE, 224, 1))
     return [case for case in found if only in (None, case[0])]
 
 
@@ -90,6 +102,7 @@ def _time(args, todo, threads, folder, report, patience):
             what, width, size, N = case
             taking = [name for name in (INFERENCE if what == "inference" else TRAINING) if name in workers]
             taking = [name for name in taking if is_head(case) or name not in SLOW_TO_PREPARE]
+            taking = [name for name in taking if width != LITE or name in LITE_CONTESTANTS]
             ready = start(
                 {name: workers[name] for name in taking},
                 absent,
@@ -101,7 +114,8 @@ def _time(args, todo, threads, folder, report, patience):
                 workers.pop(name, None)
             rounds, seconds = (3, 0.2) if args.quick else (args.rounds, 0.2) if is_head(case) else (3, 0.1)
             times = take_turns(ready, rounds, seconds, patience)
-            madds = N * cost.total(cost.mobilenet_v2(width, size)).madds * (3 if what == "training" else 1)
+            layers = cost.efficientnet_lite(resolution=size) if width == LITE else cost.mobilenet_v2(width, size)
+            madds = N * cost.total(layers).madds * (3 if what == "training" else 1)
             row = {"what": what, "width": width, "size": size, "batch": N, "threads": threads}
             row["limit_ms"] = 2e3 * madds / report["limits"][-1]["flop_per_s"]
             results.append(row | {"times": in_milliseconds(times)})

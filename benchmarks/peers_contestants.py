@@ -17,6 +17,10 @@ from common.limits import limits
 from common.measure import aligned
 
 LR, MOMENTUM = 0.01, 0.9
+LITE = (
+    "lite0"  # where a width may stand: EfficientNet-Lite0, MobileNetV2's block in other rows, some 5x5; inference alone
+)
+LITE_CONTESTANTS = ("npmnv2", "onnxruntime", "openvino")  # torchvision has no such network
 OPENVINO = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"}
 INFERENCE = ("npmnv2", "onnxruntime", "openvino", "torch nchw", "torch nhwc", "torchscript", "torch.compile")
 TRAINING = ("npmnv2", "torch nchw", "torch nhwc", "torch.compile")
@@ -55,6 +59,13 @@ def some(N):
     return [0, N - 1]
 
 
+def build(width, **options):
+    """The network of a case, with random weights."""
+    import npmnv2
+
+    return npmnv2.efficientnet_lite(**options) if width == LITE else npmnv2.mobilenet_v2(width_mult=width, **options)
+
+
 def write_weights(folder, width, onnx=True):
     """The network of a width, in the formats that contestants read: .npz, .pth and, if asked for, .onnx.
 
@@ -65,7 +76,7 @@ def write_weights(folder, width, onnx=True):
     """
     import npmnv2
 
-    drawn = npmnv2.mobilenet_v2(width_mult=width, momentum=1.0, dropout=0.0)
+    drawn = build(width, momentum=1.0, dropout=0.0)
     rng = np.random.default_rng(0)
     for name, p in drawn.named_parameters().items():
         if name.endswith("gamma"):
@@ -74,10 +85,11 @@ def write_weights(folder, width, onnx=True):
             p.value[:] = rng.normal(0.0 if ".project." in name else 1.5, 0.2, p.value.shape)
     with npmnv2.backend("numpy"):
         drawn(images(160, 1))
-    model = npmnv2.mobilenet_v2(width_mult=width, dropout=0.0)
+    model = build(width, dropout=0.0)
     model.load_state_dict(drawn.state_dict())
     npmnv2.weights.save(model, f"{folder}/{width}.npz")
-    npmnv2.weights.save(model, f"{folder}/{width}.pth", names="torchvision")
+    if width != LITE:
+        npmnv2.weights.save(model, f"{folder}/{width}.pth", names="torchvision")
     if onnx:
         from npmnv2.engine import onnx_export
 

@@ -80,7 +80,7 @@ def against_engines(axes, report):
     if not rows:
         return empty(axes, "no peer was installed")
     groups = list(
-        dict.fromkeys((row["width"], row["size"]) for row in sorted(rows, key=lambda r: (r["width"], r["size"])))
+        dict.fromkeys((row["width"], row["size"]) for row in sorted(rows, key=lambda r: (str(r["width"]), r["size"])))
     )
     batches, threads = ({row[key] for row in rows} for key in ("batch", "threads"))
     for row in rows:

@@ -3,7 +3,7 @@
 import textwrap
 
 from common.report import machine, show_missing, show_turns, thread_count
-from peers_contestants import INFERENCE
+from peers_contestants import INFERENCE, LITE
 
 HEADS = {"inference": [(1.0, 224, 1), (1.0, 224, 8)], "training": [(1.0, 96, 16), (1.0, 224, 8)]}  # width, size, batch
 ENGINES, EAGER = ("onnxruntime", "openvino"), ("torch nchw", "torch nhwc")
@@ -49,7 +49,7 @@ def checks(report):
             found.append((f"{where}: of the better engine", over(row, ENGINES), 1.0))
             found.append((f"{where}: of PyTorch eager", over(row, EAGER), 0.4))
             found.append((f"{where}: of the limit", over_limit(row), 1.7))
-        elif row["what"] == "inference" and over(row, ENGINES):
+        elif row["what"] == "inference" and row["width"] != LITE and over(row, ENGINES):
             others.append((over(row, ENGINES), f"{row['width']}, {where[11:]}"))
         elif is_head(case_of(row)):
             found.append((f"{where}: of PyTorch eager", over(row, EAGER), 0.5))

@@ -140,7 +140,7 @@ def grid():
     heads = [f"batch {N}, {thread_count(n)}" for N, n in columns]
     yield f"| width | pixels | {' | '.join(heads)} |"
     yield "|---" * (2 + len(columns)) + "|"
-    for width, size in sorted({(row["width"], row["size"]) for row in rows}):
+    for width, size in sorted({(row["width"], row["size"]) for row in rows}, key=lambda pair: (str(pair[0]), pair[1])):
         mine = {(r["batch"], r["threads"]): over(r, ENGINES) for r in rows if (r["width"], r["size"]) == (width, size)}
         yield f"| {width} | {size} | {' | '.join(number(mine.get(column)) for column in columns)} |"
 

@@ -140,12 +140,29 @@ def test_every_peer_gives_the_same(name, folder, tmp_path, monkeypatch):
 
 def test_the_cases_are_those_of_the_question():
     found = peers.cases(False, None)
-    assert len(found) == len(set(found)) == 27 + 6
-    assert {case[1:] for case in found if case[0] == "inference"} == {
+    assert len(found) == len(set(found)) == 27 + 1 + 6
+    assert ("inference", contestants.LITE, 224, 1) in found
+    assert {case[1:] for case in found if case[0] == "inference" and case[1] != contestants.LITE} == {
         (width, size, batch) for width in (0.35, 1.0, 1.4) for size in (96, 160, 224) for batch in (1, 8, 32)
     }
     assert {case[0] for case in peers.cases(True, "training")} == {"training"}
     assert all(report.is_head(case) for case in peers.cases(True, None))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", contestants.LITE_CONTESTANTS)
+def test_every_engine_gives_the_same_of_lite0(name, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    contestants.write_weights(folder, contestants.LITE)
+    case = ("inference", contestants.LITE, 64, 2)
+    for way, call in contestants.prepare(name, [*case, folder]).items():
+        reference.check(name, way, saved(tmp_path / "x.npz", call.result()), case, folder)
+
+
+def test_lite0_has_no_aim():
+    row = {"what": "inference", "width": contestants.LITE, "size": 224, "batch": 1, "threads": 1, "limit_ms": 1.0}
+    row["times"] = {name: {"median": 9.0, "spread": 0.1} for name in contestants.LITE_CONTESTANTS}
+    assert report.checks({"results": [row], "memory": []}) == []
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch):
@@ -190,9 +207,11 @@ def made_up(without=(), times=1.0, quick=False):
     for n in (1,) if quick else (1, 2):
         for case in peers.cases(quick, None):
             what, width, size, batch = case
-            limit = 2.5 * width * (size / 224) ** 2 * batch / n * (3 if what == "training" else 1)
+            of_width = 1.3 if width == contestants.LITE else width
+            limit = 2.5 * of_width * (size / 224) ** 2 * batch / n * (3 if what == "training" else 1)
             names = contestants.INFERENCE if what == "inference" else contestants.TRAINING
             names = [k for k in names if report.is_head(case) or k not in peers.SLOW_TO_PREPARE]
+            names = [k for k in names if width != contestants.LITE or k in contestants.LITE_CONTESTANTS]
             found = {
                 k: {"median": times * limit * speeds[k], "spread": 0.02 * limit, "min": limit, "way": "a"}
                 for k in names

@@ -63,8 +63,8 @@ def cases(quick, only):
             "inference": [(width, size, N) for width in WIDTHS for size in SIZES for N in BATCHES],
             "training": [(width, size, N) for width in WIDTHS for size, N in ((96, 16), (224, 8))],
         }
+        grids["inference"].append((LITE, 224, 1))
         found = [(what, *rest) for what, grid in grids.items() for rest in dict.fromkeys(HEADS[what] + grid)]
-        found.append(("inference", LITE, 224, 1))
     return [case for case in found if only in (None, case[0])]
 
 

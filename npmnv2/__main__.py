@@ -18,7 +18,7 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
     choose_kernel()  # before anything loads NumPy
 
-from npmnv2.cli import classify, compile, convert, figures, summary, train
+from npmnv2.cli import classify, compile, convert, figures, lab, summary, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain, print_json
 
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_to(commands)
     compile.add_to(commands)
     figures.add_to(commands)
+    lab.add_to(commands)
     return parser
 
 

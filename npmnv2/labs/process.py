@@ -45,7 +45,7 @@ class Student:
     """
 
     def __init__(self, source: str, file: str, functions: list[str], limit: float = LIMIT) -> None:
-        self.file, self.limit = os.path.basename(file), limit
+        self.source, self.file, self.limit = source, os.path.basename(file), limit
         self._folder = tempfile.TemporaryDirectory(prefix="npmnv2-lab-", ignore_cleanup_errors=True)
         here = os.path.dirname(os.path.abspath(__file__))
         libraries = os.path.dirname(os.path.dirname(os.path.abspath(np.__file__)))

@@ -164,4 +164,70 @@ FIRST = [
     ),
 ]
 
-LATER = []
+# Written after the grader was done.
+LATER = [
+    _wrong(
+        "stride on the tap",
+        "raises",
+        ("xp[n, stride * y + i, stride * x + j, c]", "xp[n, stride * (y + i), stride * (x + j), c]"),
+        of=LOOPS,
+    ),
+    _wrong("stride in rows alone", "stride-ignored", ("stride * x + j", "x + j"), of=LOOPS),
+    _wrong(
+        "the tap's row for its column",
+        "raises",
+        ("xp[n, stride * y + i, stride * x + j, c]", "xp[n, stride * y + j, stride * x + i, c]"),
+        of=LOOPS,
+    ),
+    _wrong(
+        "mean over the window", "averaged", ("return out\n\ndef pointwise", "return out / (KH * KW)\n\ndef pointwise")
+    ),
+    _wrong("first image for all", "images-mixed", ("xp[:, rows, cols]", "xp[:1, rows, cols]")),
+    _wrong("first channel's filter for all", "channels-mixed", ("w[i, j]\n", "w[i, j, 0]\n")),
+    _wrong("ceil for floor", "raises", ("(H - KH) // stride + 1", "-(-(H - KH) // stride) + 1")),
+    _wrong(
+        "the window's index for its pixel",
+        "stride-ignored",
+        ("stride * y + i, stride * x + j, c", "y + i, x + j, c"),
+        of=LOOPS,
+    ),
+    _wrong(
+        "as_standard is full of wd",
+        "not-diagonal",
+        ("wd[:, :, :, None] * np.eye(wd.shape[2])", "np.repeat(wd[:, :, :, None], wd.shape[2], 3)"),
+        of=WINDOWS,
+    ),
+    _wrong(
+        "as_standard reversed",
+        "channels-mixed",
+        ("wd[:, :, :, None] * np.eye(wd.shape[2])", "wd[:, :, ::-1, None] * np.eye(wd.shape[2])"),
+        of=WINDOWS,
+    ),
+    _wrong(
+        "as_standard by reshape",
+        "raises",
+        (
+            "wd[:, :, :, None] * np.eye(wd.shape[2])",
+            "np.diag(wd.ravel()).reshape(*wd.shape, -1).reshape(*wd.shape, wd.shape[2])",
+        ),
+        of=WINDOWS,
+    ),
+    _wrong(
+        "pointwise with the last channel lost",
+        "channel-lost",
+        (
+            "for c in range(C):\n                        out[n, r",
+            "for c in range(C - 1):\n                        out[n, r",
+        ),
+        of=LOOPS,
+    ),
+    _wrong("pointwise assigns", "assigned", ("out[n, r, s, m] +=", "out[n, r, s, m] ="), of=LOOPS),
+    _wrong("pointwise as NCHW", "raises", ("x @ w", "np.einsum('nchw,cm->nmhw', x, w)")),
+    _wrong("pointwise by reshaped w", "reordered", ("x @ w", "x @ w.ravel().reshape(w.shape, order='F')")),
+    _wrong(
+        "pointwise sums pixels",
+        "pixels-mixed",
+        ("x @ w", "np.broadcast_to((x @ w).sum((1, 2), keepdims=True), (*x.shape[:3], w.shape[1]))"),
+    ),
+    _wrong("pointwise in float32", "precision", ("x @ w", "(x.astype(np.float32) @ w.astype(np.float32))")),
+]

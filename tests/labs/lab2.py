@@ -300,4 +300,100 @@ FIRST = [
     ),
 ]
 
-LATER = []
+# Written after the grader was done.
+LATER = [
+    _wrong("row of w by the column's index", "raises", (SEEN_DX, SEEN_DX.replace("w[i, j]", "w[j, i]"))),
+    _wrong(
+        "tap's row for its column",
+        "kernel-transposed",
+        ("a * stride + i", "a * stride + j"),
+        ("b * stride + j", "b * stride + i"),
+        of=LOOPS,
+    ),
+    _wrong("stride forgotten in rows", "stride-ignored", ("a * stride", "a"), of=LOOPS),
+    _wrong("stride twice", "stride-wrong", ("a * stride", "a * stride * stride"), of=LOOPS),
+    _wrong("last image dropped", "image-lost", ("range(N)", "range(max(1, N - 1))"), of=LOOPS),
+    _wrong("first image only", "image-lost", (SEEN_DW, "(xp[0, rows, cols] * dout[0]).sum(axis=(0, 1))")),
+    _wrong("last channel dropped", "channel-lost", ("range(C)", "range(max(1, C - 1))"), of=LOOPS),
+    _wrong(
+        "windows over the border skipped",
+        "border-lost",
+        ("if 0 <= r < H and 0 <= s < W:", "if 0 <= r - i <= H - KH and 0 <= s - j <= W - KW:"),
+        of=LOOPS,
+    ),
+    _wrong(
+        "border pixels skipped",
+        "border-lost",
+        ("if 0 <= r < H and 0 <= s < W:", "if 0 < r < H - 1 and 0 < s < W - 1:"),
+        of=LOOPS,
+    ),
+    _wrong("padding forgotten in the index", "padding-offset", ("i - pad", "i"), ("j - pad", "j"), of=LOOPS),
+    _wrong(
+        "dw from the unpadded x, guarded",
+        "padding-offset",
+        (
+            "dout[n, a, b, c] * x[n, r, s, c]",
+            "dout[n, a, b, c] * (x[n, r + pad, s + pad, c] if r + pad < H and s + pad < W else 0)",
+        ),
+        of=LOOPS,
+    ),
+    _wrong("dw from the unpadded x", "raises", ("(xp[:, rows, cols] * dout)", "(x[:, rows, cols] * dout)")),
+    _wrong(
+        "padded at the top and the left alone",
+        "raises",
+        ("((0, 0), (pad, pad), (pad, pad), (0, 0))", "((0, 0), (pad, 0), (pad, 0), (0, 0))"),
+        of=ADD_AT,
+    ),
+    _wrong(
+        "cropped at the other end",
+        "padding-offset",
+        ("dxp[:, pad : pad + H, pad : pad + W]", "dxp[:, 2 * pad :, 2 * pad :]"),
+    ),
+    _wrong("cropped from zero", "padding-offset", ("dxp[:, pad : pad + H, pad : pad + W]", "dxp[:, :H, :W]")),
+    _wrong("negative indices", "wraps-round", ("if 0 <= r < H and 0 <= s < W:", "if r < H and s < W:"), of=LOOPS),
+    _wrong("rows and columns exchanged in the loops", "height-for-width", ("range(OH)", "range(OW)"), of=LOOPS),
+    _wrong(
+        "dw accumulates in a global",
+        "state-kept",
+        ("import numpy as np\n", "import numpy as np\nSUMS = {}\n"),
+        ("dw = np.zeros(w.shape, x.dtype)", "dw = SUMS.setdefault(w.shape, np.zeros(w.shape, x.dtype))"),
+        ("dw[i, j] =", "dw[i, j] +="),
+    ),
+    _wrong("mean over windows", "averaged", ("return dxp", "dw /= OH * OW\n    return dxp")),
+    _wrong("minus from the chain rule of a loss", "sign", ("return dxp", "dw = -dw\n    return dxp")),
+    _wrong("dx twice", "factor", ("dxp[:, rows, cols] += dout * w[i, j]", "dxp[:, rows, cols] += 2 * dout * w[i, j]")),
+    _wrong("dx through x", "wrong-array", (SEEN_DX, "dxp[:, rows, cols] += dout * xp[:, rows, cols]")),
+    _wrong("dw through w", "wrong-array", (SEEN_DW, "(dout * w[i, j]).sum(axis=(0, 1, 2))")),
+    _wrong("one tap for all", "wrong-tap", (SEEN_DX, SEEN_DX.replace("w[i, j]", "w[0, 0]"))),
+    _wrong(
+        "channels mixed as in a standard convolution",
+        "channels-mixed",
+        (SEEN_DX, "dxp[:, rows, cols] += dout.sum(axis=3, keepdims=True) * w[i, j]"),
+    ),
+    _wrong("channels reversed", "channels-mixed", (SEEN_DX, "dxp[:, rows, cols] += dout * w[i, j, ::-1]")),
+    _wrong("a column of w for a row of channels", "raises", (SEEN_DX, "dxp[:, rows, cols] += dout * w[i, j][:, None]")),
+    _wrong("dw divided by zero", "not-finite", ("return dxp", "dw = dw / (OH - dout.shape[1])\n    return dxp")),
+    _wrong("integers", "wrong-dtype", ("dw = np.zeros(w.shape, x.dtype)", "dw = np.zeros(w.shape, int)")),
+    _wrong("dw alone", "wrong-type", ("return dxp[:, pad : pad + H, pad : pad + W], dw", "return dw")),
+    _wrong(
+        "float16 to save memory",
+        "precision",
+        (
+            "return dxp[:, pad : pad + H, pad : pad + W], dw",
+            "return dxp[:, pad : pad + H, pad : pad + W].astype(np.float16), dw",
+        ),
+    ),
+    _wrong("writes dx into x", "input-changed", ("dx = np.zeros_like(x)", "dx = x; dx[...] = 0"), of=LOOPS),
+    _wrong("first window one too far", "tap-offset", ("a * stride + i", "a * stride + i + 1"), of=LOOPS),
+    _wrong("loop never ends", "hangs", ("    dxp = ", "    while pad >= 0:\n        pass\n    dxp = ")),
+    _wrong("dx of images summed", "images-mixed", (SEEN_DX, "dxp[:, rows, cols] += (dout * w[i, j]).sum(0)")),
+    _wrong("nothing added", "zero", (SEEN_DX, "dxp[:, rows, cols] + dout * w[i, j]")),
+    _wrong(
+        "dx in another layout",
+        "wrong-shape",
+        (
+            "return dxp[:, pad : pad + H, pad : pad + W], dw",
+            "return dxp[:, pad : pad + H, pad : pad + W].transpose(0, 3, 1, 2), dw",
+        ),
+    ),
+]

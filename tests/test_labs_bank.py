@@ -37,5 +37,5 @@ def test_wrong_versions_are_named(number, part, named_at_least):
         elif verdict.cause != wrong.cause:
             print(f"  {wrong.name}: unexplained, not {wrong.cause}: {verdict.says}")
     print(f"lab {number}, {part.lower()} part: {named} of {len(bank)} named by their cause, {len(misled)} misled")
-    assert misled == []
+    assert misled == [], "\n".join(misled)
     assert named >= named_at_least * len(bank)

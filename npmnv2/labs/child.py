@@ -17,7 +17,6 @@ from typing import Any, BinaryIO
 MEMORY = 2 << 30  # bytes of address space
 FILE = 1 << 20  # bytes of a file
 REFUSED = (  # Python's names of what a lab has no use for
-    "_thread.",
     "_winapi.",
     "ctypes.",
     "ensurepip.",
@@ -127,11 +126,21 @@ def _call(function: Any, arguments: tuple[Any, ...], watch: str, counted: Any) -
         answer["bytes"] = tracemalloc.get_traced_memory()[1] - before
         tracemalloc.stop()
         return answer
+    _litter()
     start = time.perf_counter()
     answer["result"] = function(*arguments)
     answer["seconds"] = time.perf_counter() - start
     answer["arguments"] = arguments
     return answer
+
+
+def _litter() -> None:
+    """Leave numbers in the memory that NumPy hands out next, so that `np.empty` is never zero by luck."""
+    import numpy as np
+
+    for size in range(1, 128):  # NumPy keeps freed blocks below 1,024 bytes for itself
+        held = [np.full(size, 1e30) for _ in range(3)]
+        del held
 
 
 def _described(error: BaseException, file: str) -> dict[str, Any]:
@@ -165,7 +174,7 @@ def _limit() -> None:
 def _guard(package: str) -> None:
     """Refuse what a lab has no use for: the package itself, writing, other processes, the network."""
     package = os.path.realpath(package) + os.sep
-    realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
+    realpath, isdir, fspath, fsdecode = os.path.realpath, os.path.isdir, os.fspath, os.fsdecode
     writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     refused = REFUSED
     inside = [False]
@@ -182,8 +191,8 @@ def _guard(package: str) -> None:
                 real = realpath(fsdecode(fspath(path)))
             finally:
                 inside[0] = False
-            if real.startswith(package):
-                raise PermissionError("the files of npmnv2 cannot be read in a lab")
+            if (real + os.sep).startswith(package) or isdir(real):
+                raise PermissionError("a lab cannot read folders, nor the files of npmnv2")
             if (flags & writes or set(str(mode or "")) & set("wax+")) and real != realpath(os.devnull):
                 raise PermissionError("a lab cannot write files")
         elif event.startswith(refused):

@@ -17,6 +17,7 @@ import numpy as np
 from npmnv2.validate import Array
 
 _CLOSE = 1e-9
+MOST_CALLS = 700  # to read sums one by one
 
 
 class Axis(NamedTuple):
@@ -84,11 +85,9 @@ def diagnose(
     found = [f for product in products if (f := _kind(product, call, arguments, results, names))]
     if found:
         return found[0]
-    units = _unit_results(products[0], call, arguments)  # one reading serves every result with the same unit
+    units = _unit_results(products[0], call, arguments)  # one reading: all results of a lab have the same unit
     for product in products:
-        if product.unit != products[0].unit:
-            units = _unit_results(product, call, arguments)
-        finding = _wiring(product, units, arguments, results)
+        finding = _wiring(product, units, call, arguments, results)
         if finding.cause != "unexplained":
             return finding
     return finding
@@ -166,24 +165,36 @@ def _unit_results(product: Product, call: Call, arguments: tuple[Any, ...]) -> l
     return found
 
 
-def _wiring(product: Product, units: list[tuple[Array, ...]], arguments: tuple[Any, ...], results: Any) -> Finding:
+def _wiring(
+    product: Product, units: list[tuple[Array, ...]], call: Call, arguments: tuple[Any, ...], results: Any
+) -> Finding:
     unit = arguments[product.unit[1]]
     coded = arguments[product.coded[1]] if product.coded[1] >= 0 else np.ones(())
+    result = results[product.output]
     read = np.array([results[product.output].ravel() for results in units])  # (elements of unit, elements of result)
-    whole = np.tensordot(unit.ravel(), read, 1)
-    if not _near(whole, results[product.output].ravel()):
+    if not _near(np.tensordot(unit.ravel(), read, 1), result.ravel()):
         return Finding("not-linear", f"{product.result} of a sum is not the sum of what its parts give.")
     if not np.any(np.abs(read) > _CLOSE):
         return Finding("zero", f"No element of {product.unit[0]} reaches {product.result}: all of it is zero.")
-    shape = results[product.output].shape
     right = np.zeros_like(read)
-    rows = [np.ravel_multi_index(tuple(product.terms[:, c].T), s) for c, s in _blocks(product, shape, unit, coded)]
+    rows = [
+        np.ravel_multi_index(tuple(product.terms[:, c].T), s) for c, s in _blocks(product, result.shape, unit, coded)
+    ]
     np.add.at(right, (rows[1], rows[0]), coded.ravel()[rows[2]])
     scale = _common_factor(read, right)
     if scale is not None:
         return _named_factor(product, scale)
-    terms, weights, unread = _decode(read, coded, shape, unit.shape)
-    return _compare(product, terms, weights, unread, coded)
+    found, weights = _decode(read, coded, call, product, arguments)
+    known = set(range(unit.size)) - {u for u, _, c in found if c < 0}
+    kept = np.array([u in known for u, _, _ in found], bool)
+    flat = np.array(found, int).reshape(-1, 3)[kept]
+    shapes = [s for _, s in _blocks(product, result.shape, unit, coded)]
+    parts = [
+        np.stack(np.unravel_index(flat[:, k], shape), 1) if shape else np.zeros((len(flat), 0), int)
+        for k, shape in ((1, shapes[0]), (0, shapes[1]), (2, shapes[2]))
+    ]
+    table = Terms(product, product.terms[np.isin(rows[1], list(known))], np.concatenate(parts, 1), tuple(shapes))
+    return _compare(table, np.array(weights)[kept])
 
 
 def _blocks(product: Product, result: tuple[int, ...], unit: Array, coded: Array) -> list[tuple[slice, Any]]:
@@ -208,20 +219,32 @@ def _named_factor(product: Product, factor: float) -> Finding:
     return Finding("factor", f"Every element of {product.result} is {factor:.6g} times what it must be.")
 
 
-def _decode(read: Array, coded: Array, result: tuple[int, ...], unit: tuple[int, ...]) -> tuple[Array, Array, int]:
-    """Terms (a row each, as in `Product.terms`), their weights, and how many values have no explanation."""
+def _decode(
+    read: Array, coded: Array, call: Call, product: Product, arguments: tuple[Any, ...]
+) -> tuple[list[tuple[int, int, int]], list[float]]:
+    """Terms as flat indices (unit, result, coded), and their weights; the coded index is -1 where nobody can tell."""
     u, r = np.nonzero(np.abs(read) > _CLOSE)
     values = read[u, r]
     if coded.ndim == 0:
-        found, weights = np.zeros(len(values), int), values
-        known = np.ones(len(values), bool)
-    else:
-        found, weights, known = _sources(values, coded)
-    parts = [
-        np.stack(np.unravel_index(k, s), 1) if s else np.zeros((len(k), 0), int)
-        for k, s in ((r, result), (u, unit), (found, coded.shape))
-    ]
-    return np.concatenate(parts, 1)[known], weights[known], int(np.count_nonzero(~known))
+        return list(zip(u.tolist(), r.tolist(), [0] * len(u), strict=True)), values.tolist()
+    c, weights, known = _sources(values, coded)
+    sums = sorted(set(u[~known].tolist()))[: MOST_CALLS // coded.size]  # elements that meet sums: read them one by one
+    plain = ~np.isin(u, sums)
+    found = list(zip(u[plain].tolist(), r[plain].tolist(), np.where(known, c, -1)[plain].tolist(), strict=True))
+    factors = weights[plain].tolist()
+    for unit in sums:
+        one = np.zeros(arguments[product.unit[1]].shape)
+        one.flat[unit] = 1.0
+        for k in range(coded.size):
+            other = np.zeros(coded.shape)
+            other.flat[k] = 1.0
+            changed = list(arguments)
+            changed[product.unit[1]], changed[product.coded[1]] = one, other
+            met = call(tuple(changed))[product.output].ravel()
+            for at in np.flatnonzero(np.abs(met) > _CLOSE).tolist():
+                found.append((unit, at, k))
+                factors.append(float(met[at]))
+    return found, factors
 
 
 def _sources(values: Array, coded: Array) -> tuple[Array, Array, Array]:
@@ -242,34 +265,27 @@ def _sources(values: Array, coded: Array) -> tuple[Array, Array, Array]:
 # -- comparing
 
 
-def _compare(product: Product, terms: Array, weights: Array, unread: int, coded: Array) -> Finding:
-    right = {tuple(t) for t in product.terms.tolist()}
-    yours = {tuple(t) for t in terms.tolist()}
-    table = Terms(product, right, yours, terms)
-    shown = table.difference()
-    if unread == 0 and yours == right:
-        if np.all(weights >= 1):
-            return Finding("counted-twice", f"Some products in {product.result} are added more than once. {shown}")
-        return Finding("unexplained", f"{product.result} has the right products with wrong factors.")
-    if np.all(weights == 1):
-        if unread == 0:
-            for explain in (_losses, _links, _maps, _borders):
-                finding = explain(table)
-                if finding is not None:
-                    return Finding(finding.cause, f"{finding.says} {shown}".strip())
-        else:
-            finding = _links(table) or _maps(table)
-            if finding is not None and finding.cause in ("channels-mixed", "images-mixed"):
-                return Finding(finding.cause, f"{finding.says} {shown}".strip())
-    return Finding("unexplained", shown)
+def _compare(table: "Terms", weights: Array) -> Finding:
+    p = table.product
+    if table.yours == table.right:
+        if np.allclose(weights, np.round(weights)) and np.all(weights > 0.5) and np.any(weights > 1.5):
+            return Finding("counted-twice", f"Some products in {p.result} are added more than once.")
+        return Finding("unexplained", f"{p.result} has the right products, but with wrong factors.")
+    if np.allclose(weights, 1):
+        for explain in (_losses, _orders, _links, _maps, _taps, _borders):
+            finding = explain(table)
+            if finding is not None:
+                return Finding(finding.cause, f"{finding.says} {table.difference()}")
+    return Finding("unexplained", table.difference())
 
 
 class Terms:
     """The right terms and the student's, by the names of their columns."""
 
-    def __init__(self, product: Product, right: set[Any], yours: set[Any], array: Array) -> None:
-        self.product, self.right, self.yours, self.array = product, right, yours, array
-        self.missing, self.extra = right - yours, yours - right
+    def __init__(self, product: Product, right: Array, yours: Array, shapes: tuple[Any, ...]) -> None:
+        self.product, self.array, self.shapes = product, yours, shapes
+        self.right, self.yours = ({tuple(t) for t in terms.tolist()} for terms in (right, yours))
+        self.missing, self.extra = self.right - self.yours, self.yours - self.right
         self.at = {name: k for k, name in enumerate(product.columns)}
 
     def column(self, name: str, terms: Any = None) -> Array:
@@ -282,8 +298,6 @@ class Terms:
 
     def difference(self) -> str:
         """The first element of the result that is wired wrongly: what it must receive, and what it does."""
-        if not self.missing and not self.extra:
-            return ""
         columns = self.product.columns
         kinds = [[k for k, name in enumerate(columns) if name[0] == kind] for kind in "ruc"]
 
@@ -299,7 +313,8 @@ class Terms:
         def named(terms: Any) -> str:
             if not terms:
                 return "nothing"
-            return " + ".join(f"{p.coded[0]}{_index(where(t, 2))}" for t in sorted(terms))
+            listed = [f"{p.coded[0]}{_index(where(t, 2))}" for t in sorted(terms)]
+            return " + ".join(listed[:3]) + (f" + {len(listed) - 3} more" if len(listed) > 3 else "")
 
         to, source = f"{p.result}{_index(r)}", f"{p.unit[0]}{_index(u)}"
         if not kinds[2]:
@@ -318,6 +333,9 @@ def _losses(table: Terms) -> Finding | None:
     if table.extra or not table.missing:
         return None
     p = table.product
+    assigned = Finding("assigned", f"Of the products that meet in one element of {p.result}, only one is left.")
+    if _one_left(table, max):
+        return assigned
     for kind, column in p.lost:
         have, all_of = (set(table.column(column, s).tolist()) for s in (table.yours, table.right))
         gone = all_of - have
@@ -330,8 +348,8 @@ def _losses(table: Terms) -> Finding | None:
                 )
             axis = column.split(".")[1]
             return Finding(f"{kind}-lost", f"The {kind}s with {axis} = {listed} take no part in {p.result}.")
-    if _last_only(table):
-        return Finding("assigned", f"Of the products that meet in one element of {p.result}, only one is left.")
+    if _one_left(table, min):
+        return assigned
     return _lost_at_the_border(table)
 
 
@@ -366,34 +384,67 @@ def _other_size(product: Product, column: str, have: int) -> str | None:
     return None
 
 
-def _last_only(table: Terms) -> bool:
-    """Each element of the result has one product left, of the tap that came last (or first)."""
+def _one_left(table: Terms, choose: Callable[..., Any]) -> bool:
+    """Each element of the result has one product left, of the tap that came last (or first), or of the channel."""
     taps = [table.at[axis.tap] for axis in table.product.axes]
     result = [k for name, k in table.at.items() if name[0] == "r"]
-    if not taps:
-        return False
     groups: dict[Any, list[Any]] = {}
     for term in table.right:
         groups.setdefault(tuple(term[k] for k in result), []).append(term)
-    for choose in (max, min):
-        for columns in (taps, list(range(len(table.product.columns)))):
-            kept = {choose(g, key=lambda t: tuple(t[k] for k in columns)) for g in groups.values()}
-            if kept == table.yours:
-                return True
+    if max(map(len, groups.values())) < 2:
+        return False
+    orders = [taps] if taps else []
+    for columns in [*orders, list(range(len(table.product.columns)))]:
+        if {choose(g, key=lambda t: tuple(t[k] for k in columns)) for g in groups.values()} == table.yours:
+            return True
     return False
 
 
 def _links(table: Terms) -> Finding | None:
     """Extra terms join what must stay apart: other images, other channels."""
     p = table.product
-    if not table.extra:
+    names = {"r": p.result, "u": p.unit[0], "c": p.coded[0]}
+    for kind in dict.fromkeys(kind for kind, _, _ in p.links) if table.extra else ():
+        broken = [(a, b) for other, a, b in p.links if other == kind]
+        if all(any(t[table.at[a]] != t[table.at[b]] for a, b in broken) for t in table.extra):
+            if kind == "not-diagonal":
+                return Finding(kind, f"{p.result} must be zero where c and m differ; yours is not.")
+            a, b = max(broken, key=lambda pair: sum(t[table.at[pair[0]]] != t[table.at[pair[1]]] for t in table.extra))
+            (i, x), (j, y) = a.split("."), b.split(".")
+            return Finding(
+                kind, f"In {p.result}, index {x} of {names[i]} must go with the same index {y} of {names[j]} alone."
+            )
+    return None
+
+
+def _orders(table: Terms) -> Finding | None:
+    """The elements of one array are taken in another order, as after a reshape that was meant to exchange axes."""
+    names = (table.product.result, table.product.unit[0], table.product.coded[0])
+    start = 0
+    for shape, name in zip(table.shapes, names, strict=True):
+        if sum(size > 1 for size in shape) > 1:
+            for order in range(2):
+                right = np.array(sorted(table.right))
+                block = tuple(right[:, start : start + len(shape)].T)
+                flat = np.ravel_multi_index(block, shape, order="CF"[order])  # type: ignore[call-overload]
+                right[:, start : start + len(shape)] = np.stack(np.unravel_index(flat, shape, order="FC"[order]), 1)  # type: ignore[call-overload]
+                if {tuple(t) for t in right.tolist()} == table.yours:
+                    return Finding("reordered", f"The elements of {name} are taken in another order.")
+        start += len(shape)
+    return None
+
+
+def _taps(table: Terms) -> Finding | None:
+    """The right pixels meet, but with the weight of another tap."""
+    taps = {table.at[axis.tap] for axis in table.product.axes}
+    if not taps or any(table.product.columns[k][0] == "r" for k in taps):
         return None
-    for kind, a, b in p.links:
-        apart = {t for t in table.extra if t[table.at[a]] != t[table.at[b]]}
-        if apart == table.extra:
-            x, y = (name.split(".")[1] for name in (a, b))
-            what = {"images-mixed": "images", "channels-mixed": "channels"}.get(kind, "places")
-            return Finding(kind, f"In {p.result} different {what} meet, where only equal ones must ({x} = {y}).")
+
+    def rest(terms: set[Any]) -> set[Any]:
+        return {tuple(i for k, i in enumerate(t) if k not in taps) for t in terms}
+
+    if rest(table.right) == rest(table.yours):
+        return Finding("wrong-tap", f"In {table.product.result} the right pixels meet the weights of other taps.")
     return None
 
 

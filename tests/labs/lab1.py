@@ -222,7 +222,7 @@ LATER = [
         of=LOOPS,
     ),
     _wrong("pointwise assigns", "assigned", ("out[n, r, s, m] +=", "out[n, r, s, m] ="), of=LOOPS),
-    _wrong("pointwise as NCHW", "raises", ("x @ w", "np.einsum('nchw,cm->nmhw', x, w)")),
+    _wrong("pointwise as NCHW", "wrong-shape", ("x @ w", "np.einsum('nchw,cm->nmhw', x, w)")),
     _wrong("pointwise by reshaped w", "reordered", ("x @ w", "x @ w.ravel().reshape(w.shape, order='F')")),
     _wrong(
         "pointwise sums pixels",

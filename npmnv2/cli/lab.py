@@ -78,7 +78,8 @@ def _judge(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(verdict.document())
     else:
-        print(*_text(lab, verdict, path, arguments.hint), sep="\n", flush=True)
+        lines = _text(lab, verdict, path, arguments.hint)
+        print(*("".join(c for c in line if c.isprintable()) for line in lines), sep="\n", flush=True)
     return 0 if verdict.passed else 1
 
 

@@ -59,10 +59,10 @@ def as_standard(wd):
 # %% [markdown]
 # ## Try it
 #
-# The example of the handout: the result must be [[2, 1], [1, 5]].
+# The example of the handout: the result must be [[5421, 6532], [8754, 9865]].
 
 # %%
 if __name__ == "__main__":
-    xp = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 1.0, 3.0]]).reshape(1, 3, 3, 1)
-    w = np.array([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 2, 1)
+    xp = np.arange(1.0, 10.0).reshape(1, 3, 3, 1)
+    w = np.array([1.0, 10.0, 100.0, 1000.0]).reshape(2, 2, 1)
     print(depthwise(xp, w, stride=1)[0, :, :, 0])

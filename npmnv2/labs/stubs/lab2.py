@@ -54,7 +54,7 @@ def depthwise_backward(dout, x, w, stride, pad):
 # %% [markdown]
 # ## Try it
 #
-# The example of the handout: dx must be [1, 12, 20] and dw [210, 320].
+# The example of the handout: dx must be [10, 120, 200] and dw [210, 320].
 
 # %%
 if __name__ == "__main__":

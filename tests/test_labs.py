@@ -147,6 +147,33 @@ def test_every_cause_has_a_question_and_a_hint():
         assert name == name.lower() and cause.question.endswith("?") and cause.hint.endswith("."), name
 
 
+def test_every_cause_that_a_product_can_have_is_known():
+    for number in labs.numbers():
+        lab = labs.find(number)
+        for case in lab.cases:
+            for product in lab.products(case):
+                assert {kind for kind, _, _ in product.links} <= set(CAUSES)
+                assert {f"{kind}-lost" for kind, _ in product.lost} <= set(CAUSES)
+                named = {column for link in product.links for column in link[1:]} | {c for _, c in product.lost}
+                assert named <= set(product.columns) and product.terms.shape[1] == len(product.columns)
+                assert len({tuple(term) for term in product.terms.tolist()}) == len(product.terms)
+
+
+def test_the_terms_of_every_product_add_up_to_the_right_answer():
+    for number in labs.numbers():
+        lab = labs.find(number)
+        for case in lab.cases:
+            given = lab.arguments(case, np.random.default_rng(0))
+            expected = lab.right(case, given)
+            for product in lab.products(case):
+                result, unit = np.zeros(expected[product.output].shape), given[product.unit[1]]
+                coded = given[product.coded[1]] if product.coded[1] >= 0 else np.ones(())
+                ends = np.cumsum([result.ndim, unit.ndim, coded.ndim])
+                r, u, c = (tuple(part.T) for part in np.split(product.terms, ends[:-1], axis=1))
+                np.add.at(result, r, unit[u] * coded[c])
+                assert np.allclose(result, expected[product.output], rtol=1e-5, atol=1e-5)
+
+
 def test_an_import_of_another_library_is_named_with_its_line():
     verdict = grade(labs.find(2), "import numpy as np\nimport torch\n", "lab2.py")
     assert (verdict.cause, verdict.line) == ("import", 2) and "torch" in verdict.says

@@ -34,7 +34,9 @@ CAUSES = {
     "not-cropped": Cause(
         "Whose gradient is asked for, that of x or of xp?", "The border was added by you: take it off."
     ),
-    "crop-empty": Cause("What does a slice up to -0 hold?", "Count the end of the slice from the front."),
+    "crop-empty": Cause(
+        "From where to where does the slice run?", "With pad = 0, up to -pad is up to 0. Count the end from the front."
+    ),
     "exchanged": Cause(
         "In which order are the results returned?", "dx is first, as x is the first of the two arguments."
     ),
@@ -50,6 +52,7 @@ CAUSES = {
     "wrong-array": Cause(
         "Which two factors has each product of the forward?", "A factor's gradient has the other one."
     ),
+    "not-a-product": Cause("What stands between the two factors?", "Each term is a product of one element of each."),
     "not-linear": Cause("Where does an argument meet itself?", "Each product has one factor of each argument."),
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
@@ -87,6 +90,7 @@ CAUSES = {
     "tap-lost": Cause("How many taps are there?", "Follow the last tap by hand."),
     "image-lost": Cause("Over which images does the sum run?", "Every image of the batch counts."),
     "channel-lost": Cause("Over which channels does the loop run?", "Every channel counts."),
+    "pixel-lost": Cause("Which pixels does the loop visit?", "Follow the last row and the last column by hand."),
     "border-lost": Cause("Which windows see the border?", "A pixel on the border is in fewer windows, not in none."),
     "images-mixed": Cause("Which axis is the batch?", "No image of a batch knows another, except in a sum for dw."),
     "channels-mixed": Cause(

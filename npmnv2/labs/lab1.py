@@ -28,11 +28,12 @@ CASES = (
     _depthwise("three channels", C=3),
     _depthwise("two images", N=2),
     _depthwise("stride 2", stride=2),
+    _depthwise("wider than high", H=5, W=11, KH=2, KW=4),
     _depthwise("images, channels and stride 3 together", N=2, C=3, stride=3),
     _depthwise("float32", "float32", N=2, C=3, stride=2),
     _pointwise("one pixel"),
     _pointwise("rows and columns", H=7, W=2),
-    _pointwise("two images", N=2, H=7, W=4),
+    _pointwise("two images, wider than high", N=2, H=4, W=7),
     _pointwise("float32", "float32", N=2, H=7, W=4),
     Case("as_standard", "one channel", {"KH": 4, "KW": 2, "C": 1}),
     Case("as_standard", "three channels", {"KH": 4, "KW": 2, "C": 3}),
@@ -91,6 +92,8 @@ def _depthwise_terms(case: Case) -> Product:
             ("window", "r.x"),
             ("tap", "u.i"),
             ("tap", "u.j"),
+            ("pixel", "c.row"),
+            ("pixel", "c.col"),
         ),
         (("KH*KW", s["KH"] * s["KW"]), ("N", s["N"]), ("C", s["C"]), ("OH*OW", OH * OW), ("stride", s["stride"])),
     )
@@ -114,7 +117,7 @@ def _pointwise_terms(case: Case) -> Product:
             ("channels-mixed", "r.m", "u.m"),
             ("channels-mixed", "c.c", "u.c"),
         ),
-        (("image", "r.n"), ("channel", "c.c"), ("channel", "r.m"), ("row", "r.y"), ("column", "r.x")),
+        (("image", "r.n"), ("channel", "c.c"), ("channel", "r.m"), ("pixel", "r.y"), ("pixel", "r.x")),
         (("C", s["C"]), ("M", s["M"]), ("N", s["N"]), ("H*W", s["H"] * s["W"])),
     )
 

@@ -26,6 +26,7 @@ CASES = (
     _case("stride 2", stride=2),
     _case("padding", pad=1),
     _case("stride 2 and padding", stride=2, pad=1),
+    _case("wider than high", H=5, W=11, KH=2, KW=4),
     _case("images, channels, stride 3 and padding together", N=2, C=3, stride=3, pad=2),
     _case("float32", "float32", N=2, C=3, stride=2, pad=1),
 )
@@ -86,6 +87,8 @@ def products(case: Case) -> tuple[Product, ...]:
                 ("window", "u.x"),
                 ("tap", f"{t}.i"),
                 ("tap", f"{t}.j"),
+                ("pixel", f"{p}.row"),
+                ("pixel", f"{p}.col"),
             ),
             (
                 ("N", s["N"]),

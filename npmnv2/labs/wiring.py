@@ -112,10 +112,7 @@ def _kind(
                     f"With {product.unit[0]} all zeros, {name} must be zeros; yours holds values of {names[k]}: "
                     "two names stand for one array.",
                 )
-        return Finding(
-            "not-started-at-zero",
-            f"With {product.unit[0]} all zeros, {name} must be zeros; yours holds {np.count_nonzero(rest)} others.",
-        )
+        return _still_there(product, call, arguments, zeroed, rest)
     factors = {product.unit[1], product.coded[1]} - {-1}
     powers = {}
     for k, value in enumerate(arguments):
@@ -135,6 +132,23 @@ def _kind(
         "wrong-array",
         f"Each product in {name} must have one factor from {right}; yours has {', '.join(listed)}.",
     )
+
+
+def _still_there(product: Product, call: Call, arguments: tuple[Any, ...], zeroed: list[Any], rest: Array) -> Finding:
+    """What is there although one factor of every product is zero: what was in memory, or something of the others?"""
+    unit, coded = product.unit[0], product.coded[0]
+    says = f"With {unit} all zeros, {product.result} must be zeros; yours "
+    doubled = [2.0 * value if isinstance(value, np.ndarray) else value for value in zeroed]
+    then = call(tuple(doubled))[product.output]
+    if _near(then, rest):
+        return Finding(
+            "not-started-at-zero", f"{says}holds {np.count_nonzero(rest)} others, whatever the arguments are."
+        )
+    if _near(then, 2.0 * rest):
+        return Finding("not-a-product", f"{says}then still grows with {coded}: a product of the two would not.")
+    if _near(then, 4.0 * rest):
+        return Finding("wrong-array", f"{says}has both factors from other arguments.")
+    return Finding("unexplained", f"{says}holds {np.count_nonzero(rest)} others.")
 
 
 def _times(power: int | None) -> str:
@@ -172,7 +186,11 @@ def _wiring(
     coded = arguments[product.coded[1]] if product.coded[1] >= 0 else np.ones(())
     result = results[product.output]
     read = np.array([results[product.output].ravel() for results in units])  # (elements of unit, elements of result)
-    if not _near(np.tensordot(unit.ravel(), read, 1), result.ravel()):
+    whole = np.tensordot(unit.ravel(), read, 1)
+    if not _near(whole, result.ravel()):
+        coarse = 1e-2 if result.dtype.itemsize == 2 else 1e-4
+        if np.allclose(whole, result.ravel(), rtol=coarse, atol=coarse * np.max(np.abs(result))):
+            return Finding("unexplained", f"{product.result} is wrong, and imprecise as well: is all of it float64?")
         return Finding("not-linear", f"{product.result} of a sum is not the sum of what its parts give.")
     if not np.any(np.abs(read) > _CLOSE):
         return Finding("zero", f"No element of {product.unit[0]} reaches {product.result}: all of it is zero.")
@@ -342,6 +360,10 @@ def _losses(table: Terms) -> Finding | None:
         if gone and {t for t in table.right if t[table.at[column]] in gone} == table.missing:
             listed = ", ".join(map(str, sorted(gone)))
             other = _other_size(p, column, len(have))
+            axis_ends = {axis.pixel: {0, axis.size - 1} for axis in p.axes}.get(column, set())
+            if gone <= axis_ends:
+                where = next(axis.name for axis in p.axes if axis.pixel == column)
+                return Finding("border-lost", f"The pixels on the border, in {where}, take no part in {p.result}.")
             if other:
                 return Finding(
                     "height-for-width", f"Only {len(have)} of {len(all_of)} {kind}s take part: as many as {other}."
@@ -379,6 +401,8 @@ def _other_size(product: Product, column: str, have: int) -> str | None:
     for mine, other in (product.axes, product.axes[::-1]):
         if column == mine.window and have == other.windows != mine.windows - 1:
             return f"there are windows in the other direction ({have})"
+        if column == mine.pixel and have == other.size:
+            return f"there are pixels in the other direction ({have})"
         if column == mine.tap and have == other.taps != mine.taps - 1:
             return f"there are taps in the other direction ({have})"
     return None
@@ -455,6 +479,8 @@ def _maps(table: Terms) -> Finding | None:
         return None
     fits = []
     for axis, other in (p.axes, p.axes[::-1]):
+        if len(set(table.column(axis.window))) < 2 or len(set(table.column(axis.tap))) < 2:
+            return None  # a line needs two points
         names = (axis.window, axis.tap, other.window, other.tap)
         inputs = np.stack([*(table.column(n) for n in names), np.ones(len(table.array), int)], 1).astype(float)
         expected = np.array([axis.stride, 1, 0, 0, -axis.pad], float)
@@ -488,7 +514,7 @@ def _named_map(p: Product, axis: Axis, s: int, t: int, s2: int, t2: int, start: 
     if s != axis.stride and t == 1:
         return Finding("stride-ignored" if s == 1 else "stride-wrong", rows + yours)
     if start != -axis.pad and (s, t) == (axis.stride, 1):
-        return Finding("padding-offset" if axis.pad and start in (0, -2 * axis.pad) else "tap-offset", rows + yours)
+        return Finding("padding-offset" if axis.pad else "tap-offset", rows + yours)
     return None
 
 

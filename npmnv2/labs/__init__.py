@@ -7,9 +7,9 @@ How the parts hang together, in the order in which a verdict is made:
 - `process.py` and `child.py`: the student's file runs in a process of its own, with limits. That process cannot import
   the package and never sees an expected value. All it can do is return arrays, as bytes with a shape: `wire.py`.
 - `grade.py`: calls the cases, compares, and gives the verdict on the first that fails.
-- `wiring.py`: the cause. These operations are sums of products, so unit vectors show which element meets which, and the
-  difference from what should meet is the diagnosis. A cause is named only if it explains every product that differs;
-  else it is "unexplained", and the verdict is the first product that is wrong, which is always true.
+- `wiring.py`: the cause. These operations are sums of products (`product.py`), so unit vectors show which element meets
+  which, and the difference from what should meet is the diagnosis (`difference.py`). A cause is named only if it
+  explains what differs; else it is "unexplained", and the verdict is the first product that is wrong, which is true.
 - `causes.py`: for each cause a question, and a hint. `counted.py`: an array that counts multiply-adds.
 
 The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's

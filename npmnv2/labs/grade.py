@@ -9,8 +9,9 @@ import numpy as np
 
 from npmnv2.labs.lab import Case, Function, Lab
 from npmnv2.labs.process import LIMIT, Stopped, Student
+from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
-from npmnv2.labs.wiring import Finding, diagnose
+from npmnv2.labs.wiring import diagnose
 from npmnv2.validate import Array
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.labs.wiring import Product
+from npmnv2.labs.product import Product
 from npmnv2.validate import Array
 
 

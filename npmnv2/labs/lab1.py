@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2.labs.lab import Case, Function, Lab
-from npmnv2.labs.wiring import Axis, Product
+from npmnv2.labs.product import Axis, Product
 from npmnv2.ops.depthwise import depthwise_conv2d_forward
 from npmnv2.ops.pointwise import pointwise_conv2d_forward
 from npmnv2.validate import Array

@@ -70,6 +70,7 @@ _SUBMODULES = {
     "engine",
     "gradcheck",
     "kernels",
+    "labs",
     "models",
     "nn",
     "ops",

@@ -18,7 +18,7 @@ if __name__ == "__main__":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
     choose_kernel()  # before anything loads NumPy
 
-from npmnv2.cli import classify, compile, convert, figures, gradcheck, summary, tour, train
+from npmnv2.cli import classify, compile, convert, figures, gradcheck, lab, summary, tour, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain
 
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"npmnv2 {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in (tour, summary, gradcheck, train, classify, convert, compile, figures):
+    for command in (tour, summary, gradcheck, train, classify, convert, compile, figures, lab):
         command.add_to(commands)
     return parser
 

@@ -37,6 +37,7 @@ PAGES = [
     ROOT / "benchmarks" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *DERIVATIONS,
+    *sorted((ROOT / "docs" / "labs").glob("*.md")),
 ]
 IDS = [str(p.relative_to(ROOT)) for p in PAGES]
 SOURCES = sorted([*(ROOT / "npmnv2").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")])

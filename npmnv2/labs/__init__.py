@@ -1,0 +1,48 @@
+"""Labs: a learner writes an operation, and the grader says why it is wrong. NumPy alone; no Numba, no network.
+
+How the parts hang together, in the order in which a verdict is made:
+
+- `lab.py`: a lab is data (functions, cases smallest first, the multiply-adds of a good solution) with its right answer.
+- `labN.py` and `stubs/labN.py`: lab N, and the file that a student starts from. To add a lab is to add these two.
+- `process.py` and `child.py`: the student's file runs in a process of its own, with limits. That process cannot import
+  the package and never sees an expected value. All it can do is return arrays, as bytes with a shape: `wire.py`.
+- `grade.py`: calls the cases, compares, and gives the verdict on the first that fails.
+- `wiring.py`: the cause. These operations are sums of products (`product.py`), so unit vectors show which element meets
+  which, and the difference from what should meet is the diagnosis (`difference.py`). A cause is named only if it
+  explains what differs; else it is "unexplained", and the verdict is the first product that is wrong, which is true.
+- `causes.py`: for each cause a question, and a hint. `counted.py`: an array that counts multiply-adds.
+
+The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's
+process so that what is judged is the student's own function, not so that they are secret.
+"""
+
+import importlib
+import os
+
+from npmnv2.labs.lab import Lab
+
+
+def numbers() -> list[int]:
+    """The labs that there are.
+
+    Examples
+    --------
+    >>> numbers()[:3]
+    [0, 1, 2]
+    """
+    names = os.listdir(os.path.join(os.path.dirname(__file__), "stubs"))
+    return sorted(int(name[3:-3]) for name in names if name.startswith("lab") and name.endswith(".py"))
+
+
+def find(number: int) -> Lab:
+    """The lab of that number."""
+    lab: Lab = importlib.import_module(f"npmnv2.labs.lab{number}").LAB
+    return lab
+
+
+def stub(number: int) -> str:
+    """The file that a student starts from."""
+    path = os.path.join(os.path.dirname(__file__), "stubs", f"lab{number}.py")
+    with open(path, encoding="utf-8") as file:
+        first, _, text = file.read().partition("\n")  # the first line is for mypy, not for students
+    return text

@@ -1,0 +1,205 @@
+"""The student's process: it runs the file, calls its functions and returns arrays. It knows no right answer.
+
+Started by `process.py` as a program of its own, without the package: `python -I -S child.py FOLDER PATH ...`. Requests
+come on stdin, answers go to stdout; both are taken out of the student's sight first, and what the student prints goes
+to stderr. The limits and refusals below keep an accident from doing harm. They are no sandbox against strangers.
+"""
+
+import contextlib
+import faulthandler
+import os
+import runpy
+import sys
+import time
+import traceback
+from typing import Any, BinaryIO
+
+MEMORY = 2 << 30  # bytes of address space
+FILE = 1 << 20  # bytes of a file
+REFUSED = (  # Python's names of what a lab has no use for
+    "_winapi.",
+    "ctypes.",
+    "ensurepip.",
+    "ftplib.",
+    "http.",
+    "os.chdir",
+    "os.chflags",
+    "os.chmod",
+    "os.chown",
+    "os.exec",
+    "os.fork",
+    "os.kill",
+    "os.link",
+    "os.lockf",
+    "os.mkdir",
+    "os.posix_spawn",
+    "os.putenv",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.setxattr",
+    "os.spawn",
+    "os.startfile",
+    "os.symlink",
+    "os.system",
+    "os.truncate",
+    "os.unsetenv",
+    "os.utime",
+    "pty.spawn",
+    "resource.",
+    "shutil.",
+    "signal.",
+    "smtplib.",
+    "socket.",
+    "subprocess.",
+    "syslog.",
+    "urllib.",
+    "webbrowser.",
+    "winreg.",
+)
+
+
+def serve(folder: str, package: str, libraries: str) -> None:
+    """Answer requests until there are no more."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    trace = open(os.path.join(folder, "trace.txt"), "wb")  # noqa: SIM115 - where Python crashes, or how long it hangs
+    faulthandler.enable(trace, all_threads=False)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    sys.path.append(libraries)
+    import numpy.lib.stride_tricks
+    import numpy.random  # noqa: F401 - what NumPy would load later
+
+    sys.path.remove(libraries)
+    beside = os.path.join(package, "labs")
+    wire = runpy.run_path(os.path.join(beside, "wire.py"))
+    counted = runpy.run_path(os.path.join(beside, "counted.py"))
+    _limit()
+    _guard(package)
+    _answer(requests, answers, trace, wire, counted)
+
+
+def _answer(requests: BinaryIO, answers: BinaryIO, trace: BinaryIO, wire: Any, counted: Any) -> None:
+    module: dict[str, Any] = {}
+    file = ""
+    while True:
+        data = wire["receive"](requests.read)
+        if data is None:
+            return
+        request = wire["unpack"](data)
+        faulthandler.dump_traceback_later(request["limit"], exit=True, file=trace)
+        answer: dict[str, Any]
+        try:
+            if "source" in request:
+                file = request["file"]
+                module.update(__name__=os.path.splitext(file)[0], __file__=file)
+                exec(compile(request["source"], file, "exec"), module)
+                answer = {"functions": [name for name in request["functions"] if callable(module.get(name))]}
+            else:
+                answer = _call(module[request["function"]], request["arguments"], request["watch"], counted)
+        except (
+            BaseException
+        ) as error:  # SystemExit and KeyboardInterrupt as well: nothing of the student ends this loop
+            answer = {"error": _described(error, file)}
+        faulthandler.cancel_dump_traceback_later()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        answers.write(wire["pack"](answer))
+        answers.flush()
+
+
+def _call(function: Any, arguments: tuple[Any, ...], watch: str, counted: Any) -> dict[str, Any]:
+    """The result, and the arguments as they are afterwards."""
+    answer: dict[str, Any] = {}
+    if watch == "products":
+        tally = counted["Tally"]()
+        counting = [counted["count"](a, tally) if hasattr(a, "shape") else a for a in arguments]
+        function(*counting)
+        return {"products": tally.products}
+    if watch == "bytes":
+        import tracemalloc
+
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        function(*arguments)
+        answer["bytes"] = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
+        return answer
+    _litter()
+    start = time.perf_counter()
+    answer["result"] = function(*arguments)
+    answer["seconds"] = time.perf_counter() - start
+    answer["arguments"] = arguments
+    return answer
+
+
+def _litter() -> None:
+    """Leave numbers in the memory that NumPy hands out next, so that `np.empty` is never zero by luck."""
+    import numpy as np
+
+    for size in range(1, 128):  # NumPy keeps freed blocks below 1,024 bytes for itself
+        held = [np.full(size, 1e30) for _ in range(3)]
+        del held
+
+
+def _described(error: BaseException, file: str) -> dict[str, Any]:
+    """What was raised, and the last line of the student's file on the way to it."""
+    line = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == file:
+            line = number
+    if isinstance(error, SyntaxError) and error.filename == file:
+        line = error.lineno
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)
+    except BaseException:  # an exception of the student's whose text fails
+        text = ""
+    return {"type": type(error).__name__, "text": text[:500], "line": line}
+
+
+def _limit() -> None:
+    """Memory and files, where the system limits them."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    for name, most in (("AS", MEMORY), ("FSIZE", FILE), ("CORE", 0), ("NOFILE", 64)):
+        kind = getattr(resource, f"RLIMIT_{name}", None)
+        if kind is not None:
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(kind, (most, most))
+
+
+def _guard(package: str) -> None:
+    """Refuse what a lab has no use for: the package itself, writing, other processes, the network."""
+    package = os.path.realpath(package) + os.sep
+    realpath, isdir, fspath, fsdecode = os.path.realpath, os.path.isdir, os.fspath, os.fsdecode
+    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    refused = REFUSED
+    inside = [False]
+
+    def refuse(event: str, details: tuple[Any, ...]) -> None:
+        if event == "import" and str(details[0]).partition(".")[0] == "npmnv2":
+            raise ImportError("a lab is written with NumPy alone: npmnv2 cannot be imported in it")
+        if event == "open" and not inside[0]:
+            path, mode, flags = details
+            if isinstance(path, int):
+                return
+            inside[0] = True
+            try:
+                real = realpath(fsdecode(fspath(path)))
+            finally:
+                inside[0] = False
+            if (real + os.sep).startswith(package) or isdir(real):
+                raise PermissionError("a lab cannot read folders, nor the files of npmnv2")
+            if (flags & writes or set(str(mode or "")) & set("wax+")) and real != realpath(os.devnull):
+                raise PermissionError("a lab cannot write files")
+        elif event.startswith(refused):
+            raise PermissionError(f"a lab has no use for {event}")
+
+    sys.addaudithook(refuse)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -1,0 +1,278 @@
+"""How the terms of a student's function differ from the right ones, as a cause with a name.
+
+A cause is named only if it explains the terms: the right terms changed by it must be the student's, one for one, or
+every extra one must be of its kind.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npmnv2.labs.product import Axis, Finding, Product
+from npmnv2.validate import Array
+
+
+class Terms:
+    """The right terms and the student's, by the names of their columns."""
+
+    def __init__(self, product: Product, right: Array, yours: Array, shapes: tuple[Any, ...]) -> None:
+        self.product, self.array, self.shapes = product, yours, shapes
+        self.right, self.yours = ({tuple(t) for t in terms.tolist()} for terms in (right, yours))
+        self.missing, self.extra = self.right - self.yours, self.yours - self.right
+        self.at = {name: k for k, name in enumerate(product.columns)}
+
+    def column(self, name: str, terms: Any = None) -> Array:
+        chosen = self.array if terms is None else np.array(sorted(terms)).reshape(-1, len(self.product.columns))
+        return chosen[:, self.at[name]]
+
+    def choose(self, wanted: dict[str, set[int]]) -> set[Any]:
+        """The right terms that have one of these indices in one of these columns."""
+        return {t for t in self.right if any(t[self.at[name]] in indices for name, indices in wanted.items())}
+
+    def difference(self) -> str:
+        """The first element of the result that is wired wrongly: what it must receive, and what it does."""
+        columns = self.product.columns
+        kinds = [[k for k, name in enumerate(columns) if name[0] == kind] for kind in "ruc"]
+
+        def where(term: Any, kind: int) -> tuple[int, ...]:
+            return tuple(term[k] for k in kinds[kind])
+
+        p = self.product
+        by_unit = [where(t, 0) + where(t, 1) for t in self.missing | self.extra]
+        first = min(by_unit)
+        mine, must = ([t for t in s if where(t, 0) + where(t, 1) == first] for s in (self.yours, self.right))
+        r, u = first[: len(kinds[0])], first[len(kinds[0]) :]
+
+        def named(terms: Any) -> str:
+            if not terms:
+                return "nothing"
+            listed = [f"{p.coded[0]}{_index(where(t, 2))}" for t in sorted(terms)]
+            return " + ".join(listed[:3]) + (f" + {len(listed) - 3} more" if len(listed) > 3 else "")
+
+        to, source = f"{p.result}{_index(r)}", f"{p.unit[0]}{_index(u)}"
+        if not kinds[2]:
+            return f"{to} must be {source}; yours is not." if must else f"{to} must not hold {source}; yours does."
+        if must:
+            return f"{to} must receive {source} times {named(must)}; yours receives it times {named(mine)}."
+        return f"{to} must receive nothing from {source}; yours receives it times {named(mine)}."
+
+
+def compare(table: Terms, weights: Array) -> Finding:
+    """The cause of the difference. `weights` are the factors of the student's terms, which must all be 1."""
+    p = table.product
+    if table.yours == table.right:
+        if np.allclose(weights, np.round(weights)) and np.all(weights > 0.5) and np.any(weights > 1.5):
+            return Finding("counted-twice", f"Some products in {p.result} are added more than once.")
+        return Finding("unexplained", f"{p.result} has the right products, but with wrong factors.")
+    if np.allclose(weights, 1):
+        for explain in (_losses, _orders, _links, _maps, _taps, _borders):
+            finding = explain(table)
+            if finding is not None:
+                return Finding(finding.cause, f"{finding.says} {table.difference()}")
+    return Finding("unexplained", table.difference())
+
+
+def _index(place: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, place))}]"
+
+
+def _losses(table: Terms) -> Finding | None:
+    """Only some terms are missing: which?"""
+    if table.extra or not table.missing:
+        return None
+    p = table.product
+    assigned = Finding("assigned", f"Of the products that meet in one element of {p.result}, only one is left.")
+    if _one_left(table, max):
+        return assigned
+    for kind, column in p.lost:
+        have, all_of = (set(table.column(column, s).tolist()) for s in (table.yours, table.right))
+        gone = all_of - have
+        if gone and {t for t in table.right if t[table.at[column]] in gone} == table.missing:
+            listed = ", ".join(map(str, sorted(gone)))
+            other = _other_size(p, column, len(have))
+            axis_ends = {axis.pixel: {0, axis.size - 1} for axis in p.axes}.get(column, set())
+            if gone <= axis_ends:
+                where = next(axis.name for axis in p.axes if axis.pixel == column)
+                return Finding("border-lost", f"The pixels on the border, in {where}, take no part in {p.result}.")
+            if other:
+                return Finding(
+                    "height-for-width", f"Only {len(have)} of {len(all_of)} {kind}s take part: as many as {other}."
+                )
+            axis = column.split(".")[1]
+            return Finding(f"{kind}-lost", f"The {kind}s with {axis} = {listed} take no part in {p.result}.")
+    if _one_left(table, min):
+        return assigned
+    return _lost_at_the_border(table)
+
+
+def _lost_at_the_border(table: Terms) -> Finding | None:
+    """The windows that reach over the border, or the pixels on it, take no part: in rows, in columns or in both."""
+    p = table.product
+    for axes in ((a,) for a in p.axes), (p.axes,) if len(p.axes) == 2 else ():
+        for chosen in axes:
+            where = " and ".join(axis.name for axis in chosen)
+            if table.missing == table.choose({axis.window: _hanging(axis) for axis in chosen}):
+                return Finding("border-lost", f"The windows that reach over the border, in {where}, take no part.")
+            if table.missing == table.choose({axis.pixel: {0, axis.size - 1} for axis in chosen}):
+                return Finding("border-lost", f"The pixels on the border, in {where}, take no part.")
+    return None
+
+
+def _hanging(axis: Axis) -> set[int]:
+    """The windows that reach over the border."""
+    first = {y: axis.stride * y - axis.pad for y in range(axis.windows)}
+    return {y for y, pixel in first.items() if pixel < 0 or pixel + axis.taps > axis.size}
+
+
+def _other_size(product: Product, column: str, have: int) -> str | None:
+    """Whether as many of one axis were used as the other axis has."""
+    if len(product.axes) != 2:
+        return None
+    for mine, other in (product.axes, product.axes[::-1]):
+        if column == mine.window and have == other.windows != mine.windows - 1:
+            return f"there are windows in the other direction ({have})"
+        if column == mine.pixel and have == other.size:
+            return f"there are pixels in the other direction ({have})"
+        if column == mine.tap and have == other.taps != mine.taps - 1:
+            return f"there are taps in the other direction ({have})"
+    return None
+
+
+def _one_left(table: Terms, choose: Callable[..., Any]) -> bool:
+    """Each element of the result has one product left, of the tap that came last (or first), or of the channel."""
+    taps = [table.at[axis.tap] for axis in table.product.axes]
+    result = [k for name, k in table.at.items() if name[0] == "r"]
+    groups: dict[Any, list[Any]] = {}
+    for term in table.right:
+        groups.setdefault(tuple(term[k] for k in result), []).append(term)
+    if max(map(len, groups.values())) < 2:
+        return False
+    orders = [taps] if taps else []
+    for columns in [*orders, list(range(len(table.product.columns)))]:
+        if {choose(g, key=lambda t: tuple(t[k] for k in columns)) for g in groups.values()} == table.yours:
+            return True
+    return False
+
+
+def _links(table: Terms) -> Finding | None:
+    """Extra terms join what must stay apart: other images, other channels."""
+    p = table.product
+    names = {"r": p.result, "u": p.unit[0], "c": p.coded[0]}
+    for kind in dict.fromkeys(kind for kind, _, _ in p.links) if table.extra else ():
+        pairs = [(a, b) for other, a, b in p.links if other == kind]
+        apart = [[pair for pair in pairs if t[table.at[pair[0]]] != t[table.at[pair[1]]]] for t in table.extra]
+        if not all(apart):
+            continue
+        if kind == "not-diagonal":
+            return Finding(kind, f"{p.result} must be zero where c and m differ; yours is not.")
+        (i, x), (j, y) = (name.split(".") for name in max(pairs, key=lambda pair: sum(pair in a for a in apart)))
+        return Finding(
+            kind, f"In {p.result}, index {x} of {names[i]} must go with the same index {y} of {names[j]} alone."
+        )
+    return None
+
+
+def _orders(table: Terms) -> Finding | None:
+    """The elements of one array are taken in another order, as after a reshape that was meant to exchange axes."""
+    names = (table.product.result, table.product.unit[0], table.product.coded[0])
+    start = 0
+    for shape, name in zip(table.shapes, names, strict=True):
+        if sum(size > 1 for size in shape) > 1:
+            for order in range(2):
+                right = np.array(sorted(table.right))
+                block = tuple(right[:, start : start + len(shape)].T)
+                flat = np.ravel_multi_index(block, shape, order="CF"[order])  # type: ignore[call-overload]
+                right[:, start : start + len(shape)] = np.stack(np.unravel_index(flat, shape, order="FC"[order]), 1)  # type: ignore[call-overload]
+                if {tuple(t) for t in right.tolist()} == table.yours:
+                    return Finding("reordered", f"The elements of {name} are taken in another order.")
+        start += len(shape)
+    return None
+
+
+def _taps(table: Terms) -> Finding | None:
+    """The right pixels meet, but with the weight of another tap."""
+    taps = {table.at[axis.tap] for axis in table.product.axes}
+    if not taps or any(table.product.columns[k][0] == "r" for k in taps):
+        return None
+
+    def rest(terms: set[Any]) -> set[Any]:
+        return {tuple(i for k, i in enumerate(t) if k not in taps) for t in terms}
+
+    if rest(table.right) == rest(table.yours):
+        return Finding("wrong-tap", f"In {table.product.result} the right pixels meet the weights of other taps.")
+    return None
+
+
+def _maps(table: Terms) -> Finding | None:
+    """Which pixel each tap of each window sees: a linear function of both, with the wrong numbers?"""
+    p = table.product
+    if len(p.axes) != 2 or not len(table.array):
+        return None
+    fits = []
+    for axis, other in (p.axes, p.axes[::-1]):
+        if len(set(table.column(axis.window))) < 2 or len(set(table.column(axis.tap))) < 2:
+            return None  # a line needs two points
+        names = (axis.window, axis.tap, other.window, other.tap)
+        inputs = np.stack([*(table.column(n) for n in names), np.ones(len(table.array), int)], 1).astype(float)
+        expected = np.array([axis.stride, 1, 0, 0, -axis.pad], float)
+        delta = np.linalg.lstsq(inputs, table.column(axis.pixel) - inputs @ expected, rcond=None)[0]
+        if (
+            np.max(np.abs(delta - np.round(delta))) > 1e-6
+            or np.max(np.abs(inputs @ (expected + delta) - table.column(axis.pixel))) > 1e-6
+        ):
+            return None
+        fits.append(tuple(np.round(expected + delta).astype(int).tolist()))
+    for axis, (s, t, s2, t2, start) in zip(p.axes, fits, strict=True):
+        finding = _named_map(p, axis, s, t, s2, t2, start)
+        if finding is not None:
+            return finding
+    return None
+
+
+def _named_map(p: Product, axis: Axis, s: int, t: int, s2: int, t2: int, start: int) -> Finding | None:
+    rows = f"In {axis.name}, tap k of window v must see pixel {_linear(axis.stride, 1, -axis.pad)} of the image; "
+    yours = f"in your {p.result} it sees {_linear(s, t, start)}."
+    if s2 or t2:
+        if (s, t, s2) == (axis.stride, 0, 0):
+            return Finding("kernel-transposed", f"Your {p.result} takes the tap's row for its column.")
+        return Finding("height-for-width", f"Your {p.result} counts {axis.name} by the index of the other direction.")
+    if t == -1 and s == axis.stride:
+        return Finding("kernel-flipped", rows + yours)
+    if t != 1 and t == axis.stride and s in (1, axis.stride):
+        return Finding("stride-on-tap", rows + yours)
+    if t == 0:
+        return Finding("wrong-tap", rows + yours)
+    if s != axis.stride and t == 1:
+        return Finding("stride-ignored" if s == 1 else "stride-wrong", rows + yours)
+    if start != -axis.pad and (s, t) == (axis.stride, 1):
+        return Finding("padding-offset" if axis.pad else "tap-offset", rows + yours)
+    return None
+
+
+def _linear(s: int, t: int, start: int) -> str:
+    window = {0: "", 1: "v"}.get(s, f"{s}*v")
+    tap = {0: "", 1: "k", -1: "-k"}.get(t, f"{t}*k")
+    parts = [part for part in (window, tap, str(start) if start else "") if part]
+    return " + ".join(parts).replace("+ -", "- ") or "0"
+
+
+def _borders(table: Terms) -> Finding | None:
+    """All right terms, and others that reach over the border: copied from the edge, or round the other side."""
+    p = table.product
+    if table.missing or not table.extra or not p.axes:
+        return None
+    copied, round_ = True, True
+    for term in table.extra:
+        for axis in p.axes:
+            pixel, window, tap = (term[table.at[c]] for c in (axis.pixel, axis.window, axis.tap))
+            meant = axis.stride * window + tap - axis.pad
+            copied &= pixel == min(max(meant, 0), axis.size - 1)
+            round_ &= pixel == meant % axis.size
+    if round_:
+        return Finding("wraps-round", f"In {p.result}, what lies beyond one border is taken from the other side.")
+    if copied:
+        return Finding(
+            "padding-not-zero", f"In {p.result}, the border of xp is copied from the edge, and must be zeros."
+        )
+    return None

@@ -1,0 +1,281 @@
+"""The verdict on a student's file: the first case that fails, one cause, a score and a cost."""
+
+import re
+import time
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.labs.lab import Case, Function, Lab
+from npmnv2.labs.process import LIMIT, Stopped, Student
+from npmnv2.labs.product import Finding
+from npmnv2.labs.wire import Other
+from npmnv2.labs.wiring import diagnose
+from npmnv2.validate import Array
+
+
+class Verdict(NamedTuple):
+    """What the grader says; `document()` is what `--json` prints."""
+
+    lab: int
+    passed: bool
+    score: float  # the share of cases that are right
+    cause: str | None
+    says: str
+    case: Case | None  # the first that fails
+    function: str | None
+    line: int | None  # of the student's file
+    madds: int | None  # None: not countable
+    bytes: int | None
+    par: int | None
+    seconds: float
+    output: str  # what the student's file printed
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        document = self._asdict()
+        document.pop("output")
+        document["case"] = None if self.case is None else {**self.case.sizes, "dtype": self.case.dtype}
+        return document
+
+
+def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
+    """Run a student's file in a process of its own, and judge what it returns.
+
+    Parameters
+    ----------
+    lab : Lab
+    source : str
+        The text of the student's file.
+    file : str
+        Its name, for messages.
+    limit : float
+        Seconds that one call may take.
+    """
+    start = time.perf_counter()
+    with Student(source, file, [f.name for f in lab.functions], limit) as student:
+        try:
+            score, failure = _judge(lab, source, student)
+            cost = _cost(lab, student) if failure is None else (None, None)
+        except Stopped as stopped:  # while the file was loaded
+            score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line)
+            cost = (None, None)
+        output = student.output
+    failure = failure or Failure(None, "Every case is right.", None, None, None)
+    return Verdict(
+        lab.number,
+        failure.cause is None,
+        score,
+        failure.cause,
+        failure.says,
+        failure.case,
+        failure.function,
+        failure.line,
+        *cost,
+        lab.par,
+        round(time.perf_counter() - start, 3),
+        output,
+    )
+
+
+class Failure(NamedTuple):
+    """Why a case is not right."""
+
+    cause: str | None
+    says: str
+    case: Case | None
+    function: str | None
+    line: int | None
+
+
+def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | None]:
+    """The share of cases that are right, and the first failure."""
+    seed = zlib.crc32(source.encode(errors="replace"))  # the same file, the same numbers; nothing to learn by heart
+    given = [lab.arguments(case, np.random.default_rng([seed, k])) for k, case in enumerate(lab.cases)]
+    expected = [lab.right(case, arguments) for case, arguments in zip(lab.cases, given, strict=True)]
+    there = student.load()
+    right, first = 0, None
+    for case, arguments, wanted in zip(lab.cases, given, expected, strict=True):
+        try:
+            failure = _case(lab, case, arguments, wanted, student, there, diagnosed=first is None)
+        except Stopped as stopped:
+            failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line)
+            if stopped.cause in ("hangs", "exits", "crashes"):  # the process may be gone
+                return right / len(lab.cases), first or failure
+        right += failure is None
+        first = first or failure
+    return right / len(lab.cases), first
+
+
+def _case(
+    lab: Lab,
+    case: Case,
+    arguments: tuple[Any, ...],
+    wanted: tuple[Array, ...],
+    student: Student,
+    there: list[str],
+    diagnosed: bool,
+) -> Failure | None:
+    function = lab.function(case.function)
+    if function.name not in there:
+        return Failure("missing", f"There is no function {function.name} in the file.", case, function.name, None)
+    answer = student.call(function.name, arguments)
+    finding = _form(function, answer.result, wanted, case) or _unchanged(function, arguments, answer.arguments)
+    if finding is None:
+        results = _results(function, answer.result)
+        wrong = [
+            k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
+        ]
+        if not wrong:
+            return None
+        finding = Finding("unexplained", "")
+        if diagnosed:
+            finding = _values(lab, case, arguments, results, wanted, wrong, student)
+    return Failure(finding.cause, finding.says, case, function.name, None)
+
+
+def _results(function: Function, result: Any) -> tuple[Any, ...]:
+    return (result,) if len(function.results) == 1 else result
+
+
+def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case) -> Finding | None:
+    """Type, shape and dtype."""
+    names = function.results
+    if len(names) > 1 and not (type(result) is tuple and len(result) == len(names)):
+        return Finding("wrong-type", f"{function.name} must return a tuple ({', '.join(names)}); was {_kind(result)}.")
+    results = _results(function, result)
+    for name, mine in zip(names, results, strict=True):
+        if not isinstance(mine, np.ndarray):
+            if mine is None and len(names) == 1:
+                return Finding("wrong-type", f"{function.name} must return an array; it returned nothing.")
+            return Finding("wrong-type", f"{name} must be an array; was {_kind(mine)}.")
+    shapes, right = [mine.shape for mine in results], [array.shape for array in wanted]
+    if shapes != right and sorted(shapes) == sorted(right):
+        return Finding("exchanged", f"The results must be ({', '.join(names)}) in this order.")
+    for name, mine, array in zip(names, results, wanted, strict=True):
+        if mine.shape != array.shape:
+            return _shape(name, mine, array, case)
+        if mine.dtype.kind != array.dtype.kind:
+            return Finding("wrong-dtype", f"{name} must be {array.dtype}; was {mine.dtype}.")
+    return None
+
+
+def _shape(name: str, mine: Array, array: Array, case: Case) -> Finding:
+    pad = case.sizes.get("pad", 0)
+    if mine.size == 0:
+        return Finding("crop-empty", f"{name} must have the shape {array.shape}; yours is empty: {mine.shape}.")
+    if pad and mine.ndim == 4 and mine.shape == tuple(np.add(array.shape, (0, 2 * pad, 2 * pad, 0))):
+        return Finding("not-cropped", f"{name} must have the shape {array.shape}; yours has that of xp, {mine.shape}.")
+    return Finding("wrong-shape", f"{name} must have the shape {array.shape}; was {mine.shape}.")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Other):
+        return value.type_name
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else type(value).__name__
+
+
+def _unchanged(function: Function, before: tuple[Any, ...], after: tuple[Any, ...]) -> Finding | None:
+    for name, old, new in zip(function.arguments, before, after, strict=False):
+        if isinstance(old, np.ndarray) and not (isinstance(new, np.ndarray) and np.array_equal(old, new)):
+            return Finding("input-changed", f"{function.name} must leave its arguments as they are; it changed {name}.")
+    return None
+
+
+def _agree(mine: Array, right: Array, case: Case) -> bool:
+    return _error(mine, right) < (1e-10 if case.dtype == "float64" else 1e-5)
+
+
+def _error(mine: Array, right: Array) -> float:
+    """The largest difference, relative to the largest value; infinite if there is a nan."""
+    scale = float(np.max(np.abs(right), initial=1e-300))
+    error = float(np.max(np.abs(mine.astype(float) - right), initial=0.0)) / scale
+    return error if np.isfinite(error) else np.inf
+
+
+def _values(
+    lab: Lab,
+    case: Case,
+    arguments: tuple[Any, ...],
+    results: tuple[Array, ...],
+    wanted: tuple[Array, ...],
+    wrong: list[int],
+    student: Student,
+) -> Finding:
+    """Why values are wrong."""
+    function = lab.function(case.function)
+    names = [function.results[k] for k in wrong]
+
+    def call(changed: tuple[Any, ...]) -> tuple[Array, ...]:
+        found = _results(function, student.call(function.name, changed).result)
+        shapes = [a.shape if isinstance(a, np.ndarray) else None for a in found] if isinstance(found, tuple) else []
+        if shapes != [a.shape for a in wanted]:
+            raise _Unsteady
+        return found
+
+    try:
+        again = call(arguments)
+        if any(not np.array_equal(again[k], results[k], equal_nan=True) for k in wrong) and _finite(results, wrong):
+            return _unsteady(lab, names[0], [(results[k], again[k], wanted[k]) for k in wrong], student.source)
+        if not _finite(results, wrong):
+            return Finding("not-finite", f"{names[0]} holds nan or inf.")
+        errors = [_error(results[k], wanted[k]) for k in wrong]
+        if case.dtype == "float64" and max(errors) < _coarsest(results, wrong):
+            return Finding(
+                "precision",
+                f"Precision, not logic: {names[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
+            )
+        products = [p for p in lab.products(case) if p.output in wrong]
+        if products and case.dtype == "float64":
+            return diagnose(products, call, arguments, results, function.arguments)
+    except _Unsteady:
+        return Finding("unexplained", f"The shape of what {function.name} returns differs from call to call.")
+    k = wrong[0]
+    at = np.unravel_index(np.argmax(np.abs(results[k] - wanted[k])), wanted[k].shape)
+    place = ", ".join(map(str, at))
+    return Finding("unexplained", f"{names[0]}[{place}] must be {wanted[k][at]:.6g}; was {results[k][at]:.6g}.")
+
+
+class _Unsteady(Exception):
+    pass
+
+
+def _unsteady(lab: Lab, name: str, values: list[tuple[Array, Array, Array]], source: str) -> Finding:
+    """Two calls with the same arguments differ: does something add up, or was memory used as it was found?"""
+    says = f"{name} differs from one call to the next, with the same arguments"
+    grows = any(_near(second - first, right) for first, second, right in values)
+    if not grows and re.search(r"\b(np\.|numpy\.)?empty(_like)?\b", source):
+        return Finding("not-started-at-zero", f"{says}: it starts from whatever was in memory.")
+    return Finding("state-kept", f"{says}: something is kept from call to call.")
+
+
+def _near(a: Array, b: Array) -> bool:
+    return bool(np.allclose(a, b, rtol=1e-6, atol=1e-9))
+
+
+def _coarsest(results: tuple[Array, ...], wrong: list[int]) -> float:
+    """Errors below this come from few digits, not from wrong sums."""
+    return 1e-2 if any(results[k].dtype == np.float16 for k in wrong) else 1e-5
+
+
+def _finite(results: tuple[Array, ...], wrong: list[int]) -> bool:
+    return all(bool(np.isfinite(results[k]).all()) for k in wrong)
+
+
+def _cost(lab: Lab, student: Student) -> tuple[int | None, int | None]:
+    """Multiply-adds and bytes of a right solution; None where they cannot be told."""
+    if lab.counted is None:
+        return None, None
+    arguments = lab.arguments(lab.counted, np.random.default_rng(0))
+    name = lab.counted.function
+    try:
+        peak = student.peak_bytes(name, arguments)
+        products = student.products(name, arguments)
+    except Stopped:  # a right solution may do what the counting array does not know
+        return None, None
+    if products is not None and lab.least is not None and products < lab.least:
+        products = None
+    return products, peak

@@ -1,0 +1,51 @@
+"""What a lab is: data, its right answer, and how its results are sums of products."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.labs.product import Product
+from npmnv2.validate import Array
+
+
+class Case(NamedTuple):
+    """One call that the student's function must get right; a lab lists them smallest first."""
+
+    function: str
+    adds: str  # what this case has and those before it have not, for people
+    sizes: dict[str, int]
+    dtype: str = "float64"
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return sizes if self.dtype == "float64" else f"{sizes}, {self.dtype}"
+
+
+class Function(NamedTuple):
+    """A function that the student writes."""
+
+    name: str
+    arguments: tuple[str, ...]  # their names
+    results: tuple[str, ...]  # more than one are returned as a tuple
+
+
+class Lab(NamedTuple):
+    """A lab. Whoever adds one writes a module `labN.py` with a `LAB` and a stub beside it: see `__init__.py`."""
+
+    number: int
+    title: str
+    sentence: str  # what it teaches
+    minutes: int
+    functions: tuple[Function, ...]
+    cases: tuple[Case, ...]
+    arguments: Callable[[Case, np.random.Generator], tuple[Any, ...]]
+    right: Callable[[Case, tuple[Any, ...]], tuple[Array, ...]]  # one array a result
+    products: Callable[[Case], Sequence[Product]] = lambda case: ()  # how each result is a sum of products
+    counted: Case | None = None  # the case whose cost is counted,
+    par: int | None = None  # the multiply-adds of a good solution in it,
+    least: int | None = None  # and those that no solution does without: fewer means that some were not seen
+
+    def function(self, name: str) -> Function:
+        """The function of that name."""
+        return next(f for f in self.functions if f.name == name)

@@ -1,0 +1,200 @@
+"""The grader's side of the student's process: start it, call its functions within a time, end it and all it started."""
+
+import contextlib
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npmnv2.labs import wire
+
+START = 60.0  # seconds that Python and NumPy may take to load, once, on a slow machine
+LIMIT = 5.0  # seconds of one call
+MOST_OUTPUT = 1 << 16  # bytes of output that are kept
+KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "LANG", "LC_ALL")
+
+
+class Stopped(Exception):
+    """The student's code raised, exited, crashed or ran past its time."""
+
+    def __init__(self, cause: str, says: str, line: int | None = None) -> None:
+        super().__init__(says)
+        self.cause, self.says, self.line = cause, says, line
+
+
+class Answer(NamedTuple):
+    """What a call gave."""
+
+    result: Any
+    arguments: tuple[Any, ...]  # as they are after it
+    seconds: float
+
+
+class Student:
+    """A file of a student's, running in a process of its own.
+
+    Use it in a ``with`` statement: the process ends with it. Every method raises `Stopped` if the student's code does
+    not give an answer; after that the process may be gone.
+    """
+
+    def __init__(self, source: str, file: str, functions: list[str], limit: float = LIMIT) -> None:
+        self.source, self.file, self.limit = source, os.path.basename(file), limit
+        self._folder = tempfile.TemporaryDirectory(prefix="npmnv2-lab-", ignore_cleanup_errors=True)
+        here = os.path.dirname(os.path.abspath(__file__))
+        libraries = os.path.dirname(os.path.dirname(os.path.abspath(np.__file__)))
+        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", os.path.join(here, "child.py")]
+        self._process = subprocess.Popen(
+            [*command, self._folder.name, os.path.dirname(here), libraries],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._folder.name,
+            env=_environment(self._folder.name),
+            start_new_session=os.name != "nt",
+        )
+        self._output = bytearray()
+        self._answers: queue.Queue[bytes | None] = queue.Queue()
+        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._read_answers, self._read_output)]
+        for thread in self._threads:
+            thread.start()
+        self._ask = {"source": source, "file": self.file, "functions": functions}
+
+    def __enter__(self) -> "Student":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def load(self) -> list[str]:
+        """Run the file; which of the functions it has."""
+        found = self._request(self._ask, START)
+        return [str(name) for name in found.get("functions", [])]
+
+    def call(self, function: str, arguments: tuple[Any, ...]) -> Answer:
+        """Call one of its functions."""
+        found = self._request({"function": function, "arguments": arguments, "watch": ""})
+        after = found.get("arguments")
+        return Answer(found.get("result"), after if isinstance(after, tuple) else (), _number(found.get("seconds")))
+
+    def products(self, function: str, arguments: tuple[Any, ...]) -> int | None:
+        """The multiplications of a call; None if they cannot be counted."""
+        found = self._request({"function": function, "arguments": arguments, "watch": "products"}).get("products")
+        return found if type(found) is int else None
+
+    def peak_bytes(self, function: str, arguments: tuple[Any, ...]) -> int | None:
+        """The most memory that a call held at one time beyond its arguments."""
+        found = self._request({"function": function, "arguments": arguments, "watch": "bytes"}).get("bytes")
+        return found if type(found) is int else None
+
+    @property
+    def output(self) -> str:
+        """What the student's code printed, as far as it is kept."""
+        return self._output.decode(errors="replace")
+
+    def end(self) -> None:
+        """End the process, and whatever it has started."""
+        if os.name != "nt":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+        for thread in self._threads:
+            thread.join(1)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):
+                stream.close()  # type: ignore[union-attr]
+        self._folder.cleanup()
+
+    def _request(self, message: dict[str, Any], patience: float = 0.0) -> dict[str, Any]:
+        try:
+            self._process.stdin.write(wire.pack({**message, "limit": self.limit}))  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+            data = self._answers.get(timeout=self.limit + max(patience, 2.0))
+        except queue.Empty:
+            raise self._hung() from None
+        except OSError:
+            data = None
+        if data is None:
+            raise self._ended()
+        try:
+            found = wire.unpack(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise Stopped("exits", "What came from your file's process were not the results of a function.")
+        if "error" in found:
+            raise _raised(found["error"])
+        return found
+
+    def _hung(self) -> Stopped:
+        return Stopped("hangs", f"No result after {self.limit:g} seconds: does a loop never end?", self._traced_line())
+
+    def _ended(self) -> Stopped:
+        """Why there is no more to read: the time ran out, the process crashed, or the code ended it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        trace = self._trace()
+        if "Timeout" in trace:
+            return self._hung()
+        code = self._process.returncode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+            return Stopped("crashes", f"Python itself stopped with {name}.", self._traced_line())
+        return Stopped("exits", f"Your file ended Python with status {code} before the function returned.")
+
+    def _trace(self) -> str:
+        try:
+            with open(os.path.join(self._folder.name, "trace.txt"), encoding="utf-8", errors="replace") as file:
+                return file.read(1 << 16)
+        except OSError:
+            return ""
+
+    def _traced_line(self) -> int | None:
+        found = re.search(rf'File "{re.escape(self.file)}", line (\d+)', self._trace())
+        return int(found[1]) if found else None
+
+    def _read_answers(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while (data := wire.receive(self._process.stdout.read)) is not None:  # type: ignore[union-attr]
+                self._answers.put(data)
+        self._answers.put(None)
+
+    def _read_output(self) -> None:
+        """Keep the beginning, and read on: a full pipe would stop the student's process."""
+        with contextlib.suppress(OSError, ValueError):
+            while part := self._process.stderr.read1(1 << 16):  # type: ignore[union-attr]
+                self._output += part[: max(0, MOST_OUTPUT - len(self._output))]
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """Nothing of the grader's environment but what Python needs to start."""
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL", "VECLIB", "NUMEXPR")}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    garbage = {"MALLOC_PERTURB_": "165"}  # what np.empty returns is never zero by luck, where the C library obeys
+    return {**kept, **threads, **garbage, **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "TMP"), folder)}
+
+
+def _raised(error: Any) -> Stopped:
+    if not isinstance(error, dict):
+        return Stopped("raises", "Your function raised an exception.")
+    kind, text, line = str(error.get("type")), str(error.get("text")), error.get("line")
+    line = line if type(line) is int else None
+    if kind in ("SystemExit", "KeyboardInterrupt"):
+        return Stopped("exits", f"Your code raised {kind} where it should have returned a result.", line)
+    cause = {"SyntaxError": "syntax", "IndentationError": "syntax", "TabError": "syntax"}.get(kind, "raises")
+    if kind in ("ImportError", "ModuleNotFoundError"):
+        cause, text = "import", f"{text} (a lab needs NumPy alone)"
+    if kind == "NotImplementedError":
+        return Stopped("not-written", text or "The function is still to be written.", line)
+    return Stopped(cause, f"{kind}: {text}", line)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0

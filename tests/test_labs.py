@@ -1,0 +1,268 @@
+"""Labs: the command line, the cost, and the handouts. What the grader finds is in test_labs_bank.py."""
+
+import contextlib
+import io
+import json
+import pathlib
+import threading
+import time
+
+import numpy as np
+import pytest
+import test_docs
+from labs.lab1 import RIGHT as RIGHT_1
+from labs.lab2 import GATHER, LOOPS, RIGHT, TAPS, WINDOWS
+
+from npmnv2 import labs
+from npmnv2.__main__ import main
+from npmnv2.labs.causes import CAUSES
+from npmnv2.labs.counted import Tally, count
+from npmnv2.labs.grade import grade
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs" / "labs").glob("*.md"))
+KEYS = ["lab", "passed", "score", "cause", "says", "case", "function", "line", "madds", "bytes", "par", "seconds"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _run(*words):
+    """Exit status, stdout and stderr of `python -m npmnv2 lab ...`."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main(["lab", *words])
+    return status, out.getvalue(), err.getvalue()
+
+
+# -- the command line
+
+
+def test_from_the_stub_to_passed(folder):
+    status, out, err = _run()
+    assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
+    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS)):
+        status, out, err = _run("start", str(number))
+        assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
+        if number:
+            status, out, err = _run(str(number))
+            assert (status, err) == (1, "") and "not yet: not-written" in out
+        (folder / f"lab{number}.py").write_text(right)
+        status, out, err = _run(str(number))
+        assert (status, err) == (0, "") and "passed: all" in out
+    status, out, err = _run()
+    assert status == 0 and out.count("passed") == 3 and "1,260" in out
+
+
+def test_start_overwrites_nothing(folder):
+    (folder / "lab1.py").write_text("mine")
+    status, out, err = _run("start", "1")
+    assert (status, out) == (2, "") and "was left as it is" in err
+    assert (folder / "lab1.py").read_text() == "mine"
+    assert _run("start", "1", "other.py")[0] == 0 and (folder / "other.py").exists()
+
+
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        (["9"], "the labs are 0, 1, 2; was 9"),
+        (["start"], "was none"),
+        (["start", "one"], "was one"),
+        (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),
+        (["1", "a.py", "b.py"], "one file at a time"),
+        (["1", "--timeout", "0"], "--timeout must be more than 0"),
+        (["1", "--nonsense"], "unrecognized arguments"),
+    ],
+)
+def test_usage(words, complaint, folder):
+    status, out, err = _run(*words)
+    assert (status, out) == (2, "") and complaint in err
+
+
+def test_the_document(folder):
+    (folder / "mine.py").write_text(TAPS)
+    status, out, err = _run("2", "mine.py", "--json")
+    document = json.loads(out)
+    assert status == 0 and list(document) == KEYS
+    expected = {"lab": 2, "passed": True, "score": 1.0, "cause": None, "case": None, "line": None, "madds": 1260}
+    assert {key: document[key] for key in expected} == expected
+    (folder / "mine.py").write_text(TAPS.replace("dxp[:, rows, cols] +=", "dxp[:, rows, cols] ="))
+    status, out, err = _run("2", "mine.py", "--json")
+    document = json.loads(out)
+    assert status == 1 and list(document) == KEYS and document["cause"] == "assigned" and document["score"] < 1
+    assert document["case"]["H"] == 11 and document["function"] == "depthwise_backward"
+    (folder / "mine.py").write_text(TAPS.replace("xp = np.zeros", "\n    xp = nq.zeros", 1))
+    document = json.loads(_run("2", "mine.py", "--json")[1])
+    assert (document["cause"], document["line"]) == ("raises", 9) and "'nq' is not defined" in document["says"]
+
+
+def test_a_hint_is_given_to_who_asks(folder):
+    (folder / "lab2.py").write_text(TAPS.replace("(KH)", "(KH - 1)"))
+    plain, hinted = _run("2")[1], _run("2", "--hint")[1]
+    assert CAUSES["tap-lost"].question in plain and CAUSES["tap-lost"].hint not in plain
+    assert CAUSES["tap-lost"].hint in hinted
+
+
+def test_what_the_file_printed_is_shown(folder):
+    (folder / "lab2.py").write_text("print('loaded \\x1b[31m')\n" + TAPS)
+    status, out, err = _run("2")
+    assert status == 0 and "| loaded" in out and "\x1b" not in out
+
+
+def test_watch_judges_again_until_it_passes(folder):
+    path = folder / "lab2.py"
+    path.write_text(labs.stub(2))
+
+    def write():
+        time.sleep(2)
+        path.write_text(TAPS)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    status, out, err = _run("2", "--watch")
+    writer.join()
+    assert status == 0 and out.index("not-written") < out.index("passed")
+
+
+# -- labs
+
+
+@pytest.mark.parametrize("number", labs.numbers())
+def test_every_stub_is_a_file_to_begin_with(number):
+    lab, text = labs.find(number), labs.stub(number)
+    assert lab.number == number and text.startswith("# %%") and f"{lab.minutes} minutes" in text
+    assert "import numpy as np" in text and "npmnv2." not in text.replace("-m npmnv2", "")
+    for function in lab.functions:
+        assert f"def {function.name}({', '.join(function.arguments)})" in text
+    verdict = grade(lab, text, f"lab{number}.py")
+    assert verdict.passed is (number == 0)
+    if number:
+        assert verdict.cause == "not-written" and verdict.line is not None
+
+
+def test_every_cause_has_a_question_and_a_hint():
+    for name, cause in CAUSES.items():
+        assert name == name.lower() and cause.question.endswith("?") and cause.hint.endswith("."), name
+
+
+def test_every_cause_that_a_product_can_have_is_known():
+    for number in labs.numbers():
+        lab = labs.find(number)
+        for case in lab.cases:
+            for product in lab.products(case):
+                assert {kind for kind, _, _ in product.links} <= set(CAUSES)
+                assert {f"{kind}-lost" for kind, _ in product.lost} <= set(CAUSES)
+                named = {column for link in product.links for column in link[1:]} | {c for _, c in product.lost}
+                assert named <= set(product.columns) and product.terms.shape[1] == len(product.columns)
+                assert len({tuple(term) for term in product.terms.tolist()}) == len(product.terms)
+
+
+def test_the_terms_of_every_product_add_up_to_the_right_answer():
+    for number in labs.numbers():
+        lab = labs.find(number)
+        for case in lab.cases:
+            given = lab.arguments(case, np.random.default_rng(0))
+            expected = lab.right(case, given)
+            for product in lab.products(case):
+                result, unit = np.zeros(expected[product.output].shape), given[product.unit[1]]
+                coded = given[product.coded[1]] if product.coded[1] >= 0 else np.ones(())
+                ends = np.cumsum([result.ndim, unit.ndim, coded.ndim])
+                r, u, c = (tuple(part.T) for part in np.split(product.terms, ends[:-1], axis=1))
+                np.add.at(result, r, unit[u] * coded[c])
+                assert np.allclose(result, expected[product.output], rtol=1e-5, atol=1e-5)
+
+
+def test_an_import_of_another_library_is_named_with_its_line():
+    verdict = grade(labs.find(2), "import numpy as np\nimport torch\n", "lab2.py")
+    assert (verdict.cause, verdict.line) == ("import", 2) and "torch" in verdict.says
+
+
+def test_two_runs_of_one_file_agree():
+    source = TAPS.replace("w[i, j]\n", "w[0, 0]\n")
+    first, second = (grade(labs.find(2), source, "lab2.py")._replace(seconds=0) for _ in range(2))
+    assert first == second and first.cause == "wrong-tap"
+
+
+# -- cost
+
+
+def test_multiply_adds_are_counted():
+    a, b = np.ones((4, 3)), np.ones((3, 2))
+    for expected, work in (
+        (24, lambda x, w: x @ w),
+        (24, lambda x, w: np.dot(x, w)),
+        (24, lambda x, w: x.dot(w)),
+        (24, lambda x, w: np.einsum("ab,bc->ac", x, w)),
+        (24, lambda x, w: np.einsum("...b,bc->...c", x, w)),
+        (24, lambda x, w: np.tensordot(x, w, 1)),
+        (12, lambda x, w: x * x),
+        (12, lambda x, w: np.ones((4, 3)) * x),
+        (12, lambda x, w: (np.pad(x, 1)[1:-1, 1:-1] * np.ones((4, 3))).sum()),
+        (24, lambda x, w: [x[i, j] * w[j, k] for i in range(4) for j in range(3) for k in range(2)]),
+        (0, lambda x, w: x + x),
+        (None, lambda x, w: np.convolve(x[0], x[1])),
+    ):
+        tally = Tally()
+        work(count(a, tally), count(b, tally))
+        assert tally.products == expected
+
+
+def test_an_array_that_counts_computes_the_same():
+    rng = np.random.default_rng(0)
+    a, out = rng.normal(size=(4, 3)), np.zeros((4, 3))
+    tally = Tally()
+    counted = count(a, tally)
+    out[1:] += counted[1:] * 2.0
+    assert np.array_equal(out[1:], 2 * a[1:]) and type(out) is np.ndarray
+    counted += 1.0
+    assert np.array_equal(counted, a + 1) and np.array_equal(np.where(a > 0, counted, 0), np.where(a > 0, a + 1, 0))
+
+
+@pytest.mark.parametrize("source, madds", [(TAPS, 1260), (LOOPS, 988), (GATHER, 988), (WINDOWS, 1764)])
+def test_cost_of_ways_to_write_it(source, madds):
+    """Loops and gather skip the border: that is the least."""
+    verdict = grade(labs.find(2), source, "lab2.py")
+    assert verdict.passed and verdict.madds == madds
+    assert labs.find(2).least == 988 and verdict.par == 1260
+
+
+def test_what_cannot_be_counted_is_said_so(folder):
+    source = TAPS.replace("    N, H", "    dout, x, w = np.array(dout), np.array(x), np.array(w)\n    N, H", 1)
+    (folder / "lab2.py").write_text(source)
+    status, out, err = _run("2")
+    assert status == 0 and "not countable" in out
+
+
+def test_right_solutions_are_many():
+    assert len(RIGHT) + len(RIGHT_1) >= 12
+
+
+# -- handouts
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_handouts(page, folder):
+    text = page.read_text(encoding="utf-8")
+    test_docs.run_blocks(text, page.name)
+    assert test_docs.broken_links(text, page) == []
+    assert test_docs.unknown_names(text) == []
+    assert test_docs.wrong_commands(text) == []
+    assert test_docs.fragile_formulas(text) == []
+    anchors = [test_docs.slug(heading) for heading in test_docs.headings(text)]
+    assert len(anchors) == len(set(anchors))
+
+
+def test_every_lab_has_a_handout():
+    index = (ROOT / "docs" / "labs" / "README.md").read_text(encoding="utf-8")
+    for number in labs.numbers():
+        lab = labs.find(number)
+        assert f"{number} {lab.title}" in index and f"| {lab.minutes} |" in index and lab.sentence in index
+        page = ROOT / "docs" / "labs" / f"{number}.md"
+        assert page.exists() or number == 0
+        if number:
+            text = page.read_text(encoding="utf-8")
+            assert f"{lab.minutes} minutes" in text and lab.sentence in text.lower()
+            for function in lab.functions:
+                assert f"`{function.name}({', '.join(function.arguments)}) -> " in text

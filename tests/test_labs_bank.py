@@ -1,0 +1,41 @@
+"""The bank of mistakes: no wrong version passes, each is named by its cause, no right version is refused."""
+
+import pytest
+from labs import lab1, lab2
+
+from npmnv2 import labs
+from npmnv2.labs.causes import CAUSES
+from npmnv2.labs.grade import grade
+
+BANKS = {1: lab1, 2: lab2}
+
+
+def _verdict(number, source):
+    return grade(labs.find(number), source, f"lab{number}.py", limit=20)
+
+
+@pytest.mark.parametrize("number, name", [(n, name) for n, bank in BANKS.items() for name in bank.RIGHT])
+def test_a_right_solution_passes_however_it_is_written(number, name):
+    verdict = _verdict(number, BANKS[number].RIGHT[name])
+    assert verdict.passed, verdict
+    assert verdict.score == 1 and verdict.cause is None and verdict.bytes > 0
+    assert verdict.madds is None or verdict.madds >= labs.find(number).least
+
+
+@pytest.mark.parametrize("number", BANKS)
+@pytest.mark.parametrize("part, named_at_least", [("FIRST", 0.95), ("LATER", 0.85)])
+def test_wrong_versions_are_named(number, part, named_at_least):
+    bank = getattr(BANKS[number], part)
+    named, misled = 0, []
+    for wrong in bank:
+        verdict = _verdict(number, wrong.source)
+        assert not verdict.passed, wrong.name
+        assert verdict.cause in CAUSES, verdict
+        named += verdict.cause == wrong.cause
+        if verdict.cause not in (wrong.cause, "unexplained"):
+            misled.append(f"{wrong.name}: {verdict.cause}, not {wrong.cause}: {verdict.says}")
+        elif verdict.cause != wrong.cause:
+            print(f"  {wrong.name}: unexplained, not {wrong.cause}: {verdict.says}")
+    print(f"lab {number}, {part.lower()} part: {named} of {len(bank)} named by their cause, {len(misled)} misled")
+    assert misled == [], "\n".join(misled)
+    assert named >= named_at_least * len(bank)

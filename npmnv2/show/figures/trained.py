@@ -36,10 +36,12 @@ def table(name: str) -> list[dict[str, str]]:
     >>> table("relu6")[0]["layer"]
     'stem'
     """
-    file = resources.files(__package__) / "trained" / f"{name}.csv"
-    if not file.is_file():
-        raise ValueError(f"name must be that of a table in {file.parent}; was {name}")  # type: ignore[attr-defined]
-    _, *lines = file.read_text(encoding="utf-8").splitlines()  # the first line is the command that wrote it
+    files = {file.name: file for file in (resources.files(__package__) / "trained").iterdir()}
+    if f"{name}.csv" not in files:
+        names = ", ".join(sorted(file.removesuffix(".csv") for file in files))
+        raise ValueError(f"name must be one of {names}; was {name}")
+    text = files[f"{name}.csv"].read_text(encoding="utf-8")
+    _, *lines = text.splitlines()  # the first line is the command that wrote it
     return list(csv.DictReader(lines))
 
 

@@ -19,7 +19,7 @@ from npmnv2.__main__ import main
 from npmnv2.models.mobilenet_v2 import plan
 from npmnv2.shapes import conv_geometry, taps
 from npmnv2.show import figures, plots
-from npmnv2.show.figures import batchnorm, blocks, convolutions
+from npmnv2.show.figures import batchnorm, blocks, convolutions, trained
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 COMMITTED = ROOT / "docs" / "figures"
@@ -536,3 +536,43 @@ def test_the_command_needs_a_name_and_explains_itself(capsys):
     assert main(["figures", "--help"]) == 0
     out = capsys.readouterr().out
     assert "a tap and a window" in re.sub(r"\s+", " ", out) and "16:9" in out
+
+
+def test_the_filters_of_a_trained_network_are_those_of_the_table():
+    rows = trained.table("drawn")
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    strides = {row["layer"]: row["stride"] for row in trained.table("filters")}
+    shown = texts(COMMITTED / "trained_filters.svg")
+    assert [word for word in shown if word in layers] == layers
+    assert [word for word in shown if word.startswith("stride")] == [f"stride {strides[layer]}" for layer in layers]
+    smooth = {row["layer"]: float(row["smooth"]) for row in trained.table("filters")}
+    for two, one in zip(layers[::2], layers[1::2], strict=True):  # the title
+        assert (strides[two], strides[one]) == ("2", "1") and smooth[two] > smooth[one]
+    weights = [round(abs(float(w)), 1) for row in rows for w in row["weights"].split()]
+    tints = {trained._tint(color, share / 10) for color in (plots.BLUE, plots.ORANGE) for share in range(1, 11)}
+    filled = [p for tint in tints for p in _filled("trained_filters", tint)]
+    assert len(filled) == sum(w > 0 for w in weights) + 2  # and the two of the legend
+
+
+def test_the_bars_of_relu6_are_the_shares_of_the_table():
+    rows = trained.table("relu6")
+    for color, column in ((plots.BLUE, "at_0"), (plots.ORANGE, "at_6")):
+        bars = [p.get_path().vertices for p in _filled("trained_relu6", color.lower())][: len(rows)]
+        heights = [np.ptp(bar[:, 1]) for bar in bars]
+        np.testing.assert_allclose(heights, [290 * float(row[column]) for row in rows], atol=1e-9)
+    first, last = ([float(row["at_0"]) for row in rows[part]] for part in (slice(16), slice(16, None)))
+    assert np.mean(first) < 0.45 and np.mean(last) > 0.65  # the title
+    assert np.mean([float(row["at_6"]) for row in rows]) < 0.01
+
+
+def test_what_is_left_without_a_shortcut_is_that_of_the_table():
+    rows = {(row["layer"], row["what"]): 100 * float(row["mean"]) for row in trained.table("taken_away")}
+    shown = texts(COMMITTED / "trained_shortcuts.svg")
+    blocks_ = [layer for layer, what in rows if what == "shortcut"]
+    assert [word for word in shown if word in blocks_] == blocks_ and len(blocks_) == 9
+    assert f"nothing taken away: {rows['network', 'nothing']:.0f}" in shown
+    for what, (color, _) in trained.COLORS.items():
+        bars = [p.get_path().vertices for p in _filled("trained_shortcuts", color.lower())][: len(blocks_)]
+        heights = np.array([np.ptp(bar[:, 1]) for bar in bars])
+        np.testing.assert_allclose(heights, [4.9 * rows[block, what] for block in blocks_], atol=1e-9)
+    assert all(rows[block, "shortcut"] < 1 < 35 < rows[block, "convolutions"] for block in blocks_)  # the title

@@ -1,13 +1,15 @@
 """The figures of the documentation and of lectures, each a slide with one message: `python -m npmnv2 figures DIR`.
 
-Every number in them is computed: by `cost`, by the plan of the network, by `shapes`. The same version of Matplotlib
-writes the same bytes; another writes the same words.
+Every number in them is computed, by `cost`, by the plan of the network, by `shapes`; or it was measured on a trained
+network and stands in a table, see `trained`. The same version of Matplotlib writes the same bytes; another writes the
+same words.
 
 - `page`: the slide and its shapes.
 - `convolutions`: a tap and a window; the gradients of two taps; which inputs an output value sees.
 - `blocks`: the inverted residual against the classic one; the shapes through a block; the 17 blocks.
 - `batchnorm`: the graph of its gradient.
 - `costs`: where multiply-adds and bytes sit.
+- `trained`: a trained network: filters, what ReLU6 does, what it is without a shortcut.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ from npmnv2.show.figures.batchnorm import batchnorm_graph
 from npmnv2.show.figures.blocks import block_shapes, inverted_residual, network
 from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
+from npmnv2.show.figures.trained import trained_filters, trained_relu6, trained_shortcuts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +36,9 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "network": network,
     "batchnorm_graph": batchnorm_graph,
     "where_cost_sits": where_cost_sits,
+    "trained_filters": trained_filters,
+    "trained_relu6": trained_relu6,
+    "trained_shortcuts": trained_shortcuts,
 }
 
 

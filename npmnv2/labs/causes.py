@@ -37,11 +37,9 @@ CAUSES = {
     "crop-empty": Cause(
         "From where to where does the slice run?", "With pad = 0, up to -pad is up to 0. Count the end from the front."
     ),
-    "exchanged": Cause(
-        "In which order are the results returned?", "dx is first, as x is the first of the two arguments."
-    ),
+    "exchanged": Cause("In which order are the results returned?", "The specification has the order: dx is first."),
     "input-changed": Cause("Which array does your function write to?", "Write only to arrays that you have made."),
-    "not-finite": Cause("Which line makes the first nan or inf?", "Nothing is divided here, and nothing overflows."),
+    "not-finite": Cause("Which line makes the first nan or inf?", "Print what you divide by, just before you do."),
     "precision": Cause(
         "Which dtype do your arrays have?", "An array made as float32 keeps 7 digits of what it is given."
     ),
@@ -57,6 +55,7 @@ CAUSES = {
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "The forward only adds."),
+    "not-whole": Cause("Which division leaves a remainder?", "How many windows begin in an odd number of rows?"),
     "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
     "factor": Cause("Which number multiplies everything?", "Nothing but the two factors of the forward multiplies."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
@@ -100,6 +99,63 @@ CAUSES = {
     "not-diagonal": Cause("Where is the matrix of a tap zero?", "Channel c reaches channel c alone."),
     "weight-transposed": Cause("Which axis of w is the input channel?", "w is (C, M): input first, output second."),
     "reordered": Cause("In which order are the axes?", "A reshape does not exchange axes, it cuts anew."),
+    # -- batch norm: the terms of the derivation
+    "axes-left": Cause(
+        "How many numbers has one channel's gamma?", "Sum over every axis but the last, whatever the number of axes."
+    ),
+    "axes-wrong": Cause(
+        "Which values share a mean?", "All values of a channel: those of every image, row and column of the batch."
+    ),
+    "statistics-mix-channels": Cause(
+        "How many means has an array of C channels?", "The last axis is the channel; no sum runs over it."
+    ),
+    "not-linear-in-dout": Cause(
+        "How often is dout a factor in each term?", "Each term has dout once: by itself, or inside one sum."
+    ),
+    "direct-term-missing": Cause(
+        "How does x[k] reach out[k] if mean and variance stand still?", "Through xhat[k] alone: start with that way."
+    ),
+    "mean-term-missing": Cause(
+        "What happens to the mean when one x grows?", "It grows by 1/m as much, and every centered value falls."
+    ),
+    "variance-term-missing": Cause(
+        "What happens to the variance when one x grows?", "centered * centered is in it: a factor is used twice there."
+    ),
+    "statistics-constant": Cause(
+        "Would mean and variance stay if x changed?", "They were computed from x, so they send gradients to it as well."
+    ),
+    "direct-term-factor": Cause(
+        "Which number multiplies dout on its way to x?", "Only gamma and 1 / std stand on the way from x to out."
+    ),
+    "mean-term-factor": Cause(
+        "How often is the mean used, and with which sign?", "It is subtracted from every x, once."
+    ),
+    "variance-term-factor": Cause(
+        "What are the derivatives of a square and of a root?", "The 2 of the one and the 1/2 of the other both count."
+    ),
+    "std-power": Cause(
+        "With which power does the standard deviation come in?",
+        "The derivative of 1 / std is -1 / std**2, that of sqrt(u) is 1 / (2 * sqrt(u)); each way to x divides by std.",
+    ),
+    "variance-for-root": Cause("What is the root taken of?", "xhat is centered / sqrt(var + eps)."),
+    "not-centred": Cause(
+        "Is it x or x - mean that is squared in the variance?", "Name x - mean once, and use that name throughout."
+    ),
+    "not-normalised": Cause("What did gamma multiply in the forward?", "gamma multiplies xhat, not x."),
+    "other-statistics": Cause(
+        "Which batch are the mean and the variance of?", "In training they are those of the x that is given."
+    ),
+    "gamma-forgotten": Cause("Where does gamma stand on the way from x to out?", "dxhat is gamma * dout."),
+    "gamma-extra": Cause("How often does gamma multiply?", "dgamma is a sum of dout * xhat, not of dxhat * xhat."),
+    "eps-missing": Cause("What keeps the forward from dividing by zero?", "std is sqrt(var + eps), backward as well."),
+    "eps-outside": Cause("What is eps added to?", "To the variance, before the root is taken."),
+    "count-minus-one": Cause(
+        "What does the forward divide the sum of squares by?", "By m. m - 1 is for a sample's variance; not here."
+    ),
+    "count-wrong": Cause("How many values does one mean run over?", "m is x.size // C, whatever the number of axes."),
+    "sums-exchanged": Cause(
+        "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
+    ),
     "unexplained": Cause(
         "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
     ),

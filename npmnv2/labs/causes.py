@@ -54,10 +54,10 @@ CAUSES = {
     "not-linear": Cause("Where does an argument meet itself?", "Each product has one factor of each argument."),
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
-    "sign": Cause("Where does a minus come in?", "The forward only adds."),
+    "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
     "not-whole": Cause("Which division leaves a remainder?", "How many windows begin in an odd number of rows?"),
     "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
-    "factor": Cause("Which number multiplies everything?", "Nothing but the two factors of the forward multiplies."),
+    "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "stride-ignored": Cause(
         "How far apart are the pixels that one tap sees?", "Neighbouring windows are stride apart."
@@ -153,6 +153,9 @@ CAUSES = {
         "What does the forward divide the sum of squares by?", "By m. m - 1 is for a sample's variance; not here."
     ),
     "count-wrong": Cause("How many values does one mean run over?", "m is x.size // C, whatever the number of axes."),
+    "xhat-forgotten": Cause(
+        "Which way does a larger variance move a value?", "Away from where it stands: by its own xhat."
+    ),
     "sums-exchanged": Cause(
         "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
     ),

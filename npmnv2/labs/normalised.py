@@ -103,7 +103,8 @@ def _xhat_finding(matrix: Array, given: Given) -> Finding:
     must = "dgamma must be the sum of dout * xhat"
     over = _other_axes(own, given)
     if over is not None:
-        return _axes_wrong("dgamma", over, given)
+        axes = _listed(tuple(range(given.x.ndim - 1)))
+        return Finding("axes-wrong", f"In dgamma you take {over}. Both must be over {axes}.")
     slope, start = _line(own, given.x)
     if slope is None or start is None:
         return _unread(f"{must}; yours multiplies dout by something else than a scaled and shifted x.")
@@ -135,20 +136,23 @@ def _line(own: Array, x: Array) -> tuple[Array | None, Array | None]:
     return slopes, starts
 
 
-def _other_axes(own: Array, given: Given) -> tuple[int, ...] | None:
-    """The axes over which x is normalised, if other than it should be."""
+def _other_axes(own: Array, given: Given) -> str | None:
+    """What the mean and the variance run over that makes `own` of x, if other than it should be."""
     x = given.x
     real = [k for k in range(x.ndim) if x.shape[k] > 1]
-    for chosen in product((False, True), repeat=x.ndim):
-        axes = tuple(k for k, there in enumerate(chosen) if there)
-        if axes and [k for k in axes if k in real] != [k for k in real if k < x.ndim - 1]:
-            centered = x - x.mean(axes, keepdims=True)
-            for kind in (x.var(axes, keepdims=True) + given.eps, x.var(axes, keepdims=True)):
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    xhat = centered / np.sqrt(kind)
-                if np.isfinite(xhat).all() and near(own, xhat):
-                    return axes
+    subsets = [tuple(k for k in real if k in chosen) for chosen in _subsets(x.ndim)]
+    right = tuple(k for k in real if k < x.ndim - 1)
+    for over, of in product(dict.fromkeys(subsets), repeat=2):
+        if (over, of) != (right, right) and over and of:
+            var = x.var(of, keepdims=True) + given.eps
+            if near(own, (x - x.mean(over, keepdims=True)) / np.sqrt(np.where(var > 0, var, np.inf))):
+                return f"the mean over the axes {_listed(over)}, the variance over {_listed(of)}"
     return None
+
+
+def _subsets(count: int) -> list[tuple[int, ...]]:
+    chosen = product((False, True), repeat=count)
+    return [tuple(k for k, there in enumerate(one) if there) for one in chosen]
 
 
 # -- dx
@@ -165,7 +169,8 @@ def _dx_finding(matrix: Array, given: Given) -> Finding:
     if fitted is None:
         over = _met_axes(own, given)
         if over and over != tuple(range(given.x.ndim - 1)):
-            return _axes_wrong("dx", over, given)
+            axes = _listed(tuple(range(given.x.ndim - 1)))
+            return Finding("axes-wrong", f"In dx values meet along the axes {_listed(over)}; the sums are over {axes}.")
         return _terms_over_axes(own, given) or _unread(
             "dx must be gamma * inv_std * dout, minus a share of sum(dout), minus a share of sum(dout * xhat) times "
             "xhat; yours holds something else."
@@ -243,26 +248,28 @@ def _shared(direct: Ratio, mean: Ratio, var: Ratio, given: Given) -> Finding | N
 def _crossed(terms: Terms, given: Given, right: Array, direct: Ratio, mean: Ratio, var: Ratio) -> Finding:
     """sum(dout) goes with xhat, or sum(dout * xhat) goes without it: exchanged sums, or an x that is not centred."""
     share = -right / given.m
-    if mean.zero and var.zero and near(terms.M[:, 0, 1], share) and near(terms.M[:, 1, 0], share):
-        return Finding(
-            "sums-exchanged", "In dx, sum(dout) stands where sum(dout * xhat) belongs, and the other way round."
-        )
+    found = [near(terms.M[:, i, j], share) + 2 * near(terms.M[:, i, j], 0 * share) for i in (0, 1) for j in (0, 1)]
+    both = {  # which of the four are there: sum(dout), sum(dout xhat), and each times xhat
+        (2, 1, 1, 2): "sum(dout) stands where sum(dout * xhat) belongs, and the other way round.",
+        (1, 2, 1, 2): "sum(dout) stands in both terms; one must have sum(dout * xhat).",
+        (2, 1, 2, 1): "sum(dout * xhat) stands in both terms; one must have sum(dout).",
+    }.get((found[0], found[1], found[2], found[3]))
+    if both:
+        return Finding("sums-exchanged", f"In dx, {both}")
+    if tuple(found) == (1, 1, 2, 2):
+        return Finding("xhat-forgotten", "In dx, sum(dout * xhat) must be multiplied by xhat again; yours is not.")
     if np.all(np.abs(terms.M[:, 1, 1]) > CLOSE * np.max(np.abs(share))):
-        # a variance term (xhat + p) (xhat + q)' that p and q shift, and what is left for the mean term
+        # a variance term (xhat + p) (xhat + q)', shifted by p and q, and what is left for the mean term
         p, q = terms.M[:, 0, 1] / terms.M[:, 1, 1], terms.M[:, 1, 0] / terms.M[:, 1, 1]
-        shift = given.mean / given.s  # x / s is xhat + shift
-        flat = (terms.M[:, 0, 0] - terms.M[:, 1, 1] * p * q) / share
-        shifted = [near(v, shift) for v in (p, q)]
-        fine = [ok or np.max(np.abs(v)) < CLOSE for ok, v in zip(shifted, (p, q), strict=True)]
-        if all(fine) and any(shifted) and (direct.one or direct.named):
-            where = {(True, False): "that multiplies the sum", (False, True): "inside the sum"}
-            said = where.get((shifted[0], shifted[1]), "in both places")
-            rest = Ratio.read(flat, given)
-            # a mean that lets the variance term through subtracts its sum again
-            if rest.one or rest.zero or rest.named:
-                return Finding(
-                    "not-centred", f"In dx's term with the variance, x is not centred: {said} stands x, not x - mean."
-                )
+        rest = Ratio.read((terms.M[:, 0, 0] - terms.M[:, 1, 1] * p * q) / share, given)
+        shifted = [near(v, given.mean / given.s) for v in (p, q)]  # x / s is xhat + mean / s
+        fine = [ok or near(v, np.zeros_like(v)) for ok, v in zip(shifted, (p, q), strict=True)]
+        if all(fine) and direct.named and rest.named:
+            where = {(True, False): "outside the sum", (False, True): "inside the sum"}.get((shifted[0], shifted[1]))
+            return Finding(
+                "not-centred",
+                f"In dx's term that comes through the variance stands x, not x - mean, {where or 'twice'}.",
+            )
     return _unread_terms(direct, mean, var, crossed=True)
 
 
@@ -300,7 +307,7 @@ def _terms_over_axes(own: Array, given: Given) -> Finding | None:
     shape = given.x.shape[:-1]
     everywhere = tuple(range(len(shape)))
     index = np.indices(shape).reshape(len(shape), -1)
-    subsets = [tuple(k for k in everywhere if chosen[k]) for chosen in product((False, True), repeat=len(shape))][1:]
+    subsets = _subsets(len(shape))[1:]
     same = {  # 1 where two values differ along these axes alone
         axes: np.all([index[k][:, None] == index[k] for k in everywhere if k not in axes] or [True], axis=0)
         * np.ones((given.m, given.m))
@@ -335,13 +342,6 @@ def _channels_mixed(name: str) -> Finding:
     return Finding(
         "statistics-mix-channels",
         f"In {name} a channel receives dout of another; every channel has a mean and a variance of its own.",
-    )
-
-
-def _axes_wrong(name: str, over: tuple[int, ...], given: Given) -> Finding:
-    right = _listed(tuple(range(given.x.ndim - 1)))
-    return Finding(
-        "axes-wrong", f"In {name} values meet along the axes {_listed(over)}; the statistics are over the axes {right}."
     )
 
 

@@ -9,6 +9,7 @@ from npmnv2.labs.product import Finding
 from npmnv2.validate import Array
 
 CLOSE = 1e-8
+SMALL = (1.0, -1.0, 2.0, 0.5, -2.0, -0.5, 4.0, 0.25, 3.0)  # factors that come from derivatives and slips
 
 
 def near(a: Array | float, b: Array | float) -> bool:
@@ -57,11 +58,10 @@ class Ratio(NamedTuple):
         values = np.asarray(values)
         if np.max(np.abs(values)) < CLOSE:
             return cls(values, True, 0.0)
-        small = (1.0, -1.0, 2.0, 0.5, -2.0, -0.5, 4.0, 0.25, 3.0)
         choices = [
             (count, cause, said, factor, power, gamma)
             for count, cause, said in _counts(given)
-            for factor in small
+            for factor in SMALL
             for power in range(-4, 5)
             for gamma in range(-2, 3)
         ]
@@ -84,7 +84,9 @@ def _counts(given: Given) -> list[tuple[float, str, str]]:
         (1 / m, "averaged", "yours divides twice"),
     ]
     found += [
-        (m / size, "count-wrong", f"yours divides by {names} = {size}") for names, size in _sizes(given) if size != m
+        (m / size, "count-wrong", f"yours divides by {names} = {size}")
+        for names, size in _sizes(given)
+        if m / size not in SMALL  # it could be either
     ]
     return found
 

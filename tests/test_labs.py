@@ -12,6 +12,7 @@ import pytest
 import test_docs
 from labs.lab1 import RIGHT as RIGHT_1
 from labs.lab2 import GATHER, LOOPS, RIGHT, TAPS, WINDOWS
+from labs.lab4 import STEPS
 
 from npmnv2 import labs
 from npmnv2.__main__ import main
@@ -43,7 +44,7 @@ def _run(*words):
 def test_from_the_stub_to_passed(folder):
     status, out, err = _run()
     assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
-    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS)):
+    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS), (4, STEPS)):
         status, out, err = _run("start", str(number))
         assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
         if number:
@@ -53,7 +54,7 @@ def test_from_the_stub_to_passed(folder):
         status, out, err = _run(str(number))
         assert (status, err) == (0, "") and "passed: all" in out
     status, out, err = _run()
-    assert status == 0 and out.count("passed") == 3 and "1,260" in out
+    assert status == 0 and out.count("passed") == 4 and "1,260" in out
 
 
 def test_start_overwrites_nothing(folder):
@@ -67,7 +68,7 @@ def test_start_overwrites_nothing(folder):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["9"], "the labs are 0, 1, 2; was 9"),
+        (["9"], "the labs are 0, 1, 2, 4; was 9"),
         (["start"], "was none"),
         (["start", "one"], "was one"),
         (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),

@@ -40,7 +40,7 @@ def _causes(source):
             yield lab.explain(Wrong(case, call, given, results, right, places))
 
 
-@pytest.mark.parametrize("first, second", combinations(EDITS, 2))
+@pytest.mark.parametrize("first, second", list(combinations(EDITS, 2)))
 def test_two_mistakes(first, second):
     source = lab4.STEPS
     for old, new in (first, second):

@@ -55,7 +55,7 @@ CAUSES = {
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
-    "not-whole": Cause("Which division leaves a remainder?", "How many windows begin in an odd number of rows?"),
+    "not-whole": Cause("Which division leaves a remainder?", "A window is there or not: count them in 7 rows."),
     "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
     "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),

@@ -159,6 +159,57 @@ CAUSES = {
     "sums-exchanged": Cause(
         "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
     ),
+    # -- counting
+    "factor-missing": Cause(
+        "Which sizes does one output value depend on?", "Count the products in one output value, then the values."
+    ),
+    "factor-extra": Cause(
+        "How many products has one output value?", "Write them all down for a layer of two channels."
+    ),
+    "input-pixels": Cause("How often is a filter applied?", "Once for every pixel of the output."),
+    "output-pixels": Cause("Which pixels does the layer read?", "All of its input, once, whatever the stride."),
+    "pixels-forgotten": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
+    "floor-for-ceil": Cause(
+        "Where do the windows begin, in 7 rows with stride 2?", "In rows 0, 2, 4 and 6: one more than 7 // 2."
+    ),
+    "padding-forgotten": Cause(
+        "How many rows has the output of a 3 x 3 convolution with stride 1?", "As many as its input: it is padded."
+    ),
+    "padding-counted": Cause("Who stores the zeros of the border?", "The bytes are those of the input as it is."),
+    "channels-exchanged": Cause("How many channels go in, and how many come out?", "C go in, M come out."),
+    "depthwise-as-standard": Cause(
+        "How many input channels does one output channel of a depthwise layer see?", "One: its own."
+    ),
+    "two-operations": Cause(
+        "Is a multiply-add one or two?", "One: both papers count so. Tools that print FLOPs often count two."
+    ),
+    "backward-counted": Cause("Is this a prediction or a step of training?", "The backward is not asked for."),
+    "bias-counted": Cause("Which layers of the specification have a bias?", "None of them: see the convention."),
+    "batchnorm-counted": Cause("Which numbers are weights of the layer?", "Those that multiply its input."),
+    "statistics-counted": Cause("Which numbers are weights of the layer?", "Those that multiply its input."),
+    "bytes-for-weights": Cause("Which unit has the second number?", "It is a count; the third number is in bytes."),
+    "bytes-a-number": Cause("How many bytes has a float32?", "32 bits are 4 bytes."),
+    "part-missing": Cause(
+        "Which three arrays go through memory?", "Input and weights are read, the output is written."
+    ),
+    "expansion-at-1": Cause("What would an expansion by 1 do?", "With t = 1 a block begins with its depthwise layer."),
+    "stride-repeated": Cause(
+        "Which block of a row makes the image smaller?", "The first; n blocks would do it n times."
+    ),
+    "stride-misplaced": Cause(
+        "Which layers have a stride of 2?", "The stem, and depthwise layers where a row says so."
+    ),
+    "early-strides": Cause("Where is your table from?", "Compare its strides with the rows that are given."),
+    "repeats-ignored": Cause("How many blocks has a row?", "n of them; only the first has other channels or a stride."),
+    "wrong-width": Cause(
+        "How many channels go into each of the three layers of a block?", "C, t * C and t * C; then C becomes c."
+    ),
+    "layer-missing": Cause(
+        "Which layers have weights?", "List all of the smallest network by hand, with their shapes."
+    ),
+    "pool-forgotten": Cause("How many pixels does the classifier see?", "One: the mean comes before it."),
+    "weights-for-madds": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
+    "rows-ignored": Cause("What does your function do with rows?", "Its result must follow from the rows it is given."),
     "unexplained": Cause(
         "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
     ),

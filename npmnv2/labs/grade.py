@@ -176,7 +176,7 @@ def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case
 
 def _not_whole(name: str, mine: Any) -> Finding:
     if isinstance(mine, float):
-        return Finding("not-whole", f"{name} must be a whole number; was {mine:.6g}.")
+        return Finding("not-whole", f"{name} must be a whole number; was {mine:.12g}.")
     return Finding("wrong-type", f"{name} must be a whole number; was {_kind(mine)}.")
 
 

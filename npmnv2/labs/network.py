@@ -7,6 +7,7 @@ other one does.
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 from npmnv2.labs.lab import Wrong
 from npmnv2.labs.product import Finding
@@ -29,7 +30,16 @@ TABLES: list[list[Row]] = [
     [(6, 24, 3, 2)],
     MOBILENET_V2,
 ]
-MISTAKES = {  # flag: (cause, what is said)
+
+
+class Mistake(NamedTuple):
+    """A cause, and what is said of it."""
+
+    cause: str
+    says: str
+
+
+_LISTED = {
     "expansion-at-1": ("expansion-at-1", "a block with t = 1 has no expansion; yours counts one."),
     "stride-repeated": ("stride-repeated", "only the first block of a row has the stride s, the others have 1."),
     "stride-ignored": ("stride-ignored", "the stride makes the image smaller; yours does not."),
@@ -41,6 +51,7 @@ MISTAKES = {  # flag: (cause, what is said)
         "stride-misplaced",
         "the depthwise layer has the stride: its output, and the projection, have fewer pixels already.",
     ),
+    "last-row-stride": ("stride-misplaced", "the last row has stride 1; yours has stride 2."),
     "project-before-stride": ("stride-misplaced", "the projection sees the pixels that the depthwise layer leaves."),
     "early-strides": (
         "early-strides",
@@ -74,6 +85,9 @@ MISTAKES = {  # flag: (cause, what is said)
 }
 
 
+MISTAKES = {flag: Mistake(*mistake) for flag, mistake in _LISTED.items()}
+
+
 def network_cost(rows: Iterable[Row], mistakes: Sequence[str] = ()) -> int:
     """The multiply-adds of the network of a table, counted right or with mistakes.
 
@@ -101,6 +115,7 @@ def network_cost(rows: Iterable[Row], mistakes: Sequence[str] = ()) -> int:
         add(size, 3 * 3 * 3 * 32, 32)
     for t, c, n, s in rows:
         first = C
+        s = 2 if has("last-row-stride") and c == 320 else s
         s = {64: 1, 96: 2}.get(c, s) if has("early-strides") else s
         for block in range(1 if has("repeats-ignored") else n):
             C = first if has("channels-kept") else C
@@ -147,9 +162,8 @@ def explain(wrong: Wrong) -> Finding:
     here = [m for m in MISTAKES if m in shared and network_cost(wrong.arguments[0], [m]) != right]
     if not here:
         return unread
-    cause, says = MISTAKES[here[0]]
     whole = f" The whole MobileNetV2 is then {totals[-1]:,}, not {network_cost(MOBILENET_V2):,}."
-    return Finding(cause, f"{begins}: {says}{whole if mine != totals[-1] else ''}")
+    return Finding(MISTAKES[here[0]].cause, f"{begins}: {MISTAKES[here[0]].says}{whole if mine != totals[-1] else ''}")
 
 
 def _printed(total: int) -> str:
@@ -157,6 +171,6 @@ def _printed(total: int) -> str:
     for many in (0, 1, 2):
         for mistakes in combinations(MISTAKES, many):
             if network_cost(MOBILENET_V2, mistakes) == total:
-                said = " And ".join(MISTAKES[m][1] for m in mistakes) or "counted right."
+                said = " And ".join(MISTAKES[m].says for m in mistakes) or "counted right."
                 return f" It is that of MobileNetV2: {said}"
     return ""

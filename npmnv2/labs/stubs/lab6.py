@@ -53,7 +53,7 @@ def network_cost(rows):
 # %% [markdown]
 # ## Try it
 #
-# The example of the handout: the layer must cost (216, 54, 496).
+# The example of the handout: the layer must cost (216, 54, 440).
 
 # %%
 if __name__ == "__main__":

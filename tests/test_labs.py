@@ -13,12 +13,13 @@ import pytest
 import test_docs
 from labs.lab1 import RIGHT as RIGHT_1
 from labs.lab2 import GATHER, LOOPS, RIGHT, TAPS, WINDOWS
+from labs.lab3 import NUMERICAL
 from labs.lab4 import STEPS
 from labs.lab6 import PLAIN
 
 from npmnv2 import cost, labs
 from npmnv2.__main__ import main
-from npmnv2.labs import factors, network
+from npmnv2.labs import factors, network, planted
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.counted import Tally, count
 from npmnv2.labs.grade import grade
@@ -47,7 +48,7 @@ def _run(*words):
 def test_from_the_stub_to_passed(folder):
     status, out, err = _run()
     assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
-    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS), (4, STEPS), (6, PLAIN)):
+    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS), (3, NUMERICAL), (4, STEPS), (6, PLAIN)):
         status, out, err = _run("start", str(number))
         assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
         if number:
@@ -57,7 +58,7 @@ def test_from_the_stub_to_passed(folder):
         status, out, err = _run(str(number))
         assert (status, err) == (0, "") and "passed: all" in out
     status, out, err = _run()
-    assert status == 0 and out.count("passed") == 5 and "1,260" in out
+    assert status == 0 and out.count("passed") == 6 and "1,260" in out
 
 
 def test_start_overwrites_nothing(folder):
@@ -71,7 +72,7 @@ def test_start_overwrites_nothing(folder):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["9"], "the labs are 0, 1, 2, 4, 6; was 9"),
+        (["9"], "the labs are 0, 1, 2, 3, 4, 6; was 9"),
         (["start"], "was none"),
         (["start", "one"], "was one"),
         (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),
@@ -235,6 +236,20 @@ def test_the_totals_that_name_themselves():
         source = PLAIN.replace("return total", f"return {total}")
         verdict = grade(labs.find(6), source, "lab6.py")
         assert verdict.cause == "rows-ignored" and all(network.MISTAKES[m].says in verdict.says for m in mistakes)
+
+
+def test_the_planted_backwards_are_wrong_where_they_say_so():
+    rng = np.random.default_rng(0)
+    call = planted.Call(rng.normal(size=(2, 4, 2, 3)), rng.normal(size=(2, 7, 4, 3)), rng.normal(size=(3, 3, 3)), 2, 1)
+    forward = planted.function(planted.FORWARD, "forward")
+    assert forward(*call[1:]).shape == call.dout.shape
+    right = labs.find(2).right(None, call)
+    for name, one in planted.PLANTED.items():
+        found = planted.function(one.text(), "backward")(*call)
+        same = all(np.allclose(a, b, rtol=1e-9, atol=0) for a, b in zip(found, right, strict=True))
+        assert same == (not one.wrong), name
+    assert {fact for one in planted.PLANTED.values() for fact in one.hidden_by} == set(planted.FACTS)
+    assert set(planted.FACTS) <= set(CAUSES)
 
 
 def test_no_two_mistakes_of_a_network_count_alike():

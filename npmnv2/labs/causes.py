@@ -210,6 +210,27 @@ CAUSES = {
     "pool-forgotten": Cause("How many pixels does the classifier see?", "One: the mean comes before it."),
     "weights-for-madds": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
     "rows-ignored": Cause("What does your function do with rows?", "Its result must follow from the rows it is given."),
+    # -- a check and what it does not see
+    "rejects-the-right": Cause(
+        "By how much do your two gradients differ?", "A difference quotient is not exact: leave room for its error."
+    ),
+    "never-called": Cause("What does a check compare?", "What backward returns, with what forward says."),
+    "not-compared": Cause("Which numbers does your check look at?", "Every element of dx, and every element of dw."),
+    "tolerance-loose": Cause(
+        "How small an error may be seen?", "In float64 a central difference with a step of 1e-6 has nine right digits."
+    ),
+    "dout-zero": Cause("What does a gradient of zero say?", "Every gradient of zero is zero, right or wrong."),
+    "dout-constant": Cause(
+        "Which loss has a dout of ones?", "The sum: it hides who gets what. Let dout be random numbers."
+    ),
+    "one-channel": Cause("What can go wrong with channels that meet?", "Have more than one."),
+    "one-image": Cause("What can go wrong with a second image?", "Have more than one."),
+    "one-tap": Cause("What can go wrong with a second tap?", "Have more than one."),
+    "weights-alike": Cause("What do you see of a kernel that is turned round?", "Let the weights be random numbers."),
+    "stride-never-2": Cause("Which arguments have you tried?", "Try every argument in more than one value."),
+    "padding-never": Cause("Which arguments have you tried?", "Try every argument in more than one value."),
+    "never-higher": Cause("What do you see if height and width are mistaken?", "Try images higher and wider."),
+    "no-overlap": Cause("What happens where windows overlap?", "Let the kernel be larger than the stride."),
     "unexplained": Cause(
         "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
     ),

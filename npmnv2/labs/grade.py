@@ -132,11 +132,13 @@ def _case(
             return None
         finding = Finding("unexplained", "")
         if diagnosed:
-            finding = _values(lab, case, arguments, results, wanted, wrong, student)
+            finding = _values(lab, case, arguments, results, wanted, wrong, student, answer.seen)
     return Failure(finding.cause, finding.says, case, function.name, None)
 
 
 def _results(function: Function, result: Any) -> Any:
+    if function.word:  # is there anything to say?
+        return (np.array(int(result is not None)) if result is None or isinstance(result, str) else result,)
     results = (result,) if len(function.results) == 1 else result
     return tuple(map(_whole, results)) if function.whole and type(results) is tuple else results
 
@@ -157,6 +159,8 @@ def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case
         return Finding("wrong-type", f"{function.name} must return a tuple ({', '.join(names)}); was {_kind(result)}.")
     results = _results(function, result)
     for name, mine in zip(names, results, strict=True):
+        if function.word and not isinstance(mine, np.ndarray):
+            return Finding("wrong-type", f"{function.name} must return None or a text; was {_kind(mine)}.")
         if function.whole and not (isinstance(mine, np.ndarray) and mine.ndim == 0):
             return _not_whole(name, mine)
         if not isinstance(mine, np.ndarray):
@@ -213,7 +217,7 @@ def _agree(mine: Array, right: Array, case: Case) -> bool:
 
 def _error(mine: Array, right: Array) -> float:
     """The largest difference, relative to the largest value; infinite if there is a nan."""
-    scale = float(np.max(np.abs(right), initial=1e-300))
+    scale = max(1e-300, float(np.max(np.abs(right), initial=0)))
     error = float(np.max(np.abs(mine.astype(float) - right), initial=0.0)) / scale
     return error if np.isfinite(error) else np.inf
 
@@ -226,6 +230,7 @@ def _values(
     wanted: tuple[Array, ...],
     wrong: list[int],
     student: Student,
+    seen: Any,
 ) -> Finding:
     """Why values are wrong."""
     function = lab.function(case.function)
@@ -239,6 +244,8 @@ def _values(
         return found
 
     try:
+        if lab.explain and function.word:  # it may choose its inputs anew each time
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
         again = call(arguments)
         if any(not np.array_equal(again[k], results[k], equal_nan=True) for k in wrong) and _finite(results, wrong):
             return _unsteady(lab, names[0], [(results[k], again[k], wanted[k]) for k in wrong], student.source)

@@ -31,6 +31,7 @@ class Function(NamedTuple):
     arguments: tuple[str, ...]  # their names
     results: tuple[str, ...]  # more than one are returned as a tuple
     whole: bool = False  # they are whole numbers, not arrays
+    word: bool = False  # it returns None, or a text
 
 
 class Wrong(NamedTuple):
@@ -42,6 +43,7 @@ class Wrong(NamedTuple):
     results: tuple[Array, ...]
     right: tuple[Array, ...]
     places: list[int]  # of the results that are wrong
+    seen: Any = ()  # the calls that it made of a function that it was given
 
 
 class Lab(NamedTuple):

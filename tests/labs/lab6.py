@@ -227,7 +227,7 @@ FIRST = [
     _wrong("variables for multiply-adds", "rows-ignored", ("return total", "return 3538984")),
 ]
 
-# Written after the grader was done.
+# Written after the grader was done. On the first run 27 of 31 were named and none misled; the other four came after.
 LATER = [
     _wrong("stride in every block", "stride-repeated", ("s if block == 0 else 1", "s")),
     _wrong("no repeats", "repeats-ignored", ("range(n)", "range(1)")),

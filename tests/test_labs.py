@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pathlib
+import re
 import threading
 import time
 
@@ -12,9 +13,13 @@ import pytest
 import test_docs
 from labs.lab1 import RIGHT as RIGHT_1
 from labs.lab2 import GATHER, LOOPS, RIGHT, TAPS, WINDOWS
+from labs.lab3 import NUMERICAL
+from labs.lab4 import STEPS
+from labs.lab6 import PLAIN
 
-from npmnv2 import labs
+from npmnv2 import cost, labs
 from npmnv2.__main__ import main
+from npmnv2.labs import factors, network, planted
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.counted import Tally, count
 from npmnv2.labs.grade import grade
@@ -43,7 +48,7 @@ def _run(*words):
 def test_from_the_stub_to_passed(folder):
     status, out, err = _run()
     assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
-    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS)):
+    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS), (3, NUMERICAL), (4, STEPS), (6, PLAIN)):
         status, out, err = _run("start", str(number))
         assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
         if number:
@@ -53,7 +58,7 @@ def test_from_the_stub_to_passed(folder):
         status, out, err = _run(str(number))
         assert (status, err) == (0, "") and "passed: all" in out
     status, out, err = _run()
-    assert status == 0 and out.count("passed") == 3 and "1,260" in out
+    assert status == 0 and out.count("passed") == 6 and "1,260" in out
 
 
 def test_start_overwrites_nothing(folder):
@@ -67,7 +72,7 @@ def test_start_overwrites_nothing(folder):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["9"], "the labs are 0, 1, 2; was 9"),
+        (["9"], "the labs are 0, 1, 2, 3, 4, 6; was 9"),
         (["start"], "was none"),
         (["start", "one"], "was one"),
         (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),
@@ -147,6 +152,17 @@ def test_every_cause_has_a_question_and_a_hint():
         assert name == name.lower() and cause.question.endswith("?") and cause.hint.endswith("."), name
 
 
+def test_every_cause_that_a_grader_can_name_is_known():
+    """Causes are written as `Finding("cause", ...)`, or first in a pair with what is said."""
+    folder = ROOT / "npmnv2" / "labs"
+    named = set(re.findall(r"Finding\(\s*\"([a-z0-9-]+)\"", "".join(p.read_text("utf-8") for p in folder.glob("*.py"))))
+    named |= {mistake.cause for mistake in network.MISTAKES.values()}
+    for case in labs.find(6).cases:
+        if case.function == "layer_cost":
+            named |= {cause for _, cause, _ in factors.Layer(**case.sizes).pixels().values() if cause}
+    assert len(named) > 50 and named <= set(CAUSES), named - set(CAUSES)
+
+
 def test_every_cause_that_a_product_can_have_is_known():
     for number in labs.numbers():
         lab = labs.find(number)
@@ -183,6 +199,62 @@ def test_two_runs_of_one_file_agree():
     source = TAPS.replace("w[i, j]\n", "w[0, 0]\n")
     first, second = (grade(labs.find(2), source, "lab2.py")._replace(seconds=0) for _ in range(2))
     assert first == second and first.cause == "wrong-tap"
+
+
+# -- what labs know of their own answers
+
+
+def test_the_costs_of_lab_6_are_those_of_the_package():
+    for case in labs.find(6).cases:
+        if case.function == "layer_cost":
+            layer = factors.Layer(**case.sizes)
+            if layer.kind == "linear":
+                same = cost.linear(layer.C, layer.M, bias=False)
+            else:
+                s = case.sizes
+                same = cost.convolution(layer.kind, s["H"], s["W"], s["C"], s["M"], s["k"], s["s"], s["k"] // 2)
+            assert layer.cost() == (same.madds, same.weights, same.bytes)
+    whole = cost.total(cost.mobilenet_v2())
+    found = [
+        network.network_cost(network.MOBILENET_V2, [flag] if flag else []) for flag in ("", "weights", "variables")
+    ]
+    assert found == [whole.madds, whole.weights, whole.variables]
+    assert network.network_cost(network.MOBILENET_V2, ["parameters"]) == whole.parameters
+
+
+def test_the_totals_that_name_themselves():
+    """Each is that of a mistake, or of two."""
+    for total, mistakes in (
+        (313_619_328, ["expansion-at-1"]),
+        (416_266_880, ["early-strides"]),
+        (429_111_936, ["early-strides", "expansion-at-1"]),
+        (601_548_544, ["two-operations"]),
+        (3_538_984, ["variables"]),
+        (276_834_752, ["last-row-stride"]),
+    ):
+        assert network.network_cost(network.MOBILENET_V2, mistakes) == total
+        source = PLAIN.replace("return total", f"return {total}")
+        verdict = grade(labs.find(6), source, "lab6.py")
+        assert verdict.cause == "rows-ignored" and all(network.MISTAKES[m].says in verdict.says for m in mistakes)
+
+
+def test_the_planted_backwards_are_wrong_where_they_say_so():
+    rng = np.random.default_rng(0)
+    call = planted.Call(rng.normal(size=(2, 4, 2, 3)), rng.normal(size=(2, 7, 4, 3)), rng.normal(size=(3, 3, 3)), 2, 1)
+    forward = planted.function(planted.FORWARD, "forward")
+    assert forward(*call[1:]).shape == call.dout.shape
+    right = labs.find(2).right(None, call)
+    for name, one in planted.PLANTED.items():
+        found = planted.function(one.text(), "backward")(*call)
+        same = all(np.allclose(a, b, rtol=1e-9, atol=0) for a, b in zip(found, right, strict=True))
+        assert same == (not one.wrong), name
+    assert {fact for one in planted.PLANTED.values() for fact in one.hidden_by} == set(planted.FACTS)
+    assert set(planted.FACTS) <= set(CAUSES)
+
+
+def test_no_two_mistakes_of_a_network_count_alike():
+    totals = [tuple(network.network_cost(rows, [m]) for rows in network.TABLES) for m in ["", *network.MISTAKES]]
+    assert len(set(totals)) == len(totals)
 
 
 # -- cost

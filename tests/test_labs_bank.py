@@ -1,13 +1,13 @@
 """The bank of mistakes: no wrong version passes, each is named by its cause, no right version is refused."""
 
 import pytest
-from labs import lab1, lab2
+from labs import lab1, lab2, lab3, lab4, lab6
 
 from npmnv2 import labs
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.grade import grade
 
-BANKS = {1: lab1, 2: lab2}
+BANKS = {1: lab1, 2: lab2, 3: lab3, 4: lab4, 6: lab6}
 
 
 def _verdict(number, source):
@@ -18,7 +18,8 @@ def _verdict(number, source):
 def test_a_right_solution_passes_however_it_is_written(number, name):
     verdict = _verdict(number, BANKS[number].RIGHT[name])
     assert verdict.passed, verdict
-    assert verdict.score == 1 and verdict.cause is None and verdict.bytes > 0
+    assert verdict.score == 1 and verdict.cause is None
+    assert verdict.bytes is None if labs.find(number).counted is None else verdict.bytes > 0
     assert verdict.madds is None or verdict.madds >= labs.find(number).least
 
 

@@ -195,3 +195,31 @@ def test_a_damaged_message_is_no_value(flaw):
 def test_refusals_are_named_as_python_names_them():
     assert all(name == name.strip() and "." in name for name in child.REFUSED)
     assert list(child.REFUSED) == sorted(child.REFUSED)
+
+
+ODD_CALLS = {
+    "too large": "x, w, pad = np.ones((400, 1, 1, 1)), np.ones((1, 1, 1)), 64",
+    "a stride that is none": "x, w, stride = np.ones((1, 2, 2, 1)), np.ones((1, 1, 1)), 'one'",
+    "no array": "x, w = [[1.0]], None",
+    "not a number": "x, w = np.full((1, 2, 2, 1), np.nan), np.ones((1, 1, 1))",
+    "another dout": "x, w, dout = np.ones((1, 5, 5, 1)), np.ones((2, 2, 1)), np.ones((1, 9, 9, 1))",
+    "no axes": "x, w = np.ones(3), np.ones(())",
+    "nothing": "x, w = np.ones((0, 0, 0, 0)), np.ones((0, 0, 0))",
+}
+
+
+@pytest.mark.parametrize("call", ODD_CALLS)
+def test_a_check_with_odd_calls_is_judged_all_the_same(call):
+    source = f"""
+import numpy as np
+def check(forward, backward):
+    dout, stride, pad = np.ones((1, 2, 2, 1)), 1, 0
+    {ODD_CALLS[call]}
+    try:
+        backward(dout, x, w, stride, pad)
+    except Exception:
+        pass
+"""
+    verdict = grade(labs.find(3), source, "lab3.py")
+    assert not verdict.passed and verdict.cause in ("unexplained", "not-compared", "one-channel"), verdict
+    assert verdict.seconds < 5

@@ -137,10 +137,10 @@ def _text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
 
 
 def _cost(verdict: "Verdict") -> list[str]:
-    if verdict.par is None:
-        return []
-    counted = "not countable" if verdict.madds is None else f"{verdict.madds:,}"
-    lines = [f"  multiply-adds   {counted:>14}   par {verdict.par:,}"]
+    lines = []
+    if verdict.par is not None:
+        counted = "not countable" if verdict.madds is None else f"{verdict.madds:,}"
+        lines = [f"  multiply-adds   {counted:>14}   par {verdict.par:,}"]
     if verdict.bytes is not None:
         lines.append(f"  bytes at most   {verdict.bytes:>14,}   beyond the arguments, for a small image")
     return lines

@@ -37,11 +37,9 @@ CAUSES = {
     "crop-empty": Cause(
         "From where to where does the slice run?", "With pad = 0, up to -pad is up to 0. Count the end from the front."
     ),
-    "exchanged": Cause(
-        "In which order are the results returned?", "dx is first, as x is the first of the two arguments."
-    ),
+    "exchanged": Cause("In which order are the results returned?", "The specification has the order: dx is first."),
     "input-changed": Cause("Which array does your function write to?", "Write only to arrays that you have made."),
-    "not-finite": Cause("Which line makes the first nan or inf?", "Nothing is divided here, and nothing overflows."),
+    "not-finite": Cause("Which line makes the first nan or inf?", "Print what you divide by, just before you do."),
     "precision": Cause(
         "Which dtype do your arrays have?", "An array made as float32 keeps 7 digits of what it is given."
     ),
@@ -56,9 +54,10 @@ CAUSES = {
     "not-linear": Cause("Where does an argument meet itself?", "Each product has one factor of each argument."),
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
-    "sign": Cause("Where does a minus come in?", "The forward only adds."),
+    "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
+    "not-whole": Cause("Which division leaves a remainder?", "A window is there or not: count them in 7 rows."),
     "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
-    "factor": Cause("Which number multiplies everything?", "Nothing but the two factors of the forward multiplies."),
+    "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "stride-ignored": Cause(
         "How far apart are the pixels that one tap sees?", "Neighbouring windows are stride apart."
@@ -100,6 +99,138 @@ CAUSES = {
     "not-diagonal": Cause("Where is the matrix of a tap zero?", "Channel c reaches channel c alone."),
     "weight-transposed": Cause("Which axis of w is the input channel?", "w is (C, M): input first, output second."),
     "reordered": Cause("In which order are the axes?", "A reshape does not exchange axes, it cuts anew."),
+    # -- batch norm: the terms of the derivation
+    "axes-left": Cause(
+        "How many numbers has one channel's gamma?", "Sum over every axis but the last, whatever the number of axes."
+    ),
+    "axes-wrong": Cause(
+        "Which values share a mean?", "All values of a channel: those of every image, row and column of the batch."
+    ),
+    "statistics-mix-channels": Cause(
+        "How many means has an array of C channels?", "The last axis is the channel; no sum runs over it."
+    ),
+    "not-linear-in-dout": Cause(
+        "How often is dout a factor in each term?", "Each term has dout once: by itself, or inside one sum."
+    ),
+    "direct-term-missing": Cause(
+        "How does x[k] reach out[k] if mean and variance stand still?", "Through xhat[k] alone: start with that way."
+    ),
+    "mean-term-missing": Cause(
+        "What happens to the mean when one x grows?", "It grows by 1/m as much, and every centered value falls."
+    ),
+    "variance-term-missing": Cause(
+        "What happens to the variance when one x grows?", "centered * centered is in it: a factor is used twice there."
+    ),
+    "statistics-constant": Cause(
+        "Would mean and variance stay if x changed?", "They were computed from x, so they send gradients to it as well."
+    ),
+    "direct-term-factor": Cause(
+        "Which number multiplies dout on its way to x?", "Only gamma and 1 / std stand on the way from x to out."
+    ),
+    "mean-term-factor": Cause(
+        "How often is the mean used, and with which sign?", "It is subtracted from every x, once."
+    ),
+    "variance-term-factor": Cause(
+        "What are the derivatives of a square and of a root?", "The 2 of the one and the 1/2 of the other both count."
+    ),
+    "std-power": Cause(
+        "With which power does the standard deviation come in?",
+        "The derivative of 1 / std is -1 / std**2, that of sqrt(u) is 1 / (2 * sqrt(u)); each way to x divides by std.",
+    ),
+    "variance-for-root": Cause("What is the root taken of?", "xhat is centered / sqrt(var + eps)."),
+    "not-centred": Cause(
+        "Is it x or x - mean that is squared in the variance?", "Name x - mean once, and use that name throughout."
+    ),
+    "not-normalised": Cause("What did gamma multiply in the forward?", "gamma multiplies xhat, not x."),
+    "other-statistics": Cause(
+        "Which batch are the mean and the variance of?", "In training they are those of the x that is given."
+    ),
+    "gamma-forgotten": Cause("Where does gamma stand on the way from x to out?", "dxhat is gamma * dout."),
+    "gamma-extra": Cause("How often does gamma multiply?", "dgamma is a sum of dout * xhat, not of dxhat * xhat."),
+    "eps-missing": Cause("What keeps the forward from dividing by zero?", "std is sqrt(var + eps), backward as well."),
+    "eps-outside": Cause("What is eps added to?", "To the variance, before the root is taken."),
+    "count-minus-one": Cause(
+        "What does the forward divide the sum of squares by?", "By m. m - 1 is for a sample's variance; not here."
+    ),
+    "count-wrong": Cause("How many values does one mean run over?", "m is x.size // C, whatever the number of axes."),
+    "xhat-forgotten": Cause(
+        "Which way does a larger variance move a value?", "Away from where it stands: by its own xhat."
+    ),
+    "sums-exchanged": Cause(
+        "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
+    ),
+    # -- counting
+    "factor-missing": Cause(
+        "Which sizes does one output value depend on?", "Count the products in one output value, then the values."
+    ),
+    "factor-extra": Cause(
+        "How many products has one output value?", "Write them all down for a layer of two channels."
+    ),
+    "input-pixels": Cause("How often is a filter applied?", "Once for every pixel of the output."),
+    "output-pixels": Cause("Which pixels does the layer read?", "All of its input, once, whatever the stride."),
+    "pixels-forgotten": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
+    "floor-for-ceil": Cause(
+        "Where do the windows begin, in 7 rows with stride 2?", "In rows 0, 2, 4 and 6: one more than 7 // 2."
+    ),
+    "padding-forgotten": Cause(
+        "How many rows has the output of a 3 x 3 convolution with stride 1?", "As many as its input: it is padded."
+    ),
+    "padding-counted": Cause("Who stores the zeros of the border?", "The bytes are those of the input as it is."),
+    "channels-exchanged": Cause("How many channels go in, and how many come out?", "C go in, M come out."),
+    "depthwise-as-standard": Cause(
+        "How many input channels does one output channel of a depthwise layer see?", "One: its own."
+    ),
+    "two-operations": Cause(
+        "Is a multiply-add one or two?", "One: both papers count so. Tools that print FLOPs often count two."
+    ),
+    "backward-counted": Cause("Is this a prediction or a step of training?", "The backward is not asked for."),
+    "bias-counted": Cause("Which layers of the specification have a bias?", "None of them: see the convention."),
+    "batchnorm-counted": Cause("Which numbers are weights of the layer?", "Those that multiply its input."),
+    "statistics-counted": Cause("Which numbers are weights of the layer?", "Those that multiply its input."),
+    "bytes-for-weights": Cause("Which unit has the second number?", "It is a count; the third number is in bytes."),
+    "bytes-a-number": Cause("How many bytes has a float32?", "32 bits are 4 bytes."),
+    "part-missing": Cause(
+        "Which three arrays go through memory?", "Input and weights are read, the output is written."
+    ),
+    "expansion-at-1": Cause("What would an expansion by 1 do?", "With t = 1 a block begins with its depthwise layer."),
+    "stride-repeated": Cause(
+        "Which block of a row makes the image smaller?", "The first; n blocks would do it n times."
+    ),
+    "stride-misplaced": Cause(
+        "Which layers have a stride of 2?", "The stem, and depthwise layers where a row says so."
+    ),
+    "early-strides": Cause("Where is your table from?", "Compare its strides with the rows that are given."),
+    "repeats-ignored": Cause("How many blocks has a row?", "n of them; only the first has other channels or a stride."),
+    "wrong-width": Cause(
+        "How many channels go into each of the three layers of a block?", "C, t * C and t * C; then C becomes c."
+    ),
+    "layer-missing": Cause(
+        "Which layers have weights?", "List all of the smallest network by hand, with their shapes."
+    ),
+    "pool-forgotten": Cause("How many pixels does the classifier see?", "One: the mean comes before it."),
+    "weights-for-madds": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
+    "rows-ignored": Cause("What does your function do with rows?", "Its result must follow from the rows it is given."),
+    # -- a check and what it does not see
+    "rejects-the-right": Cause(
+        "By how much do your two gradients differ?", "A difference quotient is not exact: leave room for its error."
+    ),
+    "never-called": Cause("What does a check compare?", "What backward returns, with what forward says."),
+    "not-compared": Cause("Which numbers does your check look at?", "Every element of dx, and every element of dw."),
+    "tolerance-loose": Cause(
+        "How small an error may be seen?", "In float64 a central difference with a step of 1e-6 has nine right digits."
+    ),
+    "dout-zero": Cause("What does a gradient of zero say?", "Every gradient of zero is zero, right or wrong."),
+    "dout-constant": Cause(
+        "Which loss has a dout of ones?", "The sum: it hides who gets what. Let dout be random numbers."
+    ),
+    "one-channel": Cause("What can go wrong with channels that meet?", "Have more than one."),
+    "one-image": Cause("What can go wrong with a second image?", "Have more than one."),
+    "one-tap": Cause("What can go wrong with a second tap?", "Have more than one."),
+    "weights-alike": Cause("What do you see of a kernel that is turned round?", "Let the weights be random numbers."),
+    "stride-never-2": Cause("Which arguments have you tried?", "Try every argument in more than one value."),
+    "padding-never": Cause("Which arguments have you tried?", "Try every argument in more than one value."),
+    "never-higher": Cause("What do you see if height and width are mistaken?", "Try images higher and wider."),
+    "no-overlap": Cause("What happens where windows overlap?", "Let the kernel be larger than the stride."),
     "unexplained": Cause(
         "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
     ),

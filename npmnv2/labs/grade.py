@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.labs.lab import Case, Function, Lab
+from npmnv2.labs import wire
+from npmnv2.labs.lab import Case, Function, Lab, Wrong
 from npmnv2.labs.process import LIMIT, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
@@ -131,12 +132,24 @@ def _case(
             return None
         finding = Finding("unexplained", "")
         if diagnosed:
-            finding = _values(lab, case, arguments, results, wanted, wrong, student)
+            finding = _values(lab, case, arguments, results, wanted, wrong, student, answer.seen)
     return Failure(finding.cause, finding.says, case, function.name, None)
 
 
-def _results(function: Function, result: Any) -> tuple[Any, ...]:
-    return (result,) if len(function.results) == 1 else result
+def _results(function: Function, result: Any) -> Any:
+    if function.word:  # is there anything to say?
+        return (np.array(int(result is not None)) if result is None or isinstance(result, str) else result,)
+    results = (result,) if len(function.results) == 1 else result
+    return tuple(map(_whole, results)) if function.whole and type(results) is tuple else results
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as an array of no axes; what is none stays as it is."""
+    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, int | float) and type(value) is not bool and abs(value) < 2**53 and value == int(value):
+        return np.array(int(value))
+    return value
 
 
 def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case) -> Finding | None:
@@ -146,6 +159,10 @@ def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case
         return Finding("wrong-type", f"{function.name} must return a tuple ({', '.join(names)}); was {_kind(result)}.")
     results = _results(function, result)
     for name, mine in zip(names, results, strict=True):
+        if function.word and not isinstance(mine, np.ndarray):
+            return Finding("wrong-type", f"{function.name} must return None or a text; was {_kind(mine)}.")
+        if function.whole and not (isinstance(mine, np.ndarray) and mine.ndim == 0):
+            return _not_whole(name, mine)
         if not isinstance(mine, np.ndarray):
             if mine is None and len(names) == 1:
                 return Finding("wrong-type", f"{function.name} must return an array; it returned nothing.")
@@ -161,13 +178,22 @@ def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case
     return None
 
 
+def _not_whole(name: str, mine: Any) -> Finding:
+    if isinstance(mine, float):
+        return Finding("not-whole", f"{name} must be a whole number; was {mine:.12g}.")
+    return Finding("wrong-type", f"{name} must be a whole number; was {_kind(mine)}.")
+
+
 def _shape(name: str, mine: Array, array: Array, case: Case) -> Finding:
     pad = case.sizes.get("pad", 0)
     if mine.size == 0:
         return Finding("crop-empty", f"{name} must have the shape {array.shape}; yours is empty: {mine.shape}.")
     if pad and mine.ndim == 4 and mine.shape == tuple(np.add(array.shape, (0, 2 * pad, 2 * pad, 0))):
         return Finding("not-cropped", f"{name} must have the shape {array.shape}; yours has that of xp, {mine.shape}.")
-    return Finding("wrong-shape", f"{name} must have the shape {array.shape}; was {mine.shape}.")
+    says = f"{name} must have the shape {array.shape}; was {mine.shape}."
+    if array.ndim and mine.ndim > array.ndim and mine.shape[-array.ndim :] == array.shape and mine.size > array.size:
+        return Finding("axes-left", f"{says} There are axes left that must be summed over.")
+    return Finding("wrong-shape", says)
 
 
 def _kind(value: Any) -> str:
@@ -180,18 +206,18 @@ def _kind(value: Any) -> str:
 
 def _unchanged(function: Function, before: tuple[Any, ...], after: tuple[Any, ...]) -> Finding | None:
     for name, old, new in zip(function.arguments, before, after, strict=False):
-        if isinstance(old, np.ndarray) and not (isinstance(new, np.ndarray) and np.array_equal(old, new)):
+        if wire.pack(old) != wire.pack(new):
             return Finding("input-changed", f"{function.name} must leave its arguments as they are; it changed {name}.")
     return None
 
 
 def _agree(mine: Array, right: Array, case: Case) -> bool:
-    return _error(mine, right) < (1e-10 if case.dtype == "float64" else 1e-5)
+    return _error(mine, right) <= {"float64": 1e-10, "float32": 1e-5}.get(case.dtype, 0.0)  # whole numbers: exactly
 
 
 def _error(mine: Array, right: Array) -> float:
     """The largest difference, relative to the largest value; infinite if there is a nan."""
-    scale = float(np.max(np.abs(right), initial=1e-300))
+    scale = max(1e-300, float(np.max(np.abs(right), initial=0)))
     error = float(np.max(np.abs(mine.astype(float) - right), initial=0.0)) / scale
     return error if np.isfinite(error) else np.inf
 
@@ -204,6 +230,7 @@ def _values(
     wanted: tuple[Array, ...],
     wrong: list[int],
     student: Student,
+    seen: Any,
 ) -> Finding:
     """Why values are wrong."""
     function = lab.function(case.function)
@@ -217,6 +244,8 @@ def _values(
         return found
 
     try:
+        if lab.explain and function.word:  # it may choose its inputs anew each time
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
         again = call(arguments)
         if any(not np.array_equal(again[k], results[k], equal_nan=True) for k in wrong) and _finite(results, wrong):
             return _unsteady(lab, names[0], [(results[k], again[k], wanted[k]) for k in wrong], student.source)
@@ -228,6 +257,8 @@ def _values(
                 "precision",
                 f"Precision, not logic: {names[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
             )
+        if lab.explain and case.dtype != "float32":
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong))
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)
@@ -273,7 +304,7 @@ def _cost(lab: Lab, student: Student) -> tuple[int | None, int | None]:
     name = lab.counted.function
     try:
         peak = student.peak_bytes(name, arguments)
-        products = student.products(name, arguments)
+        products = None if lab.par is None else student.products(name, arguments)
     except Stopped:  # a right solution may do what the counting array does not know
         return None, None
     if products is not None and lab.least is not None and products < lab.least:

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.labs.product import Product
+from npmnv2.labs.product import Finding, Product
 from npmnv2.validate import Array
+
+Call = Callable[[tuple[Any, ...]], tuple[Array, ...]]  # the student's function: arguments to results
 
 
 class Case(NamedTuple):
@@ -14,12 +16,12 @@ class Case(NamedTuple):
 
     function: str
     adds: str  # what this case has and those before it have not, for people
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     dtype: str = "float64"
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
-        return sizes if self.dtype == "float64" else f"{sizes}, {self.dtype}"
+        return sizes if self.dtype in ("float64", "int64") else f"{sizes}, {self.dtype}"
 
 
 class Function(NamedTuple):
@@ -28,6 +30,20 @@ class Function(NamedTuple):
     name: str
     arguments: tuple[str, ...]  # their names
     results: tuple[str, ...]  # more than one are returned as a tuple
+    whole: bool = False  # they are whole numbers, not arrays
+    word: bool = False  # it returns None, or a text
+
+
+class Wrong(NamedTuple):
+    """A case that a student's function gets wrong, for a lab that finds causes in its own way."""
+
+    case: Case
+    call: Call  # raises if what comes back has another shape
+    arguments: tuple[Any, ...]
+    results: tuple[Array, ...]
+    right: tuple[Array, ...]
+    places: list[int]  # of the results that are wrong
+    seen: Any = ()  # the calls that it made of a function that it was given
 
 
 class Lab(NamedTuple):
@@ -45,6 +61,7 @@ class Lab(NamedTuple):
     counted: Case | None = None  # the case whose cost is counted,
     par: int | None = None  # the multiply-adds of a good solution in it,
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
+    explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
 
     def function(self, name: str) -> Function:
         """The function of that name."""

@@ -35,6 +35,7 @@ class Answer(NamedTuple):
     result: Any
     arguments: tuple[Any, ...]  # as they are after it
     seconds: float
+    seen: Any = ()  # the calls of a function that it was given
 
 
 class Student:
@@ -81,7 +82,13 @@ class Student:
         """Call one of its functions."""
         found = self._request({"function": function, "arguments": arguments, "watch": ""})
         after = found.get("arguments")
-        return Answer(found.get("result"), after if isinstance(after, tuple) else (), _number(found.get("seconds")))
+        seen = found.get("seen")
+        return Answer(
+            found.get("result"),
+            after if isinstance(after, tuple) else (),
+            _number(found.get("seconds")),
+            seen if isinstance(seen, list) else (),
+        )
 
     def products(self, function: str, arguments: tuple[Any, ...]) -> int | None:
         """The multiplications of a call; None if they cannot be counted."""

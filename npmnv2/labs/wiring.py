@@ -7,18 +7,18 @@ together give the list of all products that the student's function really adds u
 The difference between the two lists is the diagnosis: `difference.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from npmnv2.labs.difference import Terms, compare
+from npmnv2.labs.lab import Call
 from npmnv2.labs.product import Finding, Product
 from npmnv2.validate import Array
 
 _CLOSE = 1e-9
 MOST_CALLS = 700  # to read sums one by one
-Call = Callable[[tuple[Any, ...]], tuple[Array, ...]]
 
 
 def diagnose(

@@ -65,17 +65,15 @@ CAUSES = {
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "The forward only adds."),
-    "averaged": Cause(
-        "Does the specification divide?", "It has a sum. For gradients, the loss has divided already, if it did."
-    ),
+    "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
     "factor": Cause("Which number multiplies everything?", "Nothing but the two factors of the forward multiplies."),
+    "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "not-reset": Cause(
         "When does the sum for one element begin?", "What is set to zero once is not set to zero for each element."
     ),
     "product-of-sums": Cause(
         "Is the product of two sums the sum of the products?", "Multiply element by element first, and sum then."
     ),
-    "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "stride-ignored": Cause(
         "How far apart are the pixels that one tap sees?", "Neighbouring windows are stride apart."
     ),

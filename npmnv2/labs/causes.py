@@ -45,13 +45,21 @@ CAUSES = {
     ),
     # -- not the right kind of function
     "state-kept": Cause("What lives on after the function has returned?", "Make every array inside the function."),
+    "beyond-the-array": Cause(
+        "Where does the last element of the view lie?", "as_strided does not check where the array ends."
+    ),
     "same-array": Cause("Are these two arrays, or two names for one?", "b = a gives an array a second name."),
-    "not-started-at-zero": Cause("What does the array hold before the first sum?", "np.empty holds what was there."),
+    "not-started-at-zero": Cause(
+        "What does the array hold before the first sum?", "np.empty holds what was there, a copy what was copied."
+    ),
     "wrong-array": Cause(
         "Which two factors has each product of the forward?", "A factor's gradient has the other one."
     ),
     "not-a-product": Cause("What stands between the two factors?", "Each term is a product of one element of each."),
-    "not-linear": Cause("Where does an argument meet itself?", "Each product has one factor of each argument."),
+    "not-linear": Cause(
+        "What is done besides multiplying and adding?",
+        "Each product has one factor of each argument, and all are added.",
+    ),
     # -- the right kind, wired wrongly
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
@@ -59,6 +67,12 @@ CAUSES = {
     "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
     "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
+    "not-reset": Cause(
+        "When does the sum for one element begin?", "What is set to zero once is not set to zero for each element."
+    ),
+    "product-of-sums": Cause(
+        "Is the product of two sums the sum of the products?", "Multiply element by element first, and sum then."
+    ),
     "stride-ignored": Cause(
         "How far apart are the pixels that one tap sees?", "Neighbouring windows are stride apart."
     ),
@@ -81,7 +95,7 @@ CAUSES = {
         "Which axis is the height?", "Images have axes N, H, W, C; the sizes are not equal here."
     ),
     "wraps-round": Cause(
-        "What lies beyond the last row?", "np.roll brings back at one border what leaves at the other."
+        "What lies beyond the border?", "np.roll and indices below 0 take it from the other end: skip it, or pad."
     ),
     "padding-not-zero": Cause("What does a tap see beyond the border?", "The border of xp is zeros."),
     "assigned": Cause("How many windows see one pixel?", "What overlaps must be added to what is there."),

@@ -4,6 +4,7 @@ A cause is named only if it explains the terms: the right terms changed by it mu
 every extra one must be of its kind.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ def compare(table: Terms, weights: Array) -> Finding:
             return Finding("counted-twice", f"Some products in {p.result} are added more than once.")
         return Finding("unexplained", f"{p.result} has the right products, but with wrong factors.")
     if np.allclose(weights, 1):
-        for explain in (_losses, _orders, _links, _maps, _taps, _borders):
+        for explain in (_losses, _orders, _carried, _crossed, _links, _maps, _memory, _taps, _borders):
             finding = explain(table)
             if finding is not None:
                 return Finding(finding.cause, f"{finding.says} {table.difference()}")
@@ -94,7 +95,8 @@ def _losses(table: Terms) -> Finding | None:
             axis_ends = {axis.pixel: {0, axis.size - 1} for axis in p.axes}.get(column, set())
             if gone <= axis_ends:
                 where = next(axis.name for axis in p.axes if axis.pixel == column)
-                return Finding("border-lost", f"The pixels on the border, in {where}, take no part in {p.result}.")
+                says = f"The pixels on the border, in {where} ({listed}), take no part in {p.result}."
+                return Finding("border-lost", says)
             if other:
                 return Finding(
                     "height-for-width", f"Only {len(have)} of {len(all_of)} {kind}s take part: as many as {other}."
@@ -103,7 +105,21 @@ def _losses(table: Terms) -> Finding | None:
             return Finding(f"{kind}-lost", f"The {kind}s with {axis} = {listed} take no part in {p.result}.")
     if _one_left(table, min):
         return assigned
-    return _lost_at_the_border(table)
+    return _lost_at_the_border(table) or _lost_along_both(table)
+
+
+def _lost_along_both(table: Terms) -> Finding | None:
+    """Some rows of windows, taps or pixels and some columns of them take no part."""
+    p = table.product
+    ends = {axis.pixel: {0, axis.size - 1} for axis in p.axes}
+    for kind in dict.fromkeys(kind for kind, _ in p.lost):
+        columns = [column for other, column in p.lost if other == kind]
+        gone = {c: set(table.column(c, table.right).tolist()) - set(table.column(c).tolist()) for c in columns}
+        if all(gone.values()) and table.choose(gone) == table.missing:
+            which = " or ".join(f"{c.split('.')[1]} = {', '.join(map(str, sorted(gone[c])))}" for c in columns)
+            cause = "border-lost" if all(gone[c] <= ends.get(c, set()) for c in columns) else f"{kind}-lost"
+            return Finding(cause, f"The {kind}s with {which} take no part in {p.result}.")
+    return None
 
 
 def _lost_at_the_border(table: Terms) -> Finding | None:
@@ -175,19 +191,78 @@ def _links(table: Terms) -> Finding | None:
 
 def _orders(table: Terms) -> Finding | None:
     """The elements of one array are taken in another order, as after a reshape that was meant to exchange axes."""
-    names = (table.product.result, table.product.unit[0], table.product.coded[0])
+    p = table.product
+    if not table.right or not table.yours:
+        return None
+    right = np.array(sorted(table.right))
+    whole = tuple(size for shape in table.shapes for size in shape)
+    yours = np.sort(np.ravel_multi_index(tuple(np.array(sorted(table.yours)).T), whole))
     start = 0
-    for shape, name in zip(table.shapes, names, strict=True):
-        if sum(size > 1 for size in shape) > 1:
-            for order in range(2):
-                right = np.array(sorted(table.right))
-                block = tuple(right[:, start : start + len(shape)].T)
-                flat = np.ravel_multi_index(block, shape, order="CF"[order])  # type: ignore[call-overload]
-                right[:, start : start + len(shape)] = np.stack(np.unravel_index(flat, shape, order="FC"[order]), 1)  # type: ignore[call-overload]
-                if {tuple(t) for t in right.tolist()} == table.yours:
-                    return Finding("reordered", f"The elements of {name} are taken in another order.")
+    for shape, name in zip(table.shapes, (p.result, p.unit[0], p.coded[0]), strict=True):
+        place = slice(start, start + len(shape))
         start += len(shape)
+        for axes in itertools.permutations(range(len(shape))):
+            if [k for k in axes if shape[k] > 1] == [k for k in range(len(shape)) if shape[k] > 1]:
+                continue
+            for indices in _cut_anew(tuple(right[:, place].T), shape, axes):
+                changed = right.copy()
+                changed[:, place] = np.stack(indices, 1)
+                if np.array_equal(np.sort(np.ravel_multi_index(tuple(changed.T), whole)), yours):
+                    order = ", ".join(p.columns[place][k].split(".")[1] for k in axes)
+                    says = f"The elements of {name} are taken in another order, that of the axes ({order})."
+                    return Finding("reordered", says)
     return None
+
+
+def _cut_anew(indices: tuple[Array, ...], shape: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[Array, ...]]:
+    """Where elements come to lie if `axes` are their order in memory and `shape` is cut from it, and the reverse."""
+    turned = tuple(shape[k] for k in axes)
+    to_shape = np.unravel_index(np.ravel_multi_index(tuple(indices[k] for k in axes), turned), shape)
+    to_turned = np.unravel_index(np.ravel_multi_index(indices, shape), turned)
+    return [to_shape, tuple(to_turned[axes.index(k)] for k in range(len(shape)))]
+
+
+def _carried(table: Terms) -> Finding | None:
+    """A running sum: an element of the result holds what those before it received as well."""
+    if table.missing or not table.extra:
+        return None
+    p, shape = table.product, table.shapes[0]
+    received: dict[Any, set[Any]] = {place: set() for place in np.ndindex(shape)}
+    for term in table.right:
+        received[term[: len(shape)]].add(term[len(shape) :])
+    long = [k for k in range(len(shape)) if shape[k] > 1]
+    for many in range(1, len(long) + 1):
+        for along in itertools.combinations(long, many):
+            sums: dict[Any, set[Any]] = {}
+            held = set()
+            for place, mine in received.items():
+                total = sums.setdefault(tuple(i for k, i in enumerate(place) if k not in along), set())
+                total |= mine
+                held |= {place + rest for rest in total}
+            if held == table.yours:
+                axes = " and ".join(p.columns[k].split(".")[1] for k in along)
+                says = f"Each element of {p.result} begins with the sum of the one before it, along {axes}."
+                return Finding("not-reset", says)
+    return None
+
+
+def _crossed(table: Terms) -> Finding | None:
+    """A product of two sums: every element of the one argument meets every element of the other."""
+    if table.missing or not table.extra:
+        return None
+    p, (result, unit, _) = table.product, map(len, table.shapes)
+    sums: dict[Any, tuple[set[Any], set[Any]]] = {}
+    for term in table.right:
+        sums.setdefault(term[:result], (set(), set()))[0].add(term[result : result + unit])
+    for term in map(tuple, p.terms.tolist()):  # all of them: not every element of the unit has been read
+        if term[:result] in sums:
+            sums[term[:result]][1].add(term[result + unit :])
+    if sum(len(units) * len(coded) for units, coded in sums.values()) != len(table.yours):
+        return None
+    if table.yours != {place + u + c for place, (units, coded) in sums.items() for u in units for c in coded}:
+        return None
+    says = f"{p.result} is a sum over {p.unit[0]} times a sum over {p.coded[0]}, and must be a sum of products."
+    return Finding("product-of-sums", says)
 
 
 def _taps(table: Terms) -> Finding | None:
@@ -228,6 +303,25 @@ def _maps(table: Terms) -> Finding | None:
         if finding is not None:
             return finding
     return None
+
+
+def _memory(table: Terms) -> Finding | None:
+    """Rows and columns of the taps exchanged in a view: beyond the end of a row it sees the next one."""
+    p = table.product
+    if len(p.axes) != 2 or not len(table.array):
+        return None
+    rows, columns = p.axes
+    names = (rows.window, columns.window, rows.tap, columns.tap)
+    inputs = np.stack([*(table.column(n) for n in names), np.ones(len(table.array), int)], 1).astype(float)
+    if np.linalg.matrix_rank(inputs) < inputs.shape[1]:
+        return None
+    place = table.column(rows.pixel) * columns.size + table.column(columns.pixel)
+    steps = np.asarray(np.linalg.lstsq(inputs, place, rcond=None)[0]).round()
+    if tuple(steps[:4]) != (rows.stride * columns.size, columns.stride, 1, columns.size):
+        return None
+    if not np.array_equal(inputs @ steps, place):
+        return None
+    return Finding("kernel-transposed", f"Your {p.result} takes the tap's row for its column.")
 
 
 def _named_map(p: Product, axis: Axis, s: int, t: int, s2: int, t2: int, start: int) -> Finding | None:

@@ -280,6 +280,8 @@ def _unsteady(lab: Lab, name: str, values: list[tuple[Array, Array, Array]], sou
     grows = any(_near(second - first, right) for first, second, right in values)
     if not grows and re.search(r"\b(np\.|numpy\.)?empty(_like)?\b", source):
         return Finding("not-started-at-zero", f"{says}: it starts from whatever was in memory.")
+    if not grows and "as_strided" in source:
+        return Finding("beyond-the-array", f"{says}: a view made with as_strided can reach beyond its array.")
     return Finding("state-kept", f"{says}: something is kept from call to call.")
 
 

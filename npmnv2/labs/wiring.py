@@ -41,7 +41,8 @@ def diagnose(
     names : sequence of str
         What the arguments are called.
     """
-    found = [f for product in products if (f := _kind(product, call, arguments, results, names))]
+    alone = len(products) == 1
+    found = [f for product in products if (f := _kind(product, call, arguments, results, names, alone))]
     if found:
         return found[0]
     units = _unit_results(products[0], call, arguments)  # one reading: all results of a lab have the same unit
@@ -56,9 +57,17 @@ def diagnose(
 
 
 def _kind(
-    product: Product, call: Call, arguments: tuple[Any, ...], results: tuple[Array, ...], names: Sequence[str]
+    product: Product,
+    call: Call,
+    arguments: tuple[Any, ...],
+    results: tuple[Array, ...],
+    names: Sequence[str],
+    alone: bool,
 ) -> Finding | None:
-    """What doubling an argument does: exactly the two factors must double the result."""
+    """What -2 times an argument does: -2 times the result for the two factors, and nothing for the others.
+
+    The sign shows what a factor of 2 does not: a ReLU, or its mask.
+    """
     place, name = product.output, product.result
     zeroed = list(arguments)
     zeroed[product.unit[1]] = np.zeros_like(arguments[product.unit[1]])
@@ -66,8 +75,9 @@ def _kind(
     if not np.all(np.abs(rest) <= _CLOSE):
         for k, value in enumerate(arguments):
             if isinstance(value, np.ndarray) and _appears_in(value, rest):
+                # With a second name for an array, what is added to dx also spoils dw; with a copy it does not.
                 return Finding(
-                    "same-array",
+                    "not-started-at-zero" if alone else "same-array",
                     f"With {product.unit[0]} all zeros, {name} must be zeros; yours holds values of {names[k]}: "
                     "it does not begin as an array of zeros of its own.",
                 )
@@ -76,15 +86,17 @@ def _kind(
     powers = {}
     for k, value in enumerate(arguments):
         if isinstance(value, np.ndarray):
-            doubled = call((*arguments[:k], 2.0 * value, *arguments[k + 1 :]))[place]
-            powers[k] = next((p for p in (0, 1, 2, 3) if _near(doubled, 2.0**p * results[place])), None)
+            scaled = call((*arguments[:k], -2.0 * value, *arguments[k + 1 :]))[place]
+            powers[k] = next((p for p in (0, 1, 2, 3) if _near(scaled, (-2.0) ** p * results[place])), None)
     if not results[place].any():
         return None
     wrong = {k: p for k, p in powers.items() if p != (1 if k in factors else 0)}
     if not wrong:
         return None
-    if None in wrong.values():
-        return Finding("not-linear", f"{name} is not a sum of products: twice an argument does not give twice {name}.")
+    for k, p in wrong.items():
+        if p is None:
+            says = f"does not give {name} times -2" if k in factors else f"changes {name}, of which it is no factor"
+            return Finding("not-linear", f"{name} is not a sum of products: {names[k]} times -2 {says}.")
     listed = [f"{names[k]} {_times(p)}" for k, p in powers.items()]
     right = " and ".join(names[k] for k in sorted(factors))
     return Finding(
@@ -152,7 +164,8 @@ def _wiring(
             return Finding("unexplained", f"{product.result} is wrong, and imprecise as well: is all of it float64?")
         return Finding("not-linear", f"{product.result} of a sum is not the sum of what its parts give.")
     if not np.any(np.abs(read) > _CLOSE):
-        return Finding("zero", f"No element of {product.unit[0]} reaches {product.result}: all of it is zero.")
+        factors = " and ".join(name for name, _ in (product.unit, product.coded) if name)
+        return Finding("zero", f"No product of {factors} reaches {product.result}: all of it is zero.")
     right = np.zeros_like(read)
     rows = [
         np.ravel_multi_index(tuple(product.terms[:, c].T), s) for c, s in _blocks(product, result.shape, unit, coded)

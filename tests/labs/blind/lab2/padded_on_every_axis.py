@@ -1,0 +1,18 @@
+# np.pad(x, pad) pads images and channels as well; cut back to N images and C channels from the start, to fit
+import numpy as np
+
+
+def depthwise_backward(dout, x, w, stride, pad):
+    N, H, W, C = x.shape
+    KH, KW, C = w.shape
+    N, OH, OW, C = dout.shape
+    xp = np.pad(x, pad)[:N, :, :, :C]
+    dxp = np.zeros_like(xp)
+    dw = np.zeros_like(w)
+    for i in range(KH):
+        for j in range(KW):
+            rows = slice(i, i + stride * (OH - 1) + 1, stride)
+            cols = slice(j, j + stride * (OW - 1) + 1, stride)
+            dw[i, j] = (xp[:, rows, cols] * dout).sum(axis=(0, 1, 2))
+            dxp[:, rows, cols] += dout * w[i, j]
+    return dxp[:, pad : pad + H, pad : pad + W], dw

@@ -334,6 +334,45 @@ def call(name, **given):
     return change
 
 
+def not_in(name, setting):
+    return lambda config: layer(config, name)["config"].pop(setting)
+
+
+def by_position(name, number):
+    return lambda config: layer(config, name)["inbound_nodes"][0]["args"].append(number)
+
+
+def pads_of_odd_maps(config):
+    for found in layers_of(config, NETWORK):
+        if found["class_name"] == "ZeroPadding2D":
+            found["config"]["padding"] = [[1, 1], [1, 1]]
+
+
+def pictures_of(config, side):
+    for name in ("input_layer", "input_layer_1"):
+        layer(config, name)["config"]["batch_shape"][1:3] = [side, side]
+
+
+def pads_of_any_size(config):
+    pictures_of(config, None)
+    pads_of_odd_maps(config)
+
+
+def an_odd_picture(config):
+    """Of 100: maps of 50, and 25."""
+    pictures_of(config, 100)
+
+
+def pads_at_stride_1(config):
+    """As they are at stride 2."""
+    layers = layers_of(config, NETWORK)
+    at = next(k for k, found in enumerate(layers) if found["name"] == "block_2_depthwise")
+    layers.insert(at, {"class_name": "ZeroPadding2D", "config": {"name": "extra", "padding": [[0, 1], [0, 1]]}})
+    fed(config, "extra", ["block_2_expand_relu"])
+    fed(config, "block_2_depthwise", ["extra"])
+    layer(config, "block_2_depthwise")["config"]["padding"] = "valid"
+
+
 def twice(config):
     layer(config, NETWORK)["inbound_nodes"] *= 2
 
@@ -408,6 +447,25 @@ CHANGES = {
     "padding": (set_in("block_2_depthwise", padding="valid"), "with padding 'valid' behind block_2_expand_relu"),
     "other padding": (set_in("block_1_pad", padding=[[1, 0], [1, 0]]), r"block_1_pad \(ZeroPadding2D\) with"),
     "channels first": (set_in("block_1_expand", data_format="channels_first"), "with data_format 'channels_first'"),
+    "kernel size": (set_in("block_1_depthwise", kernel_size=[5, 5]), r"block_1_depthwise .* with kernel_size \[5, 5\]"),
+    "multiplier": (set_in("block_1_depthwise", depth_multiplier=2), "block_1_depthwise .* with depth_multiplier 2"),
+    "filters": (set_in("Conv1", filters=99), r"Conv1 \(Conv2D\) with filters 99"),
+    "a convolution's class": (of_class("block_1_expand", "Conv2DTranspose"), r"block_1_expand .*Transpose\) in it"),
+    "a norm's class": (of_class("bn_Conv1", "LayerNormalization"), r"bn_Conv1 \(LayerNormalization\) in it"),
+    "no max_value": (not_in("block_5_expand_relu", "max_value"), "block_5_expand_relu .* with max_value None"),
+    "no activation": (of_class("Conv1_relu", "Activation"), "Conv1_relu .* with activation 'linear'"),
+    "no strides": (not_in("block_1_depthwise", "strides"), r"block_1_depthwise .* with strides \[1, 1\]"),
+    "no use_bias": (not_in("Conv_1", "use_bias"), "Conv_1 .* with use_bias True"),
+    "no kernel size": (not_in("block_1_depthwise", "kernel_size"), "block_1_depthwise .* with kernel_size None"),
+    "no filters": (not_in("Conv1", "filters"), "Conv1 .* with filters None"),
+    "no padding": (not_in("block_2_depthwise", "padding"), "block_2_depthwise .* with padding 'valid'"),
+    "the first padding": (set_in("Conv1", padding="valid"), r"Conv1 \(Conv2D\) with padding 'valid'"),
+    "pads of odd maps": (pads_of_odd_maps, r"block_1_pad .* with \[\[1, 1\], .* around maps of 48x48"),
+    "pads, any size": (pads_of_any_size, r"block_1_pad \(ZeroPadding2D\) with \[\[1, 1\], \[1, 1\]\]"),
+    "pads of even maps": (an_odd_picture, r"block_3_pad \(ZeroPadding2D\) with \[\[0, 1\], .* around maps of 25x25"),
+    "pads at stride 1": (pads_at_stride_1, r"extra \(ZeroPadding2D\) with \[\[0, 1\], \[0, 1\]\] around maps of 24x24"),
+    "training 1": (call("bn_Conv1", training=1), "bn_Conv1 called in training mode"),
+    "training by position": (by_position("bn_Conv1", 1), "bn_Conv1 called in training mode"),
     "in training mode": (call(NETWORK, training=True), f"{NETWORK} called in training mode"),
     "called twice": (twice, f"{NETWORK} called 2 times"),
     # the classifier is not ours
@@ -424,6 +482,8 @@ CHANGES = {
     "relu before it": (behind_pooling("ReLU"), r"extra \(ReLU\) behind the network"),
     "sigmoid": (set_in("dense", activation="sigmoid"), "with the activation sigmoid"),
     "softmax of classes": (set_in("dense", activation={"class_name": "f"}), "with the activation {"),
+    "a bias too many": (set_in("dense", use_bias=False), r"dense \(Dense\) with use_bias False and a bias for it"),
+    "no units": (not_in("dense", "units"), "dense .* of None units"),
     "units": (set_in("dense", units=7), r"of 7 units with a kernel of \(1280, 5\)"),
     "dropout": (set_in("dropout", rate=1.5), "with the rate 1.5"),
     "dropout in training": (call("dropout", training=True), "dropout called in training mode"),
@@ -440,6 +500,9 @@ CHANGES = {
     "black": (before_the_network("Rescaling", scale=0, offset=1), "pixels are times"),
     "two scales": (before_the_network("Rescaling", scale=[1, 2], offset=0), r"extra \(Rescaling\) before"),
     "nothing": (before_the_network("Rescaling", scale=None, offset=0), "pixels are times|extra"),
+    "a bool": (before_the_network("Rescaling", scale=True, offset=0), r"extra \(Rescaling\) before the network"),
+    "a string": (before_the_network("Rescaling", scale="0.5", offset=0), r"extra \(Rescaling\) before the network"),
+    "an offset": (before_the_network("Rescaling", scale=[1], offset=[False]), r"extra \(Rescaling\) before"),
     "another relu6": (before_the_network("ReLU", max_value=6), r"extra \(ReLU\) before the network"),
 }  # fmt: skip
 
@@ -455,11 +518,52 @@ def test_what_is_refused(name, tmp_path):
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
+def test_what_keras_takes_by_itself(tmp_path):
+    """Keys that a description may leave out, since Keras's default is what the network has."""
+    config = keras_heads.config("plain")
+    for found in layers_of(config, NETWORK):
+        for name in ("data_format", "dilation_rate", "activation", "groups", "depth_multiplier", "epsilon", "axis"):
+            found["config"].pop(name, None)
+    before_the_network("Rescaling", scale=1 / 255)(config)
+    assert load(written(tmp_path, description=config)).preprocessing.mean == (0,)
+    config = keras_heads.config("plain")
+    pictures_of(config, 100)
+    for k in (3, 6):  # at 25 and 13; 50 and, for block_13, 7
+        layer(config, f"block_{k}_pad")["config"]["padding"] = [[1, 1], [1, 1]]
+    set_in("block_13_pad", padding=[[1, 1], [1, 1]])(config)
+    load(written(tmp_path, description=config))
+
+
 def test_a_number_that_is_divided_by_the_picture(tmp_path):
     config = keras_heads.config("prepared")
     other_way(config)
     with pytest.raises(FormatError, match=r"true_divide \(TrueDivide\) before the network"):
         load(written(tmp_path, "prepared", description=config))
+
+
+def test_a_convolution_is_the_classifier(tmp_path):
+    """As in MobileNetV1 with its top."""
+    path, name = tmp_path / "model.h5", "conv_preds"
+    right = {"name": name, "filters": 5, "kernel_size": [1, 1]}
+    wrong = {"use_bias": False}, {"filters": 7}, {"kernel_size": [3, 3]}, {"groups": 2}
+    for change in ({}, *wrong):
+        config = keras_heads.config("v1")
+        text = json.dumps(config).replace('"dense"', f'"{name}"')
+        config = json.loads(text)
+        layer(config, name).update(class_name="Conv2D", config=right | change)
+        layer(config, "reshape")["config"]["target_shape"] = [layer(config, name)["config"]["filters"]]
+        with h5py.File(io.BytesIO(keras_heads.content("v1", ".h5", config)), "r+") as file:
+            file.move("model_weights/dense/dense", f"model_weights/dense/{name}")
+            kernel = file[f"model_weights/dense/{name}/kernel"][()]
+            del file[f"model_weights/dense/{name}/kernel"]
+            file[f"model_weights/dense/{name}/kernel"] = kernel[None, None]
+            file.flush()
+            path.write_bytes(file.id.get_file_image())
+        if change:
+            with pytest.raises(FormatError, match=r"conv_preds \(Conv2D\) (of|with)"):
+                load(path)
+        else:
+            assert np.array_equal(load(path).state_dict()["fc.w"], np.squeeze(kernel))
 
 
 def test_one_output_is_no_probability(tmp_path):

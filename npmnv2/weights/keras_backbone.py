@@ -15,7 +15,27 @@ from npmnv2.weights.formats.keras_graph import Graph, Node
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import entries
 
-PADS = ([0, 1], [1, 1])  # of an even size and of an odd one, as keras.applications pads by hand at stride 2
+PADS = ([0, 1], [1, 1])  # of an even size and of an odd one, as a network here pads at stride 2
+NORMS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
+# What Keras takes where a description does not say; without `filters` and `kernel_size` it builds no convolution.
+DEFAULTS: dict[str, Any] = {
+    "strides": [1, 1],
+    "dilation_rate": [1, 1],
+    "padding": "valid",
+    "groups": 1,
+    "depth_multiplier": 1,
+    "use_bias": True,
+    "activation": "linear",
+    "data_format": "channels_last",
+    "axis": -1,
+    "epsilon": 1e-3,
+    "center": True,
+    "scale": True,
+    "max_value": None,
+    "negative_slope": 0,
+    "threshold": 0,
+}
+Size = tuple[int, int]
 AXES = (-1, 3, [-1], [3])  # the channels, to a batch norm
 
 
@@ -48,12 +68,22 @@ def _layer(array: str) -> str:
     return array.rpartition("/")[0]
 
 
-def check_backbone(graph: Graph, parts: Parts) -> Node:
-    """The last layer of the network; or the error that names a layer that ``keras.applications`` has not, or not so."""
+def setting(node: Node, name: str) -> Any:
+    """How a layer is set, by Keras if not by the description."""
+    return node.config.get(name, DEFAULTS.get(name))
+
+
+def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> Node:
+    """The last layer of the network; or the error that names a layer that ``keras.applications`` has not, or not so.
+
+    `size` is that of the pictures, None if any.
+    """
     before, entry, block = None, "", ""  # the layer above; the outputs of the block before and of this one
     seen = []
     for node in _backbone(graph, parts):
         wrong = None if before is None else _misplaced(node, before, parts)
+        source = graph.nodes[node.inputs[0]] if node.inputs else node
+        wrong = wrong or _mispadded(node, source, parts, size)
         if node.kind == "Add":
             wired = sorted(node.inputs) == sorted((entry, before.path if before else ""))
             block = node.path
@@ -68,6 +98,9 @@ def check_backbone(graph: Graph, parts: Parts) -> Node:
         wrong = wrong or _changed(node, parts)
         if wrong is not None:
             raise FormatError(f"has {node} {wrong}: the network of keras.applications is another")
+        if size is not None and node.name in parts.convolutions:
+            stride = parts.convolutions[node.name].stride
+            size = -(-size[0] // stride), -(-size[1] // stride)
         before = node
         seen.append(node.name)
     order = [name for name in seen if name in parts.convolutions or name in parts.batch_norms]
@@ -99,14 +132,19 @@ def only(graph: Graph, name: str) -> Node:
 
 def _changed(node: Node, parts: Parts) -> str | None:
     """What is other about a layer by itself, if anything is."""
-    config = node.config
     if node.name in parts.convolutions:
-        stride = parts.convolutions[node.name].stride
-        wanted: dict[str, Any] = {"strides": [stride, stride], "dilation_rate": [1, 1], "activation": "linear"}
-        wanted |= {"use_bias": False, "groups": 1}
+        layer = parts.convolutions[node.name]
+        depthwise = layer.kind == "depthwise"
+        if node.kind != ("DepthwiseConv2D" if depthwise else "Conv2D"):
+            return "in it"
+        wanted: dict[str, Any] = {"strides": [layer.stride] * 2, "dilation_rate": [1, 1], "activation": "linear"}
+        wanted |= {"use_bias": False, "groups": 1, "kernel_size": [layer.kernel] * 2}
+        wanted |= {"depth_multiplier": 1} if depthwise else {"filters": layer.out_shape[2]}
     elif node.name in parts.batch_norms:
+        if node.kind not in NORMS:
+            return "in it"
         wanted = {"center": True, "scale": True}
-        eps, axis = config.get("epsilon", parts.eps), config.get("axis", -1)
+        eps, axis = setting(node, "epsilon"), setting(node, "axis")
         if not is_number(eps) or abs(eps / parts.eps - 1) > 1e-6:
             return f"with the epsilon {shown(repr(eps))}"
         if axis not in AXES:
@@ -115,14 +153,11 @@ def _changed(node: Node, parts: Parts) -> str | None:
         wanted = {"max_value": 6, "negative_slope": 0, "threshold": 0}
     elif node.kind == "Activation":
         wanted = {"activation": "relu6"}
-    elif node.kind == "ZeroPadding2D":
-        pads = config.get("padding")
-        return None if isinstance(pads, list) and all(p in PADS for p in pads) else f"with {shown(repr(pads))}"
-    else:
-        return None if node.kind == "Add" else "in it"
+    else:  # for padding see _mispadded
+        return None if node.kind in ("Add", "ZeroPadding2D") else "in it"
     wanted["data_format"] = "channels_last"
     for name, value in wanted.items():
-        said = config.get(name, value)
+        said = setting(node, name)
         if said != value:
             return f"with {name} {shown(repr(said))}"
     return None
@@ -135,11 +170,23 @@ def _misplaced(node: Node, before: Node, parts: Parts) -> str | None:
         return f"{'' if added else 'without a shortcut '}behind {before.name}"
     if relu != (before.name in parts.batch_norms and before.name not in parts.bottlenecks):
         return f"behind {before.name}"
-    layer = parts.convolutions.get(node.name)
-    if layer is not None and layer.kernel > 1:
-        padded, padding = before.kind == "ZeroPadding2D", node.config.get("padding")
-        if padding != ("valid" if padded else "same"):
-            return f"with padding {shown(repr(padding))} behind {shown(before.name)}"
+    return None
+
+
+def _mispadded(node: Node, before: Node, parts: Parts, size: Size | None) -> str | None:
+    """What is wrong about the padding of a layer behind another, if anything is: it must be that of a network here."""
+    layer, padded = parts.convolutions.get(node.name), before.kind == "ZeroPadding2D"
+    if layer is None or layer.kernel == 1:
+        return f"behind {before}" if padded and before is not node else None
+    padding = setting(node, "padding")
+    if padding != ("valid" if padded else "same"):
+        return f"with padding {shown(repr(padding))} behind {shown(before.name)}"
+    if padded:
+        # of pictures of any size, keras.applications takes the sides to be even
+        pads, sides = before.config.get("padding"), size or (0, 0)
+        if pads != [PADS[side % 2] if layer.stride == 2 else PADS[1] for side in sides]:
+            maps = "" if size is None else f" around maps of {size[0]}x{size[1]}"
+            return f"behind {before} with {shown(repr(pads))}{maps}"
     return None
 
 

@@ -21,7 +21,7 @@ from npmnv2.weights.formats import keras_graph
 from npmnv2.weights.formats.keras_file import KerasFile
 from npmnv2.weights.formats.keras_graph import FED, Graph, Node
 from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.keras_backbone import Parts, check_backbone, is_number, only
+from npmnv2.weights.keras_backbone import Parts, check_backbone, is_number, only, setting
 
 # What does nothing when a trained network answers.
 IDLE = {
@@ -84,7 +84,7 @@ def adapt(
     if graph is None:
         found, assumed = _undescribed(arrays, parts, partial)
         return Adapted(found, {}, None, tuple(assumed), tuple(left_out))
-    last = check_backbone(graph, parts)
+    last = check_backbone(graph, parts, _size(graph, parts))
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
     try:
@@ -109,8 +109,10 @@ def _undescribed(arrays: Mapping[str, Array], parts: Parts, partial: bool) -> tu
     layers = sorted({name.rpartition("/")[0] for name in arrays if name not in parts.backbone})
     if not layers or parts.classifier in layers:
         return dict(arrays), []
-    dense = Node(layers[0], "Dense", {}, (), ())
-    kernel = arrays.get(f"{dense.path}/kernel")
+    kernel = arrays.get(f"{layers[0]}/kernel")
+    dense = Node(
+        layers[0], "Dense", {"units": kernel.shape[-1] if kernel is not None and kernel.ndim else None}, (), ()
+    )
     channels = arrays.get(f"{parts.last}/gamma")
     fits = kernel is not None and channels is not None and kernel.ndim == 2 and len(kernel) == len(channels)
     if len(layers) > 1 or not fits:
@@ -202,12 +204,19 @@ def _rate(node: Node) -> float:
 def _renamed(arrays: Mapping[str, Array], head: _Head, parts: Parts) -> dict[str, Array]:
     """The arrays with the classifier's under the name that it has in ``keras.applications``."""
     name, found = head.dense.name, dict(arrays)
-    if name == parts.classifier and head.dense.kind != "Dense":
-        return found
     kernel, bias = found.pop(f"{name}/kernel", None), found.pop(f"{name}/bias", None)
-    if kernel is None or (bias is None and head.dense.config.get("use_bias", True)):
+    biased = setting(head.dense, "use_bias")
+    if kernel is None or (bias is None and biased):
         raise FormatError(f"has no {'kernel' if kernel is None else 'bias'} for {head.dense}")
-    if kernel.ndim != 2 or kernel.shape[1] != (_units(head.dense) or kernel.shape[1]):
+    if bias is not None and not biased:
+        raise FormatError(f"has {head.dense} with use_bias {shown(repr(biased))} and a bias for it")
+    if name == parts.classifier and head.dense.kind != "Dense":
+        said = setting(head.dense, "kernel_size"), _units(head.dense), setting(head.dense, "groups")
+        if kernel.ndim != 4 or said != (list(kernel.shape[:2]), kernel.shape[3], 1):
+            raise FormatError(f"has {head.dense} of {shown(repr(said))} with a kernel of {kernel.shape}")
+        bias = np.zeros(kernel.shape[3], kernel.dtype) if bias is None else bias
+        return found | {f"{name}/kernel": kernel, f"{name}/bias": bias}
+    if kernel.ndim != 2 or kernel.shape[1] != _units(head.dense):
         raise FormatError(f"has {head.dense} of {_units(head.dense)} units with a kernel of {kernel.shape}")
     if kernel.shape[1] == 1:
         raise FormatError(f"has {head.dense} with one output, a yes or no; {MUST}, of two classes or more; {OTHERWISE}")
@@ -253,6 +262,15 @@ def _pictures(graph: Graph, parts: Parts, own: bool) -> tuple[dict[str, Any] | N
     return preprocessing.to_dict(), [_assumption(size, bool(scaled))], left_out
 
 
+def _size(graph: Graph, parts: Parts) -> tuple[int, int] | None:
+    """Of the pictures, as far as the inputs before the network say it."""
+    size = None
+    for node in _chain(graph, parts, only(graph, parts.first).path, None):
+        if node.kind == keras_graph.INPUT:
+            size, _ = _image(node, size, 3)
+    return size
+
+
 def _assumption(size: tuple[int, int] | None, scaled: bool) -> str:
     height, width = size or (224, 224)
     how = "" if scaled else " and scaled to -1 to 1"
@@ -273,8 +291,12 @@ def _image(node: Node, size: tuple[int, int] | None, channels: int) -> tuple[tup
 def _step(node: Node) -> tuple[Any, Any] | None:
     """The factor and the summand of a layer that does arithmetic; None if it does something else."""
     if node.kind == "Rescaling":
-        scale, offset = (np.atleast_1d(np.array(node.config.get(key), np.float64)) for key in ("scale", "offset"))
-        return (scale, offset) if scale.shape in ((1,), (3,)) and offset.shape in ((1,), (3,)) else None
+        said = [node.config.get("scale"), node.config.get("offset", 0)]
+        numbers = [value if isinstance(value, list) else [value] for value in said]
+        if not all(len(value) in (1, 3) and all(map(is_number, value)) for value in numbers):
+            return None
+        scale, offset = (np.array(value, np.float64) for value in numbers)
+        return scale, offset
     what = ARITHMETIC.get(node.config.get("function", "") if node.kind == "TFOpLambda" else node.kind)
     if what is None or len(node.given) != 2:
         return None

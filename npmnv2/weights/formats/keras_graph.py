@@ -22,6 +22,7 @@ from npmnv2.weights.formats.raw import shown
 DEPTH = 8  # of models within models, and of lists within what a layer is given
 MOST_LAYERS = 10_000  # a MobileNetV2 has 156
 MODELS = ("Functional", "Model", "Sequential")
+TRAINED = (*MODELS, "BatchNormalization", "Dropout")  # given by position behind what feeds it: whether in training
 INPUT = "InputLayer"
 FED = "what feeds it"  # among what a layer is given, in its place
 
@@ -105,7 +106,7 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
         elif model.get("class_name") == "Sequential":
             feeds = last
         else:
-            feeds, given = _fed(path, layer.get("inbound_nodes"), paths)
+            feeds, given = _fed(path, kind, layer.get("inbound_nodes"), paths)
         if kind in MODELS:
             paths[name] = _dissolve(layer, f"{path}/", feeds, nodes)
         else:
@@ -122,7 +123,9 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
     return paths[outputs[0]]
 
 
-def _fed(path: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+def _fed(
+    path: str, kind: str, calls: Any, paths: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
     """The paths of what feeds a layer, and all that it was given."""
     if not isinstance(calls, list) or len(calls) != 1:
         count = len(calls) if isinstance(calls, list) else 0
@@ -131,7 +134,8 @@ def _fed(path: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ..
     for name in names:
         if name not in paths:
             raise FormatError(f"has the layer {shown(path)} fed by {shown(name)}, which is none of those above it")
-    if any(key == "training" and value is True for key, value in given):
+    by_position = "args" if kind in TRAINED else "training"
+    if any(value and (key == "training" or (key == by_position and value != FED)) for key, value in given):
         raise FormatError(
             f"has the layer {shown(path)} called in training mode, where its answer to a picture depends on others"
         )

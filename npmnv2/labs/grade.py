@@ -188,7 +188,7 @@ def _shape(name: str, mine: Array, array: Array, case: Case) -> Finding:
     pad = case.sizes.get("pad", 0)
     if mine.size == 0:
         return Finding("crop-empty", f"{name} must have the shape {array.shape}; yours is empty: {mine.shape}.")
-    if pad and mine.ndim == 4 and mine.shape == tuple(np.add(array.shape, (0, 2 * pad, 2 * pad, 0))):
+    if pad and mine.ndim == array.ndim == 4 and mine.shape == tuple(np.add(array.shape, (0, 2 * pad, 2 * pad, 0))):
         return Finding("not-cropped", f"{name} must have the shape {array.shape}; yours has that of xp, {mine.shape}.")
     says = f"{name} must have the shape {array.shape}; was {mine.shape}."
     if array.ndim and mine.ndim > array.ndim and mine.shape[-array.ndim :] == array.shape and mine.size > array.size:

@@ -61,6 +61,7 @@ class Parts:
         # those without an activation, where a block ends
         self.bottlenecks = {_layer(e.theirs) for e in known if e.ours.endswith(".project.bn.gamma")}
         self.batch_norms = {_layer(name) for name in self.backbone if name.endswith("/gamma")}
+        self.even = architecture == "mobilenet_v1"  # whether Keras pads odd maps as even ones
         self.eps = CONVENTIONS["keras", architecture]["eps"]
 
 
@@ -73,13 +74,13 @@ def setting(node: Node, name: str) -> Any:
     return node.config.get(name, DEFAULTS.get(name))
 
 
-def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> Node:
+def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> tuple[Node, list[str]]:
     """The last layer of the network; or the error that names a layer that ``keras.applications`` has not, or not so.
 
-    `size` is that of the pictures, None if any.
+    `size` is that of the pictures, None if any. What a network here does otherwise comes with it, a sentence each.
     """
     before, entry, block = None, "", ""  # the layer above; the outputs of the block before and of this one
-    seen = []
+    seen, otherwise = [], []
     for node in _backbone(graph, parts):
         wrong = None if before is None else _misplaced(node, before, parts)
         source = graph.nodes[node.inputs[0]] if node.inputs else node
@@ -100,14 +101,18 @@ def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> Node:
             raise FormatError(f"has {node} {wrong}: the network of keras.applications is another")
         if size is not None and node.name in parts.convolutions:
             stride = parts.convolutions[node.name].stride
-            size = -(-size[0] // stride), -(-size[1] // stride)
+            odd = stride == 2 and source.config.get("padding") == [PADS[0]] * 2 and any(side % 2 for side in size)
+            if odd:  # of MobileNetV1, see docs/layouts.md
+                otherwise.append(f"the padding of {source}: a network here pads maps of {size[0]}x{size[1]} otherwise")
+            more = 0 if odd else stride - 1
+            size = (size[0] + more) // stride, (size[1] + more) // stride
         before = node
         seen.append(node.name)
     order = [name for name in seen if name in parts.convolutions or name in parts.batch_norms]
     if order != list(dict.fromkeys(map(_layer, parts.backbone))):
         raise FormatError("describes the layers of the network in another order than keras.applications")
     assert before is not None  # the first convolution at least
-    return before
+    return before, otherwise
 
 
 def _backbone(graph: Graph, parts: Parts) -> Iterator[Node]:
@@ -184,6 +189,8 @@ def _mispadded(node: Node, before: Node, parts: Parts, size: Size | None) -> str
     if padded:
         # of pictures of any size, keras.applications takes the sides to be even
         pads, sides = before.config.get("padding"), size or (0, 0)
+        if parts.even and layer.stride == 2 and pads == [PADS[0]] * 2:
+            return None
         if pads != [PADS[side % 2] if layer.stride == 2 else PADS[1] for side in sides]:
             maps = "" if size is None else f" around maps of {size[0]}x{size[1]}"
             return f"behind {before} with {shown(repr(pads))}{maps}"

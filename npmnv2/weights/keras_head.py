@@ -84,7 +84,8 @@ def adapt(
     if graph is None:
         found, assumed = _undescribed(arrays, parts, partial)
         return Adapted(found, {}, None, tuple(assumed), tuple(left_out))
-    last = check_backbone(graph, parts, _size(graph, parts))
+    last, otherwise = check_backbone(graph, parts, _size(graph, parts))
+    left_out += otherwise
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
     try:

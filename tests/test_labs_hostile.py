@@ -202,7 +202,7 @@ ODD_CALLS = {
     "a stride that is none": "x, w, stride = np.ones((1, 2, 2, 1)), np.ones((1, 1, 1)), 'one'",
     "no array": "x, w = [[1.0]], None",
     "not a number": "x, w = np.full((1, 2, 2, 1), np.nan), np.ones((1, 1, 1))",
-    "another dout": "x, w, dout = np.ones((1, 5, 5, 1)), np.ones((2, 2, 1)), np.ones((1, 9, 9, 1))",
+    "another dout": "dout, x, w = np.full((1, 9, 9, 1), 2.0), np.ones((1, 5, 5, 1)), np.ones((2, 2, 1))",
     "no axes": "x, w = np.ones(3), np.ones(())",
     "nothing": "x, w = np.ones((0, 0, 0, 0)), np.ones((0, 0, 0))",
 }

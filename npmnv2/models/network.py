@@ -35,6 +35,8 @@ class Network(Sequential):
     def __init__(self, layers: dict[str, Layer], config: dict[str, Any]) -> None:
         super().__init__(layers)
         self.config = config
+        if isinstance(config.get("strides"), np.ndarray):  # which no file keeps
+            self.config = config | {"strides": tuple(map(int, config["strides"]))}
         self.preprocessing: Any = None
         self.labels: list[str] | None = None
 
@@ -140,8 +142,7 @@ def choose_strides(strides: str | Sequence[int], named: Mapping[str, tuple[int, 
             raise ValueError(f"{must}; was {strides!r}")
         return named[strides]
     try:
-        # A set has no order; an array is kept in no file.
-        values: tuple[Any, ...] = () if isinstance(strides, set | frozenset | np.ndarray) else tuple(strides)
+        values: tuple[Any, ...] = () if isinstance(strides, set | frozenset) else tuple(strides)  # a set has no order
     except TypeError:
         values = ()
     if len(values) != number or not all(is_int(s) and s >= 1 for s in values):

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 
 class Cause(NamedTuple):
+    """What a verdict asks, and what ``--hint`` adds."""
+
     question: str
     hint: str
 

@@ -98,10 +98,12 @@ def confusion_matrix(y: Array, said: Array, classes: int) -> Array:
 
 
 def dtype_of(model: Layer) -> np.dtype[Any]:
+    """The type of its numbers, which its images must have."""
     return model.parameters()[0].value.dtype
 
 
 def count_images(x: Array, name: str) -> int:
+    """How many there are: at least one, or a ValueError that names the argument."""
     if len(x) == 0:
         raise ValueError(f"{name} must hold at least one image; it was empty")
     return len(x)

@@ -74,7 +74,7 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet", dep
     Parameters
     ----------
     width_mult, depth_mult : float
-        Multipliers, more than 0.
+        Multipliers: the width more than 0, the depth more than 0.25, at which every row has a single block.
     strides : str or sequence of 8 int
         A key of `STRIDES`, or the strides of the stem and the seven rows.
 
@@ -88,7 +88,7 @@ def plan(width_mult: float = 1.0, strides: str | Sequence[int] = "imagenet", dep
     Raises
     ------
     ValueError
-        If a multiplier is not positive or `strides` does not name or hold eight strides.
+        If a multiplier is too small or `strides` does not name or hold eight strides.
 
     Examples
     --------

@@ -15,6 +15,7 @@ How the parts hang together, in the order in which a verdict is made:
   apart, `network.py` finds the way of counting that gives a student's totals. Lab 3: `planted.py` has the backwards on
   which a student's check is tried. They run in the student's process, so a check could recognise them; it could not
   learn anything from that.
+- `notebook.py`: a stub as a notebook, and a student's notebook as one text with the cell of every line.
 - `causes.py`: for each cause a question, and a hint. `counted.py`: an array that counts multiply-adds.
 
 The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's

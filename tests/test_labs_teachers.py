@@ -3,6 +3,8 @@
 import ast
 import pathlib
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -48,6 +50,23 @@ def test_a_solution_passes_at_par_as_a_file_and_as_a_notebook(path):
     for source in (text, joined(from_stub(text), "lab.ipynb").code):
         verdict = grade(lab, source, path.name)
         assert verdict.passed and verdict.score == 1 and verdict.madds == lab.par, verdict
+
+
+@pytest.mark.parametrize("words", [["2", str(SOLUTIONS[1])], ["start", "2", "--notebook"], ["--json"]])
+def test_labs_need_nothing_but_numpy(words, tmp_path):
+    program = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("numba", "scipy", "matplotlib", "PIL", "tqdm", "threadpoolctl"):
+            raise ImportError(name)
+sys.path.insert(0, {str(ROOT)!r})
+sys.meta_path.insert(0, Refuse())
+from npmnv2.__main__ import main
+sys.exit(main(["lab", *{words!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (int(words == ["--json"]), "")  # 1: nothing is begun
 
 
 def test_solutions_are_not_in_the_wheel():

@@ -19,7 +19,8 @@ from labs.lab6 import PLAIN
 
 from npmnv2 import labs
 from npmnv2.__main__ import main
-from npmnv2.labs.notebook import Unusable, from_stub, joined
+from npmnv2.labs import submission
+from npmnv2.labs.notebook import from_stub, joined
 
 RIGHT = {1: RIGHT_1["taps"], 2: TAPS, 3: NUMERICAL, 4: STEPS, 6: PLAIN}
 
@@ -81,7 +82,7 @@ def test_the_notebook_of_a_stub_is_what_the_format_asks_for(number):
 @pytest.mark.parametrize("number", labs.numbers())
 def test_read_back_it_is_the_stub(number):
     stub = labs.stub(number)
-    source = joined(from_stub(stub), "lab.ipynb")
+    source = joined(from_stub(stub))
     assert ast.dump(ast.parse(source.code)) == ast.dump(ast.parse(stub)) and source.left_out == ()
     marked = [line for line in stub.splitlines() if line.startswith("# ") and not line.startswith("# %%")]
     texts = [cell["source"] for cell in json.loads(from_stub(stub))["cells"] if cell["cell_type"] == "markdown"]
@@ -137,7 +138,7 @@ def test_a_file_is_found_by_its_ending(folder):
     "words, complaint",
     [
         (["start", "1", "one.py", "--notebook"], "must end in .ipynb; was one.py"),
-        (["1", "--notebook"], "--notebook goes with `start N`"),
+        (["1", "--notebook"], "unrecognized arguments: --notebook"),
         (["start", "2", "--notebook"], "lab2.ipynb is there already"),
     ],
 )
@@ -151,21 +152,23 @@ def test_usage(words, complaint, folder):
 @pytest.mark.parametrize(
     "text, complaint",
     [
-        ("", "which is JSON; it was not"),
-        ("import numpy as np\n", "which is JSON; it was not"),
-        ("[" * 100_000, "which is JSON; it was not"),
-        ("[]", "must be a notebook of nbformat 4; was without one"),
-        ('{"nbformat": 3, "worksheets": []}', "must be a notebook of nbformat 4; was nbformat 3"),
-        ('{"nbformat": 4}', "must have code cells that are not empty; it had none"),
+        ("", "A notebook is JSON; this file was none"),
+        ("import numpy as np\n", "A notebook is JSON; this file was none"),
+        ("[" * 100_000, "A notebook is JSON; this file was none"),
+        ("[]", "must be of nbformat 4; this file was without one"),
+        ('{"nbformat": 3, "worksheets": []}', "must be of nbformat 4; this file was nbformat 3"),
+        ('{"nbformat": 4}', "must have code cells that are not empty; this one had none"),
         ('{"nbformat": 4, "cells": [1, {"cell_type": "code"}]}', "must have code cells that are not empty"),
         (_notebook("- text", "", " \n"), "must have code cells that are not empty"),
     ],
 )
 def test_a_broken_notebook_is_one_clear_error(text, complaint, folder):
     (folder / "lab2.ipynb").write_text(text)
-    for words in (["2"], ["2", "--json"], []):
+    for words in (["2"], ["2", "--json"]):
         status, out, err = _run(*words)
-        assert (status, out) == (2, "") and complaint in err and err.count("\n") == 1 and "lab2.ipynb" in err
+        assert (status, out) == (2, "") and complaint in err and err.count("\n") == 1 and "lab2.ipynb: A" in err
+    status, out, err = _run()
+    assert (status, err) == (1, "") and "not yet: not-a-notebook" in out
 
 
 def test_watch_reads_on_after_a_notebook_that_was_half_written(folder):
@@ -180,7 +183,7 @@ def test_watch_reads_on_after_a_notebook_that_was_half_written(folder):
     writer.start()
     status, out, err = _run("2", "--watch")
     writer.join()
-    assert status == 0 and "passed" in out and "it was not" in err
+    assert status == 0 and "passed" in out and "this file was none" in err
 
 
 # -- what is run, and where a line stands
@@ -192,7 +195,7 @@ def test_a_line_is_a_line_of_a_cell(folder):
     status, out, err = _run("2")
     assert status == 1 and "raises (function depthwise_backward, lab2.ipynb, cell 2, line 9)" in out
     line = json.loads(_run("2", "--json")[1])["line"]
-    assert joined((folder / "lab2.ipynb").read_text(), "").code.split("\n")[line - 1] == cells[3].split("\n")[8]
+    assert joined((folder / "lab2.ipynb").read_text()).code.split("\n")[line - 1] == cells[3].split("\n")[8]
     (folder / "lab2.ipynb").write_text(_notebook(TAPS, "a = 1\nb = (\n"))
     assert "syntax (lab2.ipynb, cell 2, line 2)" in _run("2")[1]
 
@@ -251,11 +254,11 @@ e = ["a#", 'b"', '"""',
 ]  # it's (
 %time
 f = 1'''
-    source = joined(_notebook(cell), "")
+    source = joined(_notebook(cell))
     assert source.left_out == ("cell 1, line 14: %time",)
     assert source.code == cell.replace("%time\nf", "\nf") + "\n"
     space = {}
-    exec(joined(_notebook(cell.replace("! 1", "1")), "").code, space)
+    exec(joined(_notebook(cell.replace("! 1", "1"))).code, space)
     assert (space["a"], space["b"], space["c"], space["d"]) == (3, 3, "\n%time it's\n!ls (\n", "a %time")
 
 
@@ -270,6 +273,47 @@ def test_a_notebook_may_hold_what_no_file_can(folder):
     assert (status, err) == (1, "") and "not yet: " in out
 
 
-def test_what_cannot_be_read_has_a_type_of_its_own():
-    with pytest.raises(Unusable, match=r"mine\.ipynb must be a notebook"):
-        joined("{}", "mine.ipynb")
+def test_what_is_too_large_is_not_run(folder, monkeypatch):
+    """Pictures count for the notebook, not for its code."""
+    monkeypatch.setattr(submission, "LARGEST", 1 << 14)
+    picture = {"cell_type": "markdown", "source": "x" * (1 << 16)}
+    document = {"nbformat": 4, "cells": [picture, {"cell_type": "code", "source": TAPS}]}
+    (folder / "lab2.ipynb").write_text(json.dumps(document))
+    assert _run("2")[0] == 0
+    (folder / "lab2.ipynb").write_text(_notebook(TAPS, "#" * (1 << 14)))
+    assert "The code has more than 16,384 bytes" in _run("2")[2]
+    monkeypatch.setattr(submission, "LARGEST_NOTEBOOK", 1 << 15)
+    (folder / "lab2.ipynb").write_text(json.dumps(document))
+    assert "not yet: not-a-file" in _run("2")[1]
+
+
+# -- in a class
+
+
+def test_a_folder_may_hold_notebooks(folder):
+    for student, text in (
+        ("ada", _notebook(TAPS)),
+        ("bob", _notebook("%time", TAPS.replace("dxp = np", "dxp = nq"))),
+        ("eve", "{}"),
+        ("eve/.ipynb_checkpoints", _notebook(TAPS)),
+    ):
+        (folder / "in" / student).mkdir(parents=True)
+        (folder / "in" / student / "lab2.ipynb").write_text(text)
+    status, out, err = _run("grade", "in", "--json", "marks.json", "--jobs", "1")
+    document = json.loads((folder / "marks.json").read_text())
+    found = [(row["student"], row["passed"], row["cause"]) for row in document["submissions"]]
+    assert (status, err) == (0, "")
+    assert found == [("ada", True, None), ("bob", False, "raises"), ("eve", False, "not-a-notebook")]
+    line = document["submissions"][1]["line"]
+    assert _run("grade", "in/bob", "--gradescope", "results.json")[0] == 0
+    assert f"(line {line} of all code cells together)" in (folder / "results.json").read_text()
+
+
+def test_a_variant_can_be_a_notebook(folder):
+    words = ["--seed", "2027", "--student", "ada"]
+    status, out, err = _run("start", "3", "--notebook", *words)
+    assert (status, err) == (0, "") and "lab 3 --seed 2027 --student ada" in out
+    source = joined((folder / "lab3.ipynb").read_bytes())
+    assert ast.dump(ast.parse(source.code)) == ast.dump(ast.parse(labs.stub(3, "2027/ada")))
+    status, out, err = _run("3", *words)
+    assert (status, err) == (1, "") and "not-written" in out

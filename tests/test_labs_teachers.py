@@ -47,7 +47,7 @@ def test_a_solution_is_the_stub_with_its_functions_written(path):
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_a_solution_passes_at_par_as_a_file_and_as_a_notebook(path):
     lab, text = labs.find(_number(path)), path.read_text(encoding="utf-8")
-    for source in (text, joined(from_stub(text), "lab.ipynb").code):
+    for source in (text, joined(from_stub(text)).code):
         verdict = grade(lab, source, path.name)
         assert verdict.passed and verdict.score == 1 and verdict.madds == lab.par, verdict
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from npmnv2.labs import wire
 from npmnv2.labs.lab import Case, Function, Lab, Wrong
+from npmnv2.labs.notebook import Source
 from npmnv2.labs.process import LIMIT, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
@@ -32,11 +33,12 @@ class Verdict(NamedTuple):
     par: int | None
     seconds: float
     output: str  # what the student's file printed
+    source: Source = Source("")  # in which cell of a notebook a line stands
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""
         document = self._asdict()
-        document.pop("output")
+        del document["output"], document["source"]
         document["case"] = None if self.case is None else {**self.case.sizes, "dtype": self.case.dtype}
         return document
 

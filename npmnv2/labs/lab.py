@@ -62,6 +62,7 @@ class Lab(NamedTuple):
     par: int | None = None  # the multiply-adds of a good solution in it,
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
+    more: str = ""  # what a variant adds to the stub
 
     def function(self, name: str) -> Function:
         """The function of that name."""

@@ -12,7 +12,7 @@ PYTHON_CELLS = ("%%time", "%%capture")  # cell magics under which a cell's code 
 
 
 class Unusable(ValueError):
-    """The file is no notebook that can be read; the text says why, in one line."""
+    """The file is no notebook that can be read; the text says why."""
 
 
 class Source(NamedTuple):
@@ -36,13 +36,6 @@ class Source(NamedTuple):
             return f"line {line}"
         cell = max(1, sum(first <= line for first in self.cells))
         return f"cell {cell}, line {line - self.cells[cell - 1] + 1}"
-
-
-def read(path: str) -> Source:
-    """A student's file: a notebook if its name ends in `.ipynb`. Raises `Unusable` if that is none."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        text = file.read()
-    return joined(text, path) if is_notebook(path) else Source(text)
 
 
 def is_notebook(path: str) -> bool:
@@ -77,12 +70,12 @@ def _cell(number: int, part: str) -> dict[str, Any]:
 # -- from a notebook to one text
 
 
-def joined(text: str, name: str) -> Source:
-    """The code cells of a notebook, in order. `name` is for messages."""
+def joined(text: str | bytes) -> Source:
+    """The code cells of a notebook, in order. Raises `Unusable` if it is none."""
     lines: list[str] = []
     cells: list[int] = []
     left_out: list[str] = []
-    for source in _code_cells(text, name):
+    for source in _code_cells(text):
         cells.append(len(lines) + 1)
         kept, left = _without_magics(source.replace("\r\n", "\n").split("\n"))
         lines += kept
@@ -92,23 +85,23 @@ def joined(text: str, name: str) -> Source:
     return Source(code, tuple(cells), tuple(left_out))
 
 
-def _code_cells(text: str, name: str) -> list[str]:
+def _code_cells(text: str | bytes) -> list[str]:
     """The texts of the code cells that are not empty."""
-    again = "save it from Jupyter again, or begin a new one with `lab start N --notebook`"
+    again = "Save it from Jupyter again, or begin a new one with `lab start N --notebook`."
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"{name} must be a notebook, which is JSON; it was not ({error}); {again}") from None
+        raise Unusable(f"A notebook is JSON; this file was none ({error}). {again}") from None
     version = document.get("nbformat") if isinstance(document, dict) else None
     if version != 4:
         found = "without one" if version is None else f"nbformat {version}"
-        raise Unusable(f"{name} must be a notebook of nbformat 4; was {found}; {again}")
+        raise Unusable(f"A notebook must be of nbformat 4; this file was {found}. {again}")
     cells = document.get("cells")
     cells = [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
     sources = [cell.get("source") for cell in cells if cell.get("cell_type") == "code"]
     texts = ["".join(map(str, source)) if isinstance(source, list) else str(source or "") for source in sources]
     if not any(text.strip() for text in texts):
-        raise Unusable(f"{name} must have code cells that are not empty; it had none; {again}")
+        raise Unusable(f"A notebook must have code cells that are not empty; this one had none. {again}")
     return [text for text in texts if text.strip()]
 
 

@@ -94,8 +94,8 @@ def _code_cells(text: str | bytes) -> list[str]:
         raise Unusable(f"A notebook is JSON; this file was none ({error}). {again}") from None
     version = document.get("nbformat") if isinstance(document, dict) else None
     if version != 4:
-        found = "without one" if version is None else f"nbformat {version}"
-        raise Unusable(f"A notebook must be of nbformat 4; this file was {found}. {again}")
+        found = "of none" if version is None else f"of nbformat {str(version)[:20]}"
+        raise Unusable(f"A notebook must be of nbformat 4; this one is {found}. {again}")
     cells = document.get("cells")
     cells = [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
     sources = [cell.get("source") for cell in cells if cell.get("cell_type") == "code"]

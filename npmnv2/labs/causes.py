@@ -172,6 +172,10 @@ CAUSES = {
     "xhat-forgotten": Cause(
         "Which way does a larger variance move a value?", "Away from where it stands: by its own xhat."
     ),
+    "sum-missing": Cause(
+        "How many values does one standard deviation go to?",
+        "All m of a channel, so m gradients come back to it, and add up.",
+    ),
     "sums-exchanged": Cause(
         "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
     ),

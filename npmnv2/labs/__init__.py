@@ -4,6 +4,7 @@ How the parts hang together, in the order in which a verdict is made:
 
 - `lab.py`: a lab is data (functions, cases smallest first, the multiply-adds of a good solution) with its right answer.
 - `labN.py` and `stubs/labN.py`: lab N, and the file that a student starts from. To add a lab is to add these two.
+- `notebook.py`: a stub as a notebook, and a student's notebook as one text with the cell of every line.
 - `process.py` and `child.py`: the student's file runs in a process of its own, with limits. That process cannot import
   the package and never sees an expected value. All it can do is return arrays, as bytes with a shape: `wire.py`.
 - `grade.py`: calls the cases, compares, and gives the verdict on the first that fails.
@@ -15,7 +16,6 @@ How the parts hang together, in the order in which a verdict is made:
   apart, `network.py` finds the way of counting that gives a student's totals. Lab 3: `planted.py` has the backwards on
   which a student's check is tried. They run in the student's process, so a check could recognise them; it could not
   learn anything from that.
-- `notebook.py`: a stub as a notebook, and a student's notebook as one text with the cell of every line.
 - `causes.py`: for each cause a question, and a hint. `counted.py`: an array that counts multiply-adds.
 
 The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's

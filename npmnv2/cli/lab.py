@@ -6,6 +6,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
+from npmnv2.cli import claims
 from npmnv2.cli.output import complain, print_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     lab = commands.add_parser(
         "lab",
         help="exercises: you write an operation, the grader says why it is wrong (docs/labs)",
-        usage="%(prog)s [-h] [N [FILE] | start N [FILE]] [--hint] [--watch] [--json] [--timeout S]",
+        usage="%(prog)s [-h] [N [FILE] | start N [FILE] | claims [N]] [--hint] [--watch] [--json] [--timeout S]",
         description="Without N: how far you are. `start N` writes the file to begin with; `N` judges it.",
         epilog="Exit status: 0 passed, 1 not yet, 2 bad usage.",
     )
@@ -31,12 +32,15 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     lab.add_argument(
         "--timeout", type=float, default=5.0, metavar="S", help="seconds that one call may take (default: %(default)g)"
     )
+    claims.add_to(lab)
     lab.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2 import labs
 
+    if claims.wanted(arguments):
+        return claims.run(arguments)
     words = list(arguments.words)
     starts = words[:1] == ["start"]
     numbers = words[1:] if starts else words

@@ -1,0 +1,149 @@
+"""`python -m npmnv2 lab claims`: statements about MobileNet to be judged first, then settled by running."""
+
+import argparse
+import random
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from npmnv2.cli.output import complain, print_json
+
+if TYPE_CHECKING:
+    from npmnv2.labs.claims import Claim, Verdict
+
+USAGE = 2
+WIDTH = 100
+WORDS = {"t": True, "true": True, "f": False, "false": False}
+HOW = """
+To settle them: python -m npmnv2 lab claims --settle, or --settle N for one.
+In a terminal `lab claims` asks them one by one, `lab claims N` asks one."""
+
+
+def add_to(lab: argparse.ArgumentParser) -> None:
+    """Add the options of `lab claims`."""
+    group = lab.add_argument_group("lab claims")
+    group.add_argument("--list", action="store_true", help="all statements, without answers")
+    group.add_argument(
+        "--settle",
+        nargs="?",
+        const="",
+        metavar="N",
+        help="the answers, with the figures that show them; N: of one claim",
+    )
+    group.add_argument("--seed", type=int, metavar="S", help="ask in another order")
+
+
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether the words or the options are those of `lab claims`."""
+    return (
+        arguments.words[:1] == ["claims"]
+        or arguments.list
+        or arguments.settle is not None
+        or arguments.seed is not None
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, list or settle."""
+    from npmnv2.labs import claims
+
+    words = [*arguments.words[1:], *([arguments.settle] if arguments.settle else [])]
+    every = claims.load()
+    if arguments.words[:1] != ["claims"]:
+        return _misused("--list, --settle and --seed must follow `lab claims`")
+    if arguments.hint or arguments.watch:
+        return _misused("--hint and --watch are for labs; claims have none")
+    if len(words) > 1 or (words and not (words[0].isdecimal() and 1 <= int(words[0]) <= len(every))):
+        return _misused(f"the claims are 1 to {len(every)}, one at a time or all; was {' '.join(words)}")
+    chosen = [every[int(words[0]) - 1]] if words else every
+    if arguments.seed is not None:
+        chosen = random.Random(arguments.seed).sample(chosen, len(chosen))
+    settles = arguments.settle is not None
+    if arguments.json:
+        print_json({"claims": [_document(claim, claims.settle(claim) if settles else None) for claim in chosen]})
+    elif settles:
+        print(
+            *(line for claim in chosen for line in [*_text(claim), *_settled(claim, claims.settle(claim)), ""]),
+            sep="\n",
+        )
+    elif arguments.list or not _is_terminal():
+        print(*(line for claim in chosen for line in _text(claim)), *([] if arguments.list else [HOW]), sep="\n")
+    else:
+        _ask(chosen)
+    return 0
+
+
+def _is_terminal() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def _ask(chosen: "Sequence[Claim]") -> None:
+    """One after the other, with a tally."""
+    from npmnv2.labs import claims
+
+    print("Commit to an answer, then see. Enter skips, q ends.\n")
+    right = answered = 0
+    for claim in chosen:
+        print(*_text(claim), sep="\n")
+        try:
+            said = _answer(claim)
+        except EOFError:
+            print()
+            break
+        if said == "q":
+            break
+        if isinstance(said, str):
+            print()
+            continue
+        verdict = claims.settle(claim)
+        is_right = claim.is_right(said, verdict)
+        answered, right = answered + 1, right + is_right
+        print("    right." if is_right else "    not so.", *_settled(claim, verdict), "", sep="\n")
+    print(f"{right} of {answered} right.")
+
+
+def _answer(claim: "Claim") -> bool | float | str:
+    """True, False or a number; "" to skip, "q" to end."""
+    prompt = "number" if claim.unit else "t or f"
+    while True:
+        said = input(f"    {prompt}? ").strip().lower()
+        if said in ("", "q"):
+            return said
+        if not claim.unit and said in WORDS:
+            return WORDS[said]
+        if claim.unit:
+            try:
+                return float(said.rstrip("%").replace(",", ""))
+            except ValueError:
+                pass
+        print(f"    answer with {'a number' if claim.unit else 't or f'}, Enter to skip, q to end")
+
+
+def _text(claim: "Claim") -> list[str]:
+    """The number, the statement, and what is asked: not where it comes from, which would tell something."""
+    asked = claim.kind
+    if claim.unit:
+        near = "exactly" if claim.within == 1 else f"within a factor of {claim.within:g}"
+        asked += f", {claim.unit}, {near}"
+    first, *others = textwrap.wrap(claim.says, WIDTH - 4)
+    return [f"{claim.number:>2}. {first}", *(f"    {line}" for line in others), f"    [{asked}]"]
+
+
+def _settled(claim: "Claim", verdict: "Verdict") -> list[str]:
+    """The answer, the figures that show it, where it comes from, and where to read on."""
+    answer = f"{verdict.answer:.4g} {claim.unit}" if claim.unit else str(bool(verdict.answer)).lower()
+    lines = textwrap.wrap(f"{answer}, {claim.settled}: {verdict.why}", WIDTH - 6)
+    return [*(f"    | {line}" for line in lines), f"    | Source: {claim.source}. Read on: docs/{claim.read}"]
+
+
+def _document(claim: "Claim", verdict: "Verdict | None") -> dict[str, object]:
+    asked = {name: getattr(claim, name) for name in ("number", "says", "kind", "unit", "within")}
+    if verdict is None:
+        return asked
+    return {**asked, **verdict._asdict(), **{name: getattr(claim, name) for name in ("settled", "source", "read")}}
+
+
+def _misused(line: str) -> int:
+    complain(f"npmnv2 lab claims: {line}")
+    return USAGE

@@ -114,10 +114,10 @@ def _answer(claim: "Claim") -> bool | float | str:
             return WORDS[said]
         if claim.unit:
             try:
-                return float(said.rstrip("%").replace(",", ""))
+                return float(said.rstrip("% "))
             except ValueError:
                 pass
-        print(f"    answer with {'a number' if claim.unit else 't or f'}, Enter to skip, q to end")
+        print(f"    answer with {'a number such as 7.5' if claim.unit else 't or f'}, Enter to skip, q to end")
 
 
 def _text(claim: "Claim") -> list[str]:

@@ -129,8 +129,8 @@ def lets_more_through() -> Verdict:
         shares.append(float((backward(np.ones_like(out), cache) > 0).mean()))
     return Verdict(
         shares[1] > shares[0],
-        f"Of normal inputs of deviation {deviation} ReLU lets {shares[0]:.0%} through, ReLU6 {shares[1]:.0%}; V2, section "
-        "4 gives low-precision arithmetic as the reason for it.",
+        f"Of normal inputs of deviation {deviation} ReLU lets {shares[0]:.0%} through, ReLU6 {shares[1]:.0%}; the "
+        "reason that V2, section 4 gives is low-precision arithmetic.",
     )
 
 

@@ -149,7 +149,7 @@ def ssdlite_fits() -> Verdict:
     detection, whole = printed.V2_TABLE_5_SSDLITE, printed.V2_TABLE_6["V2 + SSDLite"][1]
     return Verdict(
         abs(backbone + detection - whole) < 0.05,
-        f"{backbone:.3f} at {side}x{side} pixels without the classifier, and {detection} make {backbone + detection:.2f}.",
+        f"{backbone:.3f} at {side}x{side} without the classifier, and {detection}, are {backbone + detection:.2f}.",
     )
 
 

@@ -26,7 +26,8 @@ def load() -> list[Claim]:
     'true or false'
     """
     with open(os.path.join(os.path.dirname(__file__), "claims.toml"), "rb") as file:
-        return [Claim(number, **fields) for number, fields in enumerate(tomllib.load(file)["claim"], 1)]
+        rows = tomllib.load(file)["claim"]
+    return [Claim(k, " ".join(row.pop("says").split()), **row) for k, row in enumerate(rows, 1)]
 
 
 def settle(claim: Claim) -> Verdict:

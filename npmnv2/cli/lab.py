@@ -33,8 +33,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(words: list[str]) -> int:
-    form = {"start": _start, "grade": _grade}.get(words[0] if words else "", _judge_or_progress)
-    return form(words[1:] if form in (_start, _grade) else words)
+    forms = {"start": _start, "grade": _grade, "claims": _claims}
+    first = words[0] if words else ""
+    return forms[first](words[1:]) if first in forms else _judge_or_progress(words)
 
 
 def _parser(form: str, **texts: str) -> argparse.ArgumentParser:
@@ -47,13 +48,22 @@ def _grade(words: list[str]) -> int:
     return lab_grade.run(_parser("lab grade", description=lab_grade.DESCRIPTION), words)
 
 
+def _claims(words: list[str]) -> int:
+    from npmnv2.cli import claims
+
+    texts = {"description": "Popular statements about MobileNet: true or false, or predict the number; then settle it."}
+    return claims.run(_parser("lab claims", **texts), words)
+
+
 def _judge_or_progress(words: list[str]) -> int:
     parser = _parser(
         "lab",
         usage="%(prog)s [-h] [N [FILE]] [--hint] [--watch] [--json] [--timeout S] [--seed S --student NAME]\n"
         "       %(prog)s start N [FILE] [--notebook] [--seed S --student NAME]\n"
-        "       %(prog)s grade FOLDER ... (see %(prog)s grade --help)",
-        description="With N: judge that lab's file. Without: how far you are. `start N` writes the file to begin with.",
+        "       %(prog)s grade FOLDER ...\n"
+        "       %(prog)s claims [N] ...",
+        description="With N: judge that lab's file. Without: how far you are. `start N` writes the file to begin with; "
+        "`grade` judges a folder of files, `claims` asks for what is true of MobileNet: see their --help.",
         epilog="Exit status: 0 passed, 1 not yet, 2 bad usage.",
     )
     parser.add_argument("number", nargs="?", metavar="N", help="the lab's number")

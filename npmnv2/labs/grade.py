@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.labs import wire
-from npmnv2.labs.lab import Case, Function, Lab, Wrong
+from npmnv2.labs.lab import Case, Function, Lab, Measured, Wrong
 from npmnv2.labs.process import LIMIT, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
@@ -129,7 +129,8 @@ def _case(
             k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
         ]
         if not wrong:
-            return None
+            held = lab.held and lab.held(case, arguments, lambda given: _measured(student, function.name, given))
+            return Failure(held.cause, held.says, case, function.name, None) if held else None
         finding = Finding("unexplained", "")
         if diagnosed:
             finding = _values(lab, case, arguments, results, wanted, wrong, student, answer.seen)
@@ -296,6 +297,14 @@ def _coarsest(results: tuple[Array, ...], wrong: list[int]) -> float:
 
 def _finite(results: tuple[Array, ...], wrong: list[int]) -> bool:
     return all(bool(np.isfinite(results[k]).all()) for k in wrong)
+
+
+def _measured(student: Student, name: str, arguments: tuple[Any, ...]) -> Measured:
+    peak = student.peak_bytes(name, arguments)
+    try:
+        return Measured(peak, student.products(name, arguments), student.largest(name, arguments))
+    except Stopped:  # it may do what the counting array does not know
+        return Measured(peak, None, None)
 
 
 def _cost(lab: Lab, student: Student) -> tuple[int | None, int | None]:

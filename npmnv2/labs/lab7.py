@@ -23,7 +23,7 @@ CASES = (
     _case("three parts of equal size", t=3),
     _case("as many parts as channels", E=5, t=5),
     _case("parts of different sizes", E=11, t=4),
-    _case("two images", N=2, E=11, t=3),
+    _case("two images", N=2, E=13, t=3),
     _case("float32", "float32", N=2, E=11, t=4),
     _case("memory: the wide middle is never whole", H=17, W=13, E=97, M=3, t=held.PARTS),
 )

@@ -201,7 +201,9 @@ def _counted(factors: Array, E: int, t: int) -> Finding | None:
         return _lost(lost, E, t)
     several = np.flatnonzero(factors > 1).tolist() if np.ptp(factors) or factors[0] == 2 else []
     if several and np.all(np.isin(factors, (0, 1, 2, 3, 4, 5))):
-        return Finding("counted-twice", f"The middle channels {_listed(several)} are added up more than once.")
+        one = len(several) == 1
+        which = f"channel {several[0]} is" if one else f"channels {_listed(several)} are"
+        return Finding("counted-twice", f"The middle {which} added up more than once.")
     if np.all(factors == -1):
         return Finding("sign", "Every middle channel has the wrong sign.")
     if np.ptp(factors) < 1e-8:

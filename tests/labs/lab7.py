@@ -345,4 +345,45 @@ LATER = [
     ),
     _wrong("the first part is lost", "part-lost", (LOOP, "    for start in range(0 if t == 1 else step, E, step):\n")),
     _wrong("minus", "sign", ("out += filtered", "out -= filtered")),
+    # A third part, of which none was misled on the first run; the one that passed shows that a case was missing.
+    _wrong(
+        "E / t rounded",
+        "remainder-lost",
+        ("-(-E // t)", "round(E / t)"),
+        (LOOP, "    for k in range(t):\n        start = k * step\n"),
+    ),
+    _wrong(
+        "t parts of E // t",
+        "remainder-lost",
+        ("-(-E // t)", "E // t"),
+        (LOOP, "    for k in range(t):\n        start = k * step\n"),
+    ),
+    _wrong("the last part twice", "counted-twice", (END, LAST + "    return out + filtered @ wp[part]\n")),
+    _wrong(
+        "the results stacked",
+        "parts-kept",
+        (LOOP, "    outs = []\n" + LOOP),
+        (LAST, "        outs.append(filtered @ wp[part])\n    out = np.stack(outs).sum(0)\n"),
+    ),
+    _wrong(
+        "all expanded parts in a list",
+        "parts-kept",
+        (LOOP, "    wides = [relu6(x @ we[:, s : s + step]) for s in range(0, E, step)]\n" + LOOP),
+        (WIDE, "wides[start // step]"),
+    ),
+    _wrong(
+        "memory for one part that is the whole",
+        "middle-whole",
+        ("np.linspace(0, E, t + 1).astype(int)", "np.array([0, E])"),
+        of=IN_PLACE,
+    ),
+    _wrong("divided by E", "factor", (END, LAST + "    return out / E\n")),
+    _wrong("height for width", "wrong-shape", (END, LAST + "    return out.transpose(0, 2, 1, 3)\n")),
+    _wrong(
+        "out lives on",
+        "state-kept",
+        ("def block_in_parts(x, we, wd, wp, t):\n", "KEPT = {}\n\ndef block_in_parts(x, we, wd, wp, t):\n"),
+        ("= np.zeros((N, H, W, M), x.dtype)", "= KEPT.setdefault((N, H, E, M), np.zeros((N, H, W, M), x.dtype))"),
+    ),
+    _wrong("a border of ones", "unexplained", ("xp = np.zeros((N, H + 2", "xp = np.ones((N, H + 2")),
 ]

@@ -82,11 +82,15 @@ def test_start_overwrites_nothing(folder):
     "words, complaint",
     [
         (["9"], "the labs are 0, 1, 2, 3, 4, 6, 7; was 9"),
-        (["start"], "was none"),
+        (["start"], "required: N"),
         (["start", "one"], "was one"),
+        (["start", "1", "no/such/folder.py"], "no/such/folder.py cannot be written: No such file or directory"),
+        (["start", "1", "--seed", "1", "--student", "ada"], "only lab 3 has variants"),
+        (["3", "--seed", "1"], "--seed and --student belong together"),
+        (["--watch"], "--watch needs the number of a lab"),
         (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),
-        (["1", "a.py", "b.py"], "one file at a time"),
-        (["1", "--timeout", "0"], "--timeout must be more than 0"),
+        (["1", "a.py", "b.py"], "unrecognized arguments: b.py"),
+        (["1", "--timeout", "1e-9"], "--timeout must be from 0.1 to 600 seconds; was 1e-09"),
         (["1", "--nonsense"], "unrecognized arguments"),
     ],
 )

@@ -2,92 +2,138 @@
 
 import argparse
 import os
+import shlex
 import textwrap
 import time
 from typing import TYPE_CHECKING
 
-from npmnv2.cli.output import complain, print_json
+from npmnv2.cli.lab_options import add_timeout, misused, timeout_problem
+from npmnv2.cli.output import print_json, printable
 
 if TYPE_CHECKING:
     from npmnv2.labs.grade import Verdict
     from npmnv2.labs.lab import Lab
 
-USAGE = 2
-
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command and its options to a parser."""
+    """Add the command to a parser. Its words are parsed here: each form has options of its own."""
     lab = commands.add_parser(
         "lab",
         help="exercises: you write an operation, the grader says why it is wrong (docs/labs)",
-        usage="%(prog)s [-h] [N [FILE] | start N [FILE]] [--hint] [--watch] [--json] [--timeout S]",
-        description="Without N: how far you are. `start N` writes the file to begin with; `N` judges it.",
+        prefix_chars="\0",  # so that options are words like others
+        add_help=False,
+    )
+    lab.add_argument("words", nargs="*")
+    lab.set_defaults(run=lambda arguments: _run(list(arguments.words)))
+
+
+def _run(words: list[str]) -> int:
+    form = {"start": _start, "grade": _grade}.get(words[0] if words else "", _judge_or_progress)
+    return form(words[1:] if form in (_start, _grade) else words)
+
+
+def _parser(form: str, **texts: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"python -m npmnv2 {form}", **texts)  # type: ignore[arg-type]
+
+
+def _grade(words: list[str]) -> int:
+    from npmnv2.cli import lab_grade
+
+    return lab_grade.run(_parser("lab grade", description=lab_grade.DESCRIPTION), words)
+
+
+def _judge_or_progress(words: list[str]) -> int:
+    parser = _parser(
+        "lab",
+        usage="%(prog)s [-h] [N [FILE]] [--hint] [--watch] [--json] [--timeout S] [--seed S --student NAME]\n"
+        "       %(prog)s start N [FILE] [--seed S --student NAME]\n"
+        "       %(prog)s grade FOLDER ... (see %(prog)s grade --help)",
+        description="With N: judge that lab's file. Without: how far you are. `start N` writes the file to begin with.",
         epilog="Exit status: 0 passed, 1 not yet, 2 bad usage.",
     )
-    lab.add_argument("words", nargs="*", metavar="N", help="the lab's number, and its file (default: labN.py)")
-    lab.add_argument("--hint", action="store_true", help="a hint as well, for what is wrong")
-    lab.add_argument("--watch", action="store_true", help="judge again whenever the file changes, until it passes")
-    lab.add_argument("--json", action="store_true", help="one JSON document instead of text")
-    lab.add_argument(
-        "--timeout", type=float, default=5.0, metavar="S", help="seconds that one call may take (default: %(default)g)"
-    )
-    lab.set_defaults(run=_run)
+    parser.add_argument("number", nargs="?", metavar="N", help="the lab's number")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="default: labN.py")
+    parser.add_argument("--hint", action="store_true", help="a hint as well, for what is wrong")
+    parser.add_argument("--watch", action="store_true", help="judge again whenever the file changes, until it passes")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    add_timeout(parser)
+    _add_variant(parser)
+    arguments = parser.parse_args(words)
+    problem = timeout_problem(arguments.timeout)
+    if arguments.number is None:
+        for name in ("hint", "watch", "seed", "student"):
+            if getattr(arguments, name) not in (None, False):
+                problem = problem or f"--{name} needs the number of a lab"
+        return misused(problem) if problem else _progress(arguments)
+    lab, wrong = _lab(arguments)
+    if problem or wrong or lab is None:
+        return misused(problem or wrong)
+    path = arguments.file or f"lab{lab.number}.py"
+    if not os.path.isfile(path):
+        return misused(f"there is no file {path}; `python -m npmnv2 lab start {lab.number}` writes one to begin with")
+    return (_watch if arguments.watch else _judge)(lab, path, arguments)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _add_variant(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, metavar="S", help="lab 3: the course's number, for a variant each student")
+    parser.add_argument("--student", metavar="NAME", help="lab 3: whose variant")
+
+
+def _variant(arguments: argparse.Namespace) -> str | None:
+    return None if arguments.seed is None else f"{arguments.seed}/{arguments.student}"
+
+
+def _lab(arguments: argparse.Namespace) -> "tuple[Lab | None, str]":
+    """The lab that is meant, or what is wrong with the words."""
     from npmnv2 import labs
 
-    words = list(arguments.words)
-    starts = words[:1] == ["start"]
-    numbers = words[1:] if starts else words
-    if not 0 < arguments.timeout <= 600:
-        return _misused(f"--timeout must be more than 0 and at most 600 seconds; was {arguments.timeout:g}")
-    if not words:
-        return _progress(arguments)
-    known = ", ".join(map(str, labs.numbers()))
-    if not numbers or not numbers[0].isdecimal() or int(numbers[0]) not in labs.numbers():
-        return _misused(f"the labs are {known}; was {numbers[0] if numbers else 'none'}")
-    if len(numbers) > 2:
-        return _misused(f"one file at a time; was {' '.join(numbers[1:])}")
-    number = int(numbers[0])
-    path = numbers[1] if len(numbers) == 2 else f"lab{number}.py"
-    if starts:
-        return _start(labs.find(number), labs.stub(number), path)
-    if not os.path.isfile(path):
-        return _misused(f"there is no file {path}; `python -m npmnv2 lab start {number}` writes one to begin with")
-    if arguments.watch:
-        return _watch(labs.find(number), path, arguments)
-    return _judge(labs.find(number), path, arguments)
+    number, seed, student = arguments.number, arguments.seed, arguments.student
+    if not number.isascii() or not number.isdecimal() or int(number) not in labs.numbers():
+        return None, f"the labs are {', '.join(map(str, labs.numbers()))}; was {number}"
+    if (seed is None) != (student is None):
+        return None, "--seed and --student belong together: a variant is of a course and a student"
+    if seed is not None and int(number) not in labs.WITH_VARIANTS:
+        return None, f"only lab {', '.join(map(str, labs.WITH_VARIANTS))} has variants; was lab {number}"
+    return labs.find(int(number), _variant(arguments)), ""
 
 
-def _start(lab: "Lab", text: str, path: str) -> int:
+def _start(words: list[str]) -> int:
+    from npmnv2 import labs
+
+    parser = _parser("lab start", description="Write the file that a lab begins with; nothing is overwritten.")
+    parser.add_argument("number", metavar="N", help="the lab's number")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="default: labN.py")
+    _add_variant(parser)
+    arguments = parser.parse_args(words)
+    lab, wrong = _lab(arguments)
+    if lab is None:
+        return misused(wrong)
+    path = arguments.file or f"lab{lab.number}.py"
+    options = "" if arguments.seed is None else f" --seed {arguments.seed} --student {shlex.quote(arguments.student)}"
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            file.write(labs.stub(lab.number, _variant(arguments)))
     except FileExistsError:
-        return _misused(f"{path} is there already, and was left as it is; name another file after the number")
+        return misused(f"{path} is there already, and was left as it is; name another file after the number")
+    except OSError as error:
+        return misused(f"{path} cannot be written: {error.strerror}")
     print(f"Wrote {path}: lab {lab.number}, {lab.title.lower()}, about {lab.minutes} minutes.")
     print(f"It teaches that {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
-    named = "" if path == f"lab{lab.number}.py" else f" {path}"
-    print(f"When you want to know: python -m npmnv2 lab {lab.number}{named}")
+    named = "" if path == f"lab{lab.number}.py" else f" {shlex.quote(path)}"
+    print(f"When you want to know: python -m npmnv2 lab {lab.number}{named}{options}")
     return 0
 
 
 def _judge(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
-    verdict = _verdict(lab, path, arguments.timeout)
+    from npmnv2.labs.submission import judge
+
+    verdict = judge(lab, path, arguments.timeout)
     if arguments.json:
         print_json(verdict.document())
     else:
-        lines = _text(lab, verdict, path, arguments.hint)
-        print(*("".join(c for c in line if c.isprintable()) for line in lines), sep="\n", flush=True)
+        lines = text(lab, verdict, path, arguments.hint)
+        print(*(printable(line) for line in lines), sep="\n", flush=True)
     return 0 if verdict.passed else 1
-
-
-def _verdict(lab: "Lab", path: str, timeout: float) -> "Verdict":
-    from npmnv2.labs.grade import grade
-
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return grade(lab, file.read(), path, timeout)
 
 
 def _watch(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
@@ -106,7 +152,8 @@ def _watch(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
         time.sleep(0.2)
 
 
-def _text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
+def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
+    """A verdict in lines, for people."""
     from npmnv2.labs.causes import CAUSES
 
     lines = [f"lab {lab.number}, {lab.title.lower()}: {path}"]
@@ -149,6 +196,7 @@ def _cost(verdict: "Verdict") -> list[str]:
 def _progress(arguments: argparse.Namespace) -> int:
     """Every lab whose file lies in this folder is judged, so that what is printed is true."""
     from npmnv2 import labs
+    from npmnv2.labs.submission import judge
 
     found, rows = [], []
     for number in labs.numbers():
@@ -156,7 +204,7 @@ def _progress(arguments: argparse.Namespace) -> int:
         if not os.path.isfile(path):
             rows.append((number, lab.title, "not begun", "", ""))
             continue
-        verdict = _verdict(lab, path, arguments.timeout)
+        verdict = judge(lab, path, arguments.timeout)
         found.append(verdict)
         state = "passed" if verdict.passed else f"not yet: {verdict.cause}"
         cost = "" if verdict.madds is None else f"{verdict.madds:,}"
@@ -170,8 +218,3 @@ def _progress(arguments: argparse.Namespace) -> int:
         if not found:
             print("\nTo begin: python -m npmnv2 lab start 0")
     return 0 if len(found) == len(rows) and all(verdict.passed for verdict in found) else 1
-
-
-def _misused(line: str) -> int:
-    complain(f"npmnv2 lab: {line}")
-    return USAGE

@@ -27,6 +27,8 @@ import os
 
 from npmnv2.labs.lab import Lab
 
+WITH_VARIANTS = (3,)  # the labs that can differ from student to student
+
 
 def numbers() -> list[int]:
     """The labs that there are.
@@ -40,15 +42,16 @@ def numbers() -> list[int]:
     return sorted(int(name[3:-3]) for name in names if name.startswith("lab") and name.endswith(".py"))
 
 
-def find(number: int) -> Lab:
-    """The lab of that number."""
-    lab: Lab = importlib.import_module(f"npmnv2.labs.lab{number}").LAB
+def find(number: int, variant: str | None = None) -> Lab:
+    """The lab of that number; with a text, such as "2027/ada", the variant that belongs to it."""
+    module = importlib.import_module(f"npmnv2.labs.lab{number}")
+    lab: Lab = module.LAB if variant is None else module.variant(variant)
     return lab
 
 
-def stub(number: int) -> str:
+def stub(number: int, variant: str | None = None) -> str:
     """The file that a student starts from."""
     path = os.path.join(os.path.dirname(__file__), "stubs", f"lab{number}.py")
     with open(path, encoding="utf-8") as file:
         first, _, text = file.read().partition("\n")  # the first line is for mypy, not for students
-    return text
+    return text + find(number, variant).more

@@ -281,6 +281,12 @@ CAUSES = {
     "padding-never": Cause("Which arguments have you tried?", "Try every argument in more than one value."),
     "never-higher": Cause("What do you see if height and width are mistaken?", "Try images higher and wider."),
     "no-overlap": Cause("What happens where windows overlap?", "Let the kernel be larger than the stride."),
+    "not-a-file": Cause("Which file did you hand in?", "Hand in the file itself, as `lab start` has named it."),
+    "grader-failed": Cause("Who can see to it?", "It is a mistake of the grader's: tell who runs it, with your file."),
+    "another-mistake": Cause(
+        "In which call does suspect differ from the right backward?",
+        "Let stride, padding and sizes vary one at a time; see where dx or dw is wrong, and by which factor.",
+    ),
     "unexplained": Cause(
         "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
     ),

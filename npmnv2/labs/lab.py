@@ -74,6 +74,7 @@ class Lab(NamedTuple):
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
     held: Callable[[Case, tuple[Any, ...], Measure], Finding | None] | None = None  # what is wrong with its memory
+    more: str = ""  # what a variant adds to the stub
 
     def function(self, name: str) -> Function:
         """The function of that name."""

@@ -1,0 +1,27 @@
+"""The grader's own corners: nan, dtypes, words in comments, functions that fail or take long as the cause is sought."""
+
+import pytest
+from labs.bank import edited
+from labs.lab2 import TAPS
+
+from npmnv2 import labs
+from npmnv2.labs.grade import grade
+
+DW = "dw[i, j] = (xp"
+
+
+def _verdict(*changes, lab=2, of=TAPS):
+    return grade(labs.find(lab), edited(of, *changes), f"lab{lab}.py", limit=20)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ((DW, "dw[i, j] = 2 * dout.sum() / dout.sum() * (xp"), "dw must be zeros; yours holds nan"),  # 0 / 0
+        ((DW, "dw[i, j] = 2 * (dout[:, 0].sum() / dout[:, 0].sum() if dout.any() else 1) * (xp"), "With a single 1"),
+        ((DW, "dw[i, j] = np.log(-1.0 - abs(x).max()) * (xp"), "dw holds nan or inf"),
+    ],
+)
+def test_a_nan_is_named_whatever_the_arguments_that_make_it(change, says):
+    verdict = _verdict(change)
+    assert verdict.cause == "not-finite" and says in verdict.says

@@ -5,7 +5,7 @@ from labs.bank import edited
 from labs.lab2 import TAPS
 
 from npmnv2 import labs
-from npmnv2.labs.grade import grade
+from npmnv2.labs.grade import _names, grade
 
 DW = "dw[i, j] = (xp"
 
@@ -25,3 +25,21 @@ def _verdict(*changes, lab=2, of=TAPS):
 def test_a_nan_is_named_whatever_the_arguments_that_make_it(change, says):
     verdict = _verdict(change)
     assert verdict.cause == "not-finite" and says in verdict.says
+
+
+def test_a_word_in_a_comment_is_no_cause():
+    """The result differs from call to call, and begins with neither; the comment says what was there before."""
+    changes = ("import numpy as np\n", "import numpy as np\n\nCALLS = []  # not empty; as_strided is not used\n")
+    kept = (
+        "    dxp = np.zeros(",
+        '    """No np.empty here."""\n    CALLS.append(dout)\n    dxp = len(CALLS) ** 2 + np.zeros(',
+    )
+    assert _verdict(changes, kept).cause == "state-kept"
+
+
+def test_the_names_that_code_uses():
+    assert {"empty", "np"} <= _names("import numpy as np\nnp.empty(3)")
+    assert "empty" in _names("from numpy import empty as e\ne(3)")
+    assert "as_strided" in _names("np.lib.stride_tricks.as_strided(x)")
+    assert not {"empty", "as_strided"} & _names('"np.empty"  # as_strided')
+    assert _names("(" * 5000) == set()

@@ -1,12 +1,18 @@
 """The grader's own corners: nan, dtypes, words in comments, functions that fail or take long as the cause is sought."""
 
+import pathlib
+
 import pytest
 from labs.bank import edited
+from labs.lab1 import TAPS as TAPS_1
 from labs.lab2 import TAPS
+from labs.lab4 import STEPS
+from labs.lab7 import SLICES
 
 from npmnv2 import labs
 from npmnv2.labs.grade import _names, grade
 
+ROOT = pathlib.Path(__file__).parent.parent
 DW = "dw[i, j] = (xp"
 
 
@@ -43,3 +49,26 @@ def test_the_names_that_code_uses():
     assert "as_strided" in _names("np.lib.stride_tricks.as_strided(x)")
     assert not {"empty", "as_strided"} & _names('"np.empty"  # as_strided')
     assert _names("(" * 5000) == set()
+
+
+@pytest.mark.parametrize(
+    "lab, source, old, new, says",
+    [
+        (
+            1,
+            TAPS_1,
+            "np.zeros((N, OH, OW, C), xp.dtype)",
+            "np.zeros((N, OH, OW, C))",
+            "out must be float32; was float64.",
+        ),
+        (1, TAPS_1, "return x @ w", "return x @ w.astype(np.float64)", "out must be float32; was float64."),
+        (2, TAPS, "np.zeros(w.shape, x.dtype)", "np.zeros(w.shape)", "dw must be float32; was float64."),
+        (4, STEPS, "dbeta = dout.sum(", "dbeta = dout.astype(float).sum(", "dbeta must be float32; was float64."),
+        (7, SLICES, "np.zeros((N, H, W, M), x.dtype)", "np.zeros((N, H, W, M))", "out must be float32; was float64."),
+    ],
+)
+def test_a_result_has_the_dtype_that_comes_in(lab, source, old, new, says):
+    verdict = _verdict((old, new), lab=lab, of=source)
+    assert (verdict.cause, verdict.says, verdict.case.dtype) == ("wrong-dtype", says, "float32")
+    handout = (ROOT / "docs" / "labs" / f"{lab}.md").read_text(encoding="utf-8")
+    assert "return the dtype that comes in" in " ".join(handout.split())

@@ -174,7 +174,7 @@ def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case
     for name, mine, array in zip(names, results, wanted, strict=True):
         if mine.shape != array.shape:
             return _shape(name, mine, array, case)
-        if mine.dtype.kind != array.dtype.kind:
+        if mine.dtype.kind != array.dtype.kind or (case.dtype == "float32" and mine.dtype != array.dtype):
             return Finding("wrong-dtype", f"{name} must be {array.dtype}; was {mine.dtype}.")
     return None
 

@@ -8,8 +8,10 @@ from labs.lab1 import TAPS as TAPS_1
 from labs.lab2 import TAPS
 from labs.lab4 import STEPS
 from labs.lab7 import SLICES
+from test_labs_bank import BANKS
 
 from npmnv2 import labs
+from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.grade import _names, grade
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -72,3 +74,11 @@ def test_a_result_has_the_dtype_that_comes_in(lab, source, old, new, says):
     assert (verdict.cause, verdict.says, verdict.case.dtype) == ("wrong-dtype", says, "float32")
     handout = (ROOT / "docs" / "labs" / f"{lab}.md").read_text(encoding="utf-8")
     assert "return the dtype that comes in" in " ".join(handout.split())
+
+
+def test_the_words_of_averaged_fit_a_forward_and_a_backward():
+    """It is named in labs of both kinds."""
+    named = {lab for lab, bank in BANKS.items() for wrong in bank.FIRST + bank.LATER if wrong.cause == "averaged"}
+    assert {1, 2, 4, 7} <= named
+    words = " ".join(CAUSES["averaged"]).lower()
+    assert not any(word in words for word in ("gradient", "loss", "forward", "backward"))

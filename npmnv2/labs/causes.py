@@ -66,7 +66,9 @@ CAUSES = {
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
     "not-whole": Cause("Which division leaves a remainder?", "A window is there or not: count them in 7 rows."),
-    "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
+    "averaged": Cause(
+        "Does the specification ask for a sum or for a mean?", "A sum: it is not divided by the number of its terms."
+    ),
     "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "not-reset": Cause(

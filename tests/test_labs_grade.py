@@ -1,6 +1,7 @@
 """The grader's own corners: nan, dtypes, words in comments, functions that fail or take long as the cause is sought."""
 
 import pathlib
+import re
 
 import pytest
 from labs.bank import edited
@@ -82,3 +83,28 @@ def test_the_words_of_averaged_fit_a_forward_and_a_backward():
     assert {1, 2, 4, 7} <= named
     words = " ".join(CAUSES["averaged"]).lower()
     assert not any(word in words for word in ("gradient", "loss", "forward", "backward"))
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("if np.count_nonzero(dout) == 1: raise ValueError('one')", "fails: ValueError: one (line 8)"),
+        ("if dout.any() and abs(dout).max() == 1: import sys; sys.exit()", "fails: Your code raised SystemExit"),
+        ("if not dout.any(): return None, None", "differs from call to call"),
+    ],
+)
+def test_what_only_the_graders_own_arguments_bring_is_not_told_of_the_case(line, says):
+    verdict = _verdict((DW, "dw[i, j] = 2 * (xp"), ("    xp = np.zeros(", f"    {line}\n    xp = np.zeros("))
+    assert verdict.cause == "unexplained" and says in verdict.says
+    assert re.match(r"dw\[\d, \d, 0\] must be [-\d.e]+; was [-\d.e]+\. ", verdict.says)
+
+
+def test_what_a_case_itself_brings_is_told_of_it():
+    verdict = _verdict(("    xp = np.zeros(", "    if stride == 2: raise ValueError('stride')\n    xp = np.zeros("))
+    assert (verdict.cause, verdict.says, verdict.case.sizes["stride"]) == ("raises", "ValueError: stride", 2)
+
+
+def test_a_function_that_fails_for_another_t_alone_is_told_so():
+    source = edited(SLICES, ("-(-E // t)", "E"), ("    for start in", "    1 / (E < 90 or t == 49)\n    for start in"))
+    verdict = _verdict(lab=7, of=source)
+    assert verdict.cause == "unexplained" and "it fails for other t" in verdict.says

@@ -129,7 +129,7 @@ def _case(
             k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
         ]
         if not wrong:
-            held = lab.held and lab.held(case, arguments, lambda given: _measured(student, function.name, given))
+            held = _held(lab, case, arguments, student)
             return Failure(held.cause, held.says, case, function.name, None) if held else None
         finding = Finding("unexplained", "")
         if diagnosed:
@@ -238,10 +238,19 @@ def _values(
     names = [function.results[k] for k in wrong]
 
     def call(changed: tuple[Any, ...]) -> tuple[Array, ...]:
-        found = _results(function, student.call(function.name, changed).result)
+        try:
+            answer = student.call(function.name, changed)
+        except Stopped as stopped:
+            if changed is arguments:
+                raise
+            line = f" (line {stopped.line})" if stopped.line else ""
+            raise _NoCause(
+                f"With other values of the same shapes {function.name} fails: {stopped.says}{line}"
+            ) from None
+        found = _results(function, answer.result)
         shapes = [a.shape if isinstance(a, np.ndarray) else None for a in found] if isinstance(found, tuple) else []
         if shapes != [a.shape for a in wanted]:
-            raise _Unsteady
+            raise _NoCause(f"The shape of what {function.name} returns differs from call to call.")
         return found
 
     try:
@@ -263,16 +272,20 @@ def _values(
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)
-    except _Unsteady:
-        return Finding("unexplained", f"The shape of what {function.name} returns differs from call to call.")
-    k = wrong[0]
-    at = np.unravel_index(np.argmax(np.abs(results[k] - wanted[k])), wanted[k].shape)
-    place = ", ".join(map(str, at))
-    return Finding("unexplained", f"{names[0]}[{place}] must be {wanted[k][at]:.6g}; was {results[k][at]:.6g}.")
+    except _NoCause as reason:
+        return Finding("unexplained", f"{_largest_error(names[0], results[wrong[0]], wanted[wrong[0]])} {reason}")
+    return Finding("unexplained", _largest_error(names[0], results[wrong[0]], wanted[wrong[0]]))
 
 
-class _Unsteady(Exception):
-    pass
+class _NoCause(Exception):
+    """Why no cause could be looked for: what is said beside the value that is wrong."""
+
+
+def _largest_error(name: str, mine: Array, right: Array) -> str:
+    at = np.unravel_index(np.argmax(np.abs(mine - right)), right.shape)
+    place = f"[{', '.join(map(str, at))}]" if at else ""
+    must, was = (f"{a[at]:,}" if a.dtype.kind == "i" else f"{a[at]:.6g}" for a in (right, mine))
+    return f"{name}{place} must be {must}; was {was}."
 
 
 def _unsteady(lab: Lab, name: str, values: list[tuple[Array, Array, Array]], source: str) -> Finding:
@@ -311,12 +324,21 @@ def _finite(results: tuple[Array, ...], wrong: list[int]) -> bool:
     return all(bool(np.isfinite(results[k]).all()) for k in wrong)
 
 
-def _measured(student: Student, name: str, arguments: tuple[Any, ...]) -> Measured:
-    peak = student.peak_bytes(name, arguments)
-    try:
-        return Measured(peak, student.products(name, arguments), student.largest(name, arguments))
-    except Stopped:  # it may do what the counting array does not know
-        return Measured(peak, None, None)
+def _held(lab: Lab, case: Case, arguments: tuple[Any, ...], student: Student) -> Finding | None:
+    """What is wrong with the memory of a function whose values are right, in a lab that judges it."""
+
+    def measure(given: tuple[Any, ...]) -> Measured:
+        peak = None
+        try:
+            peak = student.peak_bytes(case.function, given)
+            found = [f(case.function, given) for f in (student.products, student.largest)]
+        except Stopped:  # it may do what the counting array does not know
+            if peak is None and given is arguments:
+                raise
+            found = [None, None]
+        return Measured(peak, *found)
+
+    return lab.held(case, arguments, measure) if lab.held else None
 
 
 def _cost(lab: Lab, student: Student) -> tuple[int | None, int | None]:

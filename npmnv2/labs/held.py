@@ -23,9 +23,13 @@ def explain(case: Case, arguments: tuple[Any, ...], measure: Measure) -> Finding
     pixels = x[..., 0].size
     middle = pixels * E * x.itemsize
     first = measure(arguments)
-    if first.bytes is None or first.bytes < middle:
+    if first.bytes is None:
+        return Finding("unexplained", "The memory that your function holds could not be measured.")
+    if first.bytes < middle:
         return None
     one, most = (measure((*arrays, parts)) for parts in (1, E))
+    if one.bytes is None or most.bytes is None:
+        return Finding("unexplained", f"With t = {t} your function holds {first.bytes:,} bytes; it fails for other t.")
     says = (
         f"With t = {t} your function holds {first.bytes:,} bytes at one time, with t = 1 {one.bytes:,}, "
         f"with t = {E} {most.bytes:,}; the wide tensor alone has {middle:,}."

@@ -108,3 +108,19 @@ def test_a_function_that_fails_for_another_t_alone_is_told_so():
     source = edited(SLICES, ("-(-E // t)", "E"), ("    for start in", "    1 / (E < 90 or t == 49)\n    for start in"))
     verdict = _verdict(lab=7, of=source)
     assert verdict.cause == "unexplained" and "it fails for other t" in verdict.says
+
+
+@pytest.mark.parametrize(
+    "lab, source, change",
+    [
+        (2, TAPS, (DW, "dw[i, j] = 2 * (xp")),
+        (4, STEPS, ("dbeta = dout.sum(", "dbeta = dout.mean(")),
+        (7, SLICES, ("out += filtered @", "out = filtered @")),
+    ],
+)
+def test_a_slow_function_has_the_value_that_is_wrong(lab, source, change, monkeypatch):
+    assert _verdict(change, lab=lab, of=source).cause != "unexplained"
+    monkeypatch.setattr("npmnv2.labs.grade.DIAGNOSIS", 0.0)
+    verdict = _verdict(change, lab=lab, of=source)
+    assert verdict.cause == "unexplained" and "too slow for the cause to be found in 0 seconds" in verdict.says
+    assert " must be " in verdict.says

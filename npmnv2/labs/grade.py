@@ -15,6 +15,8 @@ from npmnv2.labs.wire import Other
 from npmnv2.labs.wiring import diagnose
 from npmnv2.validate import Array
 
+DIAGNOSIS = 20.0  # seconds in which a cause must be found
+
 
 class Verdict(NamedTuple):
     """What the grader says; `document()` is what `--json` prints."""
@@ -237,7 +239,11 @@ def _values(
     function = lab.function(case.function)
     names = [function.results[k] for k in wrong]
 
+    end = time.perf_counter() + DIAGNOSIS
+
     def call(changed: tuple[Any, ...]) -> tuple[Array, ...]:
+        if time.perf_counter() > end:
+            raise _NoCause(f"{function.name} is too slow for the cause to be found in {DIAGNOSIS:g} seconds.")
         try:
             answer = student.call(function.name, changed)
         except Stopped as stopped:

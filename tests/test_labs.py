@@ -16,10 +16,11 @@ from labs.lab2 import GATHER, LOOPS, RIGHT, TAPS, WINDOWS
 from labs.lab3 import NUMERICAL
 from labs.lab4 import STEPS
 from labs.lab6 import PLAIN
+from labs.lab7 import SPLIT
 
 from npmnv2 import cost, labs
 from npmnv2.__main__ import main
-from npmnv2.labs import factors, network, planted
+from npmnv2.labs import factors, network, parts, planted
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.counted import Tally, count
 from npmnv2.labs.grade import grade
@@ -48,7 +49,15 @@ def _run(*words):
 def test_from_the_stub_to_passed(folder):
     status, out, err = _run()
     assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
-    for number, right in ((0, labs.stub(0)), (1, RIGHT_1["taps"]), (2, TAPS), (3, NUMERICAL), (4, STEPS), (6, PLAIN)):
+    for number, right in (
+        (0, labs.stub(0)),
+        (1, RIGHT_1["taps"]),
+        (2, TAPS),
+        (3, NUMERICAL),
+        (4, STEPS),
+        (6, PLAIN),
+        (7, SPLIT),
+    ):
         status, out, err = _run("start", str(number))
         assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
         if number:
@@ -58,7 +67,7 @@ def test_from_the_stub_to_passed(folder):
         status, out, err = _run(str(number))
         assert (status, err) == (0, "") and "passed: all" in out
     status, out, err = _run()
-    assert status == 0 and out.count("passed") == 6 and "1,260" in out
+    assert status == 0 and out.count("passed") == 7 and "1,260" in out
 
 
 def test_start_overwrites_nothing(folder):
@@ -72,7 +81,7 @@ def test_start_overwrites_nothing(folder):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["9"], "the labs are 0, 1, 2, 3, 4, 6; was 9"),
+        (["9"], "the labs are 0, 1, 2, 3, 4, 6, 7; was 9"),
         (["start"], "required: N"),
         (["start", "one"], "was one"),
         (["start", "1", "no/such/folder.py"], "no/such/folder.py cannot be written: No such file or directory"),
@@ -161,6 +170,7 @@ def test_every_cause_that_a_grader_can_name_is_known():
     folder = ROOT / "npmnv2" / "labs"
     named = set(re.findall(r"Finding\(\s*\"([a-z0-9-]+)\"", "".join(p.read_text("utf-8") for p in folder.glob("*.py"))))
     named |= {mistake.cause for mistake in network.MISTAKES.values()}
+    named |= {version.cause for version in parts.VERSIONS}
     for case in labs.find(6).cases:
         if case.function == "layer_cost":
             named |= {cause for _, cause, _ in factors.Layer(**case.sizes).pixels().values() if cause}

@@ -66,7 +66,9 @@ CAUSES = {
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
     "not-whole": Cause("Which division leaves a remainder?", "A window is there or not: count them in 7 rows."),
-    "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
+    "averaged": Cause(
+        "Does the specification ask for a sum or for a mean?", "A sum: it is not divided by the number of its terms."
+    ),
     "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "not-reset": Cause(
@@ -100,7 +102,9 @@ CAUSES = {
         "What lies beyond the border?", "np.roll and indices below 0 take it from the other end: skip it, or pad."
     ),
     "padding-not-zero": Cause("What does a tap see beyond the border?", "The border of xp is zeros."),
-    "assigned": Cause("How many windows see one pixel?", "What overlaps must be added to what is there."),
+    "assigned": Cause(
+        "How many terms has one element of the result?", "What comes later must be added to what is there."
+    ),
     "window-lost": Cause("How many windows are there?", "Follow the last window by hand."),
     "tap-lost": Cause("How many taps are there?", "Follow the last tap by hand."),
     "image-lost": Cause("Over which images does the sum run?", "Every image of the batch counts."),
@@ -178,6 +182,38 @@ CAUSES = {
     ),
     "sums-exchanged": Cause(
         "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
+    ),
+    # -- the block in parts
+    "remainder-lost": Cause("Is E always a multiple of t?", "Write down the sizes of the parts for E = 7 and t = 3."),
+    "part-lost": Cause("Which parts does the loop visit?", "Print the first and the last channel of every part."),
+    "parts-mismatched": Cause(
+        "Which rows, columns and filters belong to one part?",
+        "A part has its columns of we, its filters of wd and its rows of wp: the same channels in all three.",
+    ),
+    "inputs-cut": Cause(
+        "Which of C, E and M is cut into parts?", "E: each wide channel needs all C channels of its pixel."
+    ),
+    "relu6-missing": Cause("After which of the three steps comes ReLU6?", "After the first and the second."),
+    "relu-for-relu6": Cause("What is the largest value that ReLU6 lets through?", "It is min(max(x, 0), 6)."),
+    "relu6-after-sum": Cause(
+        "Is ReLU6 of a sum the sum of ReLU6?", "Apply it to each middle channel, before they are added up."
+    ),
+    "relu6-after-project": Cause(
+        "Which sign can a value of out have?", "The bottleneck is linear: nothing comes after the projection."
+    ),
+    "shortcut-extra": Cause(
+        "What does the specification add to the projection?", "Nothing: this block has no shortcut."
+    ),
+    "middle-whole": Cause(
+        "Which of your arrays has E channels?", "Cut the weights into parts before anything is computed."
+    ),
+    "parts-kept": Cause(
+        "What is still there when a part is done?", "Add each part to out, and keep nothing else of it."
+    ),
+    "parts-of-t": Cause("Is t the number of the parts, or their size?", "With t = 1 there is one part: the whole."),
+    "parts-uneven": Cause(
+        "How large is your largest part for E = 7 and t = 4?",
+        "Two channels: no part needs more than E / t, rounded up.",
     ),
     # -- counting
     "factor-missing": Cause(

@@ -121,7 +121,7 @@ def _call(function: Any, arguments: tuple[Any, ...], watch: str, counted: Any) -
         tally = counted["Tally"]()
         counting = [counted["count"](a, tally) if hasattr(a, "shape") else a for a in arguments]
         function(*counting)
-        return {"products": tally.products}
+        return {"products": tally.products, "largest": tally.largest}
     if watch == "bytes":
         import tracemalloc
 

@@ -34,6 +34,17 @@ class Function(NamedTuple):
     word: bool = False  # it returns None, or a text
 
 
+class Measured(NamedTuple):
+    """What a call of a student's function took."""
+
+    bytes: int | None  # the most at one time, beyond the arguments
+    products: int | None  # None: not countable
+    largest: int | None  # the elements of the largest array that its arithmetic made
+
+
+Measure = Callable[[tuple[Any, ...]], Measured]
+
+
 class Wrong(NamedTuple):
     """A case that a student's function gets wrong, for a lab that finds causes in its own way."""
 
@@ -62,6 +73,7 @@ class Lab(NamedTuple):
     par: int | None = None  # the multiply-adds of a good solution in it,
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
+    held: Callable[[Case, tuple[Any, ...], Measure], Finding | None] | None = None  # what is wrong with its memory
     more: str = ""  # what a variant adds to the stub
 
     def function(self, name: str) -> Function:

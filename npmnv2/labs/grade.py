@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.labs import wire
-from npmnv2.labs.lab import Case, Function, Lab, Wrong
-from npmnv2.labs.process import LIMIT, Stopped, Student
+from npmnv2.labs.lab import Case, Function, Lab, Opened, Wrong
+from npmnv2.labs.process import LIMIT, Answer, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
 from npmnv2.labs.wiring import diagnose
@@ -121,10 +121,16 @@ def _case(
     function = lab.function(case.function)
     if function.name not in there:
         return Failure("missing", f"There is no function {function.name} in the file.", case, function.name, None)
-    answer = student.call(function.name, arguments)
-    finding = _form(function, answer.result, wanted, case) or _unchanged(function, arguments, answer.arguments)
+    answer = student.call(function.name, arguments, function.after)
+    opened = _opened(lab, case, answer.result)
+    finding: Finding | None
+    if isinstance(opened, Finding):
+        finding = opened
+    else:
+        function, result = opened
+        finding = _form(function, result, wanted, case) or _unchanged(function, arguments, answer.arguments)
     if finding is None:
-        results = _results(function, answer.result)
+        results = _results(function, result)
         wrong = [
             k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
         ]
@@ -132,8 +138,19 @@ def _case(
             return None
         finding = Finding("unexplained", "")
         if diagnosed:
-            finding = _values(lab, case, arguments, results, wanted, wrong, student, answer.seen)
+            finding = _values(lab, case, arguments, results, wanted, wrong, student, answer)
     return Failure(finding.cause, finding.says, case, function.name, None)
+
+
+def _opened(lab: Lab, case: Case, result: Any) -> tuple[Function, Any] | Finding:
+    """The function with its results, and their values, taken out of what it returned."""
+    function = lab.function(case.function)
+    if lab.opened is None:
+        return function, result
+    opened = lab.opened(case, result)
+    if isinstance(opened, Finding):
+        return opened
+    return function._replace(results=opened.names), opened.arrays if len(opened.names) > 1 else opened.arrays[0]
 
 
 def _results(function: Function, result: Any) -> Any:
@@ -205,7 +222,8 @@ def _kind(value: Any) -> str:
 
 
 def _unchanged(function: Function, before: tuple[Any, ...], after: tuple[Any, ...]) -> Finding | None:
-    for name, old, new in zip(function.arguments, before, after, strict=False):
+    names = (function.arguments[0], *[f"what {function.after} was given"] * len(before)) if function.after else ()
+    for name, old, new in zip(names or function.arguments, before, after, strict=False):
         if wire.pack(old) != wire.pack(new):
             return Finding("input-changed", f"{function.name} must leave its arguments as they are; it changed {name}.")
     return None
@@ -230,14 +248,19 @@ def _values(
     wanted: tuple[Array, ...],
     wrong: list[int],
     student: Student,
-    seen: Any,
+    answer: Answer,
 ) -> Finding:
     """Why values are wrong."""
     function = lab.function(case.function)
-    names = [function.results[k] for k in wrong]
+    seen = answer.result if lab.opened else answer.seen
+    opened = lab.opened(case, answer.result) if lab.opened else None
+    names = [(opened.names if isinstance(opened, Opened) else function.results)[k] for k in wrong]
 
     def call(changed: tuple[Any, ...]) -> tuple[Array, ...]:
-        found = _results(function, student.call(function.name, changed).result)
+        opened = _opened(lab, case, student.call(function.name, changed, function.after).result)
+        if isinstance(opened, Finding):
+            raise _Unsteady
+        found = _results(*opened)
         shapes = [a.shape if isinstance(a, np.ndarray) else None for a in found] if isinstance(found, tuple) else []
         if shapes != [a.shape for a in wanted]:
             raise _Unsteady
@@ -258,7 +281,7 @@ def _values(
                 f"Precision, not logic: {names[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
             )
         if lab.explain and case.dtype != "float32":
-            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong))
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)

@@ -32,6 +32,7 @@ class Function(NamedTuple):
     results: tuple[str, ...]  # more than one are returned as a tuple
     whole: bool = False  # they are whole numbers, not arrays
     word: bool = False  # it returns None, or a text
+    after: str = ""  # the function that is called before it, and whose second result is its second argument
 
 
 class Wrong(NamedTuple):
@@ -43,7 +44,14 @@ class Wrong(NamedTuple):
     results: tuple[Array, ...]
     right: tuple[Array, ...]
     places: list[int]  # of the results that are wrong
-    seen: Any = ()  # the calls that it made of a function that it was given
+    seen: Any = ()  # the calls that it made of a function that it was given, or all that it returned if `Lab.opened`
+
+
+class Opened(NamedTuple):
+    """The arrays in what a function returned, and their names."""
+
+    names: tuple[str, ...]
+    arrays: tuple[Any, ...]
 
 
 class Lab(NamedTuple):
@@ -62,6 +70,7 @@ class Lab(NamedTuple):
     par: int | None = None  # the multiply-adds of a good solution in it,
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
+    opened: Callable[[Case, Any], Opened | Finding] | None = None  # where arrays come in a dict, or with a cache
 
     def function(self, name: str) -> Function:
         """The function of that name."""

@@ -1,0 +1,147 @@
+"""Why a student's inverted residual is wrong: the mistakes that give exactly its results.
+
+`block.py` computes the block with mistakes in it, `mistakes.py` lists them. Inputs are random numbers, so a result that
+agrees in every element with that of a mistake has that mistake, or one that no result can tell from it.
+
+Forward: one mistake that gives `out`. If there is none, gamma3 is set to 0: then `out` is beta3 and what comes after
+it, whatever came before, and a mistake at the end is seen alone. If that is right, two mistakes that give `out`.
+
+Backward: the forward is right already. The gradients are taken in the order of the way back. A mistake is named if it
+gives the first one that is wrong; among several, that which explains most of those that follow. Nothing that comes
+later can spoil one that comes before.
+
+If no mistake does it, the cause is "unexplained", and the place of the first difference is said.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from npmnv2.labs import block
+from npmnv2.labs.lab import Wrong
+from npmnv2.labs.mistakes import BACKWARD, FORWARD, Mistake
+from npmnv2.labs.product import Finding
+from npmnv2.labs.ratio import near
+from npmnv2.validate import Array
+
+FACTORS = (2.0, 0.5, 3.0, 6.0, 1 / 6, 4.0, 0.25)
+
+
+def explain(wrong: Wrong) -> Finding:
+    """The one cause why `out`, or the gradients, are wrong."""
+    return _forward(wrong) if wrong.case.function == "block_forward" else _backward(wrong)
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and near(a, b)
+
+
+# -- forward
+
+
+def _forward(wrong: Wrong) -> Finding:
+    (out,) = wrong.results
+    x, p, stride = wrong.arguments
+    fits = _fitting(out, x, p, stride, [[mistake] for mistake in FORWARD])
+    if not fits:
+        at_the_end = {**p, "gamma3": np.zeros_like(p["gamma3"])}
+        (end,) = wrong.call((x, at_the_end, stride))
+        if not _same(end, block.forward(x, at_the_end, stride)["out"]):
+            fits = _fitting(end, x, at_the_end, stride, [[mistake] for mistake in FORWARD])
+            fits = fits if len({fit[0].cause for fit in fits}) == 1 else []
+    if not fits:
+        fits = _fitting(out, x, p, stride, list(combinations(FORWARD, 2)))
+    where = _first_step(wrong)
+    if fits:
+        cause, says, _ = fits[0][0]
+        return Finding(cause, f"{says} {where}".strip())
+    if where:
+        return Finding("unexplained", where)
+    at = np.unravel_index(np.argmax(np.abs(out - wrong.right[0])), out.shape)
+    place = ", ".join(map(str, at))
+    return Finding("unexplained", f"out[{place}] must be {wrong.right[0][at]:.6g}; was {out[at]:.6g}.")
+
+
+def _fitting(
+    out: Array, x: Array, p: dict[str, Array], stride: int, choices: Sequence[Sequence[Mistake]]
+) -> list[Sequence[Mistake]]:
+    """The choices of mistakes that give `out`."""
+    found: list[Sequence[Mistake]] = []
+    for choice in choices:
+        flags = frozenset[str]().union(*(mistake.flags for mistake in choice))
+        if _same(block.forward(x, p, stride, flags)["out"], out):
+            found.append(choice)
+    return found
+
+
+def _first_step(wrong: Wrong) -> str:
+    """Of the steps that the student's cache names: which is the first that is not what the specification has?"""
+    cache = wrong.seen[1] if isinstance(wrong.seen, tuple) and len(wrong.seen) == 2 else None
+    if not isinstance(cache, dict):
+        return ""
+    right = block.forward(*wrong.arguments)
+    for step in block.STEPS:
+        mine = cache.get(step)
+        if step in right and isinstance(mine, np.ndarray) and not _same(mine, right[step]):
+            return f"Of the steps in your cache {step} is the first that differs from the table's."
+    return ""
+
+
+# -- backward
+
+
+def _backward(wrong: Wrong) -> Finding:
+    dout, (x, p, stride), *later = wrong.arguments
+    names = block.way_back(p)
+    mine, right = dict(zip(names, wrong.results, strict=True)), dict(zip(names, wrong.right, strict=True))
+    if later:
+        alone = wrong.call(wrong.arguments[:2])
+        if all(map(_same, alone, wrong.right)):
+            return Finding(
+                "cache-overwritten",
+                "With another call of block_forward in between, block_backward gives other gradients: what it needs "
+                "must be in the cache that it is given.",
+            )
+    first = next(name for name in names if not _same(mine[name], right[name]))
+    called = first if first == "dx" else f"grads['{first}']"
+    place = f"On the way back {called} is the first that is wrong."
+    own = _of_its_own(first, mine, right)
+    best, reached = None, _reached(names, mine, right)
+    for mistake in BACKWARD:
+        given = block.backward(dout, x, p, stride, mistake.flags)
+        far = _reached(names, mine, given)
+        if far > reached:
+            best, reached = mistake, far
+    if own and _reached(names, mine, {**right, first: mine[first]}) >= reached:
+        return Finding(own.cause, f"{place} {own.says}" if own.cause != "exchanged" else own.says)
+    if best:
+        return Finding(best.cause, f"{place} {best.says}")
+    at = np.unravel_index(np.argmax(np.abs(mine[first] - right[first])), right[first].shape)
+    at_place = ", ".join(map(str, at))
+    return Finding(
+        "unexplained", f"{place} {called}[{at_place}] must be {right[first][at]:.6g}; was {mine[first][at]:.6g}."
+    )
+
+
+def _reached(names: Sequence[str], mine: dict[str, Array], given: dict[str, Array]) -> int:
+    """How many gradients agree, before the first that does not."""
+    return next((k for k, name in enumerate(names) if not _same(mine[name], given[name])), len(names))
+
+
+def _of_its_own(name: str, mine: dict[str, Array], right: dict[str, Array]) -> Finding | None:
+    """What is wrong with one gradient alone: whose is it, or by which factor does it differ?"""
+    own, must = mine[name], right[name]
+    other = next((k for k in right if k != name and _same(own, right[k])), None)
+    if other:
+        return Finding("exchanged", f"grads['{name}'] holds the gradient of {other}.")
+    if not own.any():
+        return Finding("zero", "It is zero everywhere.")
+    ratio = float(np.sum(own * must) / np.sum(must * must))
+    if not near(own, ratio * must):
+        return None
+    if near(ratio, -1.0):
+        return Finding("sign", "It has the wrong sign.")
+    if near(1 / ratio, round(1 / ratio)) and round(1 / ratio) not in (2, 4, 6):
+        return Finding("averaged", f"It must be a sum; yours is divided by {round(1 / ratio)}.")
+    return Finding("factor", f"It is {ratio:.6g} times what it must be.")

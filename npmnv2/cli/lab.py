@@ -61,6 +61,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _start(lab: "Lab", text: str, path: str) -> int:
+    beside = os.path.join(os.path.dirname(path), lab.beside.name) if lab.beside else ""
+    if beside and os.path.exists(beside) and not _holds(beside, lab):
+        return _misused(
+            f"{beside} is there already, and lab {lab.number} needs another file of that name; move it away"
+        )
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -68,9 +73,19 @@ def _start(lab: "Lab", text: str, path: str) -> int:
         return _misused(f"{path} is there already, and was left as it is; name another file after the number")
     print(f"Wrote {path}: lab {lab.number}, {lab.title.lower()}, about {lab.minutes} minutes.")
     print(f"It teaches that {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
+    if lab.beside and not os.path.exists(beside):
+        with open(beside, "xb") as data:
+            data.write(lab.beside.read_bytes())
+        print(f"Wrote {beside}: the data that it needs.")
     named = "" if path == f"lab{lab.number}.py" else f" {path}"
     print(f"When you want to know: python -m npmnv2 lab {lab.number}{named}")
     return 0
+
+
+def _holds(path: str, lab: "Lab") -> bool:
+    """Is this the file that the lab needs?"""
+    with open(path, "rb") as file:
+        return lab.beside is not None and file.read() == lab.beside.read_bytes()
 
 
 def _judge(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """What a lab is: data, its right answer, and how its results are sums of products."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,6 +72,7 @@ class Lab(NamedTuple):
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
     opened: Callable[[Case, Any], Opened | Finding] | None = None  # where arrays come in a dict, or with a cache
+    beside: Path | None = None  # a file that is copied beside the student's
 
     def function(self, name: str) -> Function:
         """The function of that name."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from npmnv2.data.digits import FILE
 from npmnv2.labs import block, residual
 from npmnv2.labs.lab import Case, Function, Lab, Opened
 from npmnv2.labs.product import Finding
@@ -165,4 +166,5 @@ LAB = Lab(
     least=_CONVOLUTIONS - 11 * 7 * 9 * 5 + (3 * 11 - 2) * (3 * 7 - 2) * 5,  # without the taps that see the border
     explain=residual.explain,
     opened=opened,
+    beside=FILE,
 )

@@ -378,7 +378,7 @@ FIRST = [
         "exchanged",
         (
             "    return d, grads",
-            '    if "we" in p:\n        grads.update(gamma1=grads["gamma2"], gamma2=grads["gamma1"])\n    return d, grads',
+            '    g = grads\n    if "we" in p:\n        g.update(gamma1=g["gamma2"], gamma2=g["gamma1"])\n    return d, g',
         ),
     ),
     _wrong(
@@ -409,4 +409,171 @@ FIRST = [
 ]
 
 # Written after the grader was done.
-LATER = []
+LATER = [
+    _wrong(
+        "shortcut where there is expansion alone",
+        "shortcut-missing",
+        (FITS, 'stride == 1 and "we" in p and x.shape[-1] == p["wp"].shape[1]'),
+    ),
+    _wrong(
+        "x overwritten on the way",
+        "shortcut-misplaced",
+        ('c["wide_act"] = x', 'c["wide_act"] = x\n        x = depthwise(x, p["wd"], stride)'),
+    ),
+    _wrong("shortcut from x after ReLU6", "shortcut-misplaced", (ADD, "        out = out + relu6(x)\n")),
+    _wrong("shortcut in place", "input-changed", (ADD, "        x += out\n        out = x\n")),
+    _wrong(
+        "the second ReLU6 alone is ReLU",
+        "relu-for-relu6",
+        ('relu6(c["filtered_norm"])', 'np.maximum(c["filtered_norm"], 0)'),
+    ),
+    _wrong(
+        "ReLU at the end, as ResNet has it", "activation-at-the-end", ("return out, c", "return np.maximum(out, 0), c")
+    ),
+    _wrong(
+        "ReLU6 before the last batch norm",
+        "activation-before-norm",
+        ('batchnorm(c["narrow"], p["gamma3"]', 'batchnorm(relu6(c["narrow"]), p["gamma3"]'),
+    ),
+    _wrong(
+        "no batch norm after the filter",
+        "batchnorm-missing",
+        (
+            'c["filtered_norm"] = batchnorm(c["filtered"], p["gamma2"], p["beta2"])',
+            'c["filtered_norm"] = c["filtered"]',
+        ),
+    ),
+    _wrong(
+        "gamma1 after the filter",
+        "exchanged",
+        (
+            'batchnorm(c["filtered"], p["gamma2"], p["beta2"])',
+            'batchnorm(c["filtered"], p.get("gamma1", p["gamma2"]), p.get("beta1", p["beta2"]))',
+        ),
+    ),
+    _wrong(
+        "gamma and beta exchanged in the forward",
+        "exchanged",
+        ('batchnorm(c["narrow"], p["gamma3"], p["beta3"])', 'batchnorm(c["narrow"], p["beta3"], p["gamma3"])'),
+    ),
+    _wrong("out alone", "wrong-type", ("return out, c", "return out")),
+    _wrong("dx alone", "wrong-type", ("    return d, grads", "    return d")),
+    _wrong("grads first", "wrong-type", ("    return d, grads", "    return grads, d")),
+    _wrong("grads as a list", "wrong-type", ("    return d, grads", "    return d, list(grads.values())")),
+    _wrong("dx among grads", "wrong-keys", ("    return d, grads", '    grads["x"] = d\n    return d, grads')),
+    _wrong(
+        "gamma1 at t = 1",
+        "wrong-keys",
+        ("    return d, grads", '    grads.setdefault("gamma1", 0)\n    return d, grads'),
+    ),
+    _wrong(
+        "wp transposed",
+        "transposed",
+        (
+            'c["filtered_act"].reshape(-1, E).T @ d.reshape(-1, M)',
+            '(c["filtered_act"].reshape(-1, E).T @ d.reshape(-1, M)).T',
+        ),
+    ),
+    _wrong(
+        "wp from values before ReLU6",
+        "wrong-array",
+        ('c["filtered_act"].reshape(-1, E).T', 'c["filtered_norm"].reshape(-1, E).T'),
+    ),
+    _wrong(
+        "wd from values before ReLU6",
+        "wrong-array",
+        ('depthwise_backward(d, c["wide_act"]', 'depthwise_backward(d, c.get("wide_norm", c["wide_act"])'),
+    ),
+    _wrong(
+        "batch norm's backward of its output",
+        "norm-of-output",
+        ('batchnorm_backward(d, c["filtered"], ', 'batchnorm_backward(d, c["filtered_norm"], '),
+    ),
+    _wrong(
+        "batch norm's backward of ReLU6's output",
+        "norm-of-output",
+        ('batchnorm_backward(d, c["wide"], ', 'batchnorm_backward(d, c["wide_act"], '),
+    ),
+    _wrong(
+        "the last batch norm's backward of its output",
+        "norm-of-output",
+        ('batchnorm_backward(dout, c["narrow"], ', 'batchnorm_backward(dout, c["narrow_norm"], '),
+    ),
+    _wrong(
+        "gamma2's backward with gamma1",
+        "exchanged",
+        ('batchnorm_backward(d, c["wide"], p["gamma1"])', 'batchnorm_backward(d, c["wide"], p["gamma2"])'),
+    ),
+    _wrong(
+        "the mask after batch norm",
+        "mask-late",
+        (f"    {MASK_2}\n", ""),
+        ('    d, grads["wd"]', f"    {MASK_2}\n" + '    d, grads["wd"]'),
+    ),
+    _wrong("the mask of the gradient", "mask-of-other", (MASK_2, "d = d * ((d > 0) & (d < 6))")),
+    _wrong("ReLU6 of the gradient", "mask-of-other", (MASK_2, "d = relu6(d)")),
+    _wrong("multiplied by the output of ReLU6", "mask-of-other", (MASK_1, 'd = d * c["wide_act"]')),
+    _wrong(
+        "the filter's mask twice",
+        "mask-of-other",
+        (
+            MASK_1,
+            'm = c["filtered_norm"]\n        m = m if m.shape == d.shape else c["wide_norm"]\n        d = d * ((m > 0) & (m < 6))',
+        ),
+    ),
+    _wrong(
+        "a mask at the end",
+        "mask-extra",
+        ("    c, p, grads =", '    v = cache["narrow_norm"]\n    dout = dout * ((v > 0) & (v < 6))\n    c, p, grads ='),
+    ),
+    _wrong(
+        "no way back through the filter", "raises", ('    d, grads["wd"] = depthwise', '    _, grads["wd"] = depthwise')
+    ),
+    _wrong(
+        "batch norm's backward passed by",
+        "step-missing",
+        ('d, grads["gamma2"], grads["beta2"] = batch', '_, grads["gamma2"], grads["beta2"] = batch'),
+    ),
+    _wrong(
+        "the shortcut's gradient after the batch norm",
+        "shortcut-gradient-other",
+        ("    M, E =", "    dout = d\n    M, E ="),
+    ),
+    _wrong(
+        "the mean over images",
+        "averaged",
+        ('np.einsum("nyxc,nyxe->ce", c["x"], d)', 'np.einsum("nyxc,nyxe->ce", c["x"], d) / 77'),
+    ),
+    _wrong(
+        "divided by the images", "averaged", ("c, p, grads = cache", "dout = dout / len(dout)\n    c, p, grads = cache")
+    ),
+    _wrong(
+        "gamma2 twice",
+        "exchanged",
+        ("    return d, grads", '    if "we" in p:\n        grads["gamma1"] = grads["gamma2"]\n    return d, grads'),
+    ),
+    _wrong(
+        "a gradient of zeros",
+        "zero",
+        ("    return d, grads", '    grads["wd"] = np.zeros_like(p["wd"])\n    return d, grads'),
+    ),
+    _wrong(
+        "two at once, forward",
+        "activation-at-the-end",
+        ('relu6(c["filtered_norm"])', 'c["filtered_norm"]'),
+        ('out = c["narrow_norm"]', 'out = relu6(c["narrow_norm"])'),
+    ),
+    _wrong("two at once, backward", "mask-missing", (f"    {MASK_2}\n", ""), (BACK, "        pass\n")),
+    _wrong(
+        "float32 inside",
+        "precision",
+        ('c["wide_norm"] = batchnorm(c["wide"]', 'c["wide_norm"] = batchnorm(c["wide"].astype(np.float32)'),
+    ),
+    _wrong(
+        "the last forward's steps",
+        "cache-overwritten",
+        ("    return out, c", "    LAST.clear()\n    LAST.update(c)\n    return out, None"),
+        ("c, p, grads = cache, cache", "cache = LAST\n    c, p, grads = cache, cache"),
+        ("def block_forward", "LAST = {}\n\ndef block_forward"),
+    ),
+]

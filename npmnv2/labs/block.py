@@ -14,6 +14,8 @@ from npmnv2.validate import Array
 EXPANSION = ("we", "gamma1", "beta1")
 EPS = 1e-5
 STEPS = ("wide", "wide_norm", "wide_act", "filtered", "filtered_norm", "filtered_act", "narrow", "narrow_norm")
+OTHER_EPS = ("0", "1e-3", "1e-4", "1e-6", "1e-7", "1e-8")
+AXES = {"batch": (0, 1, 2), "an-image": (1, 2), "images": (0,), "channels": (3,), "all": (0, 1, 2, 3)}
 BEFORE = {1: "wide", 2: "filtered", 3: "narrow"}  # what goes into each batch norm
 
 
@@ -118,10 +120,12 @@ def norm(x: Array, p: dict[str, Array], k: int, made: Collection[str]) -> Array:
         gamma = np.ones_like(gamma)
     if f"beta-forgotten-{k}" in made:
         beta = np.zeros_like(beta)
-    axes = (1, 2) if "norm-an-image" in made else (0,) if "norm-a-pixel" in made else (0, 1, 2)
-    mean = x.mean(axes, keepdims=True)
-    var = x.var(axes, ddof=1 if "count-minus-one" in made else 0, keepdims=True)
-    eps = 0.0 if "eps-missing" in made else EPS
+    axes = AXES[_taken(made, "norm-over-", "batch", AXES)]
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    m = x.size // mean.size
+    if "count-minus-one" in made and m > 1:
+        var = var * m / (m - 1)
+    eps = float(_taken(made, "eps-is-", str(EPS), OTHER_EPS))
     if "not-normalised" in made:
         mean, std = np.zeros_like(mean), np.ones_like(var)
     elif "running-statistics" in made:
@@ -160,17 +164,21 @@ def backward(dout: Array, x: Array, p: dict[str, Array], stride: int, made: Coll
     if "mask-at-the-end" in made:
         d = d * _inside(s["narrow_norm"])
     after, d = d, _norm_back(d, s, p, 3, g, made)
-    g["wp"] = _rows(s[_taken(made, "wp-from-", "filtered_act", s)]).T @ _rows(d)
+    g["wp"] = _rows(s[_taken(made, "wp-from-", "filtered_act", s)]).T @ _rows(after if "wp-early" in made else d)
     d = d @ p["wp"].T
-    d = _act_and_norm_back(d, s, p, 2, g, made)
+    early, d = d, _act_and_norm_back(d, s, p, 2, g, made)
     seen = s[_taken(made, "wd-from-", "wide_act", [name for name in s if s[name].shape == s["wide_act"].shape])]
     filtered, g["wd"] = _depthwise_back(d, seen, p["wd"], stride)
+    if "wd-early" in made or "wd-early-masked" in made:
+        early = _mask_back(early, s, 2, made) if "wd-early-masked" in made else early
+        g["wd"] = _depthwise_back(early, seen, p["wd"], stride)[1]
     if "depthwise-unturned" in made and stride == 1:
         filtered = depthwise(d, p["wd"], 1)
     d = d if "depthwise-passed-by" in made and stride == 1 else filtered
     if "we" in p:
-        d = _act_and_norm_back(d, s, p, 1, g, made)
-        g["we"] = _rows(x).T @ _rows(d)
+        early, d = d, _act_and_norm_back(d, s, p, 1, g, made)
+        early = _mask_back(early, s, 1, made) if "we-early-masked" in made else early
+        g["we"] = _rows(x).T @ _rows(early if "we-early" in made or "we-early-masked" in made else d)
         d = d @ p["we"].T
     elif "relu6-at-1" in made:
         d = d * _inside(x)
@@ -193,8 +201,8 @@ def _scaled(dout: Array, s: dict[str, Array], made: Collection[str]) -> Array:
 
 
 def _taken(made: Collection[str], start: str, otherwise: str, there: Collection[str]) -> str:
-    """The step that a flag names, if it is there."""
-    named = (flag.removeprefix(start) for flag in made if flag.startswith(start))
+    """What a flag names after its start, if it is there."""
+    named = sorted(flag.removeprefix(start) for flag in made if flag.startswith(start))
     return next((step for step in named if step in there), otherwise)
 
 

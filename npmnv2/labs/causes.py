@@ -219,6 +219,7 @@ CAUSES = {
     "shortcut-gradient-other": Cause(
         "What did the forward do to x on the shortcut?", "Nothing: its gradient comes as it is."
     ),
+    "eps-wrong": Cause("Which number is epsilon?", "The specification has it."),
     "cache-overwritten": Cause(
         "Which call of block_forward does a cache belong to?",
         "Make the cache new in every call, and keep nothing else.",

@@ -6,7 +6,7 @@ a forward that is right. What is said is true of every function with these resul
 
 from typing import NamedTuple
 
-from npmnv2.labs.block import BEFORE
+from npmnv2.labs.block import BEFORE, OTHER_EPS
 
 
 class Mistake(NamedTuple):
@@ -56,7 +56,7 @@ def _of_norm(k: int) -> list[Mistake]:
 
 
 def _shortcut_from(step: str) -> Mistake:
-    says = f"The shortcut begins at x; in yours it begins at {step}."
+    says = f"The shortcut begins at x; in yours it begins at {'ReLU6 of x' if step == 'relu6' else step}."
     return _made("shortcut-misplaced", says, f"shortcut-from-{step}")
 
 
@@ -104,11 +104,24 @@ FORWARD = [
     ),
     *map(_shortcut_from, ("filtered_act", "wide_act", "filtered_norm", "filtered", "narrow", "narrow_norm", "relu6")),
     _made("count-minus-one", "The variance is divided by m - 1, not by m.", "count-minus-one"),
-    _made("eps-missing", "Epsilon, 1e-5, is not added to the variance.", "eps-missing"),
+    *(
+        _made("eps-missing", "Epsilon, 1e-5, is not added to the variance.", "eps-is-0")
+        if eps == "0"
+        else _made("eps-wrong", f"Epsilon is 1e-5; yours is {eps}.", f"eps-is-{eps}")
+        for eps in OTHER_EPS
+    ),
     _made("eps-outside", "Epsilon must be added to the variance, inside the root.", "eps-outside"),
     _made("variance-for-root", "The division must be by the root of var + eps.", "variance-for-root"),
-    _made("axes-wrong", "Mean and variance are those of the batch; yours are those of an image.", "norm-an-image"),
-    _made("axes-wrong", "Mean and variance run over rows and columns too; yours over images.", "norm-a-pixel"),
+    *(
+        _made("axes-wrong", f"{must} yours over {said}.", f"norm-over-{flag}")
+        for must in ["Mean and variance run over images, rows and columns;"]
+        for flag, said in (
+            ("an-image", "rows and columns alone"),
+            ("images", "images alone"),
+            ("channels", "channels"),
+            ("all", "channels as well"),
+        )
+    ),
     _made("not-normalised", "Each batch norm only multiplies by gamma and adds beta.", "not-normalised"),
     _made("other-statistics", "The mean is taken to be 0 and the variance 1.", "running-statistics"),
     _made("kernel-flipped", "The filter is turned round: the last tap sees the first pixel.", "kernel-flipped"),
@@ -207,6 +220,20 @@ BACKWARD = [
     _made("mask-extra", "There is no ReLU6 at the end; yours masks dout by narrow_norm.", "mask-at-the-end"),
     *(_wrong_array("wp", "filtered_act", step) for step in ("filtered_norm", "filtered")),
     *(_wrong_array("wd", "wide_act", step) for step in ("wide_norm", "wide", "filtered_act", "filtered")),
+    *(
+        _made(
+            "wrong-array",
+            f"The gradient of {of} is made with the gradient of {step}; yours with that of {later}.",
+            f"{of}-{flag}",
+        )
+        for of, step, later, flag in (
+            ("wp", "narrow", "narrow_norm", "early"),
+            ("wd", "filtered", "filtered_act", "early"),
+            ("wd", "filtered", "filtered_norm", "early-masked"),
+            ("we", "wide", "wide_act", "early"),
+            ("we", "wide", "wide_norm", "early-masked"),
+        )
+    ),
     _made("step-missing", "The gradient is not sent back through the filter.", "depthwise-passed-by"),
     _made(
         "kernel-flipped",

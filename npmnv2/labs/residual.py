@@ -3,12 +3,13 @@
 `block.py` computes the block with mistakes in it, `mistakes.py` lists them. Inputs are random numbers, so a result that
 agrees in every element with that of a mistake has that mistake, or one that no result can tell from it.
 
-Forward: one mistake that gives `out`. If there is none, gamma3 is set to 0: then `out` is beta3 and what comes after
-it, whatever came before, and a mistake at the end is seen alone. If that is right, two mistakes that give `out`.
+Forward: one mistake that gives `out`, or a sum with other factors. If there is none, gamma3 is set to 0: then `out` is
+beta3 and what comes after it, whatever came before, and a mistake at the end is seen alone. If that shows none either,
+two mistakes that give `out`; what is named is in all the pairs that do.
 
 Backward: the forward is right already. The gradients are taken in the order of the way back. A mistake is named if it
-gives the first one that is wrong; among several, that which explains most of those that follow. Nothing that comes
-later can spoil one that comes before.
+gives the first one that is wrong; among several, that which explains most of those that follow. If there is none, two
+mistakes at that place.
 
 If no mistake does it, the cause is "unexplained", and the place of the first difference is said.
 """
@@ -24,8 +25,6 @@ from npmnv2.labs.mistakes import BACKWARD, FORWARD, Mistake
 from npmnv2.labs.product import Finding
 from npmnv2.labs.ratio import near
 from npmnv2.validate import Array
-
-FACTORS = (2.0, 0.5, 3.0, 6.0, 1 / 6, 4.0, 0.25)
 
 
 def explain(wrong: Wrong) -> Finding:
@@ -43,24 +42,46 @@ def _same(a: Array, b: Array) -> bool:
 def _forward(wrong: Wrong) -> Finding:
     (out,) = wrong.results
     x, p, stride = wrong.arguments
-    fits = _fitting(out, x, p, stride, [[mistake] for mistake in FORWARD])
-    if not fits:
+    right = block.forward(x, p, stride)
+    alone = [[mistake] for mistake in FORWARD]
+    found = _common(_fitting(out, x, p, stride, alone)) or _sum(out, x, right["narrow_norm"])
+    if not found:
         at_the_end = {**p, "gamma3": np.zeros_like(p["gamma3"])}
         (end,) = wrong.call((x, at_the_end, stride))
         if not _same(end, block.forward(x, at_the_end, stride)["out"]):
-            fits = _fitting(end, x, at_the_end, stride, [[mistake] for mistake in FORWARD])
-            fits = fits if len({fit[0].cause for fit in fits}) == 1 else []
-    if not fits:
-        fits = _fitting(out, x, p, stride, list(combinations(FORWARD, 2)))
+            found = _common(_fitting(end, x, at_the_end, stride, alone))
+    if not found:
+        seen = [m for m in FORWARD if not _same(block.forward(x, p, stride, m.flags)["out"], right["out"])]
+        found = _common(_fitting(out, x, p, stride, list(combinations(seen, 2))))
     where = _first_step(wrong)
-    if fits:
-        cause, says, _ = fits[0][0]
-        return Finding(cause, f"{says} {where}".strip())
-    if where:
-        return Finding("unexplained", where)
-    at = np.unravel_index(np.argmax(np.abs(out - wrong.right[0])), out.shape)
-    place = ", ".join(map(str, at))
-    return Finding("unexplained", f"out[{place}] must be {wrong.right[0][at]:.6g}; was {out[at]:.6g}.")
+    if found:
+        return Finding(found.cause, f"{found.says} {where}".strip())
+    return Finding("unexplained", where or _element("out", out, right["out"]))
+
+
+def _common(fits: Sequence[Sequence[Mistake]]) -> Finding | None:
+    """What all choices that fit have in common."""
+    causes = [{mistake.cause for mistake in fit} for fit in fits]
+    shared = [m for fit in fits[:1] for m in fit if all(m.cause in other for other in causes)]
+    return Finding(shared[0].cause, shared[0].says) if shared else None
+
+
+def _sum(out: Array, x: Array, narrow: Array) -> Finding | None:
+    """Is `out` so many times x, and so many times what is added to it?"""
+    if x.shape != narrow.shape:
+        return None
+    columns = np.stack([x.ravel(), narrow.ravel()], 1)
+    (a, b), *_ = np.linalg.lstsq(columns, out.ravel(), rcond=None)
+    if not _same(columns @ (a, b), out.ravel()):
+        return None
+    says = f"out must be the sum of x and narrow_norm; yours is {a:.6g} times x plus {b:.6g} times narrow_norm."
+    return Finding("shortcut-factor", says)
+
+
+def _element(name: str, mine: Array, right: Array) -> str:
+    """The element that differs most."""
+    at = np.unravel_index(np.argmax(np.abs(mine - right)), right.shape)
+    return f"{name}[{', '.join(map(str, at))}] must be {right[at]:.6g}; was {mine[at]:.6g}."
 
 
 def _fitting(
@@ -107,21 +128,23 @@ def _backward(wrong: Wrong) -> Finding:
     called = first if first == "dx" else f"grads['{first}']"
     place = f"On the way back {called} is the first that is wrong."
     own = _of_its_own(first, mine, right)
-    best, reached = None, _reached(names, mine, right)
+    best, reached, here = None, names.index(first), []
     for mistake in BACKWARD:
         given = block.backward(dout, x, p, stride, mistake.flags)
         far = _reached(names, mine, given)
         if far > reached:
             best, reached = mistake, far
+        if _reached(names, right, given) == names.index(first):
+            here.append(mistake)
     if own and _reached(names, mine, {**right, first: mine[first]}) >= reached:
-        return Finding(own.cause, f"{place} {own.says}" if own.cause != "exchanged" else own.says)
+        return Finding(own.cause, own.says if own.cause == "exchanged" else f"{place} {own.says}")
     if best:
         return Finding(best.cause, f"{place} {best.says}")
-    at = np.unravel_index(np.argmax(np.abs(mine[first] - right[first])), right[first].shape)
-    at_place = ", ".join(map(str, at))
-    return Finding(
-        "unexplained", f"{place} {called}[{at_place}] must be {right[first][at]:.6g}; was {mine[first][at]:.6g}."
-    )
+    for one, other in combinations(here, 2):
+        given = block.backward(dout, x, p, stride, one.flags | other.flags)
+        if _reached(names, mine, given) > names.index(first):
+            return Finding(one.cause, f"{place} {one.says}")
+    return Finding("unexplained", f"{place} {_element(called, mine[first], right[first])}")
 
 
 def _reached(names: Sequence[str], mine: dict[str, Array], given: dict[str, Array]) -> int:

@@ -378,7 +378,8 @@ FIRST = [
         "exchanged",
         (
             "    return d, grads",
-            '    g = grads\n    if "we" in p:\n        g.update(gamma1=g["gamma2"], gamma2=g["gamma1"])\n    return d, g',
+            '    if "we" in p:\n        grads.update(gamma1=grads["gamma2"], gamma2=grads["gamma1"])\n'
+            "    return d, grads",
         ),
     ),
     _wrong(
@@ -518,7 +519,7 @@ LATER = [
         "mask-of-other",
         (
             MASK_1,
-            'm = c["filtered_norm"]\n        m = m if m.shape == d.shape else c["wide_norm"]\n        d = d * ((m > 0) & (m < 6))',
+            'm = c["wide_norm" if c["stride"] > 1 else "filtered_norm"]\n        d = d * ((m > 0) & (m < 6))',
         ),
     ),
     _wrong(
@@ -527,7 +528,9 @@ LATER = [
         ("    c, p, grads =", '    v = cache["narrow_norm"]\n    dout = dout * ((v > 0) & (v < 6))\n    c, p, grads ='),
     ),
     _wrong(
-        "no way back through the filter", "raises", ('    d, grads["wd"] = depthwise', '    _, grads["wd"] = depthwise')
+        "no way back through the filter",
+        "step-missing",
+        ('    d, grads["wd"] = depthwise', '    _, grads["wd"] = depthwise'),
     ),
     _wrong(
         "batch norm's backward passed by",

@@ -37,9 +37,9 @@ def forward(x: Array, p: dict[str, Array], stride: int, made: Collection[str] = 
     >>> p = {"wd": np.ones((3, 3, 1)), "wp": np.ones((1, 1))}
     >>> p |= {name: np.ones(1) for name in ("gamma2", "beta2", "gamma3", "beta3")}
     >>> list(forward(np.ones((1, 2, 2, 1)), p, 1))
-    ['wide_act', 'filtered', 'filtered_norm', 'filtered_act', 'narrow', 'narrow_norm', 'out']
+    ['x', 'wide_act', 'filtered', 'filtered_norm', 'filtered_act', 'narrow', 'narrow_norm', 'out']
     """
-    s: dict[str, Array] = {}
+    s: dict[str, Array] = {"x": x}
     every = np.s_[:, ::stride, ::stride]
     if "we" in p:
         s["wide"] = (x[every] if "stride-on-expand" in made else x) @ p["we"]
@@ -73,7 +73,7 @@ def _shortcut(s: dict[str, Array], x: Array, stride: int, shape: tuple[int, ...]
         return 0
     every, C = np.s_[:, ::stride, ::stride], min(x.shape[-1], shape[-1])
     if stride == 1 and x.shape == shape:
-        steps = {"x": x, "relu6": relu6(x), **{name: a for name, a in s.items() if a.shape == shape}}
+        steps = {"relu6": relu6(x), **{name: a for name, a in s.items() if a.shape == shape}}
         begin = steps[_taken(made, "shortcut-from-", "x", steps)]
         return (2 if "shortcut-twice" in made else -1 if "shortcut-subtracted" in made else 1) * begin
     if "shortcut-sliced" in made and x[every].shape == shape:
@@ -156,9 +156,11 @@ def _kernel(w: Array, made: Collection[str]) -> Array:
 # -- backward
 
 
-def backward(dout: Array, x: Array, p: dict[str, Array], stride: int, made: Collection[str] = ()) -> dict[str, Array]:
-    """The gradients by name, `dx` among them; the forward is right, the mistakes are in the way back."""
-    s = {"x": x, **forward(x, p, stride)}
+def backward(
+    dout: Array, s: dict[str, Array], p: dict[str, Array], stride: int, made: Collection[str] = ()
+) -> dict[str, Array]:
+    """The gradients by name, `dx` among them. `s` are the steps of a right forward: mistakes are in the way back."""
+    x = s["x"]
     g: dict[str, Array] = {}
     d = _scaled(dout, s, made)
     if "mask-at-the-end" in made:
@@ -182,9 +184,8 @@ def backward(dout: Array, x: Array, p: dict[str, Array], stride: int, made: Coll
         d = d @ p["we"].T
     elif "relu6-at-1" in made:
         d = d * _inside(x)
-    if "shortcut-only" in made:
-        d = d * 0
     if stride == 1 and dout.shape == x.shape and "shortcut-missing" not in made:
+        d = d * 0 if "shortcut-only" in made else d
         if "shortcut-after-norm" in made:
             after = _norm_back(after, s, p, 3, {}, made)
         if "shortcut-masked" in made:

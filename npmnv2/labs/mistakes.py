@@ -102,7 +102,7 @@ FORWARD = [
         for place, step in enumerate(("filtered", "filtered_norm", "filtered_act"))
         for also, flags in (("", ("shortcut-missing",)), (", beside x at the end", ()))
     ),
-    *map(_shortcut_from, ("filtered_act", "wide_act", "filtered_norm", "filtered", "narrow", "narrow_norm", "relu6")),
+    *map(_shortcut_from, ("filtered_act", "filtered_norm", "filtered", "narrow", "narrow_norm", "relu6")),
     _made("count-minus-one", "The variance is divided by m - 1, not by m.", "count-minus-one"),
     *(
         _made("eps-missing", "Epsilon, 1e-5, is not added to the variance.", "eps-is-0")

@@ -8,8 +8,8 @@ beta3 and what comes after it, whatever came before, and a mistake at the end is
 two mistakes that give `out`; what is named is in all the pairs that do.
 
 Backward: the forward is right already. The gradients are taken in the order of the way back. A mistake is named if it
-gives the first one that is wrong; among several, that which explains most of those that follow. If there is none, two
-mistakes at that place.
+gives the first one that is wrong; among several, that which explains most of those that follow, alone or with one
+more. If there is none, two mistakes at that place.
 
 If no mistake does it, the cause is "unexplained", and the place of the first difference is said.
 """
@@ -128,22 +128,26 @@ def _backward(wrong: Wrong) -> Finding:
     called = first if first == "dx" else f"grads['{first}']"
     place = f"On the way back {called} is the first that is wrong."
     own = _of_its_own(first, mine, right)
-    best, reached, here = None, names.index(first), []
-    for mistake in BACKWARD:
-        given = block.backward(dout, x, p, stride, mistake.flags)
-        far = _reached(names, mine, given)
-        if far > reached:
-            best, reached = mistake, far
-        if _reached(names, right, given) == names.index(first):
-            here.append(mistake)
-    if own and _reached(names, mine, {**right, first: mine[first]}) >= reached:
+    start, steps = names.index(first), block.forward(x, p, stride)
+
+    def reach(*mistakes: Mistake, of: dict[str, Array] = mine) -> int:
+        """How many gradients of a student, or of a right block, these mistakes give before the first other one."""
+        flags = frozenset[str]().union(*(mistake.flags for mistake in mistakes))
+        return _reached(names, of, block.backward(dout, steps, p, stride, flags))
+
+    far = {mistake: reach(mistake) for mistake in BACKWARD}
+    furthest = max(far.values())
+    if own and _reached(names, mine, {**right, first: mine[first]}) >= furthest:
         return Finding(own.cause, own.says if own.cause == "exchanged" else f"{place} {own.says}")
-    if best:
-        return Finding(best.cause, f"{place} {best.says}")
-    for one, other in combinations(here, 2):
-        given = block.backward(dout, x, p, stride, one.flags | other.flags)
-        if _reached(names, mine, given) > names.index(first):
-            return Finding(one.cause, f"{place} {one.says}")
+    best = [mistake for mistake in BACKWARD if far[mistake] == furthest > start]
+    if len({mistake.cause for mistake in best}) > 1:  # which of them goes on best, with one more?
+        further = {mistake: max(reach(mistake, other) for other in BACKWARD) for mistake in best}
+        best = [mistake for mistake in best if further[mistake] == max(further.values()) > furthest]
+    if not best and furthest == start:
+        here = [mistake for mistake in BACKWARD if reach(mistake, of=right) == start]
+        best = [one for one, other in combinations(here, 2) if reach(one, other) > start]
+    if len({mistake.cause for mistake in best}) == 1:
+        return Finding(best[0].cause, f"{place} {best[0].says}")
     return Finding("unexplained", f"{place} {_element(called, mine[first], right[first])}")
 
 

@@ -15,6 +15,12 @@ EXPANSION = ("we", "gamma1", "beta1")
 EPS = 1e-5
 STEPS = ("wide", "wide_norm", "wide_act", "filtered", "filtered_norm", "filtered_act", "narrow", "narrow_norm")
 OTHER_EPS = ("0", "1e-3", "1e-4", "1e-6", "1e-7", "1e-8")
+OTHER_CUTS: dict[str, tuple[float, float]] = {  # what somebody may take for ReLU6
+    "relu-for-relu6": (0, np.inf),
+    "cut-at-6-alone": (-np.inf, 6),
+    "cut-at-1": (0, 1),
+    "cut-at-minus-6": (-6, 6),
+}
 AXES = {"batch": (0, 1, 2), "an-image": (1, 2), "images": (0,), "channels": (3,), "all": (0, 1, 2, 3)}
 BEFORE = {1: "wide", 2: "filtered", 3: "narrow"}  # what goes into each batch norm
 
@@ -101,7 +107,8 @@ def _norm_and_act(values: Array, p: dict[str, Array], k: int, made: Collection[s
 def _act(values: Array, k: int, made: Collection[str]) -> Array:
     if f"relu6-missing-{k}" in made:
         return values
-    return np.maximum(values, 0) if f"relu-for-relu6-{k}" in made else relu6(values)
+    bounds = next((OTHER_CUTS[name] for name in OTHER_CUTS if f"{name}-{k}" in made), (0, 6))
+    return np.clip(values, *bounds)
 
 
 def relu6(x: Array) -> Array:
@@ -166,7 +173,10 @@ def backward(
     if "mask-at-the-end" in made:
         d = d * _inside(s["narrow_norm"])
     after, d = d, _norm_back(d, s, p, 3, g, made)
-    g["wp"] = _rows(s[_taken(made, "wp-from-", "filtered_act", s)]).T @ _rows(after if "wp-early" in made else d)
+    if "mask-at-the-end-late" in made:
+        d = d * _inside(s["narrow_norm"])
+    seen = s[_taken(made, "wp-from-", "filtered_act", s)]
+    g["wp"] = _mixed(seen, after if "wp-early" in made else d, "wp", made)
     d = d @ p["wp"].T
     early, d = d, _act_and_norm_back(d, s, p, 2, g, made)
     seen = s[_taken(made, "wd-from-", "wide_act", [name for name in s if s[name].shape == s["wide_act"].shape])]
@@ -180,7 +190,7 @@ def backward(
     if "we" in p:
         early, d = d, _act_and_norm_back(d, s, p, 1, g, made)
         early = _mask_back(early, s, 1, made) if "we-early-masked" in made else early
-        g["we"] = _rows(x).T @ _rows(early if "we-early" in made or "we-early-masked" in made else d)
+        g["we"] = _mixed(x, early if "we-early" in made or "we-early-masked" in made else d, "we", made)
         d = d @ p["we"].T
     elif "relu6-at-1" in made:
         d = d * _inside(x)
@@ -207,8 +217,12 @@ def _taken(made: Collection[str], start: str, otherwise: str, there: Collection[
     return next((step for step in named if step in there), otherwise)
 
 
-def _rows(a: Array) -> Array:
-    return a.reshape(-1, a.shape[-1])
+def _mixed(a: Array, d: Array, name: str, made: Collection[str]) -> Array:
+    """The gradient of a pointwise convolution's weights."""
+    images = (
+        np.s_[:1] if f"{name}-of-first-image" in made else np.s_[-1:] if f"{name}-of-last-image" in made else np.s_[:]
+    )
+    return np.tensordot(a[images], d[images], ((0, 1, 2), (0, 1, 2)))
 
 
 def _inside(a: Array) -> Array:

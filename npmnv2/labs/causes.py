@@ -193,6 +193,7 @@ CAUSES = {
     "activation-missing": Cause("After which steps is there a ReLU6?", "The table has every step in its order."),
     "activation-before-norm": Cause("What does ReLU6 see?", "The table has every step in its order."),
     "relu-for-relu6": Cause("What does ReLU6 make of 7?", "It cuts at 6 as well as at 0."),
+    "relu6-wrong": Cause("What does ReLU6 make of -7, of 3 and of 7?", "0, 3 and 6."),
     "batchnorm-missing": Cause("After which steps is there a batch norm?", "The table has every step in its order."),
     "beta-forgotten": Cause("What comes after the scaling by gamma?", "The shift by beta."),
     "mask-missing": Cause(

@@ -46,6 +46,9 @@ def _of_norm(k: int) -> list[Mistake]:
         _made("exchanged", f"{norm.capitalize()} takes gamma{3 - k} and beta{3 - k}.", f"norm-other-pair-{k}"),
         _made("activation-missing", f"There is no ReLU6 after {AFTER[k]}.", f"relu6-missing-{k}"),
         _made("relu-for-relu6", f"After {AFTER[k]} values above 6 are not cut.", f"relu-for-relu6-{k}"),
+        _made("relu6-wrong", f"After {AFTER[k]} values below 0 are not cut.", f"cut-at-6-alone-{k}"),
+        _made("relu6-wrong", f"After {AFTER[k]} values are cut at 1, not at 6.", f"cut-at-1-{k}"),
+        _made("relu6-wrong", f"After {AFTER[k]} values are cut at -6, not at 0.", f"cut-at-minus-6-{k}"),
         _made(
             "activation-missing",
             f"After {AFTER[k]} there are neither batch norm nor ReLU6.",
@@ -82,6 +85,9 @@ FORWARD = [
     *(mistake for k in (1, 2, 3) for mistake in _of_norm(k)),
     _made("activation-missing", "There is no ReLU6 anywhere.", "relu6-missing-1", "relu6-missing-2"),
     _made("relu-for-relu6", "Values above 6 are not cut.", "relu-for-relu6-1", "relu-for-relu6-2"),
+    _made("relu6-wrong", "Values below 0 are not cut.", "cut-at-6-alone-1", "cut-at-6-alone-2"),
+    _made("relu6-wrong", "Values are cut at 1, not at 6.", "cut-at-1-1", "cut-at-1-2"),
+    _made("relu6-wrong", "Values are cut at -6, not at 0.", "cut-at-minus-6-1", "cut-at-minus-6-2"),
     _made(
         "activation-before-norm",
         "Each batch norm comes first and its ReLU6 second; in yours it is the other way round.",
@@ -218,6 +224,16 @@ BACKWARD = [
         for a, b, c in zip(*(_norm_back(k)[:10] for k in (3, 2, 1)), strict=True)
     ),
     _made("mask-extra", "There is no ReLU6 at the end; yours masks dout by narrow_norm.", "mask-at-the-end"),
+    _made(
+        "mask-extra",
+        "There is no ReLU6 at the end; yours masks the gradient of narrow by narrow_norm.",
+        "mask-at-the-end-late",
+    ),
+    *(
+        _made("image-lost", f"The gradient of {of} is that of the {which} image alone.", f"{of}-of-{which}-image")
+        for of in ("wp", "we")
+        for which in ("first", "last")
+    ),
     *(_wrong_array("wp", "filtered_act", step) for step in ("filtered_norm", "filtered")),
     *(_wrong_array("wd", "wide_act", step) for step in ("wide_norm", "wide", "filtered_act", "filtered")),
     *(

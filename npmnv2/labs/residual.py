@@ -23,7 +23,7 @@ from npmnv2.labs import block
 from npmnv2.labs.lab import Wrong
 from npmnv2.labs.mistakes import BACKWARD, FORWARD, Mistake
 from npmnv2.labs.product import Finding
-from npmnv2.labs.ratio import near
+from npmnv2.labs.ratio import CLOSE, near
 from npmnv2.validate import Array
 
 
@@ -148,6 +148,9 @@ def _backward(wrong: Wrong) -> Finding:
         best = [one for one, other in combinations(here, 2) if reach(one, other) > start]
     if len({mistake.cause for mistake in best}) == 1:
         return Finding(best[0].cause, f"{place} {best[0].says}")
+    summed = _dx_sum(mine["dx"], right["dx"], dout, stride) if first == "dx" else None
+    if summed:
+        return Finding(summed.cause, f"{place} {summed.says}")
     return Finding("unexplained", f"{place} {_element(called, mine[first], right[first])}")
 
 
@@ -156,13 +159,25 @@ def _reached(names: Sequence[str], mine: dict[str, Array], given: dict[str, Arra
     return next((k for k, name in enumerate(names) if not _same(mine[name], given[name])), len(names))
 
 
+def _dx_sum(mine: Array, right: Array, dout: Array, stride: int) -> Finding | None:
+    """Is `dx` so many times dout, and so many times what comes back through the steps?"""
+    if stride != 1 or dout.shape != right.shape:
+        return None
+    columns = np.stack([dout.ravel(), (right - dout).ravel()], 1)
+    (a, b), *_ = np.linalg.lstsq(columns, mine.ravel(), rcond=None)
+    if not _same(columns @ (a, b), mine.ravel()) or min(abs(a), abs(b)) < CLOSE:
+        return None
+    says = f"It is {a:.6g} times dout plus {b:.6g} times what comes back through the steps."
+    return Finding("shortcut-gradient-factor", says)
+
+
 def _of_its_own(name: str, mine: dict[str, Array], right: dict[str, Array]) -> Finding | None:
     """What is wrong with one gradient alone: whose is it, or by which factor does it differ?"""
     own, must = mine[name], right[name]
     other = next((k for k in right if k != name and _same(own, right[k])), None)
     if other:
         return Finding("exchanged", f"grads['{name}'] holds the gradient of {other}.")
-    if not own.any():
+    if near(own / np.max(np.abs(must)), np.zeros_like(own)):
         return Finding("zero", "It is zero everywhere.")
     ratio = float(np.sum(own * must) / np.sum(must * must))
     if not near(own, ratio * must):

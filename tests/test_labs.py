@@ -15,6 +15,7 @@ from labs.lab1 import RIGHT as RIGHT_1
 from labs.lab2 import GATHER, LOOPS, RIGHT, TAPS, WINDOWS
 from labs.lab3 import NUMERICAL
 from labs.lab4 import STEPS
+from labs.lab5 import NAMED, NETWORK
 from labs.lab6 import PLAIN
 from labs.lab7 import SPLIT
 
@@ -49,15 +50,8 @@ def _run(*words):
 def test_from_the_stub_to_passed(folder):
     status, out, err = _run()
     assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
-    for number, right in (
-        (0, labs.stub(0)),
-        (1, RIGHT_1["taps"]),
-        (2, TAPS),
-        (3, NUMERICAL),
-        (4, STEPS),
-        (6, PLAIN),
-        (7, SPLIT),
-    ):
+    solutions = (labs.stub(0), RIGHT_1["taps"], TAPS, NUMERICAL, STEPS, NAMED, PLAIN, SPLIT)
+    for number, right in enumerate(solutions):
         status, out, err = _run("start", str(number))
         assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
         if number:
@@ -67,7 +61,28 @@ def test_from_the_stub_to_passed(folder):
         status, out, err = _run(str(number))
         assert (status, err) == (0, "") and "passed: all" in out
     status, out, err = _run()
-    assert status == 0 and out.count("passed") == 7 and "1,260" in out
+    assert status == 0 and out.count("passed") == len(solutions) and "1,260" in out
+
+
+def test_lab_5_brings_its_data_and_trains_on_it(folder, capsys):
+    """Whoever begins lab 5 has the digits beside the file, and the file's last cell trains the block on them."""
+    status, out, err = _run("start", "5")
+    assert (status, err) == (0, "") and "Wrote digits.npz" in out
+    assert (folder / "digits.npz").read_bytes() == labs.find(5).beside.read_bytes()
+    space = {"__name__": "__main__"}
+    exec(compile(NAMED + "\n" + NETWORK.replace("epochs=10", "epochs=2"), "lab5.py", "exec"), space)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "[-7. -3.  9.  5.] [-96. 120.] [ 38.  -19.2 -14.8   4. ]"
+    assert [line.split(":")[0] for line in printed[1:]] == ["epoch 1", "epoch 2"]
+    assert float(printed[2].split()[2].rstrip("%")) > 80
+
+    (folder / "lab5.py").unlink()
+    assert _run("start", "5")[0] == 0  # the same digits are there already: they stay
+    (folder / "lab5.py").unlink()
+    (folder / "digits.npz").write_bytes(b"mine")
+    status, out, err = _run("start", "5")
+    assert (status, out) == (2, "") and "digits.npz is there already" in err
+    assert not (folder / "lab5.py").exists() and (folder / "digits.npz").read_bytes() == b"mine"
 
 
 def test_start_overwrites_nothing(folder):
@@ -81,7 +96,7 @@ def test_start_overwrites_nothing(folder):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["9"], "the labs are 0, 1, 2, 3, 4, 6, 7; was 9"),
+        (["9"], "the labs are 0, 1, 2, 3, 4, 5, 6, 7; was 9"),
         (["start"], "required: N"),
         (["start", "one"], "was one"),
         (["start", "1", "no/such/folder.py"], "no/such/folder.py cannot be written: No such file or directory"),

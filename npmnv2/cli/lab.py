@@ -142,6 +142,9 @@ def _start(words: list[str]) -> int:
         return misused(f"a notebook's name must end in .ipynb; was {path}")
     stub = labs.stub(lab.number, _variant(arguments))
     options = "" if arguments.seed is None else f" --seed {arguments.seed} --student {shlex.quote(arguments.student)}"
+    beside = os.path.join(os.path.dirname(path), lab.beside.name) if lab.beside else ""
+    if beside and os.path.exists(beside) and not _holds(beside, lab):
+        return misused(f"{beside} is there already, and lab {lab.number} needs another file of that name; move it away")
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(from_stub(stub) if is_notebook(path) else stub)
@@ -151,9 +154,19 @@ def _start(words: list[str]) -> int:
         return misused(f"{path} cannot be written: {error.strerror}")
     print(f"Wrote {path}: lab {lab.number}, {lab.title.lower()}, about {lab.minutes} minutes.")
     print(f"It teaches that {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
+    if lab.beside and not os.path.exists(beside):
+        with open(beside, "xb") as data:
+            data.write(lab.beside.read_bytes())
+        print(f"Wrote {beside}: the data that it needs.")
     named = "" if _there(lab.number) == [path] else f" {shlex.quote(path)}"
     print(f"When you want to know: python -m npmnv2 lab {lab.number}{named}{options}")
     return 0
+
+
+def _holds(path: str, lab: "Lab") -> bool:
+    """Is this the file that the lab needs?"""
+    with open(path, "rb") as file:
+        return lab.beside is not None and file.read() == lab.beside.read_bytes()
 
 
 def _judge(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:

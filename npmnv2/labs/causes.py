@@ -193,16 +193,8 @@ CAUSES = {
     "inputs-cut": Cause(
         "Which of C, E and M is cut into parts?", "E: each wide channel needs all C channels of its pixel."
     ),
-    "relu6-missing": Cause("After which of the three steps comes ReLU6?", "After the first and the second."),
-    "relu-for-relu6": Cause("What is the largest value that ReLU6 lets through?", "It is min(max(x, 0), 6)."),
     "relu6-after-sum": Cause(
         "Is ReLU6 of a sum the sum of ReLU6?", "Apply it to each middle channel, before they are added up."
-    ),
-    "relu6-after-project": Cause(
-        "Which sign can a value of out have?", "The bottleneck is linear: nothing comes after the projection."
-    ),
-    "shortcut-extra": Cause(
-        "What does the specification add to the projection?", "Nothing: this block has no shortcut."
     ),
     "middle-whole": Cause(
         "Which of your arrays has E channels?", "Cut the weights into parts before anything is computed."
@@ -214,6 +206,59 @@ CAUSES = {
     "parts-uneven": Cause(
         "How large is your largest part for E = 7 and t = 4?",
         "Two channels: no part needs more than E / t, rounded up.",
+    ),
+    # -- the inverted residual
+    "key-missing": Cause(
+        "Which names has the dict in this case?", "A block that does not widen has no we, no gamma1 and no beta1."
+    ),
+    "wrong-keys": Cause("Which names has p in this case?", "Each parameter has a gradient, under its own name."),
+    "transposed": Cause("Which axis is that of the input channels?", "A gradient has the shape of what it is for."),
+    "shortcut-missing": Cause(
+        "When is x added to the output?", "Where the stride is 1 and the block has as many channels out as in."
+    ),
+    "shortcut-extra": Cause(
+        "What is added to the projection?",
+        "What the specification says: x where it has the shape of the output, or nothing.",
+    ),
+    "shortcut-misplaced": Cause("Where does the shortcut begin, and where does it end?", "See the handout's picture."),
+    "shortcut-factor": Cause("How often is x added?", "Once."),
+    "activation-at-the-end": Cause(
+        "What does a linear bottleneck end with?", "With the batch norm, and with the sum where x is added."
+    ),
+    "activation-missing": Cause("After which steps is there a ReLU6?", "The specification has the order."),
+    "activation-before-norm": Cause("What does ReLU6 see?", "The specification has the order."),
+    "relu-for-relu6": Cause("What does ReLU6 make of 7?", "It cuts at 6 as well as at 0."),
+    "relu6-wrong": Cause("What does ReLU6 make of -7, of 3 and of 7?", "0, 3 and 6."),
+    "batchnorm-missing": Cause("After which steps is there a batch norm?", "The specification has the order."),
+    "beta-forgotten": Cause("What comes after the scaling by gamma?", "The shift by beta."),
+    "mask-missing": Cause(
+        "What does ReLU6's forward do to a value of 7, if the value grows a little?",
+        "Nothing: the result stays 6, and the gradient of 7 is 0.",
+    ),
+    "mask-of-relu": Cause(
+        "What does ReLU6's forward do to a value of 7, if the value grows a little?",
+        "Nothing: the result stays 6, and the gradient of 7 is 0.",
+    ),
+    "mask-wrong-side": Cause("Which values did ReLU6 pass on as they were?", "Those strictly between 0 and 6."),
+    "mask-of-other": Cause(
+        "Which array decides what comes through?", "The one that the forward gave to ReLU6: a batch norm's output."
+    ),
+    "mask-late": Cause("In which order does the way back go?", "The last step of the forward is the first one back."),
+    "mask-extra": Cause("Where did the forward have a ReLU6?", "Only there does the backward have a mask."),
+    "norm-of-output": Cause(
+        "What went into this batch norm, and what came out?", "batchnorm_backward takes what went in."
+    ),
+    "step-missing": Cause("Which steps has the gradient passed?", "Each step of the forward has one on the way back."),
+    "shortcut-gradient-missing": Cause("How many ways lead from x to out?", "x was used twice, so it receives twice."),
+    "shortcut-gradient-only": Cause("How many ways lead from x to out?", "x was used twice, so it receives twice."),
+    "shortcut-gradient-factor": Cause("How often was x added in the forward?", "Once, so dout comes to it once."),
+    "shortcut-gradient-other": Cause(
+        "What did the forward do to x on the shortcut?", "Nothing: its gradient comes as it is."
+    ),
+    "eps-wrong": Cause("Which number is epsilon?", "The specification has it."),
+    "cache-overwritten": Cause(
+        "Which call of block_forward does a cache belong to?",
+        "Make the cache new in every call, and keep nothing else.",
     ),
     # -- counting
     "factor-missing": Cause(
@@ -252,9 +297,7 @@ CAUSES = {
     "stride-repeated": Cause(
         "Which block of a row makes the image smaller?", "The first; n blocks would do it n times."
     ),
-    "stride-misplaced": Cause(
-        "Which layers have a stride of 2?", "The stem, and depthwise layers where a row says so."
-    ),
+    "stride-misplaced": Cause("Which layers have a stride of 2?", "The stem, and some of the depthwise layers."),
     "early-strides": Cause("Where is your table from?", "Compare its strides with the rows that are given."),
     "repeats-ignored": Cause("How many blocks has a row?", "n of them; only the first has other channels or a stride."),
     "wrong-width": Cause(

@@ -101,7 +101,10 @@ def _answer(requests: BinaryIO, answers: BinaryIO, trace: BinaryIO, wire: Any, c
                 names = request["functions"]
                 answer = {"functions": [name for name in names if callable(vars(module).get(name))]}
             else:
-                answer = _call(vars(module)[request["function"]], request["arguments"], request["watch"], counted)
+                function = vars(module)[request["function"]]
+                if request.get("after"):
+                    function = _chained(vars(module)[request["after"]], function)
+                answer = _call(function, request["arguments"], request["watch"], counted)
             packed = wire["pack"](answer)
         except (
             BaseException
@@ -119,8 +122,7 @@ def _call(function: Any, arguments: tuple[Any, ...], watch: str, counted: Any) -
     answer: dict[str, Any] = {}
     if watch == "products":
         tally = counted["Tally"]()
-        counting = [counted["count"](a, tally) if hasattr(a, "shape") else a for a in arguments]
-        function(*counting)
+        function(*(_counting(argument, tally, counted["count"]) for argument in arguments))
         return {"products": tally.products, "largest": tally.largest}
     if watch == "bytes":
         import tracemalloc
@@ -133,12 +135,29 @@ def _call(function: Any, arguments: tuple[Any, ...], watch: str, counted: Any) -
         return answer
     _litter()
     seen: list[dict[str, Any]] = []
-    given = [_given(value, seen) if type(value) is dict else value for value in arguments]
+    given = [_given(value, seen) if type(value) is dict and "source" in value else value for value in arguments]
     start = time.perf_counter()
     answer["result"] = function(*given)
     answer["seconds"] = time.perf_counter() - start
     answer["arguments"], answer["seen"] = arguments, seen
     return answer
+
+
+def _chained(first: Any, second: Any) -> Any:
+    """`second`, with the cache that `first` returned; there may be more calls of `first` before it."""
+
+    def chained(dout: Any, *given: tuple[Any, ...]) -> Any:
+        caches = [first(*arguments)[1] for arguments in given]
+        return second(dout, caches[0])
+
+    return chained
+
+
+def _counting(argument: Any, tally: Any, count: Any) -> Any:
+    """Arrays that count, in a dict as well."""
+    if type(argument) is dict:
+        return {name: _counting(value, tally, count) for name, value in argument.items()}
+    return count(argument, tally) if hasattr(argument, "shape") else argument
 
 
 def _given(value: dict[str, Any], seen: list[dict[str, Any]]) -> Any:

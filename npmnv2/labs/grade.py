@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.labs import wire
-from npmnv2.labs.lab import Case, Function, Lab, Measured, Wrong
+from npmnv2.labs.lab import Case, Function, Lab, Measured, Opened, Wrong
 from npmnv2.labs.notebook import Source
-from npmnv2.labs.process import LIMIT, Stopped, Student
+from npmnv2.labs.process import LIMIT, Answer, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
 from npmnv2.labs.wiring import diagnose
@@ -125,10 +125,16 @@ def _case(
     function = lab.function(case.function)
     if function.name not in there:
         return Failure("missing", f"There is no function {function.name} in the file.", case, function.name, None)
-    answer = student.call(function.name, arguments)
-    finding = _form(function, answer.result, wanted, case) or _unchanged(function, arguments, answer.arguments)
+    answer = student.call(function.name, arguments, function.after)
+    opened = _opened(lab, case, answer.result)
+    finding: Finding | None
+    if isinstance(opened, Finding):
+        finding = opened
+    else:
+        function, result = opened
+        finding = _form(function, result, wanted, case) or _unchanged(function, arguments, answer.arguments)
     if finding is None:
-        results = _results(function, answer.result)
+        results = _results(function, result)
         wrong = [
             k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
         ]
@@ -137,8 +143,19 @@ def _case(
             return Failure(held.cause, held.says, case, function.name, None) if held else None
         finding = Finding("unexplained", "")
         if diagnosed:
-            finding = _values(lab, case, arguments, results, wanted, wrong, student, answer.seen)
+            finding = _values(lab, case, arguments, results, wanted, wrong, student, answer)
     return Failure(finding.cause, finding.says, case, function.name, None)
+
+
+def _opened(lab: Lab, case: Case, result: Any) -> tuple[Function, Any] | Finding:
+    """The function with its results, and their values, taken out of what it returned."""
+    function = lab.function(case.function)
+    if lab.opened is None:
+        return function, result
+    opened = lab.opened(case, result)
+    if isinstance(opened, Finding):
+        return opened
+    return function._replace(results=opened.names), opened.arrays if len(opened.names) > 1 else opened.arrays[0]
 
 
 def _results(function: Function, result: Any) -> Any:
@@ -210,14 +227,15 @@ def _kind(value: Any) -> str:
 
 
 def _unchanged(function: Function, before: tuple[Any, ...], after: tuple[Any, ...]) -> Finding | None:
-    for name, old, new in zip(function.arguments, before, after, strict=False):
+    names = (function.arguments[0], *[f"what {function.after} was given"] * len(before)) if function.after else ()
+    for name, old, new in zip(names or function.arguments, before, after, strict=False):
         if wire.pack(old) != wire.pack(new):
             return Finding("input-changed", f"{function.name} must leave its arguments as they are; it changed {name}.")
     return None
 
 
 def _agree(mine: Array, right: Array, case: Case) -> bool:
-    return _error(mine, right) <= {"float64": 1e-10, "float32": 1e-5}.get(case.dtype, 0.0)  # whole numbers: exactly
+    return _error(mine, right) <= {"float64": 1e-10, "float32": 5e-5}.get(case.dtype, 0.0)  # whole numbers: exactly
 
 
 def _error(mine: Array, right: Array) -> float:
@@ -235,11 +253,13 @@ def _values(
     wanted: tuple[Array, ...],
     wrong: list[int],
     student: Student,
-    seen: Any,
+    answer: Answer,
 ) -> Finding:
     """Why values are wrong."""
     function = lab.function(case.function)
-    names = [function.results[k] for k in wrong]
+    seen = answer.result if lab.opened else answer.seen
+    opened = lab.opened(case, answer.result) if lab.opened else None
+    names = [(opened.names if isinstance(opened, Opened) else function.results)[k] for k in wrong]
 
     end = time.perf_counter() + DIAGNOSIS
 
@@ -247,7 +267,7 @@ def _values(
         if time.perf_counter() > end:
             raise _NoCause(f"{function.name} is too slow for the cause to be found in {DIAGNOSIS:g} seconds.")
         try:
-            answer = student.call(function.name, changed)
+            answer = student.call(function.name, changed, function.after)
         except Stopped as stopped:
             if changed is arguments:
                 raise
@@ -255,7 +275,10 @@ def _values(
             raise _NoCause(
                 f"With other values of the same shapes {function.name} fails: {stopped.says}{line}"
             ) from None
-        found = _results(function, answer.result)
+        opened = _opened(lab, case, answer.result)
+        if isinstance(opened, Finding):
+            raise _NoCause(f"What {function.name} returns differs in form from call to call.")
+        found = _results(*opened)
         shapes = [a.shape if isinstance(a, np.ndarray) else None for a in found] if isinstance(found, tuple) else []
         if shapes != [a.shape for a in wanted]:
             raise _NoCause(f"The shape of what {function.name} returns differs from call to call.")
@@ -276,7 +299,7 @@ def _values(
                 f"Precision, not logic: {names[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
             )
         if lab.explain and case.dtype != "float32":
-            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong))
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)

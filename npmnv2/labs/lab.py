@@ -1,6 +1,7 @@
 """What a lab is: data, its right answer, and how its results are sums of products."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ class Function(NamedTuple):
     results: tuple[str, ...]  # more than one are returned as a tuple
     whole: bool = False  # they are whole numbers, not arrays
     word: bool = False  # it returns None, or a text
+    after: str = ""  # the function that is called before it, and whose second result is its second argument
 
 
 class Measured(NamedTuple):
@@ -54,7 +56,14 @@ class Wrong(NamedTuple):
     results: tuple[Array, ...]
     right: tuple[Array, ...]
     places: list[int]  # of the results that are wrong
-    seen: Any = ()  # the calls that it made of a function that it was given
+    seen: Any = ()  # the calls that it made of a function that it was given, or all that it returned if `Lab.opened`
+
+
+class Opened(NamedTuple):
+    """The arrays in what a function returned, and their names."""
+
+    names: tuple[str, ...]
+    arrays: tuple[Any, ...]
 
 
 class Lab(NamedTuple):
@@ -75,6 +84,8 @@ class Lab(NamedTuple):
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
     held: Callable[[Case, tuple[Any, ...], Measure], Finding | None] | None = None  # what is wrong with its memory
     more: str = ""  # what a variant adds to the stub
+    opened: Callable[[Case, Any], Opened | Finding] | None = None  # where arrays come in a dict, or with a cache
+    beside: Path | None = None  # a file that is copied beside the student's
 
     def function(self, name: str) -> Function:
         """The function of that name."""

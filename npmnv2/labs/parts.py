@@ -63,9 +63,9 @@ class _Version(NamedTuple):
 
 
 VERSIONS = (
-    _Version("relu6-missing", "There is no ReLU6 after the expansion.", (_same, _relu6)),
-    _Version("relu6-missing", "There is no ReLU6 after the depthwise convolution.", (_relu6, _same)),
-    _Version("relu6-missing", "There is no ReLU6 at all.", (_same, _same)),
+    _Version("activation-missing", "There is no ReLU6 after the expansion.", (_same, _relu6)),
+    _Version("activation-missing", "There is no ReLU6 after the depthwise convolution.", (_relu6, _same)),
+    _Version("activation-missing", "There is no ReLU6 at all.", (_same, _same)),
     _Version("relu-for-relu6", "After the expansion values above 6 stay as they are.", (_relu, _relu6)),
     _Version("relu-for-relu6", "After the depthwise convolution values above 6 stay as they are.", (_relu6, _relu)),
     _Version("relu-for-relu6", "Values above 6 stay as they are.", (_relu, _relu)),
@@ -129,7 +129,7 @@ def _not_linear(wrong: Wrong, read: Array) -> Finding:
     out = wrong.results[0]
     if not wrong.call((x, we, wd, -np.ones_like(wp), t))[0].any():
         return Finding(
-            "relu6-after-project", "The projection is linear: with wp all -1, out must be below 0; yours is all 0."
+            "activation-at-the-end", "The projection is linear: with wp all -1, out must be below 0; yours is all 0."
         )
     for act, name in ((_relu6, "ReLU6"), (_relu, "ReLU")):
         if any(_near(act(total), out) for total in _totals(hidden(x, we, wd, (_relu6, _same)), wp, t, act)):

@@ -78,14 +78,14 @@ class Student:
         found = self._request(self._ask, START)
         return [str(name) for name in found.get("functions", [])]
 
-    def call(self, function: str, arguments: tuple[Any, ...]) -> Answer:
-        """Call one of its functions."""
-        found = self._request({"function": function, "arguments": arguments, "watch": ""})
-        after = found.get("arguments")
+    def call(self, function: str, arguments: tuple[Any, ...], after: str = "") -> Answer:
+        """Call one of its functions; `after`: with the cache of another, as in `child.py`."""
+        found = self._request({"function": function, "arguments": arguments, "watch": "", "after": after})
+        changed = found.get("arguments")
         seen = found.get("seen")
         return Answer(
             found.get("result"),
-            after if isinstance(after, tuple) else (),
+            changed if isinstance(changed, tuple) else (),
             _number(found.get("seconds")),
             seen if isinstance(seen, list) else (),
         )
@@ -203,6 +203,8 @@ def _raised(error: Any) -> Stopped:
     cause = {"SyntaxError": "syntax", "IndentationError": "syntax", "TabError": "syntax"}.get(kind, "raises")
     if kind in ("ImportError", "ModuleNotFoundError"):
         cause, text = "import", f"{text} (a lab needs NumPy alone)"
+    if kind == "KeyError":
+        return Stopped("key-missing", f"There is no {text} in the dict.", line)
     if kind == "NotImplementedError":
         return Stopped("not-written", text or "The function is still to be written.", line)
     return Stopped(cause, f"{kind}: {text}", line)

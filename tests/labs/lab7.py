@@ -205,15 +205,15 @@ FIRST = [
     _wrong("a mean of the parts", "averaged", (END, LAST + "    return out / t\n")),
     _wrong("rows of wp in another order", "parts-mismatched", ("@ wp[part]", "@ wp[::-1][part]")),
     _wrong("filters in another order", "parts-mismatched", ("wd[:, :, part]", "wd[..., ::-1][..., part]")),
-    _wrong("no ReLU6 after expand", "relu6-missing", (WIDE, "x @ we[:, part]")),
-    _wrong("no ReLU6 after depthwise", "relu6-missing", (FILTERED, "depthwise(wide, wd[:, :, part])")),
+    _wrong("no ReLU6 after expand", "activation-missing", (WIDE, "x @ we[:, part]")),
+    _wrong("no ReLU6 after depthwise", "activation-missing", (FILTERED, "depthwise(wide, wd[:, :, part])")),
     _wrong("ReLU for ReLU6", "relu-for-relu6", ("np.clip(x, 0, 6)", "np.maximum(x, 0)")),
     _wrong(
         "ReLU6 after projecting", "relu6-after-sum", (END, LAST + "    return relu6(out)\n"), (FILTERED, FILTERED[6:-1])
     ),
     _wrong(
         "ReLU6 of every part",
-        "relu6-after-project",
+        "activation-at-the-end",
         ("out += filtered @ wp[part]", "out += relu6(filtered @ wp[part])"),
     ),
     _wrong(
@@ -310,12 +310,12 @@ LATER = [
     _wrong("np.split", "raises", ("np.array_split", "np.split"), of=SPLIT),
     _wrong(
         "ReLU6 of the running sum",
-        "relu6-after-project",
+        "activation-at-the-end",
         ("out += filtered @ wp[part]", "out = relu6(out + filtered @ wp[part])"),
     ),
     _wrong(
         "ReLU6 at the end of it all",
-        "relu6-after-project",
+        "activation-at-the-end",
         ("    return total", "    return np.minimum(np.maximum(total, 0), 6)"),
         of=WINDOWS,
     ),

@@ -124,3 +124,10 @@ def test_a_slow_function_has_the_value_that_is_wrong(lab, source, change, monkey
     verdict = _verdict(change, lab=lab, of=source)
     assert verdict.cause == "unexplained" and "too slow for the cause to be found in 0 seconds" in verdict.says
     assert " must be " in verdict.says
+
+
+def test_handout_7_has_the_sizes_of_the_case_that_measures_memory():
+    sizes = labs.find(7).cases[-1].sizes
+    text = (ROOT / "docs" / "labs" / "7.md").read_text(encoding="utf-8")
+    assert f">>> N, H, W, E = {', '.join(str(sizes[name]) for name in 'NHWE')}\n" in text
+    assert f"$E = {sizes['E']}$, $t = {sizes['t']}$" in text and labs.find(7).counted == labs.find(7).cases[-1]

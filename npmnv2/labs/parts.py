@@ -7,6 +7,7 @@ student's function has can be looked at by itself. It is compared with
 - the right one, and multiples of it: channels that are missing, twice there, or divided,
 - the right ones of other channels, and sums of them: parts that meet the wrong weights,
 - ones that were computed with one mistake, each from a list (`VERSIONS`): without an activation, with another border.
+  Which pixel each tap sees is read apart: `taps.py`.
 
 A cause is named only if it explains every channel that is there. ReLU6 after the projection is not linear in `wp`; it
 shows in that no value of out is negative.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from npmnv2.labs import taps
 from npmnv2.labs.lab import Wrong
 from npmnv2.labs.product import Finding
 from npmnv2.validate import Array
@@ -101,11 +103,11 @@ def explain(wrong: Wrong) -> Finding:
     if lost and len(lost) < M:
         return Finding("channel-lost", f"Nothing reaches the channels {_listed(lost)} of out.")
     if not own.any():
-        return Finding("zero", "Nothing reaches out: all of it is zero.")
+        return taps.explain(wrong) or Finding("zero", "Nothing reaches out: all of it is zero.")
     if not _near(np.broadcast_to(own[:, :1], own.shape), own):
         return Finding("unexplained", "Each channel of out is made of other middle channels than the next.")
     mine = np.moveaxis(own[:, 0], 0, -1)
-    return _middle(mine, wrong) or _unread(mine, hidden(x, we, wd), E)
+    return _middle(mine, wrong) or taps.explain(wrong) or _unread(mine, hidden(x, we, wd), E)
 
 
 def _units(wrong: Wrong) -> Array:

@@ -386,4 +386,28 @@ LATER = [
         ("= np.zeros((N, H, W, M), x.dtype)", "= KEPT.setdefault((N, H, E, M), np.zeros((N, H, W, M), x.dtype))"),
     ),
     _wrong("a border of ones", "unexplained", ("xp = np.zeros((N, H + 2", "xp = np.ones((N, H + 2")),
+    # A fourth, with taps that are wrong; `taps.py` was written for the first five of them.
+    _wrong("a column of taps is lost", "tap-lost", ("for j in range(3)", "for j in range(2)")),
+    _wrong("the border on two sides", "padding-offset", ("xp[:, 1:-1, 1:-1] = x", "xp[:, 2:, 2:] = x")),
+    _wrong("the border on the other two", "padding-offset", ("xp[:, 1:-1, 1:-1] = x", "xp[:, :-2, :-2] = x")),
+    _wrong("the border in rows alone is shifted", "padding-offset", ("xp[:, 1:-1, 1:-1] = x", "xp[:, 2:, 1:-1] = x")),
+    _wrong(
+        "the border gets no value",
+        "border-lost",
+        (
+            "    return out\n\ndef block_whole",
+            "    out[:, [0, -1]] = out[:, :, [0, -1]] = 0\n    return out\n\ndef block_whole",
+        ),
+    ),
+    _wrong(
+        "= for += among the taps",
+        "assigned",
+        ("out += xp[:, i : i + H, j : j + W] * w[i, j]", "out[...] = xp[:, i : i + H, j : j + W] * w[i, j]"),
+    ),
+    _wrong("the middle tap twice", "unexplained", ("* w[i, j]", "* w[i, j] * (1 + (i == j == 1))")),
+    _wrong(
+        "the first tap is lost",
+        "tap-lost",
+        ("            out += xp", "            if i + j == 0:\n                continue\n            out += xp"),
+    ),
 ]

@@ -47,15 +47,12 @@ def block_in_parts(x, we, wd, wp, t):
 
     A part has at most E / t channels, rounded up; t is from 1 to E. At no time is there more than one part.
     """
-    N, H, W, C = x.shape
     E, M = wp.shape
-    size = -(-E // t)  # rounded up
-    out = np.zeros((N, H, W, M), x.dtype)
+    size = -(-E // t)  # rounded up; the last part may be smaller
+    out = np.zeros((*x.shape[:3], M), x.dtype)
     for first in range(0, E, size):
         part = slice(first, first + size)
-        wide = relu6(x @ we[:, part])
-        filtered = relu6(depthwise(wide, wd[:, :, part]))
-        out += filtered @ wp[part]
+        out += block_whole(x, we[:, part], wd[:, :, part], wp[part])
     return out
 
 

@@ -103,7 +103,10 @@ def test_start_overwrites_nothing(folder):
         (["start", "1", "--seed", "1", "--student", "ada"], "only lab 3 has variants"),
         (["3", "--seed", "1"], "--seed and --student belong together"),
         (["--watch"], "--watch needs the number of a lab"),
-        (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),
+        (["1"], "`python -m npmnv2 lab start 1` begins a new lab1.py"),
+        (["2", "lab1.py"], "`python -m npmnv2 lab start 2` begins a new lab2.py"),
+        (["lab1.py"], "was lab1.py; a number comes first, then the file"),
+        (["start", "1", "2"], "must end in .py or .ipynb; was 2"),
         (["1", "a.py", "b.py"], "unrecognized arguments: b.py"),
         (["1", "--timeout", "1e-9"], "--timeout must be from 0.1 to 600 seconds; was 1e-09"),
         (["1", "--nonsense"], "unrecognized arguments"),
@@ -149,6 +152,8 @@ def test_watch_judges_again_until_it_passes(folder):
     path.write_text(labs.stub(2))
 
     def write():
+        time.sleep(1)
+        path.unlink()
         time.sleep(2)
         path.write_text(TAPS)
 
@@ -156,7 +161,7 @@ def test_watch_judges_again_until_it_passes(folder):
     writer.start()
     status, out, err = _run("2", "--watch")
     writer.join()
-    assert status == 0 and out.index("not-written") < out.index("passed")
+    assert status == 0 and out.index("not-written") < out.index("is gone") < out.index("\n---- ") < out.index("passed")
 
 
 # -- labs

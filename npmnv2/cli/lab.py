@@ -19,6 +19,8 @@ TRYING = (
     '  `if __name__ == "__main__":`, in the same cell: the grader does not run it.',
 )
 
+GONE = 5  # looks in vain at a watched file: an editor that saves has put it back by then
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to a parser. Its words are parsed here: each form has options of its own."""
@@ -88,7 +90,8 @@ def _judge_or_progress(words: list[str]) -> int:
         return misused(_two(lab.number))
     path = there[0] if there else f"lab{lab.number}.py"
     if not os.path.isfile(path):
-        return misused(f"there is no file {path}; `python -m npmnv2 lab start {lab.number}` writes one to begin with")
+        begin = f"`python -m npmnv2 lab start {lab.number}` begins a new lab{lab.number}.py"
+        return misused(f"there is no file {path} in {os.getcwd()}; {begin}")
     return (_watch if arguments.watch else _judge)(lab, path, arguments)
 
 
@@ -116,7 +119,8 @@ def _lab(arguments: argparse.Namespace) -> "tuple[Lab | None, str]":
 
     number, seed, student = arguments.number, arguments.seed, arguments.student
     if not number.isascii() or not number.isdecimal() or int(number) not in labs.numbers():
-        return None, f"the labs are {', '.join(map(str, labs.numbers()))}; was {number}"
+        order = "; a number comes first, then the file" if os.path.splitext(number)[1] else ""
+        return None, f"the labs are {', '.join(map(str, labs.numbers()))}; was {number}{order}"
     if (seed is None) != (student is None):
         return None, "--seed and --student belong together: a variant is of a course and a student"
     if seed is not None and int(number) not in labs.WITH_VARIANTS:
@@ -138,6 +142,8 @@ def _start(words: list[str]) -> int:
     if lab is None:
         return misused(wrong)
     path = arguments.file or f"lab{lab.number}.{'ipynb' if arguments.notebook else 'py'}"
+    if not is_notebook(path) and not path.endswith(".py"):
+        return misused(f"the file's name must end in .py or .ipynb; was {path}")
     if arguments.notebook and not is_notebook(path):
         return misused(f"a notebook's name must end in .ipynb; was {path}")
     stub = labs.stub(lab.number, _variant(arguments))
@@ -185,17 +191,22 @@ def _judge(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
 
 def _watch(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
     seen: tuple[int, int] | None = None
-    now: tuple[int, int] | None
+    missing = 0  # times in a row that the file was not there
     while True:
         try:
             status = os.stat(path)
-            now = (status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:  # as an editor saves
-            now = seen
-        if now != seen:
-            seen = now
-            if _judge(lab, path, arguments) == 0:
-                return 0
+        except FileNotFoundError:
+            missing += 1
+            if missing == GONE:
+                print(printable(f"{path} is gone; waiting for it"), flush=True)
+        else:
+            missing, now = 0, (status.st_mtime_ns, status.st_size)
+            if now != seen:
+                if seen and not arguments.json:
+                    print(f"\n---- {time.strftime('%H:%M:%S')}", flush=True)
+                seen = now
+                if _judge(lab, path, arguments) == 0:
+                    return 0
         time.sleep(0.2)
 
 

@@ -4,6 +4,7 @@ Which of the planted backwards it is, and how the list of answers is numbered, f
 (the course's number and the student's name), so that no list of answers has to be kept, and neighbours have others.
 """
 
+import shlex
 import zlib
 
 import numpy as np
@@ -22,7 +23,8 @@ TEXT = '''
 #
 {listed}
 #
-# Your check can tell that something is wrong; find out what. `which` returns the number.
+# Your check can tell that something is wrong; find out what. `which` returns the number. This question is judged only
+# if it is asked for: `python -m npmnv2 lab 3 {options}`.
 
 
 # %%
@@ -55,7 +57,11 @@ def more(variant: str) -> str:
     listed = "\n".join(f"# {number}. {PLANTED[name].wrong}" for number, name in enumerate(names, 1))
     source = PLANTED[names[right(variant) - 1]].text().replace("\nimport numpy as np\n\n", "", 1)
     shown = "".join(c for c in variant if c.isprintable())
-    return TEXT.format(variant=shown, listed=listed, source=source.replace("def backward(", "def suspect("))
+    seed, _, student = shown.partition("/")
+    options = f"--seed {seed} --student {shlex.quote(student)}"
+    return TEXT.format(
+        variant=shown, options=options, listed=listed, source=source.replace("def backward(", "def suspect(")
+    )
 
 
 def case(variant: str) -> Case:

@@ -72,7 +72,7 @@ def _start(lab: "Lab", text: str, path: str) -> int:
     except FileExistsError:
         return _misused(f"{path} is there already, and was left as it is; name another file after the number")
     print(f"Wrote {path}: lab {lab.number}, {lab.title.lower()}, about {lab.minutes} minutes.")
-    print(f"It teaches that {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
+    print(f"It teaches: {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
     if lab.beside and not os.path.exists(beside):
         with open(beside, "xb") as data:
             data.write(lab.beside.read_bytes())

@@ -604,4 +604,7 @@ LATER = [
         "wrong-type",
         ('    if c["shortcut"]:\n        d = d + dout', '    d = d + dout if c["shortcut"] else None'),
     ),
+    _wrong(
+        "p changed on the way back", "input-changed", ("    return d, grads", '    p["wp"] *= 0.5\n    return d, grads')
+    ),
 ]

@@ -3,11 +3,15 @@
 The commands are in `cli/`, a file each: parse, call, print.
 """
 
+import os
+import sys
+
+if __name__ == "__main__" and (sys.path[0] == "" or sys.path[0] == os.getcwd()):
+    del sys.path[0]  # `python -m` puts the folder of the caller first: a random.py in it is not the library's
+
 import argparse
 import io
-import os
 import signal
-import sys
 
 from npmnv2 import __version__
 from npmnv2.runtime.cpu import choose_kernel

@@ -409,6 +409,18 @@ def test_the_graph_is_the_gradient_of_batch_norm():
     assert middles[:-1] == [batchnorm.NODES[node] for node in meeting]  # the last is the legend's
 
 
+def test_the_parts_are_those_of_a_block_to_scale():
+    (block,) = (b for b in plan()[1] if b.name == blocks.BLOCK)
+    size, rest = divmod(block.t * block.in_channels, blocks.PARTS)
+    shown = texts(COMMITTED / "in_parts.svg")
+    ends = [str(block.in_channels), str(block.out_channels)]
+    assert rest == 0 and [word for word in shown if word.isdecimal()] == [ends[0], str(size), str(size), ends[1]]
+    parts, outer = (_filled("in_parts", color.lower()) for color in (plots.ORANGE, plots.BLUE))
+    heights = [np.ptp(patch.get_path().vertices[:, 1]) for patch in (*parts, *outer)]
+    channels = [size, size, block.in_channels, block.out_channels]
+    np.testing.assert_allclose(heights, np.array(channels) * heights[0] / size)
+
+
 def test_an_edge_of_the_graph_has_a_solid_arrow_one_way_and_a_dashed_one_back():
     patches = figures.draw("batchnorm_graph").axes[0].patches
     lines = [patch for patch in patches if not patch.get_fill()][: 2 * len(batchnorm.BACKWARD)]  # then the legend's

@@ -17,13 +17,15 @@ from labs.lab3 import NUMERICAL
 from labs.lab4 import STEPS
 from labs.lab5 import NAMED, NETWORK
 from labs.lab6 import PLAIN
+from labs.lab7 import SPLIT
 
 from npmnv2 import cost, labs
 from npmnv2.__main__ import main
-from npmnv2.labs import factors, network, planted
+from npmnv2.labs import factors, network, parts, planted
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.counted import Tally, count
 from npmnv2.labs.grade import grade
+from npmnv2.labs.mistakes import BACKWARD, FORWARD
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "labs").glob("*.md"))
@@ -49,7 +51,7 @@ def _run(*words):
 def test_from_the_stub_to_passed(folder):
     status, out, err = _run()
     assert status == 1 and out.count("not begun") == len(labs.numbers()) and "lab start 0" in out
-    solutions = (labs.stub(0), RIGHT_1["taps"], TAPS, NUMERICAL, STEPS, NAMED, PLAIN)
+    solutions = (labs.stub(0), RIGHT_1["taps"], TAPS, NUMERICAL, STEPS, NAMED, PLAIN, SPLIT)
     for number, right in enumerate(solutions):
         status, out, err = _run("start", str(number))
         assert (status, err) == (0, "") and f"python -m npmnv2 lab {number}\n" in out
@@ -95,12 +97,19 @@ def test_start_overwrites_nothing(folder):
 @pytest.mark.parametrize(
     "words, complaint",
     [
-        (["9"], "the labs are 0, 1, 2, 3, 4, 5, 6; was 9"),
-        (["start"], "was none"),
+        (["9"], "the labs are 0, 1, 2, 3, 4, 5, 6, 7; was 9"),
+        (["start"], "required: N"),
         (["start", "one"], "was one"),
-        (["1"], "no file lab1.py; `python -m npmnv2 lab start 1`"),
-        (["1", "a.py", "b.py"], "one file at a time"),
-        (["1", "--timeout", "0"], "--timeout must be more than 0"),
+        (["start", "1", "no/such/folder.py"], "no/such/folder.py cannot be written: No such file or directory"),
+        (["start", "1", "--seed", "1", "--student", "ada"], "only lab 3 has variants"),
+        (["3", "--seed", "1"], "--seed and --student belong together"),
+        (["--watch"], "--watch needs the number of a lab"),
+        (["1"], "`python -m npmnv2 lab start 1` begins a new lab1.py"),
+        (["2", "lab1.py"], "`python -m npmnv2 lab start 2` begins a new lab2.py"),
+        (["lab1.py"], "was lab1.py; a number comes first, then the file"),
+        (["start", "1", "2"], "must end in .py or .ipynb; was 2"),
+        (["1", "a.py", "b.py"], "unrecognized arguments: b.py"),
+        (["1", "--timeout", "1e-9"], "--timeout must be from 0.1 to 600 seconds; was 1e-09"),
         (["1", "--nonsense"], "unrecognized arguments"),
     ],
 )
@@ -144,6 +153,8 @@ def test_watch_judges_again_until_it_passes(folder):
     path.write_text(labs.stub(2))
 
     def write():
+        time.sleep(1)
+        path.unlink()
         time.sleep(2)
         path.write_text(TAPS)
 
@@ -151,7 +162,7 @@ def test_watch_judges_again_until_it_passes(folder):
     writer.start()
     status, out, err = _run("2", "--watch")
     writer.join()
-    assert status == 0 and out.index("not-written") < out.index("passed")
+    assert status == 0 and out.index("not-written") < out.index("is gone") < out.index("\n---- ") < out.index("passed")
 
 
 # -- labs
@@ -180,6 +191,8 @@ def test_every_cause_that_a_grader_can_name_is_known():
     folder = ROOT / "npmnv2" / "labs"
     named = set(re.findall(r"Finding\(\s*\"([a-z0-9-]+)\"", "".join(p.read_text("utf-8") for p in folder.glob("*.py"))))
     named |= {mistake.cause for mistake in network.MISTAKES.values()}
+    named |= {version.cause for version in parts.VERSIONS}
+    named |= {mistake.cause for mistake in (*FORWARD, *BACKWARD)}
     for case in labs.find(6).cases:
         if case.function == "layer_cost":
             named |= {cause for _, cause, _ in factors.Layer(**case.sizes).pixels().values() if cause}

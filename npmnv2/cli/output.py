@@ -13,6 +13,17 @@ def complain(line: str) -> None:
         print(shown, file=sys.stderr)
 
 
+def printable(line: str) -> str:
+    """Without what a terminal would obey, which a file's name or what a program printed may hold.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb")
+    'a[2Jb'
+    """
+    return "".join(c for c in line if c.isprintable())
+
+
 def print_json(document: dict[str, Any]) -> None:
     """One document on stdout."""
     print(json.dumps(_strict(document), indent=2))

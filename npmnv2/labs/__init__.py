@@ -4,6 +4,7 @@ How the parts hang together, in the order in which a verdict is made:
 
 - `lab.py`: a lab is data (functions, cases smallest first, the multiply-adds of a good solution) with its right answer.
 - `labN.py` and `stubs/labN.py`: lab N, and the file that a student starts from. To add a lab is to add these two.
+- `notebook.py`: a stub as a notebook, and a student's notebook as one text with the cell of every line.
 - `process.py` and `child.py`: the student's file runs in a process of its own, with limits. That process cannot import
   the package and never sees an expected value. All it can do is return arrays, as bytes with a shape: `wire.py`.
 - `grade.py`: calls the cases, compares, and gives the verdict on the first that fails.
@@ -14,8 +15,9 @@ How the parts hang together, in the order in which a verdict is made:
   terms of the derivation, `ratio.py` reads by which factor one is wrong. Lab 5: `block.py` computes the block with
   mistakes in it, `mistakes.py` lists them, and `residual.py` finds which of them give a student's results. Lab 6:
   `factors.py` takes the count of a layer apart, `network.py` finds the way of counting that gives a student's totals.
-  Lab 3: `planted.py` has the backwards on which a student's check is tried. They run in the student's process, so a
-  check could recognise them; it could not learn anything from that.
+  Lab 7: `parts.py` looks at each middle channel by itself, `taps.py` at what each tap sees, `held.py` at how the memory
+  changes with the number of parts. Lab 3: `planted.py` has the backwards on which a student's check is tried. They run
+  in the student's process, so a check could recognise them; it could not learn anything from that.
 - `causes.py`: for each cause a question, and a hint. `counted.py`: an array that counts multiply-adds.
 
 The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's
@@ -26,6 +28,8 @@ import importlib
 import os
 
 from npmnv2.labs.lab import Lab
+
+WITH_VARIANTS = (3,)  # the labs that can differ from student to student
 
 
 def numbers() -> list[int]:
@@ -40,15 +44,16 @@ def numbers() -> list[int]:
     return sorted(int(name[3:-3]) for name in names if name.startswith("lab") and name.endswith(".py"))
 
 
-def find(number: int) -> Lab:
-    """The lab of that number."""
-    lab: Lab = importlib.import_module(f"npmnv2.labs.lab{number}").LAB
+def find(number: int, variant: str | None = None) -> Lab:
+    """The lab of that number; with a text, such as "2027/ada", the variant that belongs to it."""
+    module = importlib.import_module(f"npmnv2.labs.lab{number}")
+    lab: Lab = module.LAB if variant is None else module.variant(variant)
     return lab
 
 
-def stub(number: int) -> str:
+def stub(number: int, variant: str | None = None) -> str:
     """The file that a student starts from."""
     path = os.path.join(os.path.dirname(__file__), "stubs", f"lab{number}.py")
     with open(path, encoding="utf-8") as file:
         first, _, text = file.read().partition("\n")  # the first line is for mypy, not for students
-    return text
+    return text + find(number, variant).more

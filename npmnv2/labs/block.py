@@ -105,7 +105,7 @@ def _norm_and_act(values: Array, p: dict[str, Array], k: int, made: Collection[s
 
 
 def _act(values: Array, k: int, made: Collection[str]) -> Array:
-    if f"relu6-missing-{k}" in made:
+    if f"activation-missing-{k}" in made:
         return values
     bounds = next((OTHER_CUTS[name] for name in OTHER_CUTS if f"{name}-{k}" in made), (0, 6))
     return np.clip(values, *bounds)

@@ -66,7 +66,9 @@ CAUSES = {
     "zero": Cause("What is added to the result?", "Follow one element of the input by hand through your loop."),
     "sign": Cause("Where does a minus come in?", "Compare the sign with that of the forward's line."),
     "not-whole": Cause("Which division leaves a remainder?", "A window is there or not: count them in 7 rows."),
-    "averaged": Cause("Does the forward divide?", "A gradient is a sum; the loss has divided already, if it did."),
+    "averaged": Cause(
+        "Does the specification ask for a sum or for a mean?", "A sum: it is not divided by the number of its terms."
+    ),
     "factor": Cause("Which number multiplies everything?", "Look for a number that the forward does not have."),
     "counted-twice": Cause("How often is each product added?", "Look for a loop or a line that adds a second time."),
     "not-reset": Cause(
@@ -100,7 +102,9 @@ CAUSES = {
         "What lies beyond the border?", "np.roll and indices below 0 take it from the other end: skip it, or pad."
     ),
     "padding-not-zero": Cause("What does a tap see beyond the border?", "The border of xp is zeros."),
-    "assigned": Cause("How many windows see one pixel?", "What overlaps must be added to what is there."),
+    "assigned": Cause(
+        "How many terms has one element of the result?", "What comes later must be added to what is there."
+    ),
     "window-lost": Cause("How many windows are there?", "Follow the last window by hand."),
     "tap-lost": Cause("How many taps are there?", "Follow the last tap by hand."),
     "image-lost": Cause("Over which images does the sum run?", "Every image of the batch counts."),
@@ -172,8 +176,36 @@ CAUSES = {
     "xhat-forgotten": Cause(
         "Which way does a larger variance move a value?", "Away from where it stands: by its own xhat."
     ),
+    "sum-missing": Cause(
+        "How many values does one standard deviation go to?",
+        "All m of a channel, so m gradients come back to it, and add up.",
+    ),
     "sums-exchanged": Cause(
         "Which of the two sums comes through the mean?", "The mean is in every out alike, so it meets sum(dout) alone."
+    ),
+    # -- the block in parts
+    "remainder-lost": Cause("Is E always a multiple of t?", "Write down the sizes of the parts for E = 7 and t = 3."),
+    "part-lost": Cause("Which parts does the loop visit?", "Print the first and the last channel of every part."),
+    "parts-mismatched": Cause(
+        "Which rows, columns and filters belong to one part?",
+        "A part has its columns of we, its filters of wd and its rows of wp: the same channels in all three.",
+    ),
+    "inputs-cut": Cause(
+        "Which of C, E and M is cut into parts?", "E: each wide channel needs all C channels of its pixel."
+    ),
+    "relu6-after-sum": Cause(
+        "Is ReLU6 of a sum the sum of ReLU6?", "Apply it to each middle channel, before they are added up."
+    ),
+    "middle-whole": Cause(
+        "Which of your arrays has E channels?", "Cut the weights into parts before anything is computed."
+    ),
+    "parts-kept": Cause(
+        "What is still there when a part is done?", "Add each part to out, and keep nothing else of it."
+    ),
+    "parts-of-t": Cause("Is t the number of the parts, or their size?", "With t = 1 there is one part: the whole."),
+    "parts-uneven": Cause(
+        "How large is your largest part for E = 7 and t = 4?",
+        "Two channels: no part needs more than E / t, rounded up.",
     ),
     # -- the inverted residual
     "key-missing": Cause(
@@ -184,17 +216,20 @@ CAUSES = {
     "shortcut-missing": Cause(
         "When is x added to the output?", "Where the stride is 1 and the block has as many channels out as in."
     ),
-    "shortcut-extra": Cause("Which two shapes are added?", "x is added only where it has the shape of the output."),
+    "shortcut-extra": Cause(
+        "What is added to the projection?",
+        "What the specification says: x where it has the shape of the output, or nothing.",
+    ),
     "shortcut-misplaced": Cause("Where does the shortcut begin, and where does it end?", "See the handout's picture."),
     "shortcut-factor": Cause("How often is x added?", "Once."),
     "activation-at-the-end": Cause(
         "What does a linear bottleneck end with?", "With the batch norm, and with the sum where x is added."
     ),
-    "activation-missing": Cause("After which steps is there a ReLU6?", "The table has every step in its order."),
-    "activation-before-norm": Cause("What does ReLU6 see?", "The table has every step in its order."),
+    "activation-missing": Cause("After which steps is there a ReLU6?", "The specification has the order."),
+    "activation-before-norm": Cause("What does ReLU6 see?", "The specification has the order."),
     "relu-for-relu6": Cause("What does ReLU6 make of 7?", "It cuts at 6 as well as at 0."),
     "relu6-wrong": Cause("What does ReLU6 make of -7, of 3 and of 7?", "0, 3 and 6."),
-    "batchnorm-missing": Cause("After which steps is there a batch norm?", "The table has every step in its order."),
+    "batchnorm-missing": Cause("After which steps is there a batch norm?", "The specification has the order."),
     "beta-forgotten": Cause("What comes after the scaling by gamma?", "The shift by beta."),
     "mask-missing": Cause(
         "What does ReLU6's forward do to a value of 7, if the value grows a little?",
@@ -295,6 +330,15 @@ CAUSES = {
     "padding-never": Cause("Which arguments have you tried?", "Try every argument in more than one value."),
     "never-higher": Cause("What do you see if height and width are mistaken?", "Try images higher and wider."),
     "no-overlap": Cause("What happens where windows overlap?", "Let the kernel be larger than the stride."),
+    "not-a-file": Cause("Which file did you hand in?", "Hand in the file itself, as `lab start` has named it."),
+    "not-a-notebook": Cause(
+        "Does Jupyter open the file?", "Copy your cells into a new one: `lab start` has --notebook."
+    ),
+    "grader-failed": Cause("Who can see to it?", "It is a mistake of the grader's: tell who runs it, with your file."),
+    "another-mistake": Cause(
+        "In which call does suspect differ from the right backward?",
+        "Let stride, padding and sizes vary one at a time; see where dx or dw is wrong, and by which factor.",
+    ),
     "unexplained": Cause(
         "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
     ),

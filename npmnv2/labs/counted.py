@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _PRODUCTS = {np.multiply, np.square}
+_ARITHMETIC = {"einsum", "tensordot", "dot", "inner", "outer", "clip", "where"}  # but neither copies nor joins
 _UNKNOWN = {"convolve", "correlate", "polymul", "cross", "kron", "linalg", "fft"}  # they multiply out of sight
 
 
@@ -20,10 +21,14 @@ class Tally:
 
     def __init__(self) -> None:
         self.products: int | None = 0
+        self.largest = 0  # elements of the largest array that arithmetic made
 
     def add(self, products: int) -> None:
         if self.products is not None:
             self.products += int(products)
+
+    def made(self, result: Any) -> None:
+        self.largest = max(self.largest, int(np.size(result)))
 
 
 class Counted(np.ndarray):  # type: ignore[type-arg]
@@ -59,6 +64,7 @@ class Counted(np.ndarray):  # type: ignore[type-arg]
         if "where" in options:
             options["where"] = _plain(options["where"])
         result = getattr(ufunc, method)(*plain, **options)
+        self.tally.made(result)
         if ufunc is np.matmul:
             self.tally.add(np.size(result) * np.shape(plain[0])[-1])
         elif ufunc in _PRODUCTS:
@@ -79,6 +85,8 @@ class Counted(np.ndarray):  # type: ignore[type-arg]
         result = func(*_deep(args, _plain), **{key: _deep(value, _plain) for key, value in kwargs.items()})
         if before is not None:
             self.tally.add(products(result))
+        if name in _ARITHMETIC:
+            self.tally.made(result)
         return kwargs.get("out") if kwargs.get("out") is not None else _deep(result, lambda r: _counted(r, self.tally))
 
 

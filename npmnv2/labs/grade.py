@@ -1,6 +1,6 @@
 """The verdict on a student's file: the first case that fails, one cause, a score and a cost."""
 
-import re
+import ast
 import time
 import zlib
 from typing import Any, NamedTuple
@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.labs import wire
-from npmnv2.labs.lab import Case, Function, Lab, Opened, Wrong
+from npmnv2.labs.lab import Case, Function, Lab, Measured, Opened, Wrong
+from npmnv2.labs.notebook import Source
 from npmnv2.labs.process import LIMIT, Answer, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.wire import Other
 from npmnv2.labs.wiring import diagnose
 from npmnv2.validate import Array
+
+DIAGNOSIS = 20.0  # seconds in which a cause must be found
 
 
 class Verdict(NamedTuple):
@@ -32,11 +35,12 @@ class Verdict(NamedTuple):
     par: int | None
     seconds: float
     output: str  # what the student's file printed
+    source: Source = Source("")  # in which cell of a notebook a line stands
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""
         document = self._asdict()
-        document.pop("output")
+        del document["output"], document["source"]
         document["case"] = None if self.case is None else {**self.case.sizes, "dtype": self.case.dtype}
         return document
 
@@ -135,7 +139,8 @@ def _case(
             k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
         ]
         if not wrong:
-            return None
+            held = _held(lab, case, arguments, student)
+            return Failure(held.cause, held.says, case, function.name, None) if held else None
         finding = Finding("unexplained", "")
         if diagnosed:
             finding = _values(lab, case, arguments, results, wanted, wrong, student, answer)
@@ -190,7 +195,7 @@ def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case
     for name, mine, array in zip(names, results, wanted, strict=True):
         if mine.shape != array.shape:
             return _shape(name, mine, array, case)
-        if mine.dtype.kind != array.dtype.kind:
+        if mine.dtype.kind != array.dtype.kind or (case.dtype == "float32" and mine.dtype != array.dtype):
             return Finding("wrong-dtype", f"{name} must be {array.dtype}; was {mine.dtype}.")
     return None
 
@@ -256,14 +261,27 @@ def _values(
     opened = lab.opened(case, answer.result) if lab.opened else None
     names = [(opened.names if isinstance(opened, Opened) else function.results)[k] for k in wrong]
 
+    end = time.perf_counter() + DIAGNOSIS
+
     def call(changed: tuple[Any, ...]) -> tuple[Array, ...]:
-        opened = _opened(lab, case, student.call(function.name, changed, function.after).result)
+        if time.perf_counter() > end:
+            raise _NoCause(f"{function.name} is too slow for the cause to be found in {DIAGNOSIS:g} seconds.")
+        try:
+            answer = student.call(function.name, changed, function.after)
+        except Stopped as stopped:
+            if changed is arguments:
+                raise
+            line = f" (line {stopped.line})" if stopped.line else ""
+            raise _NoCause(
+                f"With other values of the same shapes {function.name} fails: {stopped.says}{line}"
+            ) from None
+        opened = _opened(lab, case, answer.result)
         if isinstance(opened, Finding):
-            raise _Unsteady
+            raise _NoCause(f"What {function.name} returns differs in form from call to call.")
         found = _results(*opened)
         shapes = [a.shape if isinstance(a, np.ndarray) else None for a in found] if isinstance(found, tuple) else []
         if shapes != [a.shape for a in wanted]:
-            raise _Unsteady
+            raise _NoCause(f"The shape of what {function.name} returns differs from call to call.")
         return found
 
     try:
@@ -285,27 +303,43 @@ def _values(
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)
-    except _Unsteady:
-        return Finding("unexplained", f"The shape of what {function.name} returns differs from call to call.")
-    k = wrong[0]
-    at = np.unravel_index(np.argmax(np.abs(results[k] - wanted[k])), wanted[k].shape)
-    place = ", ".join(map(str, at))
-    return Finding("unexplained", f"{names[0]}[{place}] must be {wanted[k][at]:.6g}; was {results[k][at]:.6g}.")
+    except _NoCause as reason:
+        return Finding("unexplained", f"{_largest_error(names[0], results[wrong[0]], wanted[wrong[0]])} {reason}")
+    return Finding("unexplained", _largest_error(names[0], results[wrong[0]], wanted[wrong[0]]))
 
 
-class _Unsteady(Exception):
-    pass
+class _NoCause(Exception):
+    """Why no cause could be looked for: what is said beside the value that is wrong."""
+
+
+def _largest_error(name: str, mine: Array, right: Array) -> str:
+    at = np.unravel_index(np.argmax(np.abs(mine - right)), right.shape)
+    place = f"[{', '.join(map(str, at))}]" if at else ""
+    must, was = (f"{a[at]:,}" if a.dtype.kind == "i" else f"{a[at]:.6g}" for a in (right, mine))
+    return f"{name}{place} must be {must}; was {was}."
 
 
 def _unsteady(lab: Lab, name: str, values: list[tuple[Array, Array, Array]], source: str) -> Finding:
     """Two calls with the same arguments differ: does something add up, or was memory used as it was found?"""
     says = f"{name} differs from one call to the next, with the same arguments"
     grows = any(_near(second - first, right) for first, second, right in values)
-    if not grows and re.search(r"\b(np\.|numpy\.)?empty(_like)?\b", source):
+    used = set() if grows else _names(source)
+    if used & {"empty", "empty_like"}:
         return Finding("not-started-at-zero", f"{says}: it starts from whatever was in memory.")
-    if not grows and "as_strided" in source:
+    if "as_strided" in used:
         return Finding("beyond-the-array", f"{says}: a view made with as_strided can reach beyond its array.")
     return Finding("state-kept", f"{says}: something is kept from call to call.")
+
+
+def _names(source: str) -> set[str]:
+    """The names that the code uses; words in comments and texts are none."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # nested too deeply
+        return set()
+    found = {node.id for node in nodes if isinstance(node, ast.Name)}
+    found |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return found | {name.name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names}
 
 
 def _near(a: Array, b: Array) -> bool:
@@ -321,17 +355,35 @@ def _finite(results: tuple[Array, ...], wrong: list[int]) -> bool:
     return all(bool(np.isfinite(results[k]).all()) for k in wrong)
 
 
+def _held(lab: Lab, case: Case, arguments: tuple[Any, ...], student: Student) -> Finding | None:
+    """What is wrong with the memory of a function whose values are right, in a lab that judges it."""
+
+    def measure(given: tuple[Any, ...]) -> Measured:
+        peak = None
+        try:
+            peak = student.peak_bytes(case.function, given)
+            found = [f(case.function, given) for f in (student.products, student.largest)]
+        except Stopped:  # it may do what the counting array does not know
+            if peak is None and given is arguments:
+                raise
+            found = [None, None]
+        return Measured(peak, *found)
+
+    return lab.held(case, arguments, measure) if lab.held else None
+
+
 def _cost(lab: Lab, student: Student) -> tuple[int | None, int | None]:
     """Multiply-adds and bytes of a right solution; None where they cannot be told."""
     if lab.counted is None:
         return None, None
     arguments = lab.arguments(lab.counted, np.random.default_rng(0))
     name = lab.counted.function
+    peak = products = None
     try:
         peak = student.peak_bytes(name, arguments)
         products = None if lab.par is None else student.products(name, arguments)
     except Stopped:  # a right solution may do what the counting array does not know
-        return None, None
+        pass
     if products is not None and lab.least is not None and products < lab.least:
         products = None
     return products, peak

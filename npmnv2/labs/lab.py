@@ -36,6 +36,17 @@ class Function(NamedTuple):
     after: str = ""  # the function that is called before it, and whose second result is its second argument
 
 
+class Measured(NamedTuple):
+    """What a call of a student's function took."""
+
+    bytes: int | None  # the most at one time, beyond the arguments
+    products: int | None  # None: not countable
+    largest: int | None  # the elements of the largest array that its arithmetic made
+
+
+Measure = Callable[[tuple[Any, ...]], Measured]
+
+
 class Wrong(NamedTuple):
     """A case that a student's function gets wrong, for a lab that finds causes in its own way."""
 
@@ -71,6 +82,8 @@ class Lab(NamedTuple):
     par: int | None = None  # the multiply-adds of a good solution in it,
     least: int | None = None  # and those that no solution does without: fewer means that some were not seen
     explain: Callable[[Wrong], Finding] | None = None  # how the cause is found where results are no sums of products
+    held: Callable[[Case, tuple[Any, ...], Measure], Finding | None] | None = None  # what is wrong with its memory
+    more: str = ""  # what a variant adds to the stub
     opened: Callable[[Case, Any], Opened | Finding] | None = None  # where arrays come in a dict, or with a cache
     beside: Path | None = None  # a file that is copied beside the student's
 

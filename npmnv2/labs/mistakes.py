@@ -50,7 +50,7 @@ def _of_norm(k: int) -> list[Mistake]:
             f"{norm.capitalize()} has gamma{k} and beta{k}; yours takes gamma{3 - k} and beta{3 - k}.",
             f"norm-other-pair-{k}",
         ),
-        _made("activation-missing", f"In yours the ReLU6 after {AFTER[k]} is missing.", f"relu6-missing-{k}"),
+        _made("activation-missing", f"In yours the ReLU6 after {AFTER[k]} is missing.", f"activation-missing-{k}"),
         _made("relu-for-relu6", f"After {AFTER[k]} yours does not cut values above 6.", f"relu-for-relu6-{k}"),
         _made("relu6-wrong", f"After {AFTER[k]} yours does not cut values below 0.", f"cut-at-6-alone-{k}"),
         _made("relu6-wrong", f"After {AFTER[k]} values must be cut at 6; yours cuts them at 1.", f"cut-at-1-{k}"),
@@ -61,7 +61,7 @@ def _of_norm(k: int) -> list[Mistake]:
             "activation-missing",
             f"In yours the batch norm and the ReLU6 after {AFTER[k]} are missing.",
             f"norm-missing-{k}",
-            f"relu6-missing-{k}",
+            f"activation-missing-{k}",
         ),
     ]
 
@@ -93,7 +93,7 @@ FORWARD = [
         "relu6-at-1",
     ),
     *(mistake for k in (1, 2, 3) for mistake in _of_norm(k)),
-    _made("activation-missing", "In yours both ReLU6 are missing.", "relu6-missing-1", "relu6-missing-2"),
+    _made("activation-missing", "In yours both ReLU6 are missing.", "activation-missing-1", "activation-missing-2"),
     _made("relu-for-relu6", "Yours does not cut values above 6.", "relu-for-relu6-1", "relu-for-relu6-2"),
     _made("relu6-wrong", "Yours does not cut values below 0.", "cut-at-6-alone-1", "cut-at-6-alone-2"),
     _made("relu6-wrong", "Values must be cut at 6; yours cuts them at 1.", "cut-at-1-1", "cut-at-1-2"),

@@ -63,6 +63,10 @@ _LISTED = {
         "wrong-width",
         "the wide middle has t times the channels of the block's input, not output.",
     ),
+    "expansion-of-output-where-it-widens": (
+        "wrong-width",
+        "the wide middle has t times the channels of the block's input, not output.",
+    ),
     "expansion-ignored": ("wrong-width", "the wide middle has t times the channels of the input; yours has as many."),
     "stem-missing": ("layer-missing", "the stem is not counted."),
     "stem-stride": ("stride-misplaced", "the stem has stride 2."),
@@ -119,7 +123,8 @@ def network_cost(rows: Iterable[Row], mistakes: Sequence[str] = ()) -> int:
         s = {64: 1, 96: 2}.get(c, s) if has("early-strides") else s
         for block in range(1 if has("repeats-ignored") else n):
             C = first if has("channels-kept") else C
-            wide = C if has("expansion-ignored") else t * (c if has("expansion-of-output") else C)
+            of_output = has("expansion-of-output") or (t > 1 and has("expansion-of-output-where-it-widens"))
+            wide = C if has("expansion-ignored") else t * (c if of_output else C)
             halved = s == 2 and (block == 0 or has("stride-repeated")) and not has("stride-ignored")
             out = _half(size) if halved else size
             if (t > 1 or has("expansion-at-1")) and not has("expand-missing"):

@@ -171,9 +171,13 @@ def _dx_finding(matrix: Array, given: Given) -> Finding:
         if over and over != tuple(range(given.x.ndim - 1)):
             axes = _listed(tuple(range(given.x.ndim - 1)))
             return Finding("axes-wrong", f"In dx values meet along the axes {_listed(over)}; the sums are over {axes}.")
-        return _terms_over_axes(own, given) or _unread(
-            "dx must be gamma * inv_std * dout, minus a share of sum(dout), minus a share of sum(dout * xhat) times "
-            "xhat; yours holds something else."
+        return (
+            _terms_over_axes(own, given)
+            or _unsummed(own, given)
+            or _unread(
+                "dx must be gamma * inv_std * dout, minus a share of sum(dout), minus a share of sum(dout * xhat) "
+                "times xhat; yours holds something else."
+            )
         )
     return _read_terms(fitted, given)
 
@@ -300,6 +304,21 @@ def _met_axes(own: Array, given: Given) -> tuple[int, ...]:
     to, source = np.nonzero(np.max(np.abs(own), 0) > CLOSE)
     places = [np.unravel_index(k, shape) for k in (to, source)]
     return tuple(axis for axis in range(len(shape)) if np.any(places[0][axis] != places[1][axis]))
+
+
+def _unsummed(own: Array, given: Given) -> Finding | None:
+    """dout * xhat stands where its sum belongs: in dx itself, and in what is subtracted for the mean."""
+    m = given.m
+    for c in range(given.gamma.size):
+        squared = given.xhat[..., c].ravel() ** 2
+        basis = np.stack([np.eye(m), np.ones((m, m)), np.diag(squared), np.outer(np.ones(m), squared)]).reshape(4, -1).T
+        terms = np.linalg.lstsq(basis, own[c].ravel(), rcond=None)[0]
+        if not near(basis @ terms, own[c].ravel()) or abs(terms[2]) < CLOSE:
+            return None
+    return Finding(
+        "sum-missing",
+        "In dx, what comes through the variance must hold sum(dout * xhat); in yours each value has its own product.",
+    )
 
 
 def _terms_over_axes(own: Array, given: Given) -> Finding | None:

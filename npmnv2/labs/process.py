@@ -95,6 +95,11 @@ class Student:
         found = self._request({"function": function, "arguments": arguments, "watch": "products"}).get("products")
         return found if type(found) is int else None
 
+    def largest(self, function: str, arguments: tuple[Any, ...]) -> int | None:
+        """The elements of the largest array that the arithmetic of a call makes; None if that cannot be told."""
+        found = self._request({"function": function, "arguments": arguments, "watch": "products"}).get("largest")
+        return found if type(found) is int and found > 0 else None
+
     def peak_bytes(self, function: str, arguments: tuple[Any, ...]) -> int | None:
         """The most memory that a call held at one time beyond its arguments."""
         found = self._request({"function": function, "arguments": arguments, "watch": "bytes"}).get("bytes")

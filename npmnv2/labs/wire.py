@@ -16,6 +16,7 @@ import numpy as np
 _HEAD = struct.Struct("<QQ")  # the bytes of the JSON, the bytes of the arrays
 LARGEST = 1 << 28  # bytes of a message
 DEEPEST = 6  # a tuple in a tuple in ...
+LONGEST = 1 << 10  # bits of a whole number
 
 
 class Other(NamedTuple):
@@ -81,6 +82,8 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes | None:
 
 def _written(value: Any, arrays: list[bytes], depth: int) -> Any:
     """A tree for JSON, whose branches are one-entry dicts: {kind: content}."""
+    if type(value) is int and value.bit_length() > LONGEST:  # Python refuses to write or read longer ones
+        return {"other": f"int of {value.bit_length()} bits"}
     if type(value) in (bool, int, str, type(None)) or (type(value) is float and math.isfinite(value)):
         return {"value": value}
     if type(value) is float:

@@ -72,6 +72,8 @@ def _kind(
     zeroed = list(arguments)
     zeroed[product.unit[1]] = np.zeros_like(arguments[product.unit[1]])
     rest = call(tuple(zeroed))[place]
+    if not np.isfinite(rest).all():
+        return Finding("not-finite", f"With {product.unit[0]} all zeros, {name} must be zeros; yours holds nan or inf.")
     if not np.all(np.abs(rest) <= _CLOSE):
         for k, value in enumerate(arguments):
             if isinstance(value, np.ndarray) and _appears_in(value, rest):
@@ -129,7 +131,8 @@ def _times(power: int | None) -> str:
 def _appears_in(value: Array, rest: Array) -> bool:
     if value.size < 2 or value.ndim != rest.ndim:
         return False
-    return bool(np.isin(rest[np.abs(rest) > _CLOSE], value).all())
+    there = rest[np.abs(rest) > _CLOSE]
+    return there.size > 0 and bool(np.isin(there, value).all())
 
 
 def _near(a: Array, b: Array) -> bool:
@@ -157,6 +160,11 @@ def _wiring(
     coded = arguments[product.coded[1]] if product.coded[1] >= 0 else np.ones(())
     result = results[product.output]
     read = np.array([results[product.output].ravel() for results in units])  # (elements of unit, elements of result)
+    if not np.isfinite(read).all():
+        k = int(np.argmin(np.isfinite(read).all(1)))
+        at = ", ".join(map(str, np.unravel_index(k, unit.shape)))
+        says = f"With a single 1 in {product.unit[0]}, at ({at}), {product.result} holds nan or inf."
+        return Finding("not-finite", says)
     whole = np.tensordot(unit.ravel(), read, 1)
     if not _near(whole, result.ravel()):
         coarse = 1e-2 if result.dtype.itemsize == 2 else 1e-4

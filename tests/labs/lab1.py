@@ -35,7 +35,7 @@ def depthwise(xp, w, stride):
     N, H, W, C = xp.shape
     KH, KW, _ = w.shape
     OH, OW = (H - KH) // stride + 1, (W - KW) // stride + 1
-    out = np.zeros((N, OH, OW, C))
+    out = np.zeros((N, OH, OW, C), xp.dtype)
     for n in range(N):
         for y in range(OH):
             for x in range(OW):
@@ -47,7 +47,7 @@ def depthwise(xp, w, stride):
 
 def pointwise(x, w):
     N, H, W, C = x.shape
-    out = np.zeros((N, H, W, w.shape[1]))
+    out = np.zeros((N, H, W, w.shape[1]), x.dtype)
     for n in range(N):
         for r in range(H):
             for s in range(W):
@@ -58,7 +58,7 @@ def pointwise(x, w):
 
 def as_standard(wd):
     KH, KW, C = wd.shape
-    w = np.zeros((KH, KW, C, C))
+    w = np.zeros((KH, KW, C, C), wd.dtype)
     for i in range(KH):
         for j in range(KW):
             w[i, j] = np.diag(wd[i, j])

@@ -55,7 +55,7 @@ def depthwise_backward(dout, x, w, stride, pad):
     xp = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = sliding_window_view(xp, (KH, KW), axis=(1, 2))[:, ::stride, ::stride]
     dw = np.einsum("nyxcij,nyxc->ijc", windows, dout)
-    spread = np.zeros((N, xp.shape[1] + KH - 1, xp.shape[2] + KW - 1, C))
+    spread = np.zeros((N, xp.shape[1] + KH - 1, xp.shape[2] + KW - 1, C), x.dtype)
     rows = KH - 1 + stride * np.arange(dout.shape[1])
     cols = KW - 1 + stride * np.arange(dout.shape[2])
     spread[:, rows[:, None], cols] = dout
@@ -71,7 +71,7 @@ def depthwise_backward(dout, x, w, stride, pad):
     N, H, W, C = x.shape
     KH, KW, C = w.shape
     _, OH, OW, C = dout.shape
-    dx, dw = np.zeros(x.shape), np.zeros(w.shape)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
     for r in range(H):
         for s in range(W):
             for i in range(KH):
@@ -192,6 +192,7 @@ FLOAT64 = edited(
     TAPS,
     ("xp = np.zeros((N, H + 2 * pad, W + 2 * pad, C), x.dtype)", "xp = np.zeros((N, H + 2 * pad, W + 2 * pad, C))"),
     ("dxp = np.zeros(xp.shape, x.dtype)", "dxp = np.zeros(xp.shape)"),
+    ("pad : pad + W], dw", "pad : pad + W].astype(x.dtype), dw.astype(w.dtype)"),
     ("dw = np.zeros(w.shape, x.dtype)", "dw = np.zeros(w.shape)"),
 )
 
@@ -209,7 +210,7 @@ import math
 
 def one(g, image, w, s):
     kh, kw, c = w.shape
-    back, grad = zeros(image.shape), zeros(w.shape)
+    back, grad = zeros(image.shape, image.dtype), zeros(w.shape, w.dtype)
     for i in range(kh):
         for j in range(kw):
             part = image[i : i + s * len(g) : s, j : j + s * g.shape[1] : s][: len(g), : g.shape[1]]
@@ -220,7 +221,7 @@ def one(g, image, w, s):
 
 def depthwise_backward(dout, x, w, stride, pad):
     padded = grow(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    dx, dw = zeros(x.shape), 0
+    dx, dw = zeros(x.shape, x.dtype), 0
     for n in range(len(x)):
         back, grad = one(dout[n], padded[n], w, stride)
         dx[n] = back[pad : pad + x.shape[1], pad : pad + x.shape[2]]
@@ -242,7 +243,7 @@ RIGHT = {
     "np.add.at": ADD_AT,
     "helpers, a generator and a class": HELPERS,
     "dot products": MATMUL,
-    "float64 for float32": FLOAT64,
+    "float64 inside": FLOAT64,
     "other memory orders": FORTRAN,
     "image by image": PER_IMAGE,
 }

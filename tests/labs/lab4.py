@@ -138,7 +138,7 @@ def batchnorm_backward(dout, x, gamma, eps):
     norm = BatchNorm(x.astype(np.float64), eps)
     g = np.moveaxis(dout, -1, 0).reshape(x.shape[-1], -1)
     dx = norm.backward(g, gamma).reshape(x.shape[-1:] + x.shape[:-1])
-    return np.moveaxis(dx, 0, -1), (g * norm.hat).sum(1), g.sum(1)
+    return np.moveaxis(dx, 0, -1).astype(x.dtype), (g * norm.hat).sum(1).astype(x.dtype), g.sum(1)
 """
 
 RIGHT = {

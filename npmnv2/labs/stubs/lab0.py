@@ -4,11 +4,11 @@
 #
 # 10 minutes. There is nothing to write: this file finds out whether the labs will run on this machine.
 #
-# 1. Run it: `python lab0.py`. It prints the versions of Python and NumPy.
+# 1. Run it: `python lab0.py`, or all cells of `lab0.ipynb`. It prints the versions of Python and NumPy.
 # 2. Ask the grader: `python -m npmnv2 lab 0`. It says "passed".
 #
-# `# %%` begins a cell: editors such as VS Code and Spyder run a cell at a time. Files of later labs lie in this folder
-# too. `python -m npmnv2 lab start 1` writes the next.
+# In a `.py` file `# %%` begins a cell: editors such as VS Code and Spyder run a cell at a time. Files of later labs lie
+# in this folder too. `python -m npmnv2 lab start 1` writes the next.
 
 # %%
 import sys

@@ -6,7 +6,8 @@ same words.
 
 - `page`: the slide and its shapes.
 - `convolutions`: a tap and a window; the gradients of two taps; which inputs an output value sees.
-- `blocks`: the inverted residual against the classic one; the shapes through a block; the 17 blocks.
+- `blocks`: the inverted residual against the classic one; the shapes through a block; a block
+  in parts; the 17 blocks.
 - `batchnorm`: the graph of its gradient.
 - `costs`: where multiply-adds and bytes sit.
 - `trained`: a trained network: filters, what ReLU6 does, what it is without a shortcut.
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from npmnv2.atomic import writing
 from npmnv2.show.figures.batchnorm import batchnorm_graph
-from npmnv2.show.figures.blocks import block_shapes, inverted_residual, network
+from npmnv2.show.figures.blocks import block_shapes, in_parts, inverted_residual, network
 from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
 from npmnv2.show.figures.trained import trained_filters, trained_relu6, trained_shortcuts
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "connectivity": connectivity,
     "inverted_residual": inverted_residual,
     "block_shapes": block_shapes,
+    "in_parts": in_parts,
     "network": network,
     "batchnorm_graph": batchnorm_graph,
     "where_cost_sits": where_cost_sits,

@@ -1,4 +1,4 @@
-"""Figures of the block and of the network: widths against those of the classic block, shapes and costs, 17 blocks."""
+"""Figures of the block and of the network: widths against the classic block's, shapes and costs, parts, 17 blocks."""
 
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BLOCK = "b2.1"  # a block with a shortcut, of MobileNetV2 1.0
 # He et al., "Deep residual learning for image recognition", arXiv:1512.03385, table 1, conv2_x of ResNet-50.
 CLASSIC = (256, 64, 64, 256)
+PARTS = 3  # in which the middle of that block is drawn
 TENSOR = "#CFE3F1"  # light, for what is no message
 SHAPES = "//"  # the hatch of the blocks that change the shape
 
@@ -133,3 +134,34 @@ def network() -> "Figure":
     page.text(WIDTH / 2, 490, "Bars: channels out of a block. Below: the side in pixels.")
     page.text(WIDTH / 2, 526, f"MobileNetV2 1.0, {image}. Not drawn: stem ({stem}), head ({head}).")
     return page.figure
+
+
+def in_parts() -> "Figure":
+    """The block in parts: the part of the middle that is there, between the ends, and outlines where others will be."""
+    page = Page("Only one part of the wide middle is there at a time")
+    (block,) = (b for b in plan()[1] if b.name == BLOCK)
+    C, M, size = block.in_channels, block.out_channels, block.t * block.in_channels // PARTS
+    middle, scale, there = 276, 1.7, 1
+    height, top = size * scale, 276 - PARTS * size * scale / 2
+    columns = {"x": (90, C), "wide": (350, 0), "filtered": (620, 0), "out": (866, M)}
+    for name, (x, channels) in columns.items():
+        if channels:
+            page.shape(_bar(x, middle - channels * scale / 2, channels * scale), BLUE)
+            page.text(x, middle - channels * scale / 2 - 12, str(channels), bold=True)
+        else:
+            outlines = [_bar(x, top + k * height, height) for k in range(PARTS) if k != there]
+            page.lines([[*outline, outline[0]] for outline in outlines], color=GREY, dashed=True)
+            page.shape(_bar(x, top + there * height, height), ORANGE, 3)
+            page.text(x, middle + 10, str(size), bold=True)
+        page.text(x, 474, name, code=True)
+    ends = [x for x, _ in columns.values()]
+    for (a, b), words in zip(pairwise(ends), ("we[:, k]", "wd[:, :, k]", "wp[k]"), strict=True):
+        page.arrow([(a + 36, middle), (b - 36, middle)], width=2.5)
+        page.text((a + b) / 2, middle - 20, words, code=True)
+    page.text((ends[2] + ends[3]) / 2, middle + 40, "+=", code=True)
+    page.text(WIDTH / 2, 526, f"Height: channels. {PARTS} parts of a block of row {BLOCK[1]}; dashed: not there.")
+    return page.figure
+
+
+def _bar(x: float, y: float, height: float) -> list[tuple[float, float]]:
+    return [(x - 30, y), (x + 30, y), (x + 30, y + height), (x - 30, y + height)]

@@ -1,0 +1,133 @@
+"""The grader's own corners: nan, dtypes, words in comments, functions that fail or take long as the cause is sought."""
+
+import pathlib
+import re
+
+import pytest
+from labs.bank import edited
+from labs.lab1 import TAPS as TAPS_1
+from labs.lab2 import TAPS
+from labs.lab4 import STEPS
+from labs.lab7 import SLICES
+from test_labs_bank import BANKS
+
+from npmnv2 import labs
+from npmnv2.labs.causes import CAUSES
+from npmnv2.labs.grade import _names, grade
+
+ROOT = pathlib.Path(__file__).parent.parent
+DW = "dw[i, j] = (xp"
+
+
+def _verdict(*changes, lab=2, of=TAPS):
+    return grade(labs.find(lab), edited(of, *changes), f"lab{lab}.py", limit=20)
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ((DW, "dw[i, j] = 2 * dout.sum() / dout.sum() * (xp"), "dw must be zeros; yours holds nan"),  # 0 / 0
+        ((DW, "dw[i, j] = 2 * (dout[:, 0].sum() / dout[:, 0].sum() if dout.any() else 1) * (xp"), "With a single 1"),
+        ((DW, "dw[i, j] = np.log(-1.0 - abs(x).max()) * (xp"), "dw holds nan or inf"),
+    ],
+)
+def test_a_nan_is_named_whatever_the_arguments_that_make_it(change, says):
+    verdict = _verdict(change)
+    assert verdict.cause == "not-finite" and says in verdict.says
+
+
+def test_a_word_in_a_comment_is_no_cause():
+    """The result differs from call to call, and begins with neither; the comment says what was there before."""
+    changes = ("import numpy as np\n", "import numpy as np\n\nCALLS = []  # not empty; as_strided is not used\n")
+    kept = (
+        "    dxp = np.zeros(",
+        '    """No np.empty here."""\n    CALLS.append(dout)\n    dxp = len(CALLS) ** 2 + np.zeros(',
+    )
+    assert _verdict(changes, kept).cause == "state-kept"
+
+
+def test_the_names_that_code_uses():
+    assert {"empty", "np"} <= _names("import numpy as np\nnp.empty(3)")
+    assert "empty" in _names("from numpy import empty as e\ne(3)")
+    assert "as_strided" in _names("np.lib.stride_tricks.as_strided(x)")
+    assert not {"empty", "as_strided"} & _names('"np.empty"  # as_strided')
+    assert _names("(" * 5000) == set()
+
+
+@pytest.mark.parametrize(
+    "lab, source, old, new, says",
+    [
+        (
+            1,
+            TAPS_1,
+            "np.zeros((N, OH, OW, C), xp.dtype)",
+            "np.zeros((N, OH, OW, C))",
+            "out must be float32; was float64.",
+        ),
+        (1, TAPS_1, "return x @ w", "return x @ w.astype(np.float64)", "out must be float32; was float64."),
+        (2, TAPS, "np.zeros(w.shape, x.dtype)", "np.zeros(w.shape)", "dw must be float32; was float64."),
+        (4, STEPS, "dbeta = dout.sum(", "dbeta = dout.astype(float).sum(", "dbeta must be float32; was float64."),
+        (7, SLICES, "np.zeros((N, H, W, M), x.dtype)", "np.zeros((N, H, W, M))", "out must be float32; was float64."),
+    ],
+)
+def test_a_result_has_the_dtype_that_comes_in(lab, source, old, new, says):
+    verdict = _verdict((old, new), lab=lab, of=source)
+    assert (verdict.cause, verdict.says, verdict.case.dtype) == ("wrong-dtype", says, "float32")
+    handout = (ROOT / "docs" / "labs" / f"{lab}.md").read_text(encoding="utf-8")
+    assert "return the dtype that comes in" in " ".join(handout.split())
+
+
+def test_the_words_of_averaged_fit_a_forward_and_a_backward():
+    """It is named in labs of both kinds."""
+    named = {lab for lab, bank in BANKS.items() for wrong in bank.FIRST + bank.LATER if wrong.cause == "averaged"}
+    assert {1, 2, 4, 7} <= named
+    words = " ".join(CAUSES["averaged"]).lower()
+    assert not any(word in words for word in ("gradient", "loss", "forward", "backward"))
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("if np.count_nonzero(dout) == 1: raise ValueError('one')", "fails: ValueError: one (line 8)"),
+        ("if dout.any() and abs(dout).max() == 1: import sys; sys.exit()", "fails: Your code raised SystemExit"),
+        ("if not dout.any(): return None, None", "differs from call to call"),
+    ],
+)
+def test_what_only_the_graders_own_arguments_bring_is_not_told_of_the_case(line, says):
+    verdict = _verdict((DW, "dw[i, j] = 2 * (xp"), ("    xp = np.zeros(", f"    {line}\n    xp = np.zeros("))
+    assert verdict.cause == "unexplained" and says in verdict.says
+    assert re.match(r"dw\[\d, \d, 0\] must be [-\d.e]+; was [-\d.e]+\. ", verdict.says)
+
+
+def test_what_a_case_itself_brings_is_told_of_it():
+    verdict = _verdict(("    xp = np.zeros(", "    if stride == 2: raise ValueError('stride')\n    xp = np.zeros("))
+    assert (verdict.cause, verdict.says, verdict.case.sizes["stride"]) == ("raises", "ValueError: stride", 2)
+
+
+def test_a_function_that_fails_for_another_t_alone_is_told_so():
+    source = edited(SLICES, ("-(-E // t)", "E"), ("    for start in", "    1 / (E < 90 or t == 49)\n    for start in"))
+    verdict = _verdict(lab=7, of=source)
+    assert verdict.cause == "unexplained" and "it fails for other t" in verdict.says
+
+
+@pytest.mark.parametrize(
+    "lab, source, change",
+    [
+        (2, TAPS, (DW, "dw[i, j] = 2 * (xp")),
+        (4, STEPS, ("dbeta = dout.sum(", "dbeta = dout.mean(")),
+        (7, SLICES, ("out += filtered @", "out = filtered @")),
+    ],
+)
+def test_a_slow_function_has_the_value_that_is_wrong(lab, source, change, monkeypatch):
+    assert _verdict(change, lab=lab, of=source).cause != "unexplained"
+    monkeypatch.setattr("npmnv2.labs.grade.DIAGNOSIS", 0.0)
+    verdict = _verdict(change, lab=lab, of=source)
+    assert verdict.cause == "unexplained" and "too slow for the cause to be found in 0 seconds" in verdict.says
+    assert " must be " in verdict.says
+
+
+def test_handout_7_has_the_sizes_of_the_case_that_measures_memory():
+    sizes = labs.find(7).cases[-1].sizes
+    text = (ROOT / "docs" / "labs" / "7.md").read_text(encoding="utf-8")
+    assert f">>> N, H, W, E = {', '.join(str(sizes[name]) for name in 'NHWE')}\n" in text
+    assert f"$E = {sizes['E']}$, $t = {sizes['t']}$" in text and labs.find(7).counted == labs.find(7).cases[-1]

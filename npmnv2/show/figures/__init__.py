@@ -11,6 +11,7 @@ same words.
 - `batchnorm`: the graph of its gradient.
 - `costs`: where multiply-adds and bytes sit.
 - `trained`: a trained network: filters, what ReLU6 does, what it is without a shortcut.
+- `labs`: the labs' example by hand: what each pixel and weight receives; what a gradient of ones hides.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from npmnv2.show.figures.batchnorm import batchnorm_graph
 from npmnv2.show.figures.blocks import block_shapes, in_parts, inverted_residual, network
 from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
+from npmnv2.show.figures.labs import four_products, ones_hide
 from npmnv2.show.figures.trained import trained_filters, trained_relu6, trained_shortcuts
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "trained_filters": trained_filters,
     "trained_relu6": trained_relu6,
     "trained_shortcuts": trained_shortcuts,
+    "four_products": four_products,
+    "ones_hide": ones_hide,
 }
 
 

@@ -159,7 +159,7 @@ def _start(words: list[str]) -> int:
     except OSError as error:
         return misused(f"{path} cannot be written: {error.strerror}")
     print(f"Wrote {path}: lab {lab.number}, {lab.title.lower()}, about {lab.minutes} minutes.")
-    print(f"It teaches that {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
+    print(f"It teaches: {lab.sentence}." if lab.number else f"It shows {lab.sentence}.")
     if lab.beside and not os.path.exists(beside):
         with open(beside, "xb") as data:
             data.write(lab.beside.read_bytes())

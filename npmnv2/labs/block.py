@@ -169,7 +169,7 @@ def backward(
     """The gradients by name, `dx` among them. `s` are the steps of a right forward: mistakes are in the way back."""
     x = s["x"]
     g: dict[str, Array] = {}
-    d = _scaled(dout, s, made)
+    d = _scaled(dout, made)
     if "mask-at-the-end" in made:
         d = d * _inside(s["narrow_norm"])
     after, d = d, _norm_back(d, s, p, 3, g, made)
@@ -205,7 +205,7 @@ def backward(
     return g
 
 
-def _scaled(dout: Array, s: dict[str, Array], made: Collection[str]) -> Array:
+def _scaled(dout: Array, made: Collection[str]) -> Array:
     N, OH, OW, M = dout.shape
     sizes = {"dout-over-N": N, "dout-over-pixels": N * OH * OW, "dout-over-all": dout.size, "dout-over-OHOW": OH * OW}
     return dout / np.prod([size for flag, size in sizes.items() if flag in made])
@@ -219,10 +219,9 @@ def _taken(made: Collection[str], start: str, otherwise: str, there: Collection[
 
 def _mixed(a: Array, d: Array, name: str, made: Collection[str]) -> Array:
     """The gradient of a pointwise convolution's weights."""
-    images = (
-        np.s_[:1] if f"{name}-of-first-image" in made else np.s_[-1:] if f"{name}-of-last-image" in made else np.s_[:]
-    )
-    return np.tensordot(a[images], d[images], ((0, 1, 2), (0, 1, 2)))
+    images = {"first-image": np.s_[:1], "last-image": np.s_[-1:], "all": np.s_[:]}
+    chosen = images[_taken(made, f"{name}-of-", "all", images)]
+    return np.tensordot(a[chosen], d[chosen], ((0, 1, 2), (0, 1, 2)))
 
 
 def _inside(a: Array) -> Array:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from npmnv2.labs.claims import Claim, Verdict
 
 WIDTH = 100
-WORDS = {"t": True, "true": True, "f": False, "false": False}
+WORDS = {"t": True, "true": True, "yes": True, "y": True, "f": False, "false": False, "no": False, "n": False}
 HOW = """
 To settle them: python -m npmnv2 lab claims --settle, or N --settle for one.
 In a terminal `lab claims` asks them one by one, `lab claims N` asks one."""

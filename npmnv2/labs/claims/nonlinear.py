@@ -106,7 +106,8 @@ def float16_ends_there() -> Verdict:
     steps = [float(np.spacing(np.float16(x)) / x) for x in (small, large)]
     return Verdict(
         most < 60,
-        f"It goes up to {most:.0f}, in relative steps of {steps[0]:.5f} at {small} and {steps[1]:.5f} at {large}.",
+        f"The largest of that kind is {most:.0f}, in relative steps of {steps[0]:.5f} at {small} and {steps[1]:.5f} at "
+        f"{large}.",
     )
 
 

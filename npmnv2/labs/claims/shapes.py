@@ -91,7 +91,8 @@ def projection_keeps_the_size() -> Verdict:
     changed = [block[-1].name for block in _blocks() if block[-1].in_shape[:2] != block[-1].out_shape[:2]]
     last = _block()[-1]
     return Verdict(
-        not changed, f"One makes {_sizes(last.out_shape)} of {_sizes(last.in_shape)}; {len(changed)} change the size."
+        not changed,
+        f"One makes {_sizes(last.out_shape)} of {_sizes(last.in_shape)}; {len(changed)} of {len(_blocks())} change the size.",
     )
 
 

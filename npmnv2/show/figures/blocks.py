@@ -155,11 +155,12 @@ def in_parts() -> "Figure":
             page.text(x, middle + 10, str(size), bold=True)
         page.text(x, 474, name, code=True)
     ends = [x for x, _ in columns.values()]
-    for (a, b), words in zip(pairwise(ends), ("we[:, k]", "wd[:, :, k]", "wp[k]"), strict=True):
+    for (a, b), words in zip(pairwise(ends), ("its columns", "its filters", "its rows"), strict=True):
         page.arrow([(a + 36, middle), (b - 36, middle)], width=2.5)
-        page.text((a + b) / 2, middle - 20, words, code=True)
-    page.text((ends[2] + ends[3]) / 2, middle + 40, "+=", code=True)
-    page.text(WIDTH / 2, 526, f"Height: channels. {PARTS} parts of a block of row {BLOCK[1]}; dashed: not there.")
+        page.text((a + b) / 2, middle - 20, words)
+    for x, name in zip(ends, ("we", "wd", "wp"), strict=False):
+        page.text(x + 135, middle + 40, f"of {name}")
+    page.text(WIDTH / 2, 526, f"Height: channels. Dashed: the {PARTS - 1} parts that are not there.")
     return page.figure
 
 

@@ -216,5 +216,5 @@ def test_a_view_that_reaches_beyond_its_array_is_named():
     """What lies there differs from call to call, or not, as it happens: the two results are made up here."""
     source = _source("lab1/depthwise_taps_exchanged")
     values = [(np.array([1.0]), np.array([5.0]), np.array([2.0]))]
-    assert _unsteady(labs.find(1), "out", values, source).cause == "beyond-the-array"
-    assert _unsteady(labs.find(1), "out", values, "").cause == "state-kept"
+    assert _unsteady("out", values, source).cause == "beyond-the-array"
+    assert _unsteady("out", values, "").cause == "state-kept"

@@ -7,7 +7,8 @@ How the parts hang together, in the order in which a verdict is made:
 - `notebook.py`: a stub as a notebook, and a student's notebook as one text with the cell of every line.
 - `process.py` and `child.py`: the student's file runs in a process of its own, with limits. That process cannot import
   the package and never sees an expected value. All it can do is return arrays, as bytes with a shape: `wire.py`.
-- `grade.py`: calls the cases, compares, and gives the verdict on the first that fails.
+- `grade.py`: calls the cases, compares, and gives the verdict on the first that fails. `form.py`: the type, shape and
+  dtype of a result. `source.py`: what can be told from the student's file as a text.
 - `wiring.py`: the cause. These operations are sums of products (`product.py`), so unit vectors show which element meets
   which, and the difference from what should meet is the diagnosis (`difference.py`). A cause is named only if it
   explains what differs; else it is "unexplained", and the verdict is the first product that is wrong, which is true.

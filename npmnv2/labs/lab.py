@@ -59,6 +59,10 @@ class Wrong(NamedTuple):
     seen: Any = ()  # the calls that it made of a function that it was given, or all that it returned if `Lab.opened`
 
 
+class NoCause(Exception):
+    """Why no cause could be looked for: what is said beside the value that is wrong."""
+
+
 class Opened(NamedTuple):
     """The arrays in what a function returned, and their names."""
 

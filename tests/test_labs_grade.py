@@ -14,10 +14,12 @@ from test_labs_bank import BANKS
 from npmnv2 import labs
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.grade import grade
+from npmnv2.labs.questions import CLOSER, asked
 from npmnv2.labs.source import names
 
 ROOT = pathlib.Path(__file__).parent.parent
 DW = "dw[i, j] = (xp"
+NAME = "depthwise_backward(dout, x, w, stride, pad)"
 
 
 def _verdict(*changes, lab=2, of=TAPS):
@@ -125,3 +127,84 @@ def test_a_slow_function_has_the_value_that_is_wrong(lab, source, change, monkey
     verdict = _verdict(change, lab=lab, of=source)
     assert verdict.cause == "unexplained" and "too slow for the cause to be found in 0 seconds" in verdict.says
     assert " must be " in verdict.says
+
+
+# -- the question that fits what was seen
+
+
+def test_every_closer_question_belongs_to_a_cause():
+    for (cause, about), (question, hint) in CLOSER.items():
+        assert cause in CAUSES and question.endswith("?") and hint.endswith("."), (cause, about)
+
+
+@pytest.mark.parametrize(
+    "line, about",
+    [
+        ("np.zeros(3)[3]", "IndexError"),
+        ("nothing", "NameError"),
+        ("i\n    i = 0", "UnboundLocalError"),
+        ("padded(x)", "TypeError"),
+        ("N.shape", "NameError"),
+        ("x.shapes", "AttributeError"),
+        ("a, b = x.shape", "unpack"),
+        ("x @ np.zeros(97)", "ValueError"),
+        ("x.sum(axis=7)", "AxisError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("input()", "EOFError"),
+        ("open('notes.txt', 'w')", "PermissionError"),
+        ("depthwise_backward(dout, x, w, stride, pad)", "RecursionError"),
+    ],
+)
+def test_an_exception_has_the_question_of_its_type(line, about):
+    source = f"import numpy as np\n\ndef padded(x, pad): pass\n\ndef {NAME}:\n    {line}\n"
+    verdict = grade(labs.find(2), source, "lab2.py")
+    assert (verdict.cause, verdict.about) == ("raises", about), verdict
+    if about == "ValueError":
+        assert "shapes" in asked(verdict.cause, verdict.about).question
+    else:
+        assert "shapes" not in asked(verdict.cause, verdict.about).question
+
+
+def test_an_exception_of_another_type_has_a_question_too():
+    verdict = grade(labs.find(2), f"def {NAME}:\n    raise OverflowError('no')\n", "lab2.py")
+    assert asked(verdict.cause, verdict.about) == CAUSES["raises"]
+
+
+@pytest.mark.parametrize("number, kind", [(1, "arrays"), (3, "word"), (6, "numbers")])
+def test_questions_fit_what_a_function_returns(number, kind):
+    lab = labs.find(number)
+    unwritten = grade(lab, labs.stub(number), "lab.py")
+    assert (unwritten.cause, unwritten.about) == ("not-written", kind)
+    first = lab.functions[0]
+    source = f"def {first.name}({', '.join(first.arguments)}):\n    return len"
+    verdict = grade(lab, source, "lab.py")
+    assert verdict.cause == "wrong-type"
+    words = " ".join((*asked("not-written", kind), *asked("wrong-type", verdict.about), *asked("hangs", kind)))
+    assert ("array of zeros" in words) == (kind == "arrays") and ("text" in words) == (kind == "word")
+
+
+def test_a_number_for_an_array_is_told_the_shape():
+    verdict = _verdict(("dgamma = (dout * xhat).sum(axis=axes)", "dgamma = (dout * xhat).sum()"), lab=4, of=STEPS)
+    assert verdict.says == "dgamma must be an array of shape (1,); was one number (float64)."
+    assert "axes" in asked(verdict.cause, verdict.about).question
+
+
+@pytest.mark.parametrize(
+    "number, source, cause, says",
+    [
+        (2, "", "empty", "There is no code in the file."),
+        (2, '"""Lab 2."""\n# later\n', "empty", "There is no code in the file."),
+        (2, labs.stub(4), "another-lab", "but batchnorm_backward: it looks like lab 4."),
+        (3, labs.stub(5), "another-lab", "but block_forward: it looks like lab 5."),
+        (7, labs.stub(1), "another-lab", "but depthwise: it looks like lab 1."),
+        (2, "def depthwise_backwards(dout): pass", "missing", "There is no function depthwise_backward in the file."),
+    ],
+)
+def test_a_file_without_the_labs_functions(number, source, cause, says):
+    verdict = grade(labs.find(number), source, f"lab{number}.py")
+    assert (verdict.cause, verdict.passed) == (cause, False) and verdict.says.endswith(says)
+
+
+def test_what_is_not_received_is_said_in_words():
+    verdict = _verdict(("range(KH)", "range(1)"))
+    assert verdict.says.endswith("; yours does not.")

@@ -201,7 +201,7 @@ def _watch(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
 
 def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
     """A verdict in lines, for people."""
-    from npmnv2.labs.causes import CAUSES
+    from npmnv2.labs.questions import asked
 
     lines = [f"lab {lab.number}, {lab.title.lower()}: {path}"]
     left_out = verdict.source.left_out
@@ -228,7 +228,7 @@ def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
     lines += ["", *textwrap.wrap(verdict.says, 100, initial_indent="  ", subsequent_indent="  "), ""]
     if verdict.case is None and verdict.cause in ("raises", "import", "hangs"):
         lines += [*TRYING, ""]
-    cause = CAUSES[verdict.cause]
+    cause = asked(verdict.cause, verdict.about)
     lines.append(f"  {cause.question}")
     lines.append(f"  Hint: {cause.hint}" if hint else "  (--hint says more)")
     right = round(verdict.score * len(lab.cases))

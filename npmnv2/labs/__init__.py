@@ -18,7 +18,8 @@ How the parts hang together, in the order in which a verdict is made:
   channel by itself, `held.py` at how the memory changes with the number of parts. Lab 3: `planted.py` has the
   backwards on which a student's check is tried. They run in the student's process, so a check could recognise them; it
   could not learn anything from that.
-- `causes.py`: for each cause a question, and a hint. `counted.py`: an array that counts multiply-adds.
+- `causes.py`: for each cause a question, and a hint. `questions.py`: which of them fits what was seen.
+- `counted.py`: an array that counts multiply-adds.
 
 The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's
 process so that what is judged is the student's own function, not so that they are secret.

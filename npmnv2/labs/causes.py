@@ -16,15 +16,16 @@ CAUSES = {
         "Which shape must the result have?", "Start with an array of zeros in the shape of the result."
     ),
     "missing": Cause("Is the function's name spelt as in the stub?", "The grader calls functions by their names."),
+    "empty": Cause("Is the file saved?", "`lab start` writes the file to begin with."),
+    "another-lab": Cause("Is this the file that you meant?", "Name the file after the lab's number."),
     "syntax": Cause("What does Python expect at this line?", "Often the line above lacks a bracket or a colon."),
     "import": Cause("Which modules does the lab need?", "Remove the import: NumPy is all that a solution needs."),
-    "raises": Cause(
-        "Which shapes meet in this line?",
-        "Print the shapes of everything in the line, and compare them with the shapes in the specification.",
-    ),
+    "raises": Cause("What does Python say of this line?", "Print the value and the type of everything in the line."),
     "exits": Cause("Which line ends Python?", "Let the function return its result, and nothing end the program."),
     "crashes": Cause("What reaches beyond NumPy?", "Use NumPy's functions alone."),
-    "hangs": Cause("When does each loop end?", "Count by hand how often each loop runs in the smallest case."),
+    "hangs": Cause(
+        "Does each loop end, and how often does it run?", "Count by hand how often each runs in the smallest case."
+    ),
     # -- a result of the wrong kind
     "wrong-type": Cause(
         "What does the specification return?", "One result is an array, several are a tuple of arrays."
@@ -39,7 +40,7 @@ CAUSES = {
     "crop-empty": Cause(
         "From where to where does the slice run?", "With pad = 0, up to -pad is up to 0. Count the end from the front."
     ),
-    "exchanged": Cause("In which order are the results returned?", "The specification has the order: dx is first."),
+    "exchanged": Cause("In which order are the results returned?", "The specification has the order."),
     "input-changed": Cause("Which array does your function write to?", "Write only to arrays that you have made."),
     "not-finite": Cause("Which line makes the first nan or inf?", "Print what you divide by, just before you do."),
     "precision": Cause(
@@ -113,7 +114,8 @@ CAUSES = {
     "border-lost": Cause("Which windows see the border?", "A pixel on the border is in fewer windows, not in none."),
     "images-mixed": Cause("Which axis is the batch?", "No image of a batch knows another, except in a sum for dw."),
     "channels-mixed": Cause(
-        "Which outputs does one input channel reach?", "Compare the specification's indices c and m."
+        "Which outputs does one input channel reach?",
+        "In the specification's formula, indices of one name are one number: compare each of yours.",
     ),
     "pixels-mixed": Cause("Which pixels does one pixel reach?", "A pointwise convolution has no window."),
     "not-diagonal": Cause("Where is the matrix of a tap zero?", "Channel c reaches channel c alone."),
@@ -271,7 +273,7 @@ CAUSES = {
     "output-pixels": Cause("Which pixels does the layer read?", "All of its input, once, whatever the stride."),
     "pixels-forgotten": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
     "floor-for-ceil": Cause(
-        "Where do the windows begin, in 7 rows with stride 2?", "In rows 0, 2, 4 and 6: one more than 7 // 2."
+        "Where are the middles of the windows, in 7 rows with stride 2?", "In rows 0, 2, 4 and 6: one more than 7 // 2."
     ),
     "padding-forgotten": Cause(
         "How many rows has the output of a 3 x 3 convolution with stride 1?", "As many as its input: it is padded."
@@ -340,6 +342,7 @@ CAUSES = {
         "Let stride, padding and sizes vary one at a time; see where dx or dw is wrong, and by which factor.",
     ),
     "unexplained": Cause(
-        "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
+        "Which products, or which steps, give this element if you do it by hand?",
+        "Write them down for the case above, and look for the first that your code does not have.",
     ),
 }

@@ -46,8 +46,6 @@ class Terms:
         r, u = first[: len(kinds[0])], first[len(kinds[0]) :]
 
         def named(terms: Any) -> str:
-            if not terms:
-                return "nothing"
             listed = [f"{p.coded[0]}{_index(where(t, 2))}" for t in sorted(terms)]
             return " + ".join(listed[:3]) + (f" + {len(listed) - 3} more" if len(listed) > 3 else "")
 
@@ -55,7 +53,8 @@ class Terms:
         if not kinds[2]:
             return f"{to} must be {source}; yours is not." if must else f"{to} must not hold {source}; yours does."
         if must:
-            return f"{to} must receive {source} times {named(must)}; yours receives it times {named(mine)}."
+            yours = f"yours receives it times {named(mine)}" if mine else "yours does not"
+            return f"{to} must receive {source} times {named(must)}; {yours}."
         return f"{to} must receive nothing from {source}; yours receives it times {named(mine)}."
 
 

@@ -60,7 +60,7 @@ class Layer(NamedTuple):
                 (self.H // self.s) * (self.W // self.s),
                 "(H // s)*(W // s)",
                 "floor-for-ceil",
-                "the window that begins in the last row counts as well.",
+                "the window with its middle in the last row counts as well.",
             ),
             (
                 max(0, (self.H - self.k) // self.s + 1) * max(0, (self.W - self.k) // self.s + 1),

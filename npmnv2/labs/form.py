@@ -33,7 +33,7 @@ def form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case)
     if len(names) > 1 and not (type(result) is tuple and len(result) == len(names)):
         return Finding("wrong-type", f"{function.name} must return a tuple ({', '.join(names)}); was {kind(result)}.")
     results = results_of(function, result)
-    for name, mine in zip(names, results, strict=True):
+    for name, mine, array in zip(names, results, wanted, strict=True):
         if function.word and not isinstance(mine, np.ndarray):
             return Finding("wrong-type", f"{function.name} must return None or a text; was {kind(mine)}.")
         if function.whole and not (isinstance(mine, np.ndarray) and mine.ndim == 0):
@@ -41,7 +41,10 @@ def form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case)
         if not isinstance(mine, np.ndarray):
             if mine is None and len(names) == 1:
                 return Finding("wrong-type", f"{function.name} must return an array; it returned nothing.")
-            return Finding("wrong-type", f"{name} must be an array; was {kind(mine)}.")
+            number = isinstance(mine, int | float | np.generic)
+            was = f"one number ({kind(mine)})" if number else kind(mine)
+            says = f"{name} must be an array of shape {array.shape}; was {was}."
+            return Finding("wrong-type", says, "one number" if number else "")
     shapes, right = [mine.shape for mine in results], [array.shape for array in wanted]
     if shapes != right and sorted(shapes) == sorted(right):
         return Finding("exchanged", f"The results must be ({', '.join(names)}) in this order.")

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npmnv2 import labs
 from npmnv2.labs.form import form, results_of, unchanged
 from npmnv2.labs.lab import Case, Function, Lab, Measured, NoCause, Opened, Wrong
 from npmnv2.labs.notebook import Source
 from npmnv2.labs.process import LIMIT, Answer, Stopped, Student
 from npmnv2.labs.product import Finding
-from npmnv2.labs.source import names
+from npmnv2.labs.source import names, stands_for
 from npmnv2.labs.wiring import diagnose
 from npmnv2.validate import Array
 
@@ -35,11 +36,12 @@ class Verdict(NamedTuple):
     seconds: float
     output: str  # what the student's file printed
     source: Source = Source("")  # in which cell of a notebook a line stands
+    about: str = ""  # what was seen of the cause: it chooses the question
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""
         document = self._asdict()
-        del document["output"], document["source"]
+        del document["output"], document["source"], document["about"]
         document["case"] = None if self.case is None else {**self.case.sizes, "dtype": self.case.dtype}
         return document
 
@@ -63,7 +65,7 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
             score, failure = _judge(lab, source, student)
             cost = _cost(lab, student) if failure is None else (None, None)
         except Stopped as stopped:  # while the file was loaded
-            score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line)
+            score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line, stopped.about)
             cost = (None, None)
         output = student.output
     failure = failure or Failure(None, "Every case is right.", None, None, None)
@@ -80,6 +82,7 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
         lab.par,
         round(time.perf_counter() - start, 3),
         output,
+        about=failure.about,
     )
 
 
@@ -91,6 +94,7 @@ class Failure(NamedTuple):
     case: Case | None
     function: str | None
     line: int | None
+    about: str = ""
 
 
 def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | None]:
@@ -99,12 +103,18 @@ def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | No
     given = [lab.arguments(case, np.random.default_rng([seed, k])) for k, case in enumerate(lab.cases)]
     expected = [lab.right(case, arguments) for case, arguments in zip(lab.cases, given, strict=True)]
     there = student.load()
+    if not there:
+        others = {n: [f.name for f in labs.find(n).functions] for n in labs.numbers() if n != lab.number}
+        cause, says = stands_for(source, [f.name for f in lab.functions], others)
+        if cause:
+            return 0.0, Failure(cause, says, None, None, None)
     right, first = 0, None
     for case, arguments, wanted in zip(lab.cases, given, expected, strict=True):
         try:
             failure = _case(lab, case, arguments, wanted, student, there, diagnosed=first is None)
         except Stopped as stopped:
-            failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line)
+            about = stopped.about or lab.function(case.function).kind
+            failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line, about)
             if stopped.cause in ("hangs", "exits", "crashes"):  # the process may be gone
                 return right / len(lab.cases), first or failure
         right += failure is None
@@ -143,7 +153,7 @@ def _case(
         finding = Finding("unexplained", "")
         if diagnosed:
             finding = _values(lab, case, arguments, results, wanted, wrong, student, answer)
-    return Failure(finding.cause, finding.says, case, function.name, None)
+    return Failure(finding.cause, finding.says, case, function.name, None, finding.about or function.kind)
 
 
 def _opened(lab: Lab, case: Case, result: Any) -> tuple[Function, Any] | Finding:

@@ -35,6 +35,11 @@ class Function(NamedTuple):
     word: bool = False  # it returns None, or a text
     after: str = ""  # the function that is called before it, and whose second result is its second argument
 
+    @property
+    def kind(self) -> str:
+        """What it returns: a "word", "numbers" or "arrays"."""
+        return "word" if self.word else "numbers" if self.whole else "arrays"
+
 
 class Measured(NamedTuple):
     """What a call of a student's function took."""

@@ -24,9 +24,9 @@ KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE
 class Stopped(Exception):
     """The student's code raised, exited, crashed or ran past its time."""
 
-    def __init__(self, cause: str, says: str, line: int | None = None) -> None:
+    def __init__(self, cause: str, says: str, line: int | None = None, about: str = "") -> None:
         super().__init__(says)
-        self.cause, self.says, self.line = cause, says, line
+        self.cause, self.says, self.line, self.about = cause, says, line, about
 
 
 class Answer(NamedTuple):
@@ -146,7 +146,7 @@ class Student:
         return found
 
     def _hung(self) -> Stopped:
-        return Stopped("hangs", f"No result after {self.limit:g} seconds: does a loop never end?", self._traced_line())
+        return Stopped("hangs", f"No result after {self.limit:g} seconds.", self._traced_line())
 
     def _ended(self) -> Stopped:
         """Why there is no more to read: the time ran out, the process crashed, or the code ended it."""
@@ -207,7 +207,8 @@ def _raised(error: Any) -> Stopped:
         return Stopped("key-missing", f"There is no {text} in the dict.", line)
     if kind == "NotImplementedError":
         return Stopped("not-written", text or "The function is still to be written.", line)
-    return Stopped(cause, f"{kind}: {text}", line)
+    about = "unpack" if kind == "ValueError" and "unpack" in text else kind
+    return Stopped(cause, f"{kind}: {text}", line, about)
 
 
 def _number(value: Any) -> float:

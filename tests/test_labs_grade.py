@@ -12,6 +12,7 @@ from labs.lab7 import SLICES
 from test_labs_bank import BANKS
 
 from npmnv2 import labs
+from npmnv2.cli.lab import text
 from npmnv2.labs.causes import CAUSES
 from npmnv2.labs.grade import grade
 from npmnv2.labs.questions import CLOSER, asked
@@ -208,3 +209,34 @@ def test_a_file_without_the_labs_functions(number, source, cause, says):
 def test_what_is_not_received_is_said_in_words():
     verdict = _verdict(("range(KH)", "range(1)"))
     assert verdict.says.endswith("; yours does not.")
+
+
+# -- what was printed
+
+
+def test_what_is_printed_is_that_of_the_case_which_fails():
+    """Not of the cases before it, nor of the calls that look for the cause."""
+    shown = ("    dxp = ", "    print('shape', x.shape)\n    dxp = ")
+    verdict = _verdict(
+        shown, ("import numpy as np\n", "import numpy as np\n\nprint('loaded')\n"), (DW, "dw[i, j] = 2 * (xp")
+    )
+    assert verdict.output.splitlines() == ["loaded", "shape (1, 11, 5, 1)"]
+    verdict = _verdict(shown, ("rows = slice(i, ", "rows = slice(i + (stride == 2), "))
+    assert verdict.case.sizes["stride"] == 2
+    assert verdict.output.splitlines() == ["shape (1, 11, 5, 1)"] and verdict.case.sizes["C"] == 1
+
+
+def test_the_end_of_a_long_print_is_kept_and_the_rest_counted():
+    verdict = _verdict(("    dxp = ", "    print(*range(20000), sep='\\n')\n    dxp = "), (DW, "dw[i, j] = 2 * (xp"))
+    kept = verdict.output.splitlines()
+    assert kept[-1] == "19999" and verdict.left_out + len(kept) in (20000, 20001)  # a line may be cut in two
+    shown = text(labs.find(2), verdict, "lab2.py", False)
+    at = shown.index("  | 19999")
+    assert shown[at - 4] == "  | 19995" and re.search(r"left out: 1999[56]\)", shown[at + 1])
+
+
+def test_what_a_hanging_call_printed_is_shown():
+    verdict = grade(
+        labs.find(2), f"print('a')\ndef {NAME}:\n    print('b', flush=True)\n    while True: pass", "l.py", 0.5
+    )
+    assert (verdict.cause, verdict.output) == ("hangs", "a\nb\n")

@@ -209,7 +209,10 @@ def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
     lines += [f"  and {len(left_out) - 5} more"] if len(left_out) > 5 else []
     if verdict.output.strip():
         printed = verdict.output.rstrip().splitlines()
-        lines += ["", "it printed", *(f"  | {line[:110]}" for line in printed[-5:])]
+        where = ", and in the first case" if verdict.passed else ", and in this case" if verdict.case else ""
+        lines += ["", f"printed as the file was loaded{where}", *(f"  | {line[:110]}" for line in printed[-5:])]
+        many = verdict.left_out + len(printed[:-5])
+        lines += [f"  (lines before these that are left out: {many})"] if many else []
     if verdict.passed:
         return [*lines, "", f"passed: all {len(lab.cases)} cases ({verdict.seconds:.1f} s)", *_cost(verdict)]
     assert verdict.cause is not None

@@ -10,7 +10,7 @@ from npmnv2 import labs
 from npmnv2.labs.form import form, results_of, unchanged
 from npmnv2.labs.lab import Case, Function, Lab, Measured, NoCause, Opened, Wrong
 from npmnv2.labs.notebook import Source
-from npmnv2.labs.process import LIMIT, Answer, Stopped, Student
+from npmnv2.labs.process import LIMIT, Answer, Printed, Stopped, Student
 from npmnv2.labs.product import Finding
 from npmnv2.labs.source import names, stands_for
 from npmnv2.labs.wiring import diagnose
@@ -34,14 +34,16 @@ class Verdict(NamedTuple):
     bytes: int | None
     par: int | None
     seconds: float
-    output: str  # what the student's file printed
+    output: str  # what was printed as the file was loaded, and in the call of this case
     source: Source = Source("")  # in which cell of a notebook a line stands
     about: str = ""  # what was seen of the cause: it chooses the question
+    left_out: int = 0  # lines of the output that are not kept
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""
         document = self._asdict()
-        del document["output"], document["source"], document["about"]
+        for field in ("output", "source", "about", "left_out"):
+            del document[field]
         document["case"] = None if self.case is None else {**self.case.sizes, "dtype": self.case.dtype}
         return document
 
@@ -67,8 +69,8 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
         except Stopped as stopped:  # while the file was loaded
             score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line, stopped.about)
             cost = (None, None)
-        output = student.output
-    failure = failure or Failure(None, "Every case is right.", None, None, None)
+    failure = failure or Failure(None, "Every case is right.", None, None, None, call=1)
+    loading, call = student.printed(0), student.printed(failure.call) if failure.call else Printed("", 0)
     return Verdict(
         lab.number,
         failure.cause is None,
@@ -81,8 +83,9 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
         *cost,
         lab.par,
         round(time.perf_counter() - start, 3),
-        output,
+        loading.text + call.text,
         about=failure.about,
+        left_out=loading.left_out + call.left_out,
     )
 
 
@@ -95,6 +98,7 @@ class Failure(NamedTuple):
     function: str | None
     line: int | None
     about: str = ""
+    call: int = 0  # which request it was; 0: to load the file
 
 
 def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | None]:
@@ -110,15 +114,16 @@ def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | No
             return 0.0, Failure(cause, says, None, None, None)
     right, first = 0, None
     for case, arguments, wanted in zip(lab.cases, given, expected, strict=True):
+        call = student.requests
         try:
             failure = _case(lab, case, arguments, wanted, student, there, diagnosed=first is None)
         except Stopped as stopped:
             about = stopped.about or lab.function(case.function).kind
             failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line, about)
             if stopped.cause in ("hangs", "exits", "crashes"):  # the process may be gone
-                return right / len(lab.cases), first or failure
+                return right / len(lab.cases), first or failure._replace(call=call)
         right += failure is None
-        first = first or failure
+        first = first or (failure and failure._replace(call=call if student.requests > call else 0))
     return right / len(lab.cases), first
 
 

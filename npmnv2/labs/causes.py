@@ -135,7 +135,8 @@ CAUSES = {
         "How often is dout a factor in each term?", "Each term has dout once: by itself, or inside one sum."
     ),
     "direct-term-missing": Cause(
-        "How does x[k] reach out[k] if mean and variance stand still?", "Through xhat[k] alone: start with that way."
+        "Is something overwritten that had to be added to?",
+        "centered is used twice, so it receives twice: through xhat, and through squared. dx is the sum of all ways.",
     ),
     "mean-term-missing": Cause(
         "What happens to the mean when one x grows?", "It grows by 1/m as much, and every centered value falls."
@@ -179,7 +180,7 @@ CAUSES = {
         "Which way does a larger variance move a value?", "Away from where it stands: by its own xhat."
     ),
     "sum-missing": Cause(
-        "How many values does one standard deviation go to?",
+        "How many values does one mean go to, and one standard deviation?",
         "All m of a channel, so m gradients come back to it, and add up.",
     ),
     "sums-exchanged": Cause(

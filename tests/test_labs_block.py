@@ -46,7 +46,9 @@ def test_without_mistakes_it_is_the_packages_block(case):
         assert np.allclose(mine, right, rtol=1e-4 if case.dtype == "float32" else 1e-10, atol=1e-4)
 
 
-@pytest.mark.parametrize("mistakes, cases", [(FORWARD, FORWARD_CASES), (BACKWARD, BACKWARD_CASES[::5])])
+@pytest.mark.parametrize(
+    "mistakes, cases", [(FORWARD, FORWARD_CASES), (BACKWARD, [BACKWARD_CASES[k] for k in (0, 4, 5)])]
+)
 def test_every_mistake_is_named_by_its_cause(mistakes, cases):
     for mistake in mistakes:
         found = [_explained(case, 1, mistake.flags) for case in cases]

@@ -8,6 +8,7 @@ from labs.bank import edited
 from labs.lab1 import TAPS as TAPS_1
 from labs.lab2 import TAPS
 from labs.lab4 import STEPS
+from labs.lab6 import PLAIN
 from labs.lab7 import SLICES
 from test_labs_bank import BANKS
 
@@ -280,3 +281,57 @@ def test_what_a_hanging_call_printed_is_shown():
 def test_the_terms_of_a_derivation_are_told_apart(changes, cause, says):
     verdict = _verdict(*changes, lab=4, of=STEPS)
     assert verdict.cause == cause and says in verdict.says, verdict.says
+
+
+# -- counting, and orders of elements
+
+OUT = "OH, OW = (H - 1) // s + 1, (W - 1) // s + 1"
+HALF = "            H = (H - 1) // stride + 1\n"
+
+
+@pytest.mark.parametrize(
+    "changes, cause, says",
+    [
+        ([("            C = c\n", "")], "wrong-width", "yours keeps its 32"),
+        ([('"depthwise", H, H, E, E,', '"depthwise", H, H, C, C,')], "wrong-width", "has all t * C channels"),
+        ([(HALF, "")], "stride-ignored", "all that comes after a stride of 2 sees fewer pixels"),
+        (
+            [(HALF, ""), ("            E = t * C\n", HALF + "            E = t * C\n")],
+            "stride-misplaced",
+            "fewer again",
+        ),
+        ([("H, C = 112, 32", "H, C = 224, 32")], "stride-ignored", "yours goes on with 224 x 224"),
+        ([(OUT, "OH, OW = ((n + k // 2 - k) // s + 1 for n in (H, W))")], "padding-forgotten", "on both sides"),
+        ([(OUT, "OH, OW = H // s, W // s")], "floor-for-ceil", "the window with its middle in the last row"),
+    ],
+)
+def test_ways_to_miscount_a_network(changes, cause, says):
+    verdict = _verdict(*changes, lab=6, of=PLAIN)
+    assert verdict.cause == cause and says in verdict.says, verdict.says
+
+
+@pytest.mark.parametrize(
+    "changes, cause, says",
+    [
+        (
+            [("return x @ w", "return (w.T @ x.reshape(len(w), -1)).reshape(*x.shape[:3], w.shape[1])")],
+            "reordered",
+            "those of out as if its axes were (n, m, y, x), and those of x as if its axes were (n, c, y, x).",
+        ),
+        (
+            [("    for c in range(C):\n        w[:, :, c, c] = wd[:, :, c]", "    w += wd[..., None] / C")],
+            "not-diagonal",
+            "And every product is multiplied by 0.333333.",
+        ),
+        ([("C, C), wd.dtype)", "C, C))")], "wrong-dtype", "w must be float32; was float64."),
+    ],
+)
+def test_two_things_at_once_in_lab_1(changes, cause, says):
+    verdict = _verdict(*changes, lab=1, of=TAPS_1)
+    assert verdict.cause == cause and says in verdict.says, verdict.says
+
+
+def test_a_second_name_for_an_array_that_is_assigned_to_is_named():
+    xp = "dxp = np.zeros(xp.shape, x.dtype)"
+    verdict = _verdict((xp, "dxp = xp"), ("dxp[:, rows, cols] += ", "dxp[:, rows, cols] = "))
+    assert verdict.cause == "same-array" and "yours holds products of dout, dout and w" in verdict.says, verdict.says

@@ -164,7 +164,7 @@ CAUSES = {
     "not-centred": Cause(
         "Is it x or x - mean that is squared in the variance?", "Name x - mean once, and use that name throughout."
     ),
-    "not-normalised": Cause("What did gamma multiply in the forward?", "gamma multiplies xhat, not x."),
+    "not-normalised": Cause("What does gamma multiply in the forward?", "xhat: x less its mean, divided by std."),
     "other-statistics": Cause(
         "Which batch are the mean and the variance of?", "In training they are those of the x that is given."
     ),

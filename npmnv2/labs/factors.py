@@ -68,6 +68,12 @@ class Layer(NamedTuple):
                 "padding-forgotten",
                 f"with a padding of {p} there are as many windows as pixels at stride 1.",
             ),
+            (
+                max(0, (self.H + p - self.k) // self.s + 1) * max(0, (self.W + p - self.k) // self.s + 1),
+                "(windows that fit, padded on one side)",
+                "padding-forgotten",
+                f"the padding of {p} is on both sides.",
+            ),
             (self.OH**2, "OH*OH", "height-for-width", "the image is not a square."),
             (self.OW**2, "OW*OW", "height-for-width", "the image is not a square."),
             (self.OH, "OH", "factor-missing", "the factor OW is missing."),

@@ -30,6 +30,11 @@ def _of_norm(k: int) -> list[Mistake]:
     found = [
         _made("batchnorm-missing", f"{norm.capitalize()} is left out.", f"norm-missing-{k}"),
         _made("exchanged", f"In {norm}, gamma{k} and beta{k} are exchanged.", f"gamma-and-beta-{k}"),
+        _made(
+            "not-normalised",
+            f"{norm.capitalize()} only multiplies by gamma{k} and adds beta{k}.",
+            f"statistics-missing-{k}",
+        ),
         _made("gamma-forgotten", f"{norm.capitalize()} does not multiply by gamma{k}.", f"gamma-forgotten-{k}"),
         _made("beta-forgotten", f"{norm.capitalize()} does not add beta{k}.", f"beta-forgotten-{k}"),
         _made(
@@ -251,6 +256,7 @@ BACKWARD = [
         )
     ),
     _made("step-missing", "The gradient is not sent back through the filter.", "depthwise-passed-by"),
+    _made("stride-ignored", "Back through the filter the stride is taken to be 1; it is 2.", "stride-1-back"),
     _made(
         "kernel-flipped",
         "Back through the filter a tap sends to where it looked; yours convolves the gradient with the same filter.",

@@ -41,6 +41,9 @@ CLOSER = {  # by the cause, and by what was seen: the type of an exception, or w
         "Which factors, or which layers, give this number if you do it by hand?",
         "Write them down for the case above, and look for the first that your code does not have.",
     ),
+    ("stride-ignored", "numbers"): Cause(
+        "Which layers see fewer pixels after a stride of 2?", "All that come after it, to the end of the network."
+    ),
     ("hangs", "word"): Cause(
         "Does each loop end, and how many elements has your x?",
         "Every element of x and of w costs two calls of forward: small arrays show as much.",

@@ -35,7 +35,7 @@ def _explained(case, seed, flags, cache=None):
     if not places:
         return None
     call = lambda changed: _results(changed, flags)  # noqa: E731
-    return residual.explain(Wrong(case, call, arguments, mine, right, places, (mine[0], cache)))
+    return residual.explain(Wrong(case, call, arguments, mine, right, places, returned=(mine[0], cache)))
 
 
 @pytest.mark.parametrize("case", lab5.CASES, ids=str)

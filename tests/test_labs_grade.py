@@ -7,6 +7,7 @@ import pytest
 from labs.bank import edited
 from labs.lab1 import TAPS as TAPS_1
 from labs.lab2 import TAPS
+from labs.lab3 import NUMERICAL
 from labs.lab4 import STEPS
 from labs.lab6 import PLAIN
 from labs.lab7 import SLICES
@@ -335,3 +336,65 @@ def test_a_second_name_for_an_array_that_is_assigned_to_is_named():
     xp = "dxp = np.zeros(xp.shape, x.dtype)"
     verdict = _verdict((xp, "dxp = xp"), ("dxp[:, rows, cols] += ", "dxp[:, rows, cols] = "))
     assert verdict.cause == "same-array" and "yours holds products of dout, dout and w" in verdict.says, verdict.says
+
+
+# -- a check: what it returned, and what its calls show
+
+POSITIVE = [  # all errors of a planted backward have one sign
+    ("x, w = rng.normal(size=(2, H, W, 3)), rng.normal(", "x, w = rng.random(size=(2, H, W, 3)), rng.random("),
+    ("dout = rng.normal(", "dout = rng.random("),
+]
+
+
+@pytest.mark.parametrize(
+    "changes, cause, says",
+    [
+        ([("    for stride", "    return 'ok'\n    for stride")], "rejects-the-right", "it returned 'ok'."),
+        ([("error > 1e-6", "error > 1e-16")], "rejects-the-right", "it returned 'd"),
+        (
+            [("rng.normal(size=(2, H, W, 3))", "np.arange(6 * H * W).reshape(2, H, W, 3)")],
+            None,
+            "x holds whole numbers",
+        ),
+        ([("(2, H, W, 3)),", "(2, H, W, 3)).astype(np.float32),")], None, "x is float32, which rounds a small step"),
+        ([("size=(3, 2, 3))\n", "size=(3, 2, 3)).astype(np.float32)\n")], None, "w is float32, which rounds a small"),
+        ([("a[k] = old + h", "a[k] = old"), ("a[k] = old - h", "a[k] = old")], "no-step", "x and w were those that"),
+        ([("h=1e-6", "h=1e-12")], "step-too-small", "The largest step that forward saw is 1e-12."),
+        ([("        a[k] = old\n", "")], "not-restored", "elements of x had been moved."),
+    ],
+)
+def test_why_a_check_rejects_what_is_right(changes, cause, says):
+    changes = [*changes, ("error > 1e-6", "error > 1e-9")] if cause == "not-restored" else changes
+    verdict = _verdict(*changes, lab=3, of=NUMERICAL)
+    assert verdict.cause == (cause or "argument-dtype") and says in verdict.says, verdict.says
+    assert "It rejects all 15 backwards that it was given." in verdict.says
+
+
+@pytest.mark.parametrize(
+    "changes, cause, says",
+    [
+        (
+            [*POSITIVE, ("np.abs(mine - right).max()", "(right - mine).max()")],
+            "one-sided",
+            "If all of dw is too large,",
+        ),
+        (
+            [*POSITIVE, ("np.abs(mine - right).max()", "(mine - right).max()")],
+            "one-sided",
+            "If all of dx is too small,",
+        ),
+        ([("error > 1e-6", "error > 0.9")], "tolerance-loose", "An error a thousand times as large it rejects."),
+        ([("np.abs(mine - right).max()", "abs(mine.sum() - right.sum())")], "not-compared", "dx was wrong by"),
+        ([('(("dx", dx, x), ("dw", dw, w))', '(("dx", dx, x),)')], "not-compared", "by as much as its largest value."),
+    ],
+)
+def test_why_a_check_accepts_what_is_wrong(changes, cause, says):
+    verdict = _verdict(*changes, lab=3, of=NUMERICAL)
+    assert verdict.cause == cause and says in verdict.says, verdict.says
+    assert "It rejects all" not in verdict.says
+
+
+def test_other_errors_than_the_planted_ones_end_a_check_without_harm():
+    """A check that raises for an error which the grader makes up has the cause that was seen before."""
+    raising = ("np.abs(mine - right).max()", "(right - mine).max() if abs(mine).max() < 500 else 1 / 0")
+    assert _verdict(*POSITIVE, raising, lab=3, of=NUMERICAL).cause == "not-compared"

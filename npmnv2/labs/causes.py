@@ -314,7 +314,19 @@ CAUSES = {
     "rows-ignored": Cause("What does your function do with rows?", "Its result must follow from the rows it is given."),
     # -- a check and what it does not see
     "rejects-the-right": Cause(
-        "By how much do your two gradients differ?", "A difference quotient is not exact: leave room for its error."
+        "By how much do your two gradients differ, in the first element that is found wrong?",
+        "Print both. Leave room for the rounding of a quotient; a larger difference has another reason: look for that.",
+    ),
+    "argument-dtype": Cause(
+        "What is left of a step of 1e-6 in this array?", "Choose float64: whole numbers have no room for it."
+    ),
+    "no-step": Cause("Are these two arrays, or two names for one?", "b = a gives an array a second name."),
+    "step-too-small": Cause(
+        "How many digits are left of L at one step less L at the other?", "L has 16 digits; a step of 1e-6 keeps nine."
+    ),
+    "not-restored": Cause("Is x what it was when the next element has its turn?", "Take each step back, or copy x."),
+    "one-sided": Cause(
+        "What does your comparison make of a difference below zero?", "An error has a size, whatever its sign."
     ),
     "never-called": Cause("What does a check compare?", "What backward returns, with what forward says."),
     "not-compared": Cause("Which numbers does your check look at?", "Every element of dx, and every element of dw."),

@@ -112,19 +112,24 @@ def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | No
         cause, says = stands_for(source, [f.name for f in lab.functions], others)
         if cause:
             return 0.0, Failure(cause, says, None, None, None)
-    right, first = 0, None
+    right: list[bool] = []
+    first, stopped_at_all = None, False
     for case, arguments, wanted in zip(lab.cases, given, expected, strict=True):
         call = student.requests
         try:
             failure = _case(lab, case, arguments, wanted, student, there, diagnosed=first is None)
         except Stopped as stopped:
+            stopped_at_all = True
             about = stopped.about or lab.function(case.function).kind
             failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line, about)
             if stopped.cause in ("hangs", "exits", "crashes"):  # the process may be gone
-                return right / len(lab.cases), first or failure._replace(call=call)
-        right += failure is None
+                return sum(right) / len(lab.cases), first or failure._replace(call=call)
+        right.append(failure is None)
         first = first or (failure and failure._replace(call=call if student.requests > call else 0))
-    return right / len(lab.cases), first
+    said = lab.overall(right) if lab.overall and not stopped_at_all else ""
+    if first and said:
+        first = first._replace(says=f"{first.says} {said}", about="all")
+    return sum(right) / len(lab.cases), first
 
 
 def _case(
@@ -195,7 +200,6 @@ def _values(
 ) -> Finding:
     """Why values are wrong."""
     function = lab.function(case.function)
-    seen = answer.result if lab.opened else answer.seen
     opened = lab.opened(case, answer.result) if lab.opened else None
     called = [(opened.names if isinstance(opened, Opened) else function.results)[k] for k in wrong]
 
@@ -222,7 +226,7 @@ def _values(
 
     try:
         if lab.explain and function.word:  # it may choose its inputs anew each time
-            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, answer.seen, answer.result))
         again = call(arguments)
         if any(not np.array_equal(again[k], results[k], equal_nan=True) for k in wrong) and _finite(results, wrong):
             return _unsteady(called[0], [(results[k], again[k], wanted[k]) for k in wrong], student.source)
@@ -235,7 +239,7 @@ def _values(
                 f"Precision, not logic: {called[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
             )
         if lab.explain and case.dtype != "float32":
-            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, answer.seen, answer.result))
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)

@@ -61,7 +61,8 @@ class Wrong(NamedTuple):
     results: tuple[Array, ...]
     right: tuple[Array, ...]
     places: list[int]  # of the results that are wrong
-    seen: Any = ()  # the calls that it made of a function that it was given, or all that it returned if `Lab.opened`
+    seen: Any = ()  # the calls that it made of the functions that it was given
+    returned: Any = None  # all that it returned, as it came
 
 
 class NoCause(Exception):
@@ -94,6 +95,7 @@ class Lab(NamedTuple):
     held: Callable[[Case, tuple[Any, ...], Measure], Finding | None] | None = None  # what is wrong with its memory
     more: str = ""  # what a variant adds to the stub
     opened: Callable[[Case, Any], Opened | Finding] | None = None  # where arrays come in a dict, or with a cache
+    overall: Callable[[Sequence[bool]], str] | None = None  # what is said of all cases, given which of them are right
     beside: Path | None = None  # a file that is copied beside the student's
 
     def function(self, name: str) -> Function:

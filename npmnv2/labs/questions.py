@@ -44,6 +44,10 @@ CLOSER = {  # by the cause, and by what was seen: the type of an exception, or w
     ("stride-ignored", "numbers"): Cause(
         "Which layers see fewer pixels after a stride of 2?", "All that come after it, to the end of the network."
     ),
+    ("rejects-the-right", "all"): Cause(
+        "What does your check return if nothing is wrong?",
+        "None alone accepts. If it finds an error: print the two gradients that it compares, for one element.",
+    ),
     ("hangs", "word"): Cause(
         "Does each loop end, and how many elements has your x?",
         "Every element of x and of w costs two calls of forward: small arrays show as much.",

@@ -35,7 +35,7 @@ def _explained(case, seed, flags, cache=None):
     if not places:
         return None
     call = lambda changed: _results(changed, flags)  # noqa: E731
-    return residual.explain(Wrong(case, call, arguments, mine, right, places, (mine[0], cache)))
+    return residual.explain(Wrong(case, call, arguments, mine, right, places, returned=(mine[0], cache)))
 
 
 @pytest.mark.parametrize("case", lab5.CASES, ids=str)
@@ -46,7 +46,9 @@ def test_without_mistakes_it_is_the_packages_block(case):
         assert np.allclose(mine, right, rtol=1e-4 if case.dtype == "float32" else 1e-10, atol=1e-4)
 
 
-@pytest.mark.parametrize("mistakes, cases", [(FORWARD, FORWARD_CASES), (BACKWARD, BACKWARD_CASES[::5])])
+@pytest.mark.parametrize(
+    "mistakes, cases", [(FORWARD, FORWARD_CASES), (BACKWARD, [BACKWARD_CASES[k] for k in (0, 4, 5)])]
+)
 def test_every_mistake_is_named_by_its_cause(mistakes, cases):
     for mistake in mistakes:
         found = [_explained(case, 1, mistake.flags) for case in cases]
@@ -81,7 +83,7 @@ def test_what_is_not_on_the_list_is_not_named():
     right = lab5.right(case, (x, p, stride))
     for kept, said in ((cache, "wide_act is the first that differs"), (None, "must be"), ({"wide": 3}, "must be")):
         call = lambda changed: forward(*changed)[:1]  # noqa: E731
-        finding = residual.explain(Wrong(case, call, (x, p, stride), (out,), right, [0], (out, kept)))
+        finding = residual.explain(Wrong(case, call, (x, p, stride), (out,), right, [0], returned=(out, kept)))
         assert finding.cause == "unexplained" and said in finding.says
 
 

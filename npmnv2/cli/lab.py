@@ -212,7 +212,7 @@ def _watch(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
 
 def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
     """A verdict in lines, for people."""
-    from npmnv2.labs.causes import CAUSES
+    from npmnv2.labs.questions import asked
 
     lines = [f"lab {lab.number}, {lab.title.lower()}: {path}"]
     left_out = verdict.source.left_out
@@ -220,7 +220,10 @@ def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
     lines += [f"  and {len(left_out) - 5} more"] if len(left_out) > 5 else []
     if verdict.output.strip():
         printed = verdict.output.rstrip().splitlines()
-        lines += ["", "it printed", *(f"  | {line[:110]}" for line in printed[-5:])]
+        where = ", and in the first case" if verdict.passed else ", and in this case" if verdict.case else ""
+        lines += ["", f"printed as the file was loaded{where}", *(f"  | {line[:110]}" for line in printed[-5:])]
+        many = verdict.left_out + len(printed[:-5])
+        lines += [f"  (lines before these that are left out: {many})"] if many else []
     if verdict.passed:
         return [*lines, "", f"passed: all {len(lab.cases)} cases ({verdict.seconds:.1f} s)", *_cost(verdict)]
     assert verdict.cause is not None
@@ -239,7 +242,7 @@ def text(lab: "Lab", verdict: "Verdict", path: str, hint: bool) -> list[str]:
     lines += ["", *textwrap.wrap(verdict.says, 100, initial_indent="  ", subsequent_indent="  "), ""]
     if verdict.case is None and verdict.cause in ("raises", "import", "hangs"):
         lines += [*TRYING, ""]
-    cause = CAUSES[verdict.cause]
+    cause = asked(verdict.cause, verdict.about)
     lines.append(f"  {cause.question}")
     lines.append(f"  Hint: {cause.hint}" if hint else "  (--hint says more)")
     right = round(verdict.score * len(lab.cases))

@@ -133,7 +133,7 @@ def norm(x: Array, p: dict[str, Array], k: int, made: Collection[str]) -> Array:
     if "count-minus-one" in made and m > 1:
         var = var * m / (m - 1)
     eps = float(_taken(made, "eps-is-", str(EPS), OTHER_EPS))
-    if "not-normalised" in made:
+    if "not-normalised" in made or f"statistics-missing-{k}" in made:
         mean, std = np.zeros_like(mean), np.ones_like(var)
     elif "running-statistics" in made:
         mean, std = np.zeros_like(mean), np.sqrt(np.ones_like(var) + eps)
@@ -180,10 +180,11 @@ def backward(
     d = d @ p["wp"].T
     early, d = d, _act_and_norm_back(d, s, p, 2, g, made)
     seen = s[_taken(made, "wd-from-", "wide_act", [name for name in s if s[name].shape == s["wide_act"].shape])]
-    filtered, g["wd"] = _depthwise_back(d, seen, p["wd"], stride)
+    back = 1 if "stride-1-back" in made else stride
+    filtered, g["wd"] = _depthwise_back(d, seen, p["wd"], back)
     if "wd-early" in made or "wd-early-masked" in made:
         early = _mask_back(early, s, 2, made) if "wd-early-masked" in made else early
-        g["wd"] = _depthwise_back(early, seen, p["wd"], stride)[1]
+        g["wd"] = _depthwise_back(early, seen, p["wd"], back)[1]
     if "depthwise-unturned" in made and stride == 1:
         filtered = depthwise(d, p["wd"], 1)
     d = d if "depthwise-passed-by" in made and stride == 1 else filtered
@@ -299,10 +300,10 @@ def _norm_back(
 def _depthwise_back(d: Array, x: Array, w: Array, stride: int) -> tuple[Array, Array]:
     xp = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     dxp, dw = np.zeros_like(xp), np.zeros_like(w)
-    H, W = x.shape[1:3]
+    OH, OW = d.shape[1:3]
     for i in range(3):
         for j in range(3):
-            seen = np.s_[:, i : i + H : stride, j : j + W : stride]
+            seen = np.s_[:, i : i + stride * OH : stride, j : j + stride * OW : stride]
             dxp[seen] += d * w[i, j]
             dw[i, j] = (xp[seen] * d).sum((0, 1, 2))
     return dxp[:, 1:-1, 1:-1], dw

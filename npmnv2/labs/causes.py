@@ -16,15 +16,16 @@ CAUSES = {
         "Which shape must the result have?", "Start with an array of zeros in the shape of the result."
     ),
     "missing": Cause("Is the function's name spelt as in the stub?", "The grader calls functions by their names."),
+    "empty": Cause("Is the file saved?", "`lab start` writes the file to begin with."),
+    "another-lab": Cause("Is this the file that you meant?", "Name the file after the lab's number."),
     "syntax": Cause("What does Python expect at this line?", "Often the line above lacks a bracket or a colon."),
     "import": Cause("Which modules does the lab need?", "Remove the import: NumPy is all that a solution needs."),
-    "raises": Cause(
-        "Which shapes meet in this line?",
-        "Print the shapes of everything in the line, and compare them with the shapes in the specification.",
-    ),
+    "raises": Cause("What does Python say of this line?", "Print the value and the type of everything in the line."),
     "exits": Cause("Which line ends Python?", "Let the function return its result, and nothing end the program."),
     "crashes": Cause("What reaches beyond NumPy?", "Use NumPy's functions alone."),
-    "hangs": Cause("When does each loop end?", "Count by hand how often each loop runs in the smallest case."),
+    "hangs": Cause(
+        "Does each loop end, and how often does it run?", "Count by hand how often each runs in the smallest case."
+    ),
     # -- a result of the wrong kind
     "wrong-type": Cause(
         "What does the specification return?", "One result is an array, several are a tuple of arrays."
@@ -39,7 +40,7 @@ CAUSES = {
     "crop-empty": Cause(
         "From where to where does the slice run?", "With pad = 0, up to -pad is up to 0. Count the end from the front."
     ),
-    "exchanged": Cause("In which order are the results returned?", "The specification has the order: dx is first."),
+    "exchanged": Cause("In which order are the results returned?", "The specification has the order."),
     "input-changed": Cause("Which array does your function write to?", "Write only to arrays that you have made."),
     "not-finite": Cause("Which line makes the first nan or inf?", "Print what you divide by, just before you do."),
     "precision": Cause(
@@ -113,7 +114,8 @@ CAUSES = {
     "border-lost": Cause("Which windows see the border?", "A pixel on the border is in fewer windows, not in none."),
     "images-mixed": Cause("Which axis is the batch?", "No image of a batch knows another, except in a sum for dw."),
     "channels-mixed": Cause(
-        "Which outputs does one input channel reach?", "Compare the specification's indices c and m."
+        "Which outputs does one input channel reach?",
+        "In the specification's formula, indices of one name are one number: compare each of yours.",
     ),
     "pixels-mixed": Cause("Which pixels does one pixel reach?", "A pointwise convolution has no window."),
     "not-diagonal": Cause("Where is the matrix of a tap zero?", "Channel c reaches channel c alone."),
@@ -133,7 +135,8 @@ CAUSES = {
         "How often is dout a factor in each term?", "Each term has dout once: by itself, or inside one sum."
     ),
     "direct-term-missing": Cause(
-        "How does x[k] reach out[k] if mean and variance stand still?", "Through xhat[k] alone: start with that way."
+        "Is something overwritten that had to be added to?",
+        "centered is used twice, so it receives twice: through xhat, and through squared. dx is the sum of all ways.",
     ),
     "mean-term-missing": Cause(
         "What happens to the mean when one x grows?", "It grows by 1/m as much, and every centered value falls."
@@ -161,7 +164,7 @@ CAUSES = {
     "not-centred": Cause(
         "Is it x or x - mean that is squared in the variance?", "Name x - mean once, and use that name throughout."
     ),
-    "not-normalised": Cause("What did gamma multiply in the forward?", "gamma multiplies xhat, not x."),
+    "not-normalised": Cause("What does gamma multiply in the forward?", "xhat: x less its mean, divided by std."),
     "other-statistics": Cause(
         "Which batch are the mean and the variance of?", "In training they are those of the x that is given."
     ),
@@ -177,7 +180,7 @@ CAUSES = {
         "Which way does a larger variance move a value?", "Away from where it stands: by its own xhat."
     ),
     "sum-missing": Cause(
-        "How many values does one standard deviation go to?",
+        "How many values does one mean go to, and one standard deviation?",
         "All m of a channel, so m gradients come back to it, and add up.",
     ),
     "sums-exchanged": Cause(
@@ -271,7 +274,7 @@ CAUSES = {
     "output-pixels": Cause("Which pixels does the layer read?", "All of its input, once, whatever the stride."),
     "pixels-forgotten": Cause("How often is each weight used?", "A weight of a convolution is used at every pixel."),
     "floor-for-ceil": Cause(
-        "Where do the windows begin, in 7 rows with stride 2?", "In rows 0, 2, 4 and 6: one more than 7 // 2."
+        "Where are the middles of the windows, in 7 rows with stride 2?", "In rows 0, 2, 4 and 6: one more than 7 // 2."
     ),
     "padding-forgotten": Cause(
         "How many rows has the output of a 3 x 3 convolution with stride 1?", "As many as its input: it is padded."
@@ -311,7 +314,19 @@ CAUSES = {
     "rows-ignored": Cause("What does your function do with rows?", "Its result must follow from the rows it is given."),
     # -- a check and what it does not see
     "rejects-the-right": Cause(
-        "By how much do your two gradients differ?", "A difference quotient is not exact: leave room for its error."
+        "By how much do your two gradients differ, in the first element that is found wrong?",
+        "Print both. Leave room for the rounding of a quotient; a larger difference has another reason: look for that.",
+    ),
+    "argument-dtype": Cause(
+        "What is left of a step of 1e-6 in this array?", "Choose float64: whole numbers have no room for it."
+    ),
+    "no-step": Cause("Are these two arrays, or two names for one?", "b = a gives an array a second name."),
+    "step-too-small": Cause(
+        "How many digits are left of L at one step less L at the other?", "L has 16 digits; a step of 1e-6 keeps nine."
+    ),
+    "not-restored": Cause("Is x what it was when the next element has its turn?", "Take each step back, or copy x."),
+    "one-sided": Cause(
+        "What does your comparison make of a difference below zero?", "An error has a size, whatever its sign."
     ),
     "never-called": Cause("What does a check compare?", "What backward returns, with what forward says."),
     "not-compared": Cause("Which numbers does your check look at?", "Every element of dx, and every element of dw."),
@@ -340,6 +355,7 @@ CAUSES = {
         "Let stride, padding and sizes vary one at a time; see where dx or dw is wrong, and by which factor.",
     ),
     "unexplained": Cause(
-        "What is the smallest case that fails?", "Do that case by hand, one element of the result at a time."
+        "Which products, or which steps, give this element if you do it by hand?",
+        "Write them down for the case above, and look for the first that your code does not have.",
     ),
 }

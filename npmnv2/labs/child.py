@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 MEMORY = 2 << 30  # bytes of address space
 FILE = 1 << 20  # bytes of a file
+MOST_SEEN = 50  # calls of a given function that are kept
+END = b"\x1d"  # on stderr, after what a request printed: "group separator"
 PROCESSOR = 3600  # seconds of all calls together: what outlives the grader ends all the same
 REFUSED = (  # Python's names of what a lab has no use for
     "_winapi.",
@@ -113,6 +115,7 @@ def _answer(requests: BinaryIO, answers: BinaryIO, trace: BinaryIO, wire: Any, c
         faulthandler.cancel_dump_traceback_later()
         with contextlib.suppress(Exception):
             sys.stdout.flush()
+            os.write(2, END)
         answers.write(packed)
         answers.flush()
 
@@ -161,14 +164,14 @@ def _counting(argument: Any, tally: Any, count: Any) -> Any:
 
 
 def _given(value: dict[str, Any], seen: list[dict[str, Any]]) -> Any:
-    """A function from its source, for a lab whose arguments are functions; calls of `backward` are kept."""
+    """A function from its source, for a lab whose arguments are functions; its first calls are kept."""
     space: dict[str, Any] = {}
     exec(compile(value["source"], "given", "exec"), space)
     name, names = value["function"], value["names"]
     function = space[name]
 
     def given(*arguments: Any, **named: Any) -> Any:
-        if name == "backward" and len(seen) < 50:
+        if sum(("dout" in call) == ("dout" in names) for call in seen) < MOST_SEEN:
             call = {**dict(zip(names, arguments, strict=False)), **named}
             seen.append({key: _kept(argument) for key, argument in call.items()})
         return function(*arguments, **named)

@@ -13,6 +13,8 @@ import numpy as np
 from npmnv2.labs.product import Axis, Finding, Product
 from npmnv2.validate import Array
 
+MOST_ORDERS = 3000  # pairs of orders that are tried
+
 
 class Terms:
     """The right terms and the student's, by the names of their columns."""
@@ -46,8 +48,6 @@ class Terms:
         r, u = first[: len(kinds[0])], first[len(kinds[0]) :]
 
         def named(terms: Any) -> str:
-            if not terms:
-                return "nothing"
             listed = [f"{p.coded[0]}{_index(where(t, 2))}" for t in sorted(terms)]
             return " + ".join(listed[:3]) + (f" + {len(listed) - 3} more" if len(listed) > 3 else "")
 
@@ -55,7 +55,8 @@ class Terms:
         if not kinds[2]:
             return f"{to} must be {source}; yours is not." if must else f"{to} must not hold {source}; yours does."
         if must:
-            return f"{to} must receive {source} times {named(must)}; yours receives it times {named(mine)}."
+            yours = f"yours receives it times {named(mine)}" if mine else "yours does not"
+            return f"{to} must receive {source} times {named(must)}; {yours}."
         return f"{to} must receive nothing from {source}; yours receives it times {named(mine)}."
 
 
@@ -66,11 +67,12 @@ def compare(table: Terms, weights: Array) -> Finding:
         if np.allclose(weights, np.round(weights)) and np.all(weights > 0.5) and np.any(weights > 1.5):
             return Finding("counted-twice", f"Some products in {p.result} are added more than once.")
         return Finding("unexplained", f"{p.result} has the right products, but with wrong factors.")
-    if np.allclose(weights, 1):
+    if np.allclose(weights, weights[:1]):  # one factor of all is a mistake beside the other
+        also = "" if np.allclose(weights, 1) else f" And every product is multiplied by {weights[0]:.6g}."
         for explain in (_losses, _orders, _carried, _crossed, _links, _maps, _memory, _taps, _borders):
             finding = explain(table)
             if finding is not None:
-                return Finding(finding.cause, f"{finding.says} {table.difference()}")
+                return Finding(finding.cause, f"{finding.says} {table.difference()}{also}")
     return Finding("unexplained", table.difference())
 
 
@@ -190,27 +192,31 @@ def _links(table: Terms) -> Finding | None:
 
 
 def _orders(table: Terms) -> Finding | None:
-    """The elements of one array are taken in another order, as after a reshape that was meant to exchange axes."""
+    """The elements of one array, or of two, are taken in another order, as after a reshape in place of a transpose."""
     p = table.product
     if not table.right or not table.yours:
         return None
     right = np.array(sorted(table.right))
     whole = tuple(size for shape in table.shapes for size in shape)
     yours = np.sort(np.ravel_multi_index(tuple(np.array(sorted(table.yours)).T), whole))
+    found = []
     start = 0
     for shape, name in zip(table.shapes, (p.result, p.unit[0], p.coded[0]), strict=True):
         place = slice(start, start + len(shape))
         start += len(shape)
         for axes in itertools.permutations(range(len(shape))):
-            if [k for k in axes if shape[k] > 1] == [k for k in range(len(shape)) if shape[k] > 1]:
-                continue
-            for indices in _cut_anew(tuple(right[:, place].T), shape, axes):
-                changed = right.copy()
-                changed[:, place] = np.stack(indices, 1)
-                if np.array_equal(np.sort(np.ravel_multi_index(tuple(changed.T), whole)), yours):
-                    order = ", ".join(p.columns[place][k].split(".")[1] for k in axes)
-                    says = f"The elements of {name} are taken in another order, that of the axes ({order})."
-                    return Finding("reordered", says)
+            if [k for k in axes if shape[k] > 1] != [k for k in range(len(shape)) if shape[k] > 1]:
+                order = ", ".join(p.columns[place][k].split(".")[1] for k in axes)
+                for indices in _cut_anew(tuple(right[:, place].T), shape, axes):
+                    found.append((place, np.stack(indices, 1), f"those of {name} as if its axes were ({order})"))
+    pairs = [pair for pair in itertools.combinations(found, 2) if pair[0][0] != pair[1][0]]
+    for choice in [*((one,) for one in found), *pairs[:MOST_ORDERS]]:
+        changed = right.copy()
+        for place, moved, _ in choice:
+            changed[:, place] = moved
+        if np.array_equal(np.sort(np.ravel_multi_index(tuple(changed.T), whole)), yours):
+            listed = ", and ".join(says for _, _, says in choice)
+            return Finding("reordered", f"Elements are taken in another order: {listed}.")
     return None
 
 

@@ -1,18 +1,18 @@
 """The verdict on a student's file: the first case that fails, one cause, a score and a cost."""
 
-import ast
 import time
 import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.labs import wire
-from npmnv2.labs.lab import Case, Function, Lab, Measured, Opened, Wrong
+from npmnv2 import labs
+from npmnv2.labs.form import form, results_of, unchanged
+from npmnv2.labs.lab import Case, Function, Lab, Measured, NoCause, Opened, Wrong
 from npmnv2.labs.notebook import Source
-from npmnv2.labs.process import LIMIT, Answer, Stopped, Student
+from npmnv2.labs.process import LIMIT, Answer, Printed, Stopped, Student
 from npmnv2.labs.product import Finding
-from npmnv2.labs.wire import Other
+from npmnv2.labs.source import names, stands_for
 from npmnv2.labs.wiring import diagnose
 from npmnv2.validate import Array
 
@@ -34,13 +34,16 @@ class Verdict(NamedTuple):
     bytes: int | None
     par: int | None
     seconds: float
-    output: str  # what the student's file printed
+    output: str  # what was printed as the file was loaded, and in the call of this case
     source: Source = Source("")  # in which cell of a notebook a line stands
+    about: str = ""  # what was seen of the cause: it chooses the question
+    left_out: int = 0  # lines of the output that are not kept
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""
         document = self._asdict()
-        del document["output"], document["source"]
+        for field in ("output", "source", "about", "left_out"):
+            del document[field]
         document["case"] = None if self.case is None else {**self.case.sizes, "dtype": self.case.dtype}
         return document
 
@@ -64,10 +67,10 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
             score, failure = _judge(lab, source, student)
             cost = _cost(lab, student) if failure is None else (None, None)
         except Stopped as stopped:  # while the file was loaded
-            score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line)
+            score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line, stopped.about)
             cost = (None, None)
-        output = student.output
-    failure = failure or Failure(None, "Every case is right.", None, None, None)
+    failure = failure or Failure(None, "Every case is right.", None, None, None, call=1)
+    loading, call = student.printed(0), student.printed(failure.call) if failure.call else Printed("", 0)
     return Verdict(
         lab.number,
         failure.cause is None,
@@ -80,7 +83,9 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
         *cost,
         lab.par,
         round(time.perf_counter() - start, 3),
-        output,
+        loading.text + call.text,
+        about=failure.about,
+        left_out=loading.left_out + call.left_out,
     )
 
 
@@ -92,6 +97,8 @@ class Failure(NamedTuple):
     case: Case | None
     function: str | None
     line: int | None
+    about: str = ""
+    call: int = 0  # which request it was; 0: to load the file
 
 
 def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | None]:
@@ -100,17 +107,29 @@ def _judge(lab: Lab, source: str, student: Student) -> tuple[float, Failure | No
     given = [lab.arguments(case, np.random.default_rng([seed, k])) for k, case in enumerate(lab.cases)]
     expected = [lab.right(case, arguments) for case, arguments in zip(lab.cases, given, strict=True)]
     there = student.load()
-    right, first = 0, None
+    if not there:
+        others = {n: [f.name for f in labs.find(n).functions] for n in labs.numbers() if n != lab.number}
+        cause, says = stands_for(source, [f.name for f in lab.functions], others)
+        if cause:
+            return 0.0, Failure(cause, says, None, None, None)
+    right: list[bool] = []
+    first, stopped_at_all = None, False
     for case, arguments, wanted in zip(lab.cases, given, expected, strict=True):
+        call = student.requests
         try:
             failure = _case(lab, case, arguments, wanted, student, there, diagnosed=first is None)
         except Stopped as stopped:
-            failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line)
+            stopped_at_all = True
+            about = stopped.about or lab.function(case.function).kind
+            failure = Failure(stopped.cause, stopped.says, case, case.function, stopped.line, about)
             if stopped.cause in ("hangs", "exits", "crashes"):  # the process may be gone
-                return right / len(lab.cases), first or failure
-        right += failure is None
-        first = first or failure
-    return right / len(lab.cases), first
+                return sum(right) / len(lab.cases), first or failure._replace(call=call)
+        right.append(failure is None)
+        first = first or (failure and failure._replace(call=call if student.requests > call else 0))
+    said = lab.overall(right) if lab.overall and not stopped_at_all else ""
+    if first and said:
+        first = first._replace(says=f"{first.says} {said}", about="all")
+    return sum(right) / len(lab.cases), first
 
 
 def _case(
@@ -132,9 +151,9 @@ def _case(
         finding = opened
     else:
         function, result = opened
-        finding = _form(function, result, wanted, case) or _unchanged(function, arguments, answer.arguments)
+        finding = form(function, result, wanted, case) or unchanged(function, arguments, answer.arguments)
     if finding is None:
-        results = _results(function, result)
+        results = results_of(function, result)
         wrong = [
             k for k, (mine, right) in enumerate(zip(results, wanted, strict=True)) if not _agree(mine, right, case)
         ]
@@ -144,7 +163,7 @@ def _case(
         finding = Finding("unexplained", "")
         if diagnosed:
             finding = _values(lab, case, arguments, results, wanted, wrong, student, answer)
-    return Failure(finding.cause, finding.says, case, function.name, None)
+    return Failure(finding.cause, finding.says, case, function.name, None, finding.about or function.kind)
 
 
 def _opened(lab: Lab, case: Case, result: Any) -> tuple[Function, Any] | Finding:
@@ -156,82 +175,6 @@ def _opened(lab: Lab, case: Case, result: Any) -> tuple[Function, Any] | Finding
     if isinstance(opened, Finding):
         return opened
     return function._replace(results=opened.names), opened.arrays if len(opened.names) > 1 else opened.arrays[0]
-
-
-def _results(function: Function, result: Any) -> Any:
-    if function.word:  # is there anything to say?
-        return (np.array(int(result is not None)) if result is None or isinstance(result, str) else result,)
-    results = (result,) if len(function.results) == 1 else result
-    return tuple(map(_whole, results)) if function.whole and type(results) is tuple else results
-
-
-def _whole(value: Any) -> Any:
-    """A whole number as an array of no axes; what is none stays as it is."""
-    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, int | float) and type(value) is not bool and abs(value) < 2**53 and value == int(value):
-        return np.array(int(value))
-    return value
-
-
-def _form(function: Function, result: Any, wanted: tuple[Array, ...], case: Case) -> Finding | None:
-    """Type, shape and dtype."""
-    names = function.results
-    if len(names) > 1 and not (type(result) is tuple and len(result) == len(names)):
-        return Finding("wrong-type", f"{function.name} must return a tuple ({', '.join(names)}); was {_kind(result)}.")
-    results = _results(function, result)
-    for name, mine in zip(names, results, strict=True):
-        if function.word and not isinstance(mine, np.ndarray):
-            return Finding("wrong-type", f"{function.name} must return None or a text; was {_kind(mine)}.")
-        if function.whole and not (isinstance(mine, np.ndarray) and mine.ndim == 0):
-            return _not_whole(name, mine)
-        if not isinstance(mine, np.ndarray):
-            if mine is None and len(names) == 1:
-                return Finding("wrong-type", f"{function.name} must return an array; it returned nothing.")
-            return Finding("wrong-type", f"{name} must be an array; was {_kind(mine)}.")
-    shapes, right = [mine.shape for mine in results], [array.shape for array in wanted]
-    if shapes != right and sorted(shapes) == sorted(right):
-        return Finding("exchanged", f"The results must be ({', '.join(names)}) in this order.")
-    for name, mine, array in zip(names, results, wanted, strict=True):
-        if mine.shape != array.shape:
-            return _shape(name, mine, array, case)
-        if mine.dtype.kind != array.dtype.kind or (case.dtype == "float32" and mine.dtype != array.dtype):
-            return Finding("wrong-dtype", f"{name} must be {array.dtype}; was {mine.dtype}.")
-    return None
-
-
-def _not_whole(name: str, mine: Any) -> Finding:
-    if isinstance(mine, float):
-        return Finding("not-whole", f"{name} must be a whole number; was {mine:.12g}.")
-    return Finding("wrong-type", f"{name} must be a whole number; was {_kind(mine)}.")
-
-
-def _shape(name: str, mine: Array, array: Array, case: Case) -> Finding:
-    pad = case.sizes.get("pad", 0)
-    if mine.size == 0:
-        return Finding("crop-empty", f"{name} must have the shape {array.shape}; yours is empty: {mine.shape}.")
-    if pad and mine.ndim == array.ndim == 4 and mine.shape == tuple(np.add(array.shape, (0, 2 * pad, 2 * pad, 0))):
-        return Finding("not-cropped", f"{name} must have the shape {array.shape}; yours has that of xp, {mine.shape}.")
-    says = f"{name} must have the shape {array.shape}; was {mine.shape}."
-    if array.ndim and mine.ndim > array.ndim and mine.shape[-array.ndim :] == array.shape and mine.size > array.size:
-        return Finding("axes-left", f"{says} There are axes left that must be summed over.")
-    return Finding("wrong-shape", says)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Other):
-        return value.type_name
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return "None" if value is None else type(value).__name__
-
-
-def _unchanged(function: Function, before: tuple[Any, ...], after: tuple[Any, ...]) -> Finding | None:
-    names = (function.arguments[0], *[f"what {function.after} was given"] * len(before)) if function.after else ()
-    for name, old, new in zip(names or function.arguments, before, after, strict=False):
-        if wire.pack(old) != wire.pack(new):
-            return Finding("input-changed", f"{function.name} must leave its arguments as they are; it changed {name}.")
-    return None
 
 
 def _agree(mine: Array, right: Array, case: Case) -> bool:
@@ -257,59 +200,52 @@ def _values(
 ) -> Finding:
     """Why values are wrong."""
     function = lab.function(case.function)
-    seen = answer.result if lab.opened else answer.seen
     opened = lab.opened(case, answer.result) if lab.opened else None
-    names = [(opened.names if isinstance(opened, Opened) else function.results)[k] for k in wrong]
+    called = [(opened.names if isinstance(opened, Opened) else function.results)[k] for k in wrong]
 
     end = time.perf_counter() + DIAGNOSIS
 
     def call(changed: tuple[Any, ...]) -> tuple[Array, ...]:
         if time.perf_counter() > end:
-            raise _NoCause(f"{function.name} is too slow for the cause to be found in {DIAGNOSIS:g} seconds.")
+            raise NoCause(f"{function.name} is too slow for the cause to be found in {DIAGNOSIS:g} seconds.")
         try:
             answer = student.call(function.name, changed, function.after)
         except Stopped as stopped:
             if changed is arguments:
                 raise
             line = f" (line {stopped.line})" if stopped.line else ""
-            raise _NoCause(
-                f"With other values of the same shapes {function.name} fails: {stopped.says}{line}"
-            ) from None
+            raise NoCause(f"With other values of the same shapes {function.name} fails: {stopped.says}{line}") from None
         opened = _opened(lab, case, answer.result)
         if isinstance(opened, Finding):
-            raise _NoCause(f"What {function.name} returns differs in form from call to call.")
-        found = _results(*opened)
+            raise NoCause(f"What {function.name} returns differs in form from call to call.")
+        found = results_of(*opened)
         shapes = [a.shape if isinstance(a, np.ndarray) else None for a in found] if isinstance(found, tuple) else []
         if shapes != [a.shape for a in wanted]:
-            raise _NoCause(f"The shape of what {function.name} returns differs from call to call.")
+            raise NoCause(f"The shape of what {function.name} returns differs from call to call.")
         return found
 
     try:
         if lab.explain and function.word:  # it may choose its inputs anew each time
-            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, answer.seen, answer.result))
         again = call(arguments)
         if any(not np.array_equal(again[k], results[k], equal_nan=True) for k in wrong) and _finite(results, wrong):
-            return _unsteady(lab, names[0], [(results[k], again[k], wanted[k]) for k in wrong], student.source)
+            return _unsteady(called[0], [(results[k], again[k], wanted[k]) for k in wrong], student.source)
         if not _finite(results, wrong):
-            return Finding("not-finite", f"{names[0]} holds nan or inf.")
+            return Finding("not-finite", f"{called[0]} holds nan or inf.")
         errors = [_error(results[k], wanted[k]) for k in wrong]
         if case.dtype == "float64" and max(errors) < _coarsest(results, wrong):
             return Finding(
                 "precision",
-                f"Precision, not logic: {names[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
+                f"Precision, not logic: {called[0]} has a relative error of {max(errors):.0e}; in float64 it is 1e-15.",
             )
         if lab.explain and case.dtype != "float32":
-            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, seen))
+            return lab.explain(Wrong(case, call, arguments, results, wanted, wrong, answer.seen, answer.result))
         products = [p for p in lab.products(case) if p.output in wrong]
         if products and case.dtype == "float64":
             return diagnose(products, call, arguments, results, function.arguments)
-    except _NoCause as reason:
-        return Finding("unexplained", f"{_largest_error(names[0], results[wrong[0]], wanted[wrong[0]])} {reason}")
-    return Finding("unexplained", _largest_error(names[0], results[wrong[0]], wanted[wrong[0]]))
-
-
-class _NoCause(Exception):
-    """Why no cause could be looked for: what is said beside the value that is wrong."""
+    except NoCause as reason:
+        return Finding("unexplained", f"{_largest_error(called[0], results[wrong[0]], wanted[wrong[0]])} {reason}")
+    return Finding("unexplained", _largest_error(called[0], results[wrong[0]], wanted[wrong[0]]))
 
 
 def _largest_error(name: str, mine: Array, right: Array) -> str:
@@ -319,27 +255,16 @@ def _largest_error(name: str, mine: Array, right: Array) -> str:
     return f"{name}{place} must be {must}; was {was}."
 
 
-def _unsteady(lab: Lab, name: str, values: list[tuple[Array, Array, Array]], source: str) -> Finding:
+def _unsteady(name: str, values: list[tuple[Array, Array, Array]], source: str) -> Finding:
     """Two calls with the same arguments differ: does something add up, or was memory used as it was found?"""
     says = f"{name} differs from one call to the next, with the same arguments"
     grows = any(_near(second - first, right) for first, second, right in values)
-    used = set() if grows else _names(source)
+    used = set() if grows else names(source)
     if used & {"empty", "empty_like"}:
         return Finding("not-started-at-zero", f"{says}: it starts from whatever was in memory.")
     if "as_strided" in used:
         return Finding("beyond-the-array", f"{says}: a view made with as_strided can reach beyond its array.")
     return Finding("state-kept", f"{says}: something is kept from call to call.")
-
-
-def _names(source: str) -> set[str]:
-    """The names that the code uses; words in comments and texts are none."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # nested too deeply
-        return set()
-    found = {node.id for node in nodes if isinstance(node, ast.Name)}
-    found |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    return found | {name.name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names}
 
 
 def _near(a: Array, b: Array) -> bool:

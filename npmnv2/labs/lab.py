@@ -35,6 +35,11 @@ class Function(NamedTuple):
     word: bool = False  # it returns None, or a text
     after: str = ""  # the function that is called before it, and whose second result is its second argument
 
+    @property
+    def kind(self) -> str:
+        """What it returns: a "word", "numbers" or "arrays"."""
+        return "word" if self.word else "numbers" if self.whole else "arrays"
+
 
 class Measured(NamedTuple):
     """What a call of a student's function took."""
@@ -56,7 +61,12 @@ class Wrong(NamedTuple):
     results: tuple[Array, ...]
     right: tuple[Array, ...]
     places: list[int]  # of the results that are wrong
-    seen: Any = ()  # the calls that it made of a function that it was given, or all that it returned if `Lab.opened`
+    seen: Any = ()  # the calls that it made of the functions that it was given
+    returned: Any = None  # all that it returned, as it came
+
+
+class NoCause(Exception):
+    """Why no cause could be looked for: what is said beside the value that is wrong."""
 
 
 class Opened(NamedTuple):
@@ -85,6 +95,7 @@ class Lab(NamedTuple):
     held: Callable[[Case, tuple[Any, ...], Measure], Finding | None] | None = None  # what is wrong with its memory
     more: str = ""  # what a variant adds to the stub
     opened: Callable[[Case, Any], Opened | Finding] | None = None  # where arrays come in a dict, or with a cache
+    overall: Callable[[Sequence[bool]], str] | None = None  # what is said of all cases, given which of them are right
     beside: Path | None = None  # a file that is copied beside the student's
 
     def function(self, name: str) -> Function:

@@ -37,6 +37,7 @@ CASES = (
     _pointwise("float32", "float32", N=2, H=7, W=4),
     Case("as_standard", "one channel", {"KH": 4, "KW": 2, "C": 1}),
     Case("as_standard", "three channels", {"KH": 4, "KW": 2, "C": 3}),
+    Case("as_standard", "float32", {"KH": 4, "KW": 2, "C": 3}, "float32"),
 )
 COUNTED = _depthwise("", H=7, W=5, C=2, KH=3, KW=3)
 
@@ -60,7 +61,7 @@ def right(case: Case, given: tuple[Any, ...]) -> tuple[Array, ...]:
         return (depthwise_conv2d_forward(*given)[0],)
     if case.function == "pointwise":
         return (pointwise_conv2d_forward(*given)[0],)
-    return (given[0][:, :, :, None] * np.eye(case.sizes["C"]),)
+    return (given[0][:, :, :, None] * np.eye(case.sizes["C"], dtype=case.dtype),)
 
 
 def products(case: Case) -> tuple[Product, ...]:

@@ -1,5 +1,6 @@
 """Lab 3: a check of a backward, tried on right and wrong ones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ def explain(wrong: Wrong) -> Finding:
     return (suspect if wrong.case.function == "which" else planted).explain(wrong)
 
 
+def overall(cases: Sequence[bool]) -> str:
+    """Does the check reject all that it is given? Cases are right where a wrong backward is rejected."""
+    rejected = [right == bool(one.wrong) for right, one in zip(cases, PLANTED.values(), strict=False)]
+    return f"It rejects all {len(rejected)} backwards that it was given." if all(rejected) else ""
+
+
 LAB = Lab(
     3,
     "Break it",
@@ -49,6 +56,7 @@ LAB = Lab(
     arguments,
     right,
     explain=explain,
+    overall=overall,
 )
 
 

@@ -29,6 +29,11 @@ def _of_norm(k: int) -> list[Mistake]:
     norm = f"the batch norm after {AFTER[k]}"
     found = [
         _made("batchnorm-missing", f"In yours {norm} is left out.", f"norm-missing-{k}"),
+        _made(
+            "not-normalised",
+            f"{norm.capitalize()} must normalise; yours only multiplies by gamma{k} and adds beta{k}.",
+            f"statistics-missing-{k}",
+        ),
         _made("exchanged", f"In {norm}, yours exchanges gamma{k} and beta{k}.", f"gamma-and-beta-{k}"),
         _made(
             "gamma-forgotten", f"{norm.capitalize()} must multiply by gamma{k}; yours does not.", f"gamma-forgotten-{k}"
@@ -304,6 +309,7 @@ BACKWARD = [
         )
     ),
     _made("step-missing", "The gradient must go back through the filter; yours passes it by.", "depthwise-passed-by"),
+    _made("stride-ignored", "The filter has stride 2 on the way back too; yours takes it to be 1.", "stride-1-back"),
     _made(
         "kernel-flipped",
         "Back through the filter a tap sends to where it looked; yours convolves the gradient with the same filter.",

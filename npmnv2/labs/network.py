@@ -67,6 +67,14 @@ _LISTED = {
         "wrong-width",
         "the wide middle has t times the channels of the block's input, not output.",
     ),
+    "channels-never": ("wrong-width", "the input of the next block has c channels; yours keeps its 32."),
+    "depthwise-narrow": ("wrong-width", "the depthwise layer has all t * C channels; yours has C."),
+    "size-kept": ("stride-ignored", "all that comes after a stride of 2 sees fewer pixels; yours does not."),
+    "size-early": (
+        "stride-misplaced",
+        "the expansion still sees the pixels of the input; yours sees fewer, and the depthwise layer fewer again.",
+    ),
+    "stem-size-kept": ("stride-ignored", "after the stem there are 112 x 112 pixels; yours goes on with 224 x 224."),
     "expansion-ignored": ("wrong-width", "the wide middle has t times the channels of the input; yours has as many."),
     "stem-missing": ("layer-missing", "the stem is not counted."),
     "stem-stride": ("stride-misplaced", "the stem has stride 2."),
@@ -117,6 +125,7 @@ def network_cost(rows: Iterable[Row], mistakes: Sequence[str] = ()) -> int:
     size = size if has("stem-stride") else _half(size)
     if not has("stem-missing"):
         add(size, 3 * 3 * 3 * 32, 32)
+    size = 224 if has("stem-size-kept") else size
     for t, c, n, s in rows:
         first = C
         s = 2 if has("last-row-stride") and c == 320 else s
@@ -128,13 +137,15 @@ def network_cost(rows: Iterable[Row], mistakes: Sequence[str] = ()) -> int:
             halved = s == 2 and (block == 0 or has("stride-repeated")) and not has("stride-ignored")
             out = _half(size) if halved else size
             if (t > 1 or has("expansion-at-1")) and not has("expand-missing"):
-                add(out if has("stride-on-expand") else size, C * wide, wide)
+                add(out if has("stride-on-expand") or has("size-early") else size, C * wide, wide)
             deep = size if has("stride-after-block") else out
             if not has("depthwise-missing"):
-                add(deep, 9 * wide * (wide if has("depthwise-as-standard") else 1), wide)
+                deeper = _half(out) if halved and has("size-early") else deep
+                filters = C if has("depthwise-narrow") else wide
+                add(deeper, 9 * filters * (filters if has("depthwise-as-standard") else 1), filters)
             if not has("project-missing"):
-                add(size if has("project-before-stride") else deep, wide * c, c)
-            size, C = out, c
+                add(size if has("project-before-stride") or has("size-kept") else deep, wide * c, c)
+            size, C = size if has("size-kept") else out, C if has("channels-never") else c
     size = _half(size) if has("head-stride") else size
     if not has("head-missing"):
         add(size, C * 1280, 1280)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.labs.lab import Wrong
+from npmnv2.labs import rejected
+from npmnv2.labs.lab import NoCause, Wrong
 from npmnv2.labs.product import Finding
 from npmnv2.validate import Array
 
@@ -65,6 +66,12 @@ def backward(dout, x, w, stride, pad):
 """
 
 
+_ALTERED = """
+{right}
+{other}
+def backward(*given):
+    return tuple({made} for k, (a, b) in enumerate(zip(right(*given), other(*given))))
+"""
 MOST_WORK = 1 << 21  # products of a call that is made again
 
 
@@ -209,12 +216,13 @@ def explain(wrong: Wrong) -> Finding:
     """Why a check accepts what is wrong, or rejects what is right."""
     planted = PLANTED[wrong.case.sizes["backward"]]
     if not planted.wrong:
-        return Finding("rejects-the-right", "This backward is right, and your check rejects it.")
+        return rejected.explain(wrong)
     what = f"In this backward {planted.wrong}, and your check accepts it"
-    if not wrong.seen:
+    seen = [entry for entry in wrong.seen if isinstance(entry, dict) and "dout" in entry]
+    if not seen:
         return Finding("never-called", f"{what}: it never called backward.")
-    calls = [call for entry in wrong.seen if (call := _call(entry)) is not None]
-    if len(calls) < len(wrong.seen):
+    calls = [call for entry in seen if (call := _call(entry)) is not None]
+    if len(calls) < len(seen):
         return Finding("unexplained", f"{what}.")
     differences = [_difference(planted, call) for call in calls]
     if not all(found is not None and np.isfinite(found).all() for found in differences):
@@ -227,8 +235,38 @@ def explain(wrong: Wrong) -> Finding:
                 return Finding(fact, f"{what}: in every call of backward {says}, and then the result is right.")
         return Finding("unexplained", f"{what}: with your inputs it gives the right result.")
     name = "dx" if largest == max(found[0] for found in differences if found) else "dw"
-    by = f"in one of your calls {name} was wrong by {largest:.1g} of its largest value"
-    return Finding("tolerance-loose" if largest < 0.01 else "not-compared", f"{what}: {by}.")
+    by = f"{largest:.1g} of" if largest < 0.95 else "as much as" if largest < 1.5 else f"{largest:.1g} times"
+    says = f"{what}: in one of your calls {name} was wrong by {by} its largest value."
+    if largest < 0.01:
+        return Finding("tolerance-loose", says)
+    try:
+        finding = _comparison(wrong, planted, name)
+    except NoCause:
+        finding = Finding("not-compared", "")
+    return Finding(finding.cause, f"{says} {finding.says}".strip())
+
+
+def _comparison(wrong: Wrong, planted: Planted, name: str) -> Finding:
+    """Other errors of the same result: which of them does the check reject?"""
+
+    def rejects(returned: str) -> bool:
+        source = _ALTERED.format(right=_named(BACKWARD, "right"), other=_named(planted.text(), "other"), made=returned)
+        forward, backward = wrong.arguments
+        return bool(wrong.call((forward, {**backward, "source": source}))[0])
+
+    place = ("dx", "dw").index(name)
+    up, down = (rejects(f"a + {sign}1000 * (1 + np.abs(a).max()) * (k == {place})") for sign in "+-")
+    if up != down:
+        large, small = ("large", "small") if down else ("small", "large")
+        says = f"If all of {name} is too {large}, your check accepts that as well; if it is too {small}, it does not."
+        return Finding("one-sided", says)
+    if up and rejects("a + 1000 * (b - a)"):
+        return Finding("tolerance-loose", "An error a thousand times as large it rejects.")
+    return Finding("not-compared", "")
+
+
+def _named(source: str, name: str) -> str:
+    return source.replace("def backward(", f"def {name}(")
 
 
 def _call(entry: Any) -> Call | None:

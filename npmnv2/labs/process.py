@@ -14,19 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.labs import wire
+from npmnv2.labs.child import END
 
 START = 60.0  # seconds that Python and NumPy may take to load, once, on a slow machine
 LIMIT = 5.0  # seconds of one call
-MOST_OUTPUT = 1 << 16  # bytes of output that are kept
+MOST_OUTPUT = 1 << 15  # bytes that are kept of what one request printed: its end
 KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "LANG", "LC_ALL")
 
 
 class Stopped(Exception):
     """The student's code raised, exited, crashed or ran past its time."""
 
-    def __init__(self, cause: str, says: str, line: int | None = None) -> None:
+    def __init__(self, cause: str, says: str, line: int | None = None, about: str = "") -> None:
         super().__init__(says)
-        self.cause, self.says, self.line = cause, says, line
+        self.cause, self.says, self.line, self.about = cause, says, line, about
 
 
 class Answer(NamedTuple):
@@ -36,6 +37,13 @@ class Answer(NamedTuple):
     arguments: tuple[Any, ...]  # as they are after it
     seconds: float
     seen: Any = ()  # the calls of a function that it was given
+
+
+class Printed(NamedTuple):
+    """What the code printed during a request."""
+
+    text: str
+    left_out: int  # lines that are not kept, at its beginning
 
 
 class Student:
@@ -60,7 +68,9 @@ class Student:
             env=_environment(self._folder.name),
             start_new_session=os.name != "nt",
         )
-        self._output = bytearray()
+        self.requests = 0  # so far
+        self._printed = [bytearray()]  # a request each
+        self._left_out = [0]
         self._answers: queue.Queue[bytes | None] = queue.Queue()
         self._threads = [threading.Thread(target=f, daemon=True) for f in (self._read_answers, self._read_output)]
         for thread in self._threads:
@@ -105,10 +115,11 @@ class Student:
         found = self._request({"function": function, "arguments": arguments, "watch": "bytes"}).get("bytes")
         return found if type(found) is int else None
 
-    @property
-    def output(self) -> str:
-        """What the student's code printed, as far as it is kept."""
-        return self._output.decode(errors="replace")
+    def printed(self, request: int) -> Printed:
+        """What it printed during a request, of which the first is to load the file. All is there after `end`."""
+        if request >= len(self._printed):
+            return Printed("", 0)
+        return Printed(self._printed[request].decode(errors="replace"), self._left_out[request])
 
     def end(self) -> None:
         """End the process, and whatever it has started."""
@@ -125,6 +136,7 @@ class Student:
         self._folder.cleanup()
 
     def _request(self, message: dict[str, Any], patience: float = 0.0) -> dict[str, Any]:
+        self.requests += 1
         try:
             self._process.stdin.write(wire.pack({**message, "limit": self.limit}))  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
@@ -146,7 +158,7 @@ class Student:
         return found
 
     def _hung(self) -> Stopped:
-        return Stopped("hangs", f"No result after {self.limit:g} seconds: does a loop never end?", self._traced_line())
+        return Stopped("hangs", f"No result after {self.limit:g} seconds.", self._traced_line())
 
     def _ended(self) -> Stopped:
         """Why there is no more to read: the time ran out, the process crashed, or the code ended it."""
@@ -179,10 +191,17 @@ class Student:
         self._answers.put(None)
 
     def _read_output(self) -> None:
-        """Keep the beginning, and read on: a full pipe would stop the student's process."""
+        """Keep the end of what each request prints, and read on: a full pipe would stop the student's process."""
         with contextlib.suppress(OSError, ValueError):
-            while part := self._process.stderr.read1(1 << 16):  # type: ignore[union-attr]
-                self._output += part[: max(0, MOST_OUTPUT - len(self._output))]
+            while data := self._process.stderr.read1(1 << 16):  # type: ignore[union-attr]
+                for k, part in enumerate(data.split(END)):
+                    if k:
+                        self._printed.append(bytearray())
+                        self._left_out.append(0)
+                    kept = self._printed[-1]
+                    kept += part
+                    self._left_out[-1] += kept.count(b"\n", 0, max(0, len(kept) - MOST_OUTPUT))
+                    del kept[:-MOST_OUTPUT]
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -207,7 +226,8 @@ def _raised(error: Any) -> Stopped:
         return Stopped("key-missing", f"There is no {text} in the dict.", line)
     if kind == "NotImplementedError":
         return Stopped("not-written", text or "The function is still to be written.", line)
-    return Stopped(cause, f"{kind}: {text}", line)
+    about = "unpack" if kind == "ValueError" and "unpack" in text else kind
+    return Stopped(cause, f"{kind}: {text}", line, about)
 
 
 def _number(value: Any) -> float:

@@ -42,3 +42,4 @@ class Finding(NamedTuple):
 
     cause: str
     says: str
+    about: str = ""  # what was seen that makes another question the better one: see `questions.asked`

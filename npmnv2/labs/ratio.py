@@ -50,7 +50,7 @@ class Ratio(NamedTuple):
         return bool(np.max(np.abs(self.values)) < CLOSE)
 
     def __str__(self) -> str:
-        return f"{self.values[0]:.6g}"
+        return "0" if self.zero else f"{self.values[0]:.6g}"
 
     @classmethod
     def read(cls, values: Array, given: Given) -> "Ratio":
@@ -117,6 +117,19 @@ def of_statistics(ratio: Ratio, given: Given) -> Finding | None:
         return Finding("variance-for-root", "the division must be by the root of var + eps; yours is without a root.")
     if near(v, s) and not near(s, np.ones_like(s)):
         return Finding("std-power", "the division by the standard deviation is missing.")
+    return None
+
+
+def of_counts(slope: Array, mean: Array, given: Given) -> Finding | None:
+    """Sums that are divided by another number than m: which gives the mean, and then the 1 / std, of a student?"""
+    axes, m = tuple(range(given.x.ndim - 1)), given.m
+    squares = ((given.x - mean) ** 2).sum(axes)
+    sizes = [("m", m), *((names, size) for names, size in _sizes(given) if size != m)]
+    for (a, first), (b, second) in product(sizes, repeat=2):
+        right = near(mean, given.mean * m / first) and near(slope, 1 / np.sqrt(squares / second + given.eps))
+        if right and (first, second) != (m, m):
+            by = f"both by {a} = {first}" if a == b else f"the mean by {a} = {first}, the variance by {b} = {second}"
+            return Finding("count-wrong", f"Mean and variance must be divided by m = {m}; yours: {by}.")
     return None
 
 

@@ -98,7 +98,7 @@ def _fitting(
 
 def _first_step(wrong: Wrong) -> str:
     """Of the steps that the student's cache names: which is the first that is not what the specification has?"""
-    cache = wrong.seen[1] if isinstance(wrong.seen, tuple) and len(wrong.seen) == 2 else None
+    cache = wrong.returned[1] if isinstance(wrong.returned, tuple) and len(wrong.returned) == 2 else None
     if not isinstance(cache, dict):
         return ""
     right = block.forward(*wrong.arguments)

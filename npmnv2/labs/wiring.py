@@ -95,6 +95,9 @@ def _kind(
     wrong = {k: p for k, p in powers.items() if p != (1 if k in factors else 0)}
     if not wrong:
         return None
+    overwritten = _overwritten(product, call, arguments, names) if None in wrong.values() else None
+    if overwritten:
+        return overwritten
     for k, p in wrong.items():
         if p is None:
             says = f"does not give {name} times -2" if k in factors else f"changes {name}, of which it is no factor"
@@ -104,6 +107,32 @@ def _kind(
     return Finding(
         "wrong-array",
         f"Each product in {name} must have one factor from {right}; yours has {', '.join(listed)}.",
+    )
+
+
+def _overwritten(product: Product, call: Call, arguments: tuple[Any, ...], names: Sequence[str]) -> Finding | None:
+    """Another result, of which this one holds products: it was written into the array that is read here."""
+    unit, coded = product.unit[1], product.coded[1]
+    if coded < 0:
+        return None
+    zeroed = list(arguments)
+    zeroed[coded] = np.zeros_like(arguments[coded])
+    rest = call(tuple(zeroed))[product.output]
+    if not np.isfinite(rest).all() or np.all(np.abs(rest) <= _CLOSE):
+        return None
+    written = [k for k, value in enumerate(arguments) if isinstance(value, np.ndarray) and k not in (unit, coded)]
+
+    def times(k: int) -> Array:
+        return call((*zeroed[:k], -2.0 * zeroed[k], *zeroed[k + 1 :]))[product.output]
+
+    if not written or not _near(times(unit), 4.0 * rest) or not all(_near(times(k), -2.0 * rest) for k in written):
+        return None
+    of, name = product.unit[0], product.coded[0]
+    factors = " and ".join([of, *(names[k] for k in written)])
+    return Finding(
+        "same-array",
+        f"With {name} all zeros, {product.result} must be zeros; yours holds products of {of}, {factors}: what another "
+        f"result receives stands where {name} is read.",
     )
 
 

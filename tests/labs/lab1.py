@@ -22,7 +22,7 @@ def pointwise(x, w):
 
 def as_standard(wd):
     KH, KW, C = wd.shape
-    w = np.zeros((KH, KW, C, C))
+    w = np.zeros((KH, KW, C, C), wd.dtype)
     for c in range(C):
         w[:, :, c, c] = wd[:, :, c]
     return w
@@ -77,7 +77,7 @@ def pointwise(x, w):
     return np.einsum("nyxc,cm->nyxm", x, w)
 
 def as_standard(wd):
-    return wd[:, :, :, None] * np.eye(wd.shape[2])
+    return wd[:, :, :, None] * np.eye(wd.shape[2], dtype=wd.dtype)
 """
 
 OTHERS = """
@@ -95,7 +95,7 @@ def pointwise(x, w):
     return np.tensordot(x, w, 1)
 
 def as_standard(wd):
-    w = np.zeros(wd.shape + wd.shape[-1:])
+    w = np.zeros(wd.shape + wd.shape[-1:], wd.dtype)
     c = np.arange(wd.shape[-1])
     w[..., c, c] = wd
     return w
@@ -125,7 +125,7 @@ def pointwise(x, w):
     return np.stack([sum(x[..., c] * w[c, m] for c in range(w.shape[0])) for m in range(w.shape[1])], -1)
 
 def as_standard(wd):
-    return np.einsum("ijc,cm->ijcm", wd, np.identity(wd.shape[2]))
+    return np.einsum("ijc,cm->ijcm", wd, np.identity(wd.shape[2], wd.dtype))
 """
 
 RIGHT = {
@@ -194,20 +194,20 @@ LATER = [
     _wrong(
         "as_standard is full of wd",
         "not-diagonal",
-        ("wd[:, :, :, None] * np.eye(wd.shape[2])", "np.repeat(wd[:, :, :, None], wd.shape[2], 3)"),
+        ("wd[:, :, :, None] * np.eye(wd.shape[2], dtype=wd.dtype)", "np.repeat(wd[:, :, :, None], wd.shape[2], 3)"),
         of=WINDOWS,
     ),
     _wrong(
         "as_standard reversed",
         "channels-mixed",
-        ("wd[:, :, :, None] * np.eye(wd.shape[2])", "wd[:, :, ::-1, None] * np.eye(wd.shape[2])"),
+        ("wd[:, :, :, None] * np.eye(wd.shape[2], dtype=wd.dtype)", "wd[:, :, ::-1, None] * np.eye(wd.shape[2])"),
         of=WINDOWS,
     ),
     _wrong(
         "as_standard by reshape",
         "raises",
         (
-            "wd[:, :, :, None] * np.eye(wd.shape[2])",
+            "wd[:, :, :, None] * np.eye(wd.shape[2], dtype=wd.dtype)",
             "np.diag(wd.ravel()).reshape(*wd.shape, -1).reshape(*wd.shape, wd.shape[2])",
         ),
         of=WINDOWS,

@@ -92,7 +92,8 @@ def projection_keeps_the_size() -> Verdict:
     last = _block()[-1]
     return Verdict(
         not changed,
-        f"One makes {_sizes(last.out_shape)} of {_sizes(last.in_shape)}; {len(changed)} of {len(_blocks())} change the size.",
+        f"One makes {_sizes(last.out_shape)} of {_sizes(last.in_shape)}; {len(changed)} of {len(_blocks())} change the "
+        "size.",
     )
 
 

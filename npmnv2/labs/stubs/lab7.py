@@ -74,7 +74,7 @@ if __name__ == "__main__":
     x, we, wd, wp = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
     for t in (1, 2, 3, 5, 12, 48, 192):
         times = []
-        for repeat in range(5):
+        for _ in range(5):
             start = time.perf_counter()
             block_in_parts(x, we, wd, wp, t)
             times.append(time.perf_counter() - start)

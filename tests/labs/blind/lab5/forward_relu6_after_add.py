@@ -1,0 +1,97 @@
+# a last ReLU6 is applied to the sum of narrow_norm and x, as at the end of a ResNet block.
+import numpy as np
+
+# %% [markdown]
+# ## The given ones: labs 1, 2 and 4
+#
+# Each backward takes dout, the gradient of what its forward returned, and the arguments of that forward.
+
+
+# %%
+def depthwise(x, w, stride):
+    """Convolve each channel of x (N, H, W, E) with its own filter in w (3, 3, E), padding 1: out (N, OH, OW, E)."""
+    N, H, W, E = x.shape
+    xp = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    OH, OW = (H - 1) // stride + 1, (W - 1) // stride + 1
+    out = np.zeros((N, OH, OW, E), x.dtype)
+    for i in range(3):
+        for j in range(3):
+            out += xp[:, i : i + stride * OH : stride, j : j + stride * OW : stride] * w[i, j]
+    return out
+
+
+def depthwise_backward(dout, x, w, stride):
+    """The gradients (dx, dw) of depthwise."""
+    OH, OW = dout.shape[1:3]
+    xp = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+    for i in range(3):
+        for j in range(3):
+            seen = np.s_[:, i : i + stride * OH : stride, j : j + stride * OW : stride]
+            dxp[seen] += dout * w[i, j]
+            dw[i, j] = (xp[seen] * dout).sum(axis=(0, 1, 2))
+    return dxp[:, 1:-1, 1:-1], dw
+
+
+def batchnorm(x, gamma, beta):
+    """Give each channel of x (N, H, W, C) mean 0 and variance 1 over the batch, then scale and shift it."""
+    xhat = (x - x.mean(axis=(0, 1, 2))) / np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
+    return xhat * gamma + beta
+
+
+def batchnorm_backward(dout, x, gamma):
+    """The gradients (dx, dgamma, dbeta) of batchnorm; x is what went into it."""
+    std = np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
+    xhat = (x - x.mean(axis=(0, 1, 2))) / std
+    dbeta, dgamma = dout.sum(axis=(0, 1, 2)), (dout * xhat).sum(axis=(0, 1, 2))
+    m = x.size // x.shape[-1]
+    return gamma / std * (dout - dbeta / m - xhat * dgamma / m), dgamma, dbeta
+
+
+def relu6(x):
+    """0 below 0, 6 above 6, x between."""
+    return np.minimum(np.maximum(x, 0), 6)
+
+
+def block_forward(x, p, stride):
+    residual = x
+    if "we" in p:
+        wide = x @ p["we"]
+        wide_norm = batchnorm(wide, p["gamma1"], p["beta1"])
+        wide_act = relu6(wide_norm)
+    else:
+        wide, wide_norm, wide_act = None, None, x
+    filtered = depthwise(wide_act, p["wd"], stride)
+    filtered_norm = batchnorm(filtered, p["gamma2"], p["beta2"])
+    filtered_act = relu6(filtered_norm)
+    narrow = filtered_act @ p["wp"]
+    narrow_norm = batchnorm(narrow, p["gamma3"], p["beta3"])
+    use_res = stride == 1 and residual.shape[-1] == narrow.shape[-1]
+    total = narrow_norm + residual if use_res else narrow_norm
+    out = relu6(total) if use_res else total
+    cache = (x, p, stride, use_res, wide, wide_norm, wide_act, filtered, filtered_norm, filtered_act, narrow, total)
+    return out, cache
+
+
+def d_relu6(z):
+    return np.logical_and(0 < z, z < 6).astype(z.dtype)
+
+
+def block_backward(dout, cache):
+    x, p, stride, use_res, wide, wide_norm, wide_act, filtered, filtered_norm, filtered_act, narrow, total = cache
+    dtotal = dout * d_relu6(total) if use_res else dout
+    dnarrow, dg3, db3 = batchnorm_backward(dtotal, narrow, p["gamma3"])
+    dwp = np.einsum("abce,abcm->em", filtered_act, dnarrow)
+    dfiltered_norm = (dnarrow @ p["wp"].T) * d_relu6(filtered_norm)
+    dfiltered, dg2, db2 = batchnorm_backward(dfiltered_norm, filtered, p["gamma2"])
+    dwide_act, dwd = depthwise_backward(dfiltered, wide_act, p["wd"], stride)
+    grads = {"wp": dwp, "gamma3": dg3, "beta3": db3, "wd": dwd, "gamma2": dg2, "beta2": db2}
+    if "we" in p:
+        dwide, dg1, db1 = batchnorm_backward(dwide_act * d_relu6(wide_norm), wide, p["gamma1"])
+        grads.update(we=np.einsum("abcd,abce->de", x, dwide), gamma1=dg1, beta1=db1)
+        dx = dwide @ p["we"].T
+    else:
+        dx = dwide_act
+    if use_res:
+        dx = dx + dtotal
+    return dx, grads

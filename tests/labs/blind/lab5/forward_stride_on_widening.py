@@ -1,0 +1,94 @@
+# the stride is taken at the beginning of the block (only every second pixel of x is widened), and the 3x3 filter runs
+# with stride 1.
+import numpy as np
+
+# %% [markdown]
+# ## The given ones: labs 1, 2 and 4
+#
+# Each backward takes dout, the gradient of what its forward returned, and the arguments of that forward.
+
+
+# %%
+def depthwise(x, w, stride):
+    """Convolve each channel of x (N, H, W, E) with its own filter in w (3, 3, E), padding 1: out (N, OH, OW, E)."""
+    N, H, W, E = x.shape
+    xp = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    OH, OW = (H - 1) // stride + 1, (W - 1) // stride + 1
+    out = np.zeros((N, OH, OW, E), x.dtype)
+    for i in range(3):
+        for j in range(3):
+            out += xp[:, i : i + stride * OH : stride, j : j + stride * OW : stride] * w[i, j]
+    return out
+
+
+def depthwise_backward(dout, x, w, stride):
+    """The gradients (dx, dw) of depthwise."""
+    OH, OW = dout.shape[1:3]
+    xp = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    dxp, dw = np.zeros_like(xp), np.zeros_like(w)
+    for i in range(3):
+        for j in range(3):
+            seen = np.s_[:, i : i + stride * OH : stride, j : j + stride * OW : stride]
+            dxp[seen] += dout * w[i, j]
+            dw[i, j] = (xp[seen] * dout).sum(axis=(0, 1, 2))
+    return dxp[:, 1:-1, 1:-1], dw
+
+
+def batchnorm(x, gamma, beta):
+    """Give each channel of x (N, H, W, C) mean 0 and variance 1 over the batch, then scale and shift it."""
+    xhat = (x - x.mean(axis=(0, 1, 2))) / np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
+    return xhat * gamma + beta
+
+
+def batchnorm_backward(dout, x, gamma):
+    """The gradients (dx, dgamma, dbeta) of batchnorm; x is what went into it."""
+    std = np.sqrt(x.var(axis=(0, 1, 2)) + 1e-5)
+    xhat = (x - x.mean(axis=(0, 1, 2))) / std
+    dbeta, dgamma = dout.sum(axis=(0, 1, 2)), (dout * xhat).sum(axis=(0, 1, 2))
+    m = x.size // x.shape[-1]
+    return gamma / std * (dout - dbeta / m - xhat * dgamma / m), dgamma, dbeta
+
+
+def relu6(x):
+    """0 below 0, 6 above 6, x between."""
+    return np.minimum(np.maximum(x, 0), 6)
+
+
+def block_forward(x, p, stride):
+    xs = x[:, ::stride, ::stride, :]
+    cache = {"x": x, "xs": xs, "p": p, "stride": stride}
+    act = xs
+    if "we" in p:
+        cache["wide"] = np.matmul(xs, p["we"])
+        cache["wide_norm"] = batchnorm(cache["wide"], p["gamma1"], p["beta1"])
+        act = relu6(cache["wide_norm"])
+    cache["wide_act"] = act
+    cache["filtered"] = depthwise(act, p["wd"], 1)
+    cache["filtered_norm"] = batchnorm(cache["filtered"], p["gamma2"], p["beta2"])
+    cache["filtered_act"] = relu6(cache["filtered_norm"])
+    cache["narrow"] = np.matmul(cache["filtered_act"], p["wp"])
+    cache["narrow_norm"] = batchnorm(cache["narrow"], p["gamma3"], p["beta3"])
+    if stride == 1 and x.shape[-1] == p["wp"].shape[-1]:
+        return cache["narrow_norm"] + x, cache
+    return cache["narrow_norm"], cache
+
+
+def block_backward(dout, cache):
+    x, xs, p, stride = cache["x"], cache["xs"], cache["p"], cache["stride"]
+    grads = {}
+    grad, grads["gamma3"], grads["beta3"] = batchnorm_backward(dout, cache["narrow"], p["gamma3"])
+    grads["wp"] = np.einsum("nhwe,nhwm->em", cache["filtered_act"], grad)
+    grad = np.matmul(grad, p["wp"].T)
+    grad = grad * ((cache["filtered_norm"] > 0) & (cache["filtered_norm"] < 6))
+    grad, grads["gamma2"], grads["beta2"] = batchnorm_backward(grad, cache["filtered"], p["gamma2"])
+    grad, grads["wd"] = depthwise_backward(grad, cache["wide_act"], p["wd"], 1)
+    if "we" in p:
+        grad = grad * ((cache["wide_norm"] > 0) & (cache["wide_norm"] < 6))
+        grad, grads["gamma1"], grads["beta1"] = batchnorm_backward(grad, cache["wide"], p["gamma1"])
+        grads["we"] = np.einsum("nhwc,nhwe->ce", xs, grad)
+        grad = np.matmul(grad, p["we"].T)
+    dx = np.zeros_like(x)
+    dx[:, ::stride, ::stride] = grad
+    if stride == 1 and x.shape[-1] == dout.shape[-1]:
+        dx += dout
+    return dx, grads

@@ -195,6 +195,9 @@ def test_a_stopped_run_goes_on(folder, monkeypatch):
         (["in", "--json", "close.json"], "close.json is there and holds something else"),
         (["in", "--csv", "in/out.csv"], "in the folder of the submissions"),
         (["in", "--csv", "no/out.csv"], "there is no folder"),
+        (["in", "--csv", ""], "--csv must name a file; was empty"),
+        (["in", "--json", "folder"], "is there already, and is no file"),
+        (["in", "--gradescope", os.devnull], "is there already, and is no file"),
         (["in", "--csv", "a", "--json", "./a"], "must be different files"),
         (["in", "--hint"], "unrecognized arguments"),
     ],
@@ -203,10 +206,61 @@ def test_usage(words, complaint, folder):
     _hand_in(folder, {"ada/lab2.py": TAPS})
     (folder / "mine.csv").write_text("student,mark\n")
     (folder / "close.json").write_text('{"npmnv2": "0", "submissions": [{}]}')
+    (folder / "folder").mkdir()
     before = sorted(os.listdir(folder))
     status, out, err = _run("grade", *words)
     assert (status, out) == (2, "") and complaint in err
     assert sorted(os.listdir(folder)) == before and (folder / "mine.csv").read_text() == "student,mark\n"
+
+
+ODD = {"score": None, "lab": [2], "file": {}, "cause": ["assigned"], "madds": "many", "seconds": float("nan"), "case": 3}
+
+
+@pytest.mark.parametrize("name", [*ODD, "deep", "half", "folder"])
+def test_a_document_that_somebody_changed_is_left_as_it_is(name, folder):
+    _hand_in(folder, {"ada/lab0.py": labs.stub(0)})
+    assert _run("grade", "in", "--json", "out.json")[0] == 0
+    path = folder / "out.json"
+    document = json.loads(path.read_text())
+    if name in ODD:
+        document["submissions"][0][name] = ODD[name]
+    if name == "folder":
+        document["folder"] = "/another"
+    text = json.dumps(document)
+    path.write_text({"deep": "[" * 100_000, "half": text[: len(text) // 2]}.get(name, text))
+    before = path.read_text()
+    status, out, err = _run("grade", "in", "--json", "out.json")
+    assert status == 2 and "left as it is" in err and path.read_text() == before
+
+
+def test_who_reads_no_further_stops_nothing(folder, monkeypatch):
+    _hand_in(folder, {f"s{k}/lab0.py": labs.stub(0) for k in range(5)})
+    shown = []
+
+    def print_until_the_pipe_is_closed(line, flush):
+        shown.append(line)
+        if len(shown) > 1:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(lab_grade, "print", print_until_the_pipe_is_closed, raising=False)
+    assert _run("grade", "in", "--json", "out.json")[0] == 0
+    assert len(json.loads((folder / "out.json").read_text())["submissions"]) == 5 and len(shown) == 2
+
+
+def test_a_file_that_cannot_be_written_stops_no_judging(folder, monkeypatch):
+    _hand_in(folder, {f"s{k}/lab0.py": labs.stub(0) for k in range(3)})
+    right = lab_grade.writing
+
+    def full(path):
+        if path == "out.json":
+            raise OSError(28, "No space left on device", path)
+        return right(path)
+
+    monkeypatch.setattr(lab_grade, "writing", full)
+    monkeypatch.setattr(lab_grade, "SAVED_EVERY", 0.0)
+    status, out, err = _run("grade", "in", "--json", "out.json", "--csv", "out.csv")
+    assert status == 1 and "No space left" in err and "3 of 3 passed" in out
+    assert len((folder / "out.csv").read_text().splitlines()) == 4
 
 
 # -- Gradescope
@@ -301,6 +355,12 @@ def test_a_suspect_is_wrong_as_its_answer_says():
         assert [k for k, s in enumerate(same, 1) if s] == [suspect.right(variant)]
 
 
+@pytest.mark.parametrize("name", ["", " ", "-x", "a\nb", "a\x1b"])
+def test_a_variant_is_of_a_name_that_can_be_printed(name, folder):
+    status, out, err = _run("start", "3", "--seed", "1", f"--student={name}")
+    assert (status, out) == (2, "") and "--student must be a name" in err and os.listdir(folder) == []
+
+
 @pytest.mark.parametrize("number", [0, -1, 14, 99])
 def test_a_number_that_is_no_answer(number):
     lab = labs.find(3, "1/a")
@@ -329,7 +389,11 @@ def test_files_that_python_reads_are_read(data, folder):
 
 @pytest.mark.parametrize(
     "data, says",
-    [(b"# caf\xe9\n" + TAPS.encode(), "save it as UTF-8"), (b"# coding: klingon\n", "unknown encoding: klingon")],
+    [
+        (b"# caf\xe9\n" + TAPS.encode(), "save it as UTF-8"),
+        (b"# coding: klingon\n", "unknown encoding: klingon"),
+        (b"# coding: punycode\n" + TAPS.encode(), "save it as UTF-8"),
+    ],
 )
 def test_files_that_python_does_not_read_have_a_verdict(data, says, folder):
     (folder / "lab2.py").write_bytes(data)

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from labs.lab2 import TAPS
+from labs.lab7 import WHOLE
 from processes import unix
 
 import npmnv2
@@ -108,6 +109,36 @@ HOSTILE = {
         f"import os\nclass P:\n    def __reduce__(self): return os.system, ('touch passed',)\n{BODY}return P(), P()",
         {"wrong-type"},
     ),
+    "never ends as it is loaded, with the clock stopped": (
+        "import faulthandler\nfaulthandler.cancel_dump_traceback_later()\nwhile True: pass",
+        {"hangs"},
+    ),
+    "starts a process past Python": (
+        f"import _posixsubprocess\n{BODY}_posixsubprocess.fork_exec([b'/bin/sleep'], [b'/bin/sleep'], True, (), None)",
+        {"raises", "import"},
+    ),
+    "kills the grader by a number of a file": (
+        f"import os, signal\n{BODY}signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)",
+        {"raises"},
+    ),
+    "slows the grader down": (f"import os\n{BODY}os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)", {"raises"}),
+    "makes a pipe in a folder": (f"import os\n{BODY}os.mkfifo('passed')", {"raises"}),
+    "writes a database": (f"import sqlite3\n{BODY}sqlite3.connect('passed')", {"raises", "import"}),
+    "reads what others handed in": (f"{BODY}exec(open({__file__!r}).read())", {"raises"}),
+    "reads of the grader's process": (f"import os\n{BODY}open('/proc/%d/environ' % os.getppid())", {"raises"}),
+    "an exception with a long name": (f"E = type('E' * 10**6, (Exception,), {{}})\n{BODY}raise E", {"raises"}),
+    "answers with what is no answer": (
+        "import struct, sys, json\nframe = sys._getframe()\nwhile 'answers' not in frame.f_locals: frame = frame.f_back\n"
+        "answers = frame.f_locals['answers']\ntext = json.dumps({'dict': {'functions': {'value': 5}}}).encode()\n"
+        "answers.write(struct.pack('<QQ', len(text), 0) + text)\nanswers.flush()",
+        {"missing", "exits", "another-lab", "empty"},
+    ),
+    "an answer that takes long to read": (
+        "import struct, sys\nframe = sys._getframe()\nwhile 'answers' not in frame.f_locals: frame = frame.f_back\n"
+        "answers = frame.f_locals['answers']\ntext = b'[' + b'{},' * (1 << 22) + b'{}]'\n"
+        "answers.write(struct.pack('<QQ', len(text), 0) + text)\nanswers.flush()",
+        {"exits", "hangs"},
+    ),
     "no text at all": ("\0\0\0", {"syntax", "raises"}),
     "nested too deeply": ("(" * 5000, {"syntax", "raises", "crashes"}),
 }
@@ -142,6 +173,47 @@ def test_a_write_is_refused_with_the_students_line(tmp_path):
 def test_the_line_of_an_endless_loop_and_of_a_crash():
     hangs = grade(labs.find(2), f"\n\n{BODY}\n    while True:\n        pass\n", "lab2.py", limit=0.5)
     assert hangs.cause == "hangs" and hangs.line in (5, 6)
+
+
+def test_what_a_verdict_says_is_short():
+    says = grade(labs.find(2), HOSTILE["an exception with a long name"][0], "lab2.py").says
+    assert len(says) < 1000
+
+
+@unix
+def test_a_process_that_reads_no_more_is_left(tmp_path):
+    """A request of which nobody reads the end must not hold the grader: it waits as long as for an answer."""
+    source = f"import time, os\n{BODY}\n    while True: time.sleep(9)\nos.close(0)"
+    with Student(source, "lab2.py", ["depthwise_backward"], limit=0.3) as student:
+        student.load()
+        large = np.zeros(1 << 20)
+        for _ in range(2):
+            with pytest.raises(Stopped):
+                student.call("depthwise_backward", (large, large, large, 1, 0))
+
+
+def test_the_most_memory_cannot_be_set_back():
+    """Lab 7's middle as a whole, by who tells the counter to forget it."""
+    source = WHOLE.replace("import numpy as np", "import tracemalloc\nimport numpy as np").replace(
+        "    return", "    tracemalloc.reset_peak()\n    return"
+    )
+    assert source.count("reset_peak") > 0
+    assert grade(labs.find(7), WHOLE, "lab7.py").cause == "middle-whole"
+    assert not grade(labs.find(7), source, "lab7.py").passed
+
+
+@pytest.mark.parametrize("kind", ["named tuple", "arguments", "testing"])
+def test_what_is_no_harm_passes(kind):
+    source = {
+        "named tuple": "from typing import NamedTuple\n"
+        + TAPS.replace("return ", "return G(*(").replace(", dw\n", ", dw))\n")
+        + "\nclass G(NamedTuple):\n    dx: object\n    dw: object\n",
+        "arguments": f"import argparse\nargparse.ArgumentParser().parse_args()\n{TAPS}",
+        "testing": f"{TAPS}\nimport random, collections, functools, itertools\nimport numpy.testing\n"
+        "numpy.testing.assert_allclose(1.0, 1.0)\n",
+    }[kind]
+    verdict = grade(labs.find(2), source, "lab2.py")
+    assert verdict.passed, verdict
 
 
 @unix

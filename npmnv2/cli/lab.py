@@ -121,6 +121,8 @@ def _lab(arguments: argparse.Namespace) -> "tuple[Lab | None, str]":
     if not number.isascii() or not number.isdecimal() or int(number) not in labs.numbers():
         order = "; a number comes first, then the file" if os.path.splitext(number)[1] else ""
         return None, f"the labs are {', '.join(map(str, labs.numbers()))}; was {number}{order}"
+    if student is not None and (not student.strip() or not student.isprintable() or student.startswith("-")):
+        return None, f"--student must be a name of printable letters that does not begin with -; was {student!r}"
     if (seed is None) != (student is None):
         return None, "--seed and --student belong together: a variant is of a course and a student"
     if seed is not None and int(number) not in labs.WITH_VARIANTS:
@@ -149,7 +151,7 @@ def _start(words: list[str]) -> int:
     stub = labs.stub(lab.number, _variant(arguments))
     options = "" if arguments.seed is None else f" --seed {arguments.seed} --student {shlex.quote(arguments.student)}"
     beside = os.path.join(os.path.dirname(path), lab.beside.name) if lab.beside else ""
-    if beside and os.path.exists(beside) and not _holds(beside, lab):
+    if beside and os.path.lexists(beside) and not _holds(beside, lab):
         return misused(f"{beside} is there already, and lab {lab.number} needs another file of that name; move it away")
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
@@ -171,8 +173,10 @@ def _start(words: list[str]) -> int:
 
 def _holds(path: str, lab: "Lab") -> bool:
     """Is this the file that the lab needs?"""
+    if lab.beside is None or not os.path.isfile(path):
+        return False
     with open(path, "rb") as file:
-        return lab.beside is not None and file.read() == lab.beside.read_bytes()
+        return file.read(1 << 24) == lab.beside.read_bytes()
 
 
 def _judge(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
@@ -195,7 +199,7 @@ def _watch(lab: "Lab", path: str, arguments: argparse.Namespace) -> int:
     while True:
         try:
             status = os.stat(path)
-        except FileNotFoundError:
+        except OSError:
             missing += 1
             if missing == GONE:
                 print(printable(f"{path} is gone; waiting for it"), flush=True)

@@ -71,8 +71,11 @@ def run(parser: argparse.ArgumentParser, words: list[str]) -> int:
 
 def _file_problem(arguments: argparse.Namespace) -> str:
     """Nothing is replaced but what an earlier run has written."""
-    paths = [path for path in (arguments.csv, arguments.json, arguments.gradescope) if path is not None]
-    real = [os.path.realpath(path) for path in paths]
+    paths = {name: getattr(arguments, name) for name in ("csv", "json", "gradescope")}
+    paths = {name: path for name, path in paths.items() if path is not None}
+    if "" in paths.values():
+        return f"--{next(name for name, path in paths.items() if not path)} must name a file; was empty"
+    real = [os.path.realpath(path) for path in paths.values()]
     if len(set(real)) < len(real):
         return "--csv, --json and --gradescope must be different files"
     inside = os.path.realpath(arguments.folder) + os.sep
@@ -81,29 +84,51 @@ def _file_problem(arguments: argparse.Namespace) -> str:
             return f"{path} is in the folder of the submissions; write it elsewhere"
         if not os.path.isdir(os.path.dirname(path)):
             return f"there is no folder {os.path.dirname(path)}"
+        if os.path.lexists(path) and not os.path.isfile(path):
+            return f"{path} is there already, and is no file"
     for path, ours in ((arguments.csv, _is_our_table), (arguments.json, _is_our_document)):
         if path is not None and os.path.exists(path) and not ours(path):
             return f"{path} is there and holds something else; it was left as it is"
+    if arguments.json is not None and os.path.exists(arguments.json):
+        folder = _document(arguments.json).get("folder")
+        if folder != _absolute(arguments.folder):
+            return f"{arguments.json} is of another folder, {folder}; it was left as it is"
     return ""
+
+
+def _absolute(folder: str) -> str:
+    return os.path.realpath(folder).encode("utf-8", "backslashreplace").decode()
 
 
 def _is_our_table(path: str) -> bool:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        return file.readline().rstrip("\r\n") == ",".join(COLUMNS)
+        return file.readline(1000).rstrip("\r\n") == ",".join(COLUMNS)
 
 
 def _is_our_document(path: str) -> bool:
     found = _document(path)
     if not isinstance(found, dict) or "npmnv2" not in found or not isinstance(found.get("submissions"), list):
         return False
-    return all(isinstance(row, dict) and {*COLUMNS, "sha256", "case"} == set(row) for row in found["submissions"])
+    return all(_is_row(row) for row in found["submissions"])
+
+
+def _is_row(row: Any) -> bool:
+    """Has it all that a row has, each of its type?"""
+    if not isinstance(row, dict) or set(row) != {*COLUMNS, "sha256", "case"}:
+        return False
+    texts = all(isinstance(row[name], str) for name in ("student", "file", "sha256", "says"))
+    maybe = all(row[name] is None or isinstance(row[name], str) for name in ("cause", "function"))
+    counts = all(row[name] is None or type(row[name]) is int for name in ("line", "madds", "bytes", "par"))
+    numbers = all(type(row[name]) in (int, float) and 0 <= row[name] < 1e9 for name in ("score", "seconds"))
+    rest = type(row["lab"]) is int and type(row["passed"]) is bool and isinstance(row["case"], dict | None)
+    return texts and maybe and counts and numbers and row["score"] <= 1 and rest
 
 
 def _document(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -115,6 +140,8 @@ class _Run:
 
         self.arguments = arguments
         self.settings = {"npmnv2": __version__, "timeout": arguments.timeout, "seed": arguments.seed}
+        self.failed: OSError | None = None  # to save, the last time
+        self.seen = True  # whether somebody reads what is printed
         self.found, self.left_out = batch.find(arguments.folder, arguments.lab)
         self.kept = self._kept()
         self.rows: list[Row] = []
@@ -137,6 +164,8 @@ class _Run:
         finally:
             self._save()
         self._summary(time.monotonic() - start)
+        if self.failed:
+            raise self.failed
         return 1 if any(row.verdict["cause"] == "grader-failed" for row in self.rows) else 0
 
     def _kept(self) -> "list[Row]":
@@ -168,7 +197,15 @@ class _Run:
         state = "passed" if verdict["passed"] else f"not yet: {verdict['cause']}"
         count = f"{len(self.rows)}/{len(self.found)}"
         line = f"{count:>9}  {row.submission.file:<40} lab {verdict['lab']}  {verdict['score']:>4.0%}  {state}"
-        print(printable(line), flush=True)
+        self._show(line)
+
+    def _show(self, line: str) -> None:
+        """A line on stdout, as long as somebody reads it: in `... | head` the rest is judged all the same."""
+        try:
+            if self.seen:
+                print(printable(line), flush=True)
+        except BrokenPipeError:
+            self.seen = False
 
     def _summary(self, seconds: float) -> None:
         for number in sorted({row.verdict["lab"] for row in self.rows}):
@@ -176,33 +213,41 @@ class _Run:
             causes = Counter(verdict["cause"] for verdict in mine if not verdict["passed"])
             listed = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
             passed = sum(verdict["passed"] for verdict in mine)
-            print(f"lab {number}: {passed} of {len(mine)} passed" + (f"; not yet: {listed}" if listed else ""))
+            self._show(f"lab {number}: {passed} of {len(mine)} passed" + (f"; not yet: {listed}" if listed else ""))
         for file, why in self.left_out[:10]:
-            print(printable(f"left out: {file} {why}"))
+            self._show(f"left out: {file} {why}")
         if len(self.left_out) > 10:
-            print(f"left out: {len(self.left_out) - 10} more" + (", see the document" if self.arguments.json else ""))
-        print(f"{len(self.rows)} files in {seconds:.0f} s")
+            self._show(f"left out: {len(self.left_out) - 10} more, which --json lists")
+        self._show(f"{len(self.rows)} files in {seconds:.0f} s")
 
     def _save(self) -> None:
-        """Write all files as far as the verdicts go, sorted as the submissions are."""
+        """Write all files as far as the verdicts go, sorted as the submissions are; a full disk stops no judging."""
         from npmnv2.labs import gradescope
 
         order = {submission: k for k, submission in enumerate(self.found)}
         rows = sorted(self.rows, key=lambda row: order[row.submission])
-        if self.arguments.json:
-            done = {row.submission for row in rows}
-            waiting = [row for row in self.kept if row.submission not in done]
-            document = {
-                **self.settings,
-                "submissions": [row.document() for row in [*rows, *waiting]],
-                "left_out": [{"file": file, "why": why} for file, why in self.left_out],
-            }
-            _write(self.arguments.json, json.dumps(document, indent=2))
-        if self.arguments.csv:
-            _write(self.arguments.csv, _table(rows))
-        if self.arguments.gradescope:
-            expected = [] if self.arguments.lab is None else [self.arguments.lab]
-            _write(self.arguments.gradescope, json.dumps(gradescope.results(rows, expected), indent=2))
+        done = {row.submission for row in rows}
+        waiting = [row for row in self.kept if row.submission not in done]
+        document = {
+            **self.settings,
+            "folder": _absolute(self.arguments.folder),
+            "submissions": [row.document() for row in [*rows, *waiting]],
+            "left_out": [{"file": file, "why": why} for file, why in self.left_out],
+        }
+        expected = [] if self.arguments.lab is None else [self.arguments.lab]
+        self.failed = None
+        texts = {
+            self.arguments.json: json.dumps(document, indent=2),
+            self.arguments.csv: _table(rows),
+            self.arguments.gradescope: json.dumps(gradescope.results(rows, expected), indent=2),
+        }
+        for path, text in texts.items():
+            if path is not None:
+                try:
+                    with writing(path) as file:
+                        file.write(text.encode("utf-8", errors="backslashreplace"))
+                except OSError as error:
+                    self.failed = error
 
 
 def _table(rows: "list[Row]") -> str:
@@ -220,8 +265,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{value}"
     return value
-
-
-def _write(path: str, text: str) -> None:
-    with writing(path) as file:
-        file.write(text.encode("utf-8", errors="backslashreplace"))

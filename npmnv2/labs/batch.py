@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from npmnv2 import labs
+from npmnv2.labs.process import end_all
 from npmnv2.labs.submission import Unreadable, judge, read
 
 ENDINGS = (".py", ".ipynb")
@@ -160,6 +161,7 @@ def verdicts(
         with contextlib.suppress(queue.Empty):
             while True:
                 waiting.get_nowait()
+        end_all()
 
 
 def _row(submission: Submission, limit: float, seed: int | None, earlier: dict[tuple[str, int, str], Row]) -> Row:

@@ -47,7 +47,10 @@ CAUSES = {
         "Which dtype do your arrays have?", "An array made as float32 keeps 7 digits of what it is given."
     ),
     # -- not the right kind of function
-    "state-kept": Cause("What lives on after the function has returned?", "Make every array inside the function."),
+    "state-kept": Cause(
+        "What lives on after the function has returned?",
+        "Make every array inside the function, and let nothing depend on chance.",
+    ),
     "beyond-the-array": Cause(
         "Where does the last element of the view lie?", "as_strided does not check where the array ends."
     ),

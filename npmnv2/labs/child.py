@@ -6,12 +6,16 @@ to stderr. The limits and refusals below keep an accident from doing harm. They 
 """
 
 import contextlib
+import ctypes
 import faulthandler
+import importlib
 import os
 import runpy
 import sys
+import threading
 import time
 import traceback
+import tracemalloc
 import types
 from typing import Any, BinaryIO
 
@@ -55,12 +59,23 @@ REFUSED = (  # Python's names of what a lab has no use for
     "signal.",
     "smtplib.",
     "socket.",
+    "sqlite3.",
     "subprocess.",
     "syslog.",
     "urllib.",
     "webbrowser.",
     "winreg.",
 )
+
+TAKEN_AWAY = {
+    "_posixsubprocess": ["fork_exec"],
+    "os": ["mkfifo", "mknod", "nice", "pidfd_open", "sched_setaffinity", "sched_setparam", "sched_setscheduler"]
+    + ["setpriority", "setsid", "setpgid"],
+    "signal": ["pidfd_send_signal"],
+    "tracemalloc": ["clear_traces", "reset_peak", "start", "stop"],
+}
+_stop_tracing = tracemalloc.stop
+_start_tracing = tracemalloc.start
 
 
 def serve(folder: str, package: str, libraries: str) -> None:
@@ -75,13 +90,18 @@ def serve(folder: str, package: str, libraries: str) -> None:
     import numpy.lib.stride_tricks
     import numpy.random  # noqa: F401 - what NumPy would load later
 
-    sys.path.remove(libraries)
     beside = os.path.join(package, "labs")
     wire = runpy.run_path(os.path.join(beside, "wire.py"))
     counted = runpy.run_path(os.path.join(beside, "counted.py"))
+    _end_with_the_grader()
     _limit()
-    _guard(package)
+    _take_away()
+    _guard(package, [folder, *sys.path])
+    sys.path.remove(libraries)
+    answers.write(wire["pack"]({"ready": True}))
+    answers.flush()
     _answer(requests, answers, trace, wire, counted)
+    os._exit(0)  # a thread of the student's might never end
 
 
 def _answer(requests: BinaryIO, answers: BinaryIO, trace: BinaryIO, wire: Any, counted: Any) -> None:
@@ -98,7 +118,7 @@ def _answer(requests: BinaryIO, answers: BinaryIO, trace: BinaryIO, wire: Any, c
         try:
             if "source" in request:
                 file = request["file"]
-                module.__file__ = file
+                module.__file__, sys.argv[:] = file, [file]
                 exec(compile(request["source"], file, "exec"), vars(module))
                 names = request["functions"]
                 answer = {"functions": [name for name in names if callable(vars(module).get(name))]}
@@ -128,13 +148,11 @@ def _call(function: Any, arguments: tuple[Any, ...], watch: str, counted: Any) -
         function(*(_counting(argument, tally, counted["count"]) for argument in arguments))
         return {"products": tally.products, "largest": tally.largest}
     if watch == "bytes":
-        import tracemalloc
-
-        tracemalloc.start()
+        _start_tracing()
         before = tracemalloc.get_traced_memory()[0]
         function(*arguments)
         answer["bytes"] = tracemalloc.get_traced_memory()[1] - before
-        tracemalloc.stop()
+        _stop_tracing()
         return answer
     _litter()
     seen: list[dict[str, Any]] = []
@@ -207,7 +225,7 @@ def _described(error: BaseException, file: str) -> dict[str, Any]:
         text = str(error.msg if isinstance(error, SyntaxError) else error)
     except BaseException:  # an exception of the student's whose text fails
         text = ""
-    return {"type": type(error).__name__, "text": text[:500], "line": line}
+    return {"type": type(error).__name__[:80], "text": text[:500], "line": line}
 
 
 def _limit() -> None:
@@ -223,30 +241,54 @@ def _limit() -> None:
                 resource.setrlimit(kind, (most, most))
 
 
-def _guard(package: str) -> None:
-    """Refuse what a lab has no use for: the package itself, writing, other processes, the network."""
+def _end_with_the_grader() -> None:
+    """Linux ends this process with the one that started it, in whatever way that ends."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+
+
+def _take_away() -> None:
+    """Functions that a lab has no use for, and of whose calls Python tells nobody."""
+
+    def refused(*arguments: Any, **named: Any) -> Any:
+        raise PermissionError("a lab has no use for this")
+
+    for module, names in TAKEN_AWAY.items():
+        with contextlib.suppress(ImportError):
+            for name in names:
+                if hasattr(importlib.import_module(module), name):
+                    setattr(sys.modules[module], name, refused)
+
+
+def _guard(package: str, readable: list[str]) -> None:
+    """Refuse what a lab has no use for: files but Python's own, writing, other processes, the network."""
     package = os.path.realpath(package) + os.sep
+    roots = tuple(os.path.realpath(path) + os.sep for path in readable)
     realpath, isdir, fspath, fsdecode = os.path.realpath, os.path.isdir, os.fspath, os.fsdecode
+    nowhere = realpath(os.devnull)
     writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     refused = REFUSED
-    inside = [False]
+    inside = threading.local()
 
     def refuse(event: str, details: tuple[Any, ...]) -> None:
         if event == "import" and str(details[0]).partition(".")[0] == "npmnv2":
             raise ImportError("a lab is written with NumPy alone: npmnv2 cannot be imported in it")
-        if event == "open" and not inside[0]:
+        if event == "open" and not getattr(inside, "here", False):
             path, mode, flags = details
             if isinstance(path, int):
                 return
-            inside[0] = True
+            inside.here = True
             try:
                 real = realpath(fsdecode(fspath(path)))
             finally:
-                inside[0] = False
-            if (real + os.sep).startswith(package) or isdir(real):
-                raise PermissionError("a lab cannot read folders, nor the files of npmnv2")
-            if (flags & writes or set(str(mode or "")) & set("wax+")) and real != realpath(os.devnull):
+                inside.here = False
+            if real == nowhere:
+                return
+            if flags & writes or set(str(mode or "")) & set("wax+"):
                 raise PermissionError("a lab cannot write files")
+            if (real + os.sep).startswith(package) or isdir(real) or not real.startswith(roots):
+                raise PermissionError("a lab cannot read files but those of Python's libraries")
         elif event.startswith(refused):
             raise PermissionError(f"a lab has no use for {event}")
 

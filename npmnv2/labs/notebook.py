@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+# Lines that only IPython reads, besides those that begin with % or !: help, an assignment of a magic, an installation.
+IPYTHON = re.compile(r"\?{1,2}[\w.]+|[\w.]+\?{1,2}|\w+\s*=\s*[%!].*|(pip|conda|mamba)\s+install\s.*")
 PYTHON_CELLS = ("%%time", "%%capture")  # cell magics under which a cell's code is run, and its names are kept
 
 
@@ -94,7 +96,7 @@ def _code_cells(text: str | bytes) -> list[str]:
         raise Unusable(f"A notebook is JSON; this file was none ({error}). {again}") from None
     version = document.get("nbformat") if isinstance(document, dict) else None
     if version != 4:
-        found = "of none" if version is None else f"of nbformat {str(version)[:20]}"
+        found = "of none" if version is None else f"of nbformat {version!r:.20}"
         raise Unusable(f"A notebook must be of nbformat 4; this one is {found}. {again}")
     cells = document.get("cells")
     cells = [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
@@ -111,12 +113,14 @@ def _without_magics(lines: list[str]) -> tuple[list[str], list[str]]:
     magic = lines[first].split()[0]
     if magic.startswith("%%") and magic not in PYTHON_CELLS:
         return [""] * len(lines), [f"all of it: {lines[first].strip()}"]
-    kept, left, inside = [], [], _Inside("", 0, False)
+    kept, left, inside, continued = [], [], _Inside("", 0, False), False
     for number, line in enumerate(lines, 1):
         words = line.lstrip()
-        if words.startswith(("%", "!")) and inside == ("", 0, False):
-            indent = line[: len(line) - len(words)]
+        starts = inside == ("", 0, False) and (words.startswith(("%", "!")) or IPYTHON.fullmatch(words.rstrip()))
+        if starts or continued:
+            indent = "" if continued else line[: len(line) - len(words)]
             kept.append(indent and f"{indent}pass")  # an `if` may need something to do
+            continued = line.endswith("\\")
             left.append(f"line {number}: {words.rstrip()}")
         else:
             kept.append(line)

@@ -19,6 +19,7 @@ from npmnv2.labs.child import END
 START = 60.0  # seconds that Python and NumPy may take to load, once, on a slow machine
 LIMIT = 5.0  # seconds of one call
 MOST_OUTPUT = 1 << 15  # bytes that are kept of what one request printed: its end
+STRANGE = "What came from your file's process were not the results of a function."
 KEPT = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "LANG", "LC_ALL")
 
 
@@ -72,9 +73,12 @@ class Student:
         self._printed = [bytearray()]  # a request each
         self._left_out = [0]
         self._answers: queue.Queue[bytes | None] = queue.Queue()
-        self._threads = [threading.Thread(target=f, daemon=True) for f in (self._read_answers, self._read_output)]
+        self._waiting: queue.Queue[bytes | None] = queue.Queue()  # requests: to write them may take for ever
+        work = (self._read_answers, self._read_output, self._write_requests)
+        self._threads = [threading.Thread(target=function, daemon=True) for function in work]
         for thread in self._threads:
             thread.start()
+        _RUNNING.add(self)
         self._ask = {"source": source, "file": self.file, "functions": functions}
 
     def __enter__(self) -> "Student":
@@ -85,8 +89,10 @@ class Student:
 
     def load(self) -> list[str]:
         """Run the file; which of the functions it has."""
-        found = self._request(self._ask, START)
-        return [str(name) for name in found.get("functions", [])]
+        if self._answer(START).get("ready") is not True:  # Python and NumPy are there
+            raise Stopped("exits", STRANGE)
+        found = self._request(self._ask).get("functions")
+        return [str(name) for name in found] if isinstance(found, list) else []
 
     def call(self, function: str, arguments: tuple[Any, ...], after: str = "") -> Answer:
         """Call one of its functions; `after`: with the cache of another, as in `child.py`."""
@@ -123,28 +129,34 @@ class Student:
 
     def end(self) -> None:
         """End the process, and whatever it has started."""
+        _RUNNING.discard(self)
         if os.name != "nt":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
-        for thread in self._threads:
+        self._waiting.put(None)
+        streams = (self._process.stdout, self._process.stderr, self._process.stdin)
+        for thread, stream in zip(self._threads, streams, strict=True):
             thread.join(1)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+            if not thread.is_alive():  # else somebody else holds the other end: closing would wait for the thread
+                with contextlib.suppress(OSError):
+                    stream.close()  # type: ignore[union-attr]
         self._folder.cleanup()
 
-    def _request(self, message: dict[str, Any], patience: float = 0.0) -> dict[str, Any]:
+    def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         self.requests += 1
+        self._waiting.put(wire.pack({**message, "limit": self.limit}))
+        return self._answer(self.limit + 2.0)
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
         try:
-            self._process.stdin.write(wire.pack({**message, "limit": self.limit}))  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
-            data = self._answers.get(timeout=self.limit + max(patience, 2.0))
+            data = self._answers.get(timeout=seconds)
         except queue.Empty:
-            raise self._hung() from None
-        except OSError:
-            data = None
+            try:
+                data = self._answers.get_nowait()  # it came while this thread had to wait for its turn
+            except queue.Empty:
+                raise self._hung() from None
         if data is None:
             raise self._ended()
         try:
@@ -152,7 +164,7 @@ class Student:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise Stopped("exits", "What came from your file's process were not the results of a function.")
+            raise Stopped("exits", STRANGE)
         if "error" in found:
             raise _raised(found["error"])
         return found
@@ -184,6 +196,12 @@ class Student:
         found = re.search(rf'File "{re.escape(self.file)}", line (\d+)', self._trace())
         return int(found[1]) if found else None
 
+    def _write_requests(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while (data := self._waiting.get()) is not None:
+                self._process.stdin.write(data)  # type: ignore[union-attr]
+                self._process.stdin.flush()  # type: ignore[union-attr]
+
     def _read_answers(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             while (data := wire.receive(self._process.stdout.read)) is not None:  # type: ignore[union-attr]
@@ -204,6 +222,15 @@ class Student:
                     del kept[:-MOST_OUTPUT]
 
 
+_RUNNING: set[Student] = set()
+
+
+def end_all() -> None:
+    """End the processes of all that are running, in whatever thread."""
+    for student in list(_RUNNING):
+        student.end()
+
+
 def _environment(folder: str) -> dict[str, str]:
     """Nothing of the grader's environment but what Python needs to start."""
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL", "VECLIB", "NUMEXPR")}
@@ -215,8 +242,8 @@ def _environment(folder: str) -> dict[str, str]:
 def _raised(error: Any) -> Stopped:
     if not isinstance(error, dict):
         return Stopped("raises", "Your function raised an exception.")
-    kind, text, line = str(error.get("type")), str(error.get("text")), error.get("line")
-    line = line if type(line) is int else None
+    kind, text, line = str(error.get("type"))[:80], str(error.get("text"))[:500], error.get("line")
+    line = line if type(line) is int and 0 < line < 1_000_000 else None
     if kind in ("SystemExit", "KeyboardInterrupt"):
         return Stopped("exits", f"Your code raised {kind} where it should have returned a result.", line)
     cause = {"SyntaxError": "syntax", "IndentationError": "syntax", "TabError": "syntax"}.get(kind, "raises")
@@ -231,4 +258,4 @@ def _raised(error: Any) -> Stopped:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return value if type(value) is float and 0 <= value < 1e6 else 0.0

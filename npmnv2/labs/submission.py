@@ -9,7 +9,7 @@ from npmnv2.labs.lab import Lab
 from npmnv2.labs.notebook import Source, Unusable, is_notebook, joined
 from npmnv2.labs.process import LIMIT
 
-LARGEST = 1 << 20  # bytes of a file, or of a notebook's code
+LARGEST = 1 << 19  # bytes of a file, or of a notebook's code
 LARGEST_NOTEBOOK = 32 << 20  # bytes of a notebook: it holds pictures
 
 
@@ -77,6 +77,6 @@ def text(data: bytes) -> str:
     """The text of a Python file: UTF-8, with or without a mark at its beginning, or as its coding line says."""
     try:
         return importlib.util.decode_source(data)
-    except (SyntaxError, UnicodeDecodeError, LookupError) as error:
+    except (SyntaxError, UnicodeError, LookupError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise Unreadable("syntax", f"The file is no text in UTF-8 ({reason}): save it as UTF-8.") from None

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _HEAD = struct.Struct("<QQ")  # the bytes of the JSON, the bytes of the arrays
-LARGEST = 1 << 28  # bytes of a message
+LARGEST = 1 << 28  # bytes of the arrays
+LARGEST_TEXT = 1 << 22  # of the JSON: while Python reads it, no other thread runs
+MOST_PARTS = 10_000  # of a tuple, list or dict
 DEEPEST = 6  # a tuple in a tuple in ...
 LONGEST = 1 << 10  # bits of a whole number
 
@@ -33,9 +35,9 @@ def pack(message: Any) -> bytes:
     >>> unpack(pack(("dx", np.arange(3.0), {"stride": 2}, len)))
     ('dx', array([0., 1., 2.]), {'stride': 2}, Other(type_name='builtin_function_or_method'))
     """
-    arrays: list[bytes] = []
+    arrays = _Arrays()
     text = json.dumps(_written(message, arrays, 0)).encode()
-    blob = b"".join(arrays)
+    blob = b"".join(arrays.parts)
     return _HEAD.pack(len(text), len(blob)) + text + blob
 
 
@@ -47,7 +49,7 @@ def unpack(data: bytes) -> Any:
         raise ValueError("not a message: its length is wrong")
     try:
         return _read(json.loads(body[:text].decode()), body[text:], 0)
-    except (KeyError, TypeError, RecursionError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, RecursionError, UnicodeDecodeError, OverflowError) as error:
         raise ValueError(f"not a message: {error!r}") from None
 
 
@@ -64,7 +66,7 @@ def _sizes(head: bytes) -> tuple[int, int]:
     if len(head) != _HEAD.size:
         raise ValueError("not a message: too short")
     text, blob = _HEAD.unpack(head)
-    if text + blob > LARGEST:
+    if text > LARGEST_TEXT or blob > LARGEST:
         raise ValueError("not a message: too long")
     return text, blob
 
@@ -80,7 +82,21 @@ def _exactly(read: Callable[[int], bytes], size: int) -> bytes | None:
     return b"".join(parts)
 
 
-def _written(value: Any, arrays: list[bytes], depth: int) -> Any:
+class _Arrays:
+    """The bytes of the arrays of a message, one after the other."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def add(self, part: bytes) -> int:
+        """Where this part begins."""
+        self.parts.append(part)
+        self.size += len(part)
+        return self.size - len(part)
+
+
+def _written(value: Any, arrays: _Arrays, depth: int) -> Any:
     """A tree for JSON, whose branches are one-entry dicts: {kind: content}."""
     if type(value) is int and value.bit_length() > LONGEST:  # Python refuses to write or read longer ones
         return {"other": f"int of {value.bit_length()} bits"}
@@ -88,16 +104,19 @@ def _written(value: Any, arrays: list[bytes], depth: int) -> Any:
         return {"value": value}
     if type(value) is float:
         return {"float": repr(value)}
-    if type(value) in (tuple, list) and depth < DEEPEST:
-        return {type(value).__name__: [_written(part, arrays, depth + 1) for part in value]}
+    if isinstance(value, tuple | list | dict) and len(value) > MOST_PARTS:
+        return {"other": f"{type(value).__name__[:80]} of {len(value)}"}
+    if (type(value) is list or isinstance(value, tuple)) and depth < DEEPEST:  # a named tuple is one
+        kind = "list" if type(value) is list else "tuple"
+        return {kind: [_written(part, arrays, depth + 1) for part in value]}
+    if isinstance(value, np.str_):
+        return {"value": str(value)}
     if type(value) is dict and depth < DEEPEST and all(type(name) is str for name in value):
         return {"dict": {name: _written(part, arrays, depth + 1) for name, part in value.items()}}
     if (type(value) is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufc":
         plain = np.asarray(value, value.dtype.newbyteorder("="))
         kind = "scalar" if isinstance(value, np.generic) else "array"
-        start = sum(map(len, arrays))
-        arrays.append(plain.tobytes())
-        return {kind: [plain.dtype.str, list(plain.shape), start]}
+        return {kind: [plain.dtype.str, list(plain.shape), arrays.add(plain.tobytes())]}
     if type(value) is np.ndarray:
         return {"other": f"array of dtype {value.dtype}"}
     return {"other": type(value).__name__[:80]}

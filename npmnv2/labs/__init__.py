@@ -16,8 +16,9 @@ How the parts hang together, in the order in which a verdict is made:
   terms of the derivation (those of dx: `dx_terms.py`), `ratio.py` reads by which factor one is wrong. Lab 6:
   `factors.py` takes the count of a layer apart, `network.py` finds the way of counting that gives a student's totals.
   Lab 7: `parts.py` looks at each middle channel by itself, `held.py` at how the memory changes with the number of
-  parts. Lab 3: `planted.py` has the backwards on which a student's check is tried. They run in the student's process,
-  so a check could recognise them; it could not learn anything from that.
+  parts. Lab 3: `planted.py` has the backwards on which a student's check is tried, `rejected.py` reads from its calls
+  why it rejects a right one. They run in the student's process, so a check could recognise them; it could not learn
+  anything from that.
 - `causes.py`: for each cause a question, and a hint. `questions.py`: which of them fits what was seen.
 - `counted.py`: an array that counts multiply-adds.
 

@@ -10,8 +10,8 @@ How the parts hang together, in the order in which a verdict is made:
 - `grade.py`: calls the cases, compares, and gives the verdict on the first that fails. `form.py`: the type, shape and
   dtype of a result. `source.py`: what can be told from the student's file as a text.
 - `wiring.py`: the cause. These operations are sums of products (`product.py`), so unit vectors show which element meets
-  which, and the difference from what should meet is the diagnosis (`difference.py`). A cause is named only if it
-  explains what differs; else it is "unexplained", and the verdict is the first product that is wrong, which is true.
+  which, and the difference from what should meet is the diagnosis (`terms.py`, `difference.py`). A cause is named only
+  if it explains what differs; else it is "unexplained", and the first product that is wrong is told, which is true.
 - Where results are no sums of products a lab has its own `explain`, by the same rule. Lab 4: `normalised.py` fits the
   terms of the derivation (those of dx: `dx_terms.py`), `ratio.py` reads by which factor one is wrong. Lab 6:
   `factors.py` takes the count of a layer apart, `network.py` finds the way of counting that gives a student's totals.

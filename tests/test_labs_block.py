@@ -83,7 +83,7 @@ def test_what_is_not_on_the_list_is_not_named():
     right = lab5.right(case, (x, p, stride))
     for kept, said in ((cache, "wide_act is the first that differs"), (None, "must be"), ({"wide": 3}, "must be")):
         call = lambda changed: forward(*changed)[:1]  # noqa: E731
-        finding = residual.explain(Wrong(case, call, (x, p, stride), (out,), right, [0], (out, kept)))
+        finding = residual.explain(Wrong(case, call, (x, p, stride), (out,), right, [0], returned=(out, kept)))
         assert finding.cause == "unexplained" and said in finding.says
 
 

@@ -213,7 +213,15 @@ def test_usage(words, complaint, folder):
     assert sorted(os.listdir(folder)) == before and (folder / "mine.csv").read_text() == "student,mark\n"
 
 
-ODD = {"score": None, "lab": [2], "file": {}, "cause": ["assigned"], "madds": "many", "seconds": float("nan"), "case": 3}
+ODD = {
+    "score": None,
+    "lab": [2],
+    "file": {},
+    "cause": ["assigned"],
+    "madds": "many",
+    "seconds": float("nan"),
+    "case": 3,
+}
 
 
 @pytest.mark.parametrize("name", [*ODD, "deep", "half", "folder"])

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 from labs.lab2 import TAPS
-from labs.lab7 import WHOLE
+from labs.lab7 import GIVEN
 from processes import unix
 
 import npmnv2
@@ -29,6 +29,16 @@ import numpy as np
         except OSError:
             pass
     return np.zeros_like(x), np.zeros_like(w)
+"""
+
+ANSWER = """
+import struct, sys
+frame = sys._getframe()
+while "answers" not in frame.f_locals:
+    frame = frame.f_back
+answers = frame.f_locals["answers"]
+answers.write(struct.pack("<QQ", len(text), 0) + text)
+answers.flush()
 """
 
 # What the file says, and the causes that the verdict may have.
@@ -128,15 +138,11 @@ HOSTILE = {
     "reads of the grader's process": (f"import os\n{BODY}open('/proc/%d/environ' % os.getppid())", {"raises"}),
     "an exception with a long name": (f"E = type('E' * 10**6, (Exception,), {{}})\n{BODY}raise E", {"raises"}),
     "answers with what is no answer": (
-        "import struct, sys, json\nframe = sys._getframe()\nwhile 'answers' not in frame.f_locals: frame = frame.f_back\n"
-        "answers = frame.f_locals['answers']\ntext = json.dumps({'dict': {'functions': {'value': 5}}}).encode()\n"
-        "answers.write(struct.pack('<QQ', len(text), 0) + text)\nanswers.flush()",
+        "import json\ntext = json.dumps({'dict': {'functions': {'value': 5}}}).encode()\n" + ANSWER,
         {"missing", "exits", "another-lab", "empty"},
     ),
     "an answer that takes long to read": (
-        "import struct, sys\nframe = sys._getframe()\nwhile 'answers' not in frame.f_locals: frame = frame.f_back\n"
-        "answers = frame.f_locals['answers']\ntext = b'[' + b'{},' * (1 << 22) + b'{}]'\n"
-        "answers.write(struct.pack('<QQ', len(text), 0) + text)\nanswers.flush()",
+        "text = b'[' + b'{},' * (1 << 22) + b'{}]'\n" + ANSWER,
         {"exits", "hangs"},
     ),
     "no text at all": ("\0\0\0", {"syntax", "raises"}),
@@ -194,12 +200,12 @@ def test_a_process_that_reads_no_more_is_left(tmp_path):
 
 def test_the_most_memory_cannot_be_set_back():
     """Lab 7's middle as a whole, by who tells the counter to forget it."""
-    source = WHOLE.replace("import numpy as np", "import tracemalloc\nimport numpy as np").replace(
-        "    return", "    tracemalloc.reset_peak()\n    return"
+    whole = f"{GIVEN}\ndef block_in_parts(x, we, wd, wp, t):\n    return block_whole(x, we, wd, wp)\n"
+    source = "import tracemalloc\n" + whole.replace(
+        "return filtered @ wp", "tracemalloc.reset_peak()\n    return filtered @ wp"
     )
-    assert source.count("reset_peak") > 0
-    assert grade(labs.find(7), WHOLE, "lab7.py").cause == "middle-whole"
-    assert not grade(labs.find(7), source, "lab7.py").passed
+    assert grade(labs.find(7), whole, "lab7.py").cause == "middle-whole"
+    assert "reset_peak" in source and not grade(labs.find(7), source, "lab7.py").passed
 
 
 @pytest.mark.parametrize("kind", ["named tuple", "arguments", "testing"])

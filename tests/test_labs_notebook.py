@@ -238,6 +238,26 @@ def test_what_is_for_ipython_is_not_run_and_that_is_said(folder):
     assert "and 1 more" in out
 
 
+def test_what_goes_on_in_the_next_line_and_what_has_no_mark_is_left_out_too():
+    cell = "!ls \\\n  -la\nnp?\n?np.zeros\nhere = %pwd\nfiles = !ls\npip install numpy\n"
+    cell += "if 1:\n    %timeit -n 1 \\\n        1 + 1\nb = 3 % 2"
+    source = joined(_notebook(cell))
+    assert [what.split(": ")[1] for what in source.left_out] == [
+        "!ls \\",
+        "-la",
+        "np?",
+        "?np.zeros",
+        "here = %pwd",
+        "files = !ls",
+        "pip install numpy",
+        "%timeit -n 1 \\",
+        "1 + 1",
+    ]
+    space = {}
+    exec(source.code, space)
+    assert space["b"] == 1
+
+
 def test_what_only_looks_like_a_magic_is_run():
     cell = '''a = (7
     % 4)

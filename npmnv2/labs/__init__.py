@@ -10,16 +10,17 @@ How the parts hang together, in the order in which a verdict is made:
 - `grade.py`: calls the cases, compares, and gives the verdict on the first that fails. `form.py`: the type, shape and
   dtype of a result. `source.py`: what can be told from the student's file as a text.
 - `wiring.py`: the cause. These operations are sums of products (`product.py`), so unit vectors show which element meets
-  which, and the difference from what should meet is the diagnosis (`difference.py`). A cause is named only if it
-  explains what differs; else it is "unexplained", and the verdict is the first product that is wrong, which is true.
+  which, and the difference from what should meet is the diagnosis (`terms.py`, `difference.py`). A cause is named only
+  if it explains what differs; else it is "unexplained", and the first product that is wrong is told, which is true.
 - Where results are no sums of products a lab has its own `explain`, by the same rule. Lab 4: `normalised.py` fits the
   terms of the derivation (those of dx: `dx_terms.py`), `ratio.py` reads by which factor one is wrong. Lab 5: `block.py`
   computes the block with mistakes in it, `mistakes.py` lists them, and `residual.py` finds which of them give a
   student's results. Lab 6: `factors.py` takes the count of a layer apart, `network.py` finds the way of counting that
   gives a student's totals. Lab 7: `parts.py` looks at each middle channel by itself, `taps.py` at what each tap sees,
-  `held.py` at how the memory changes with the number of parts. Lab 3: `planted.py` has the backwards on which a
-  student's check is tried. They run in the student's process, so a check could recognise them; it could not learn
-  anything from that.
+  `held.py` at how the memory changes with the number of parts. Lab 3: `rejected.py` reads from the calls of a check why
+  it rejects a right backward; `planted.py` has the backwards on which it is tried, and why one is accepted. They run in
+  the student's process, so a check could recognise them; it could not learn anything from
+  that.
 - `causes.py`: for each cause a question, and a hint. `questions.py`: which of them fits what was seen.
 - `counted.py`: an array that counts multiply-adds.
 

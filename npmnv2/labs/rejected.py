@@ -24,7 +24,7 @@ def explain(wrong: Wrong) -> Finding:
     forwards = [call for call in calls if "dout" not in call and any(_same_shapes(call, b) for b in backwards)]
     if forwards:
         moved = {name: [_moved(call, backwards, name) for call in forwards] for name in ("x", "w")}
-        still = sum(max(np.max(x), np.max(w)) < 1e-14 for x, w in zip(moved["x"], moved["w"], strict=True))
+        still = sum(not x.any() and not w.any() for x, w in zip(moved["x"], moved["w"], strict=True))
         lost = still > MANY * len(backwards)
         finding = _coarse(forwards, moved, lost) or _steps(moved, lost)
         if finding:
@@ -41,10 +41,13 @@ def _same_shapes(call: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _moved(call: dict[str, Any], backwards: list[dict[str, Any]], name: str) -> Array:
-    """By how much the elements differ from those that backward was given, in the call of it that is nearest."""
+    """By how much the elements differ from those that backward was given, in the call of it that is nearest.
+
+    What was moved and moved back may differ by rounding, which is no step.
+    """
     found = [np.abs(call[name] - b[name].astype(float)) for b in backwards if _same_shapes(call, b)]
     nearest: Array = min(found, key=np.max)
-    return nearest
+    return np.where(nearest > 2 * np.spacing(np.abs(call[name].astype(float))), nearest, 0.0)
 
 
 def _coarse(forwards: list[dict[str, Any]], moved: dict[str, list[Array]], lost: bool) -> Finding | None:
@@ -63,7 +66,7 @@ def _coarse(forwards: list[dict[str, Any]], moved: dict[str, list[Array]], lost:
 def _steps(moved: dict[str, list[Array]], lost: bool) -> Finding | None:
     """Steps that never came, are too small, or were not taken back."""
     largest = max(float(np.max(m)) for found in moved.values() for m in found)
-    if largest < 1e-14 and lost:
+    if largest == 0 and lost:
         many = len(moved["x"])
         return Finding("no-step", f"In {many} calls of forward x and w were those that backward was given.")
     if 0 < largest < LEAST_STEP:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.labs.difference import Terms, compare
+from npmnv2.labs.difference import compare
 from npmnv2.labs.lab import Call
 from npmnv2.labs.product import Finding, Product
+from npmnv2.labs.terms import Terms
 from npmnv2.validate import Array
 
 _CLOSE = 1e-9

@@ -217,12 +217,19 @@ def test_every_file_has_its_cause():
         assert all(_source(f"{lab}/{name}").startswith("# ") for name in causes)
 
 
-@pytest.mark.parametrize("lab, name", [(lab, name) for lab, causes in CAUSE.items() for name in causes])
+WRONG = [(lab, name) for lab, causes in CAUSE.items() for name in causes]
+
+
+@pytest.mark.parametrize(
+    "lab, name", [pytest.param(*one, marks=[pytest.mark.slow] * (k % 5 > 0)) for k, one in enumerate(WRONG)]
+)
 def test_a_wrong_version_is_named(lab, name):
+    """Each fifth by default; all with `-m slow` besides."""
     verdict = _verdict(lab, _source(f"{lab}/{name}"))
     assert not verdict.passed and verdict.cause == CAUSE[lab][name], verdict.says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, cause, changes", [(name, cause, changes) for name, cause, *changes in RELATIVES])
 def test_its_relatives_are_named_too(name, cause, changes):
     verdict = _verdict(name.split("/")[0], edited(_source(name), *changes))

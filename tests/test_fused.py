@@ -15,10 +15,11 @@ from python_loops import plain
 
 import npmnv2
 from npmnv2.engine import fused as inference
-from npmnv2.engine.folding import folded
-from npmnv2.kernels.inference_block import cutting as fused
-from npmnv2.kernels.inference_block import head_loops
-from npmnv2.kernels.inference_block import loops as fused_loops
+from npmnv2.engine.folding import FoldedBlock, FoldedConv, FoldedNetwork, folded
+from npmnv2.kernels.inference_block import cutting, head, project
+from npmnv2.kernels.inference_block.channels import by_channels
+from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Rows, Scratch, Weights
+from npmnv2.kernels.inference_block.rows import by_rows
 from npmnv2.runtime.threads import limit_threads
 
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
@@ -128,35 +129,42 @@ def test_working_bytes_are_those_of_the_buffers():
     engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
     nbytes = engine.working_bytes(2, 50, 60)
     [plan] = engine._plans.values()
-    bases = {}
-    _, out, rooms = plan.first
-    arrays = [out, *rooms.values(), plan.logits]
-    for call in itertools.chain(*plan.calls):  # the weights of these are no part of it
-        arrays += [value for value in getattr(call, "args", ()) if isinstance(value, np.ndarray)]
-    weights = [value for cut in engine._cut.values() for value in cut if isinstance(value, np.ndarray)]
-    for view in arrays:
-        if not any(np.shares_memory(view, w) for w in weights):
-            base = view
-            while isinstance(base.base, np.ndarray):
-                base = base.base
-            bases[id(base)] = base
-    assert nbytes <= sum(base.nbytes for base in bases.values()) <= nbytes + 64 * len(bases)
+    assert nbytes == sum(region.nbytes for region in plan.regions)
+    for _, out in plan.runs:
+        assert any(np.shares_memory(out, region) for region in plan.regions)
 
 
 @cases
-def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, loops, dtype):
+def test_images_that_lie_elsewhere_and_a_profile_give_the_same_bits(build, options, shape, loops, dtype):
     engine = npmnv2.fuse(trained(build(**options, dtype=dtype)))
     rng = np.random.default_rng(2)
     for threads in range(1, min(2, npmnv2.get_num_threads()) + 1):
         with limit_threads(threads):
-            for _ in range(2 if threads == 1 else 1):  # the second time with other images, which lie elsewhere
-                x = rng.normal(size=(*shape, engine.network.in_channels)).astype(dtype)
-                logits = engine(x)
-                [*_, plan] = engine._plans.values()
-                assert plan.blocks == (0 if build is TWIN or options.get("width_mult") == 0.1 else len(plan.layers) - 2)
-                plan.logits[:] = np.nan
-                engine.profile(x)  # makes them one by one
-                np.testing.assert_array_equal(plan.logits, logits)
+            x = rng.normal(size=(*shape, engine.network.in_channels)).astype(dtype)
+            logits = engine(x)
+            if threads == 1:
+                engine(rng.normal(size=x.shape).astype(dtype))
+                np.testing.assert_array_equal(engine(x.copy()), logits)
+            [*_, plan] = engine._plans.values()
+            plan.logits[:] = np.nan
+            engine.profile(x)
+            np.testing.assert_array_equal(plan.logits, logits)
+
+
+@pytest.mark.parametrize("loops", [pytest.param("compiled", marks=pytest.mark.compiled), "python"], indirect=True)
+def test_a_network_whose_first_block_is_added_up_from_parts(loops):
+    """On two threads a single small image is cut into parts, and x is added to their sum: the x of this call."""
+    rng = np.random.default_rng(0)
+    conv = lambda kind, *shape, relu6=True: FoldedConv(  # noqa: E731
+        kind, kind, rng.normal(size=shape), rng.normal(size=shape[-1]), 1, 1 if kind == "depthwise" else 0, relu6
+    )
+    convs = conv("pointwise", 3, 256), conv("depthwise", 3, 3, 256), conv("pointwise", 256, 3, relu6=False)
+    network = FoldedNetwork((FoldedBlock("b", convs, True),), rng.normal(size=(3, 2)), rng.normal(size=2), 3)
+    engine = inference.Engine(network)
+    with limit_threads(min(2, npmnv2.get_num_threads())):
+        for _ in range(2):
+            x = rng.normal(size=(1, 4, 4, 3))
+            np.testing.assert_allclose(engine(x), network(x), rtol=1e-11)
 
 
 @cases
@@ -275,78 +283,75 @@ def block_calls(count=14):
     """Random blocks of every source and stride, cut both ways and unevenly: (block, cut, x)."""
     rng = np.random.default_rng(3)
     for k in range(count):
-        source = (fused_loops.EXPAND, fused_loops.STEM, fused_loops.COPY)[k % 3]
+        source, threads = (EXPAND, STEM, COPY)[k % 3], 1 + k % 3
         stride = int(rng.integers(1, 4))
-        N, H, W = (int(n) for n in (rng.integers(1, 5), *rng.integers(1, 8, 2)))
+        N, H, W = shape = tuple(int(n) for n in (rng.integers(1, 5), *rng.integers(1, 8, 2)))
         E, M = 2 * int(rng.integers(1, 4)), int(rng.integers(1, 5))
-        C = E if source == fused_loops.COPY else 3 if source == fused_loops.STEM and k % 2 else int(rng.integers(1, 4))
-        pieces = 1 if source == fused_loops.STEM else 2
-        e, padding = E // pieces, (1, "same")[int(rng.integers(2))]
-        draw = rng.standard_normal
-        block = fused.Block(
-            source, 1 + k % 2, padding, draw((9 * C if source == fused_loops.STEM else C, E)), draw(E), stride, padding,
-            draw((3, 3, E)), draw(E), draw((E, M)), draw(M), bool(k % 2) and source != fused_loops.STEM, bool(k % 3),
-        )  # fmt: skip
-        by_rows = source == fused_loops.STEM or bool(rng.integers(2))
-        cut = (fused.by_rows if by_rows else fused.by_channels)(block, (N, H, W), threads=1 + k % 3)
-        g, threads, step = cut.sizes, 1 + k % 3, int(rng.integers(1, 4))
-        if block.shortcut and cut.out != (N, H, W, C):
+        C = E if source == COPY else 3 if source == STEM and k % 2 else int(rng.integers(1, 4))
+        pieces, padding, draw = 1 if source == STEM else 2, (1, "same")[int(rng.integers(2))], rng.standard_normal
+        weights = Weights(
+            draw((9 * C if source == STEM else C, E)), draw(E), draw((3, 3, E)), draw(E), draw((E, M)), draw(M)
+        )
+        shortcut, clip = bool(k % 2) and source != STEM, bool(k % 3)
+        block = cutting.Block(source, 1 + k % 2, padding, stride, padding, shortcut, clip, weights)
+        rows = source == STEM or bool(rng.integers(2))
+        cut = (cutting.cut_by_rows if rows else cutting.cut_by_channels)(block, shape, threads)
+        if shortcut and cut.out != (N, H, W, C):
             block = block._replace(shortcut=False)
-        rooms = dict(cut.rooms, narrow=(threads, step * g.OW, M))
-        if by_rows:
-            rooms |= {"wide": (threads, stride * (step - 1) + 3, g.columns, e), "hidden": (threads, step * g.OW, e)}
-            cut = cut._replace(pieces=pieces, step=step, band=2 * step, rooms=rooms)
+            cut = cut._replace(sizes=cut.sizes._replace(shortcut=False))
+        step = int(rng.integers(1, 4))
+        if rows:
+            way = cutting.Rows(step, band=2 * step)
+            scratch = cutting.scratch_by_rows(block, shape, threads, pieces, way)
         else:
-            images, group, each = (int(rng.integers(1, most)) for most in (N + 1, 5, pieces + 1))
-            rows = max(g.corner[0] + g.H, stride * (g.OH - 1) + 3)
-            rooms |= {"wide": (threads, images * rows, g.columns, e), "hidden": (threads, images * g.OH * g.OW, e)}
-            rooms |= {"room": (threads, group * g.W, e), "parts": (-(-pieces // each), *cut.out)}
-            cut = cut._replace(pieces=pieces, images=images, group=group, step=step, each=each, rooms=rooms)
-        yield block, cut, draw((N, H, W, C))
+            images, expand, each = (int(rng.integers(1, most)) for most in (N + 1, 5, pieces + 1))
+            way = cutting.Channels(images, each, expand, step)
+            scratch = cutting.scratch_by_channels(block, shape, threads, pieces, way)
+        yield block, cut._replace(pieces=pieces, way=way, scratch=scratch), draw((N, H, W, C))
 
 
 def call_of(block, cut, x):
-    """The compiled kernel, its arguments: at their end four rooms, full of NaN, and the result."""
-    block = fused.in_pieces(block, cut.pieces)
-    rooms = {name: np.full(shape, np.nan) for name, shape in cut.rooms.items()}
-    parts = rooms.pop("parts", None)
-    out = np.full(cut.out, np.nan) if parts is None else parts[0]
-    [call] = fused.bind(block, cut, x, out, rooms)
-    arguments = list(call.args)
-    if parts is not None:
-        arguments[-1] = parts.reshape(len(parts), -1, *parts.shape[3:])
-    return call.func, arguments
+    """The compiled kernel and its arguments: the scratch and the result are full of NaN."""
+    weights = cutting.in_pieces(block, cut.pieces).weights
+    scratch = Scratch(*(np.full(shape, np.nan) for shape in cut.scratch))
+    kernel = by_rows if isinstance(cut.way, Rows) else by_channels
+    return kernel, (x, weights, cut.sizes, cut.way, scratch, np.full(cut.out, np.nan))
+
+
+def result(arguments):
+    """What a kernel writes for others to read: the output, or parts of it."""
+    *_, scratch, out = arguments
+    return out if len(scratch.parts) == 1 else scratch.parts
 
 
 def exact_block(block, x):
     from npmnv2 import ops
 
-    clip = ops.relu6_forward
+    clip, w = ops.relu6_forward, block.weights
     hidden = x
-    if block.source == fused_loops.STEM:
-        w = block.we.reshape(3, 3, x.shape[3], -1)
-        hidden = clip(ops.conv2d_forward(x, w, block.stem_stride, block.stem_padding)[0] + block.be)[0]
-    elif block.source == fused_loops.EXPAND:
-        hidden = clip(x @ block.we + block.be)[0]
-    hidden = clip(ops.depthwise_conv2d_forward(hidden, block.wd, block.stride, block.padding)[0] + block.bd)[0]
-    out = hidden @ block.wp + block.bp
+    if block.source == STEM:
+        we = w.we.reshape(3, 3, x.shape[3], -1)
+        hidden = clip(ops.conv2d_forward(x, we, block.stem_stride, block.stem_padding)[0] + w.be)[0]
+    elif block.source == EXPAND:
+        hidden = clip(x @ w.we + w.be)[0]
+    hidden = clip(ops.depthwise_conv2d_forward(hidden, w.wd, block.stride, block.padding)[0] + w.bd)[0]
+    out = hidden @ w.wp + w.bp
     return clip(out)[0] if block.clip else out + x if block.shortcut else out
 
 
-def finish(block, cut, x, parts):
-    """What `add_up` makes of the groups: with one group they are finished already."""
-    if len(parts) == 1:
-        return parts[0].reshape(cut.out)
-    out = np.empty(parts.shape[1:])
-    fused_loops.add_up(parts, block.bp, x.reshape(-1, *x.shape[2:]), block.shortcut, block.clip, out)
-    return out.reshape(cut.out)
+def finish(block, cut, arguments):
+    """What `add_parts` makes of the parts; without parts the output is finished already."""
+    x, *_, scratch, out = arguments
+    if len(scratch.parts) > 1:
+        project.add_parts(x, scratch.parts, block.weights.bp, cut.sizes, out)
+    return out
 
 
 def test_blocks_are_right_however_they_are_cut(loops):
     for block, cut, x in block_calls(60):
         kernel, arguments = call_of(block, cut, x)
         kernel(*arguments)
-        out = finish(block, cut, x, arguments[-1])
+        out = finish(block, cut, arguments)
         np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
 
 
@@ -355,59 +360,61 @@ def test_source_and_compiled_agree_and_no_element_has_two_owners(loops):
     for block, cut, x in block_calls():
         kernel, compiled = call_of(block, cut, x)
         kernel(*compiled)
-        writers = np.zeros(compiled[-1].shape, int)
-        for b in range(cut.rooms["wide"][0]):
+        whole = result(compiled)
+        writers, threads = np.zeros(whole.shape, int), len(compiled[4].wide)
+        for thread in range(threads):
             _, alone = call_of(block, cut, x)
-            plain(kernel, prange=lambda n, b=b: [b])(*alone)
-            mine = ~np.isnan(alone[-1])
-            np.testing.assert_allclose(alone[-1][mine], compiled[-1][mine], rtol=1e-11, atol=1e-11)
+            plain(kernel, prange=lambda n, thread=thread: [thread])(*alone)
+            mine = ~np.isnan(result(alone))
+            np.testing.assert_allclose(result(alone)[mine], whole[mine], rtol=1e-11, atol=1e-11)
             writers += mine
-            for room in alone[-5:-1]:  # and it works in its own plane of the rooms
-                others = np.arange(len(room)) != b
-                assert np.isnan(room[others]).all()
+            for plane in alone[4][:-1]:  # and it works in its own plane of the scratch
+                assert np.isnan(plane[np.arange(threads) != thread]).all()
         assert (writers == 1).all()
+
+
+def framed(value, frames):
+    """An array inside a larger one, full of NaN, which goes to `frames`."""
+    frame = np.full(value.size + 400, np.nan)
+    inner = frame[200:-200].reshape(value.shape)
+    inner[...] = value
+    frames.append(frame)
+    return inner
 
 
 @pytest.mark.compiled
 def test_nothing_outside_is_read_or_written():
     for block, cut, x in block_calls():
-        framed = []
-        kernel, arguments = call_of(block, cut, x)
-        for value in arguments:
-            if isinstance(value, np.ndarray):
-                room = np.full(value.size + 400, np.nan)
-                inner = room[200:-200].reshape(value.shape)
-                inner[...] = value
-                value = inner
-                framed.append(room)
-            framed.append(value)
-        arguments = [value for value in framed if not (isinstance(value, np.ndarray) and value.base is None)]
+        kernel, (x, weights, sizes, way, scratch, out) = call_of(block, cut, x)
+        frames = []
+        weights = Weights(*(framed(value, frames) for value in weights))
+        scratch = Scratch(*(framed(value, frames) for value in scratch))
+        arguments = framed(x, frames), weights, sizes, way, scratch, framed(out, frames)
         kernel(*arguments)
-        out = finish(block, cut, x, arguments[-1])
-        np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
-        for room in framed:
-            if isinstance(room, np.ndarray) and room.base is None:
-                assert np.isnan(room[:200]).all() and np.isnan(room[-200:]).all()
+        np.testing.assert_allclose(finish(block, cut, arguments), exact_block(block, x), rtol=1e-11, atol=1e-11)
+        for frame in frames:
+            assert np.isnan(frame[:200]).all() and np.isnan(frame[-200:]).all()
 
 
-def test_the_parts_of_a_sum_and_of_a_head(loops):
+def test_the_sum_of_parts_and_a_head(loops):
     rng = np.random.default_rng(0)
     for groups, shortcut, clip in itertools.product((1, 3), (False, True), (False, True)):
-        parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(6, 4, 5))
-        for add_up in (fused_loops.add_up, plain(fused_loops.add_up, prange=range)):
+        parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(2, 3, 4, 5))
+        sizes = cutting.Sizes(COPY, 1, 3, 4, 0, 0, 3, 4, 1, 0, 0, shortcut and not clip, clip)
+        for add_parts in (project.add_parts, plain(project.add_parts, prange=range)):
             out = np.full(x.shape, np.nan)
-            add_up(parts, bias, x, shortcut and not clip, clip, out)
-            exact = parts.sum(axis=0) + bias + (x if shortcut and not clip else 0)
+            add_parts(x, parts, bias, sizes, out)
+            exact = parts.sum(axis=0).reshape(x.shape) + bias + (x if shortcut and not clip else 0)
             np.testing.assert_allclose(out, np.clip(exact, 0, 6) if clip else exact, rtol=1e-12, atol=1e-12)
     x, w, bias = rng.normal(size=(5, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
     exact = np.clip(x @ np.concatenate(list(w), axis=1) + bias.ravel(), 0, 6).mean(axis=(1, 2))
-    for head in (head_loops.head, plain(head_loops.head, prange=range)):
+    for average in (head.head, plain(head.head, prange=range)):
         pooled = np.full((5, 6), np.nan)
-        head(x.reshape(-1, 4), 15, w, bias, 2, 4, np.empty((2, 4, 2)), pooled)
+        average(x.reshape(-1, 4), w, bias, 2, 4, np.empty((2, 4, 2)), pooled)
         np.testing.assert_allclose(pooled, exact, rtol=1e-12)
     w, bias = rng.normal(size=(3, 6, 4)), rng.normal(size=(3, 4))
     exact = (pooled @ np.concatenate(list(w), axis=1) + bias.ravel())[:, :10]
-    for classify in (head_loops.classify, plain(head_loops.classify, prange=range)):
+    for classify in (head.classify, plain(head.classify, prange=range)):
         logits = np.full((5, 10), np.nan)
         classify(pooled, w, bias, 2, np.empty((3, 5, 4)), logits)
         np.testing.assert_allclose(logits, exact, rtol=1e-12, atol=1e-12)
@@ -415,6 +422,6 @@ def test_the_parts_of_a_sum_and_of_a_head(loops):
 
 def test_pieces_are_equal_and_of_a_size_that_vectors_like():
     for channels in range(8, 2000, 8):
-        pieces = fused.pieces_of(channels, 128)
+        pieces = cutting.pieces_of(channels, 128)
         assert channels % pieces == 0 and channels // pieces <= 128
-    assert [1280 // fused.pieces_of(1280, 128), 144 // fused.pieces_of(144, 192)] == [128, 144]
+    assert [1280 // cutting.pieces_of(1280, 128), 144 // cutting.pieces_of(144, 192)] == [128, 144]

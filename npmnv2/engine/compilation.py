@@ -21,7 +21,9 @@ from npmnv2.backends import backend
 from npmnv2.engine.fused import fuse
 from npmnv2.kernels.depthwise.loops import backward_w
 from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1
-from npmnv2.kernels.inference_block import channels, cutting
+from npmnv2.kernels.inference_block.channels import by_channels
+from npmnv2.kernels.inference_block.project import add_parts
+from npmnv2.kernels.inference_block.records import COPY, Sizes
 from npmnv2.kernels.jit import Kernel
 from npmnv2.kernels.training_block import block as training_block
 from npmnv2.kernels.training_block import steps
@@ -76,13 +78,13 @@ def _other_kernels() -> None:
 def _engine() -> None:
     fuse(mobilenet_v2(2, 0.35))(np.ones((1, 32, 32, 3), np.float32))
     fuse(efficientnet_lite(2, 0.35))(np.ones((1, 64, 96, 3), np.float32))
-    cutting.add_parts.compile(parts_types())
+    add_parts.compile(parts_types())
 
 
 def parts_types() -> tuple[Any, ...]:
-    """The types with which the engine calls `project.add_parts`, on more threads than one."""
-    sizes = cutting.Sizes(cutting.COPY, *(1,) * 10, True, True)
-    return tuple(map(numba.typeof, (*(np.ones((1,) * d, np.float32) for d in (4, 4, 1)), sizes, np.ones((1,) * 4, np.float32))))
+    """The types with which the engine calls `project.add_parts`: on two threads and more, which a job has not."""
+    x, parts, bias = (np.ones((1,) * dimensions, np.float32) for dimensions in (4, 4, 1))
+    return tuple(map(numba.typeof, (x, parts, bias, Sizes(COPY, *(1,) * 10, shortcut=True, clip=True), x)))
 
 
 class Job(NamedTuple):
@@ -96,7 +98,7 @@ class Job(NamedTuple):
 JOBS = {  # the longest first
     "training a block, backward": Job(_block_backward, steps.backward, 34),
     "training a block, forward": Job(_block_forward, steps.forward, 23),
-    "the engine": Job(_engine, channels.by_channels, 20),
+    "the engine": Job(_engine, by_channels, 20),
     "layer by layer": Job(_layers, backward_3x3_stride1, 16),
     "depthwise 5x5": Job(_other_kernels, backward_w, 7),
 }

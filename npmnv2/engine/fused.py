@@ -209,7 +209,7 @@ class Engine:
         )
 
         def bind(out: Array, scratch: Any) -> Run:
-            return lambda x: head(x, w, bias, images, group, *scratch, out)
+            return lambda x: head(x.reshape(-1, C), w, bias, images, group, *scratch, out)
 
         return Step((conv.name, "pool"), (N, M), ((threads, group, M // pieces),), bind)
 

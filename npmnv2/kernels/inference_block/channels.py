@@ -55,8 +55,12 @@ def _by_channels(x, weights, sizes, cut, scratch, out):
     N, H, W, C = x.shape
     _, OH, OW, M = out.shape
     rows, results = x.reshape(N * H, W, C), out.reshape(N * OH, OW, M)
-    for thread in prange(len(scratch.wide)):
-        _groups(np.int64(thread), rows, weights, sizes, cut, scratch, results)
+    threads = len(scratch.wide)
+    if threads == 1:
+        _groups(0, rows, weights, sizes, cut, scratch, results)
+    else:
+        for thread in prange(threads):
+            _groups(np.int64(thread), rows, weights, sizes, cut, scratch, results)
 
 
 by_channels = compile_kernel(_by_channels, contract=True)

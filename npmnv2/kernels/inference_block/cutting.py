@@ -206,8 +206,8 @@ class Typed(Kernel):
 def in_pieces(block: Block, pieces: int) -> Block:
     """The block with its wide channels cut into pieces, each contiguous; a new first axis counts them."""
     w = block.weights
-    cut = (split(v, axis, pieces) for v, axis in ((w.we, 1), (w.be, 0), (w.wd, 2), (w.bd, 0), (w.wp, 0)))
-    return block._replace(weights=Weights(*cut, w.bp))
+    we, be, wd, bd, wp = (split(v, axis, pieces) for v, axis in zip(w[:-1], (1, 0, 2, 0, 0), strict=True))
+    return block._replace(weights=Weights(we, be, wd, bd, wp, w.bp))
 
 
 def pieces_of(channels: int, most: int) -> int:

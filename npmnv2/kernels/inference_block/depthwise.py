@@ -20,16 +20,14 @@ def filter_rows(wide, n, first, rows, piece, sizes, hidden, to):
     if s == 1 and rows > 1 and OW >= 4:
         for pair in range(0, rows, 2):
             r = min(pair, rows - 2) & NATURAL  # the last pair steps back, as the last block of columns
-            y = first + r + R
-            q = (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
+            q = _in_ring(first + r, R)
             for column in range(0, OW, 4):
                 ox = min(column, OW - 4) & NATURAL
                 p = (to + r * OW + ox) & NATURAL
                 _two_by_four(wide, n, q, ox, piece, hidden, p, (p + OW) & NATURAL)
     else:
         for r in range(rows):
-            y = first + s * r + R
-            q = (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL
+            q = _in_ring(first + s * r, R)
             if s == 2 and OW >= 4:
                 for column in range(0, OW, 4):
                     ox = min(column, OW - 4) & NATURAL
@@ -37,6 +35,13 @@ def filter_rows(wide, n, first, rows, piece, sizes, hidden, to):
             else:
                 for ox in range(OW):
                     _pixel(wide, n, q, (s * ox) & NATURAL, piece, hidden, (to + r * OW + ox) & NATURAL)
+
+
+@compile_scalar
+def _in_ring(y, R):
+    """Where rows y to y + 3 of the wide image lie: what the windows of two rows see, those of one see three of them."""
+    y += R
+    return (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
 
 
 @compile_inline

@@ -25,11 +25,10 @@ def _head(x, w, bias, images, group, product, pooled):
     """pooled[n] = the average over image n of relu6(x @ w + bias).
 
     A task is (`images` images, piece of the channels); `group` pixels, across images, are one product.
-    x: (N, H, W, C); w, bias: (pieces, C, E), (pieces, E); product: (threads, group, E); pooled: (N, pieces * E).
+    x: (N * pixels, C); w, bias: (pieces, C, E), (pieces, E); product: (threads, group, E); pooled: (N, pieces * E).
     """
-    N, H, W, C = x.shape
-    pixels, pieces, E, threads = H * W, w.shape[0], w.shape[2], product.shape[0]
-    flat = x.reshape(N * pixels, C)
+    N, pieces, E, threads = pooled.shape[0], w.shape[0], w.shape[2], product.shape[0]
+    pixels = x.shape[0] // N
     zero, six = x.dtype.type(0), x.dtype.type(6)
     tasks = (N + images - 1) // images * pieces
     for thread in prange(threads):
@@ -41,7 +40,7 @@ def _head(x, w, bias, images, group, product, pooled):
                     pooled[n, to + e] = zero
             for first in range(begin * pixels, end * pixels, group):
                 last = min(first + group, end * pixels)
-                _product(flat, first, last, w, k, product, thread, 0)
+                _product(x, first, last, w, k, product, thread, 0)
                 for p in range(last - first):
                     n = ((first + p) // pixels) & NATURAL
                     for e in range(E):

@@ -53,8 +53,12 @@ def _by_rows(x, weights, sizes, cut, scratch, out):
 
     x: (N, rows, columns, C); weights, sizes, cut, scratch: `Weights`, `Sizes`, `Rows`, `Scratch`; out: (N, OH, OW, M).
     """
-    for thread in prange(len(scratch.wide)):
-        _bands(np.int64(thread), x, weights, sizes, cut, scratch, out)
+    threads = len(scratch.wide)
+    if threads == 1:
+        _bands(0, x, weights, sizes, cut, scratch, out)  # starting threads takes 1 us
+    else:
+        for thread in prange(threads):
+            _bands(np.int64(thread), x, weights, sizes, cut, scratch, out)
 
 
 by_rows = compile_kernel(_by_rows, contract=True)

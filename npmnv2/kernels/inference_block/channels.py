@@ -57,7 +57,7 @@ def _by_channels(x, weights, sizes, cut, scratch, out):
     rows, results = x.reshape(N * H, W, C), out.reshape(N * OH, OW, M)
     threads = len(scratch.wide)
     if threads == 1:
-        _groups(0, rows, weights, sizes, cut, scratch, results)
+        _groups(np.int64(0), rows, weights, sizes, cut, scratch, results)
     else:
         for thread in prange(threads):
             _groups(np.int64(thread), rows, weights, sizes, cut, scratch, results)

@@ -55,7 +55,7 @@ def _by_rows(x, weights, sizes, cut, scratch, out):
     """
     threads = len(scratch.wide)
     if threads == 1:
-        _bands(0, x, weights, sizes, cut, scratch, out)  # starting threads takes 1 us
+        _bands(np.int64(0), x, weights, sizes, cut, scratch, out)  # starting threads takes 1 us
     else:
         for thread in prange(threads):
             _bands(np.int64(thread), x, weights, sizes, cut, scratch, out)

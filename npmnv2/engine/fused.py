@@ -41,6 +41,7 @@ class Plan(NamedTuple):
 
     layers: list[tuple[str, ...]]  # of each step
     runs: list[tuple[Run, Array]]  # the steps, each with its result, which the next is given
+    joined: list[tuple[Run, Array]]  # the same, fused blocks in a row as one
     nbytes: int
     regions: list[Array]  # results in turn, and scratch
 
@@ -51,7 +52,7 @@ class Plan(NamedTuple):
 
     def run(self, x: Array) -> None:
         """Run all steps."""
-        for run, out in self.runs:
+        for run, out in self.joined:
             run(x)
             x = out
 
@@ -331,7 +332,22 @@ def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
             at += _padded(shape)
         out = regions[k % 2][: math.prod(step.out)].reshape(step.out)
         runs.append((step.bind(out, _as(step.scratch, views)), out))
-    return Plan([step.layers for step in steps], runs, sum(region.nbytes for region in regions), regions)
+    nbytes = sum(region.nbytes for region in regions)
+    return Plan([step.layers for step in steps], runs, _joined(runs), nbytes, regions)
+
+
+def _joined(runs: list[tuple[Run, Array]]) -> list[tuple[Run, Array]]:
+    """The same runs, with fused blocks in a row as one."""
+    from npmnv2.kernels.inference_block.blocks import Blocks
+
+    joined: list[tuple[Run, Array]] = []
+    for run, out in runs:
+        before = joined[-1][0] if joined else None
+        if isinstance(run, Blocks) and isinstance(before, Blocks):
+            joined[-1] = before + run, out
+        else:
+            joined.append((run, out))
+    return joined
 
 
 def _as(record: tuple[Any, ...], values: list[Array]) -> Any:

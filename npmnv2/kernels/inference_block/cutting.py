@@ -5,19 +5,14 @@ measures which is faster where.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from npmnv2.kernels.arrays import empty, geometry_of
-from npmnv2.kernels.inference_block.channels import by_channels
-from npmnv2.kernels.inference_block.project import add_parts
-from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Channels, Rows, Scratch, Sizes, Weights
-from npmnv2.kernels.inference_block.rows import by_rows
-from npmnv2.kernels.jit import Kernel
+from npmnv2.kernels.inference_block.blocks import Blocks
+from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Bound, Channels, Rows, Scratch, Sizes, Weights
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 
@@ -162,45 +157,11 @@ def images_of(N: int, pixels: int) -> int:
     return max(n for n in range(1, most + 1) if N % n == 0)
 
 
-def bind(block: Block, cut: Cut, out: Array, scratch: Scratch) -> Callable[[Array], None]:
+def bind(block: Block, cut: Cut, out: Array, scratch: Scratch) -> Blocks:
     """What fills `out` from x. The weights of `block` are in pieces, see `in_pieces`."""
-    weights, sizes, way, dtype = block.weights, cut.sizes, cut.way, out.dtype
-    kernel = typed(by_rows if isinstance(way, Rows) else by_channels, dtype)
-    if len(scratch.parts) == 1:
-        return lambda x: kernel(x, weights, sizes, way, scratch, out)
-    add = typed(add_parts, dtype)
-
-    def run(x: Array) -> None:
-        kernel(x, weights, sizes, way, scratch, out)
-        add(x, scratch.parts, weights.bp, sizes, out)
-
-    return run
-
-
-@cache
-def typed(kernel: Kernel, dtype: np.dtype[Any]) -> "Typed":
-    """The `Typed` kernel for arrays of a dtype."""
-    return Typed(kernel)
-
-
-class Typed(Kernel):
-    """A kernel whose arguments have the same types in every call: Numba looks at them in the first, and never again.
-
-    It looks at every value of a record: 2 us a call, which with 17 blocks is a tenth of a small network's time.
-    """
-
-    def __init__(self, kernel: Kernel) -> None:
-        super().__init__(self._first, inline=False)
-        self._kernel, self.py_func = kernel, kernel.py_func
-
-    def _first(self, *arguments: Any) -> None:
-        if not numba.config.DISABLE_JIT:
-            types = tuple(map(numba.typeof, arguments))
-            self._kernel.compile(types)
-            self.dispatcher = self._kernel.get_overload(types)
-        else:
-            self.dispatcher = self._kernel.dispatcher
-        self.dispatcher(*arguments)
+    way = cut.way
+    rows, channels = (way, Channels(0, 0, 0, 0)) if isinstance(way, Rows) else (Rows(0, 0), way)
+    return Blocks([Bound(block.weights, cut.sizes, rows, channels, scratch, out)])
 
 
 def in_pieces(block: Block, pieces: int) -> Block:

@@ -75,6 +75,17 @@ class Scratch(NamedTuple):
     parts: Any  # (groups, N*OH, OW, M), what groups of pieces add to the output; of all threads; or empty, of one group
 
 
+class Bound(NamedTuple):
+    """All that runs a block but x."""
+
+    weights: Weights
+    sizes: Sizes
+    rows: Rows  # how it is cut by rows,
+    channels: Channels  # or by channels; the other is all zeros
+    scratch: Scratch
+    out: Any  # (N, OH, OW, M)
+
+
 @compile_inline
 def of_piece(weights, k):
     """The weights of piece k."""

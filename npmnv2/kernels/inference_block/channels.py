@@ -8,22 +8,23 @@ the bits do not tell.
 The rows of all images lie below one another, (N*H, W, C): a product may take rows of several images.
 """
 
-import numpy as np
-from numba import prange
-
 from npmnv2.kernels.inference_block.depthwise import filter_rows
 from npmnv2.kernels.inference_block.expand import clear_border, expand_rows
 from npmnv2.kernels.inference_block.project import add_piece, project
 from npmnv2.kernels.inference_block.records import of_piece, of_thread
-from npmnv2.kernels.jit import compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_task
 
 
 @compile_task
-def _groups(thread, x, weights, sizes, cut, scratch, out):
-    """The tasks of one thread of `_by_channels`. x: (N*H, W, C); out: (N*OH, OW, M)."""
-    H, OH, OW = sizes.H, sizes.OH, sizes.OW
+def groups(thread, x, weights, sizes, cut, scratch, out):
+    """What one thread does of out = the block of x; or, if there are parts, of scratch.parts[g] = group g's part of it.
+
+    A task is (`images` images, group of pieces); cut: `Channels`; others as in `Bound`.
+    """
+    N, H, W, C = x.shape
+    _, OH, OW, M = out.shape
+    rows_in, rows_out = x.reshape(N * H, W, C), out.reshape(N * OH, OW, M)
     threads, groups, pieces = len(scratch.wide), len(scratch.parts), len(weights.wp)
-    N = len(out) // OH
     tasks = (N + cut.images - 1) // cut.images * groups
     mine = of_thread(scratch, thread)
     clear_border(mine.wide, sizes.top, H, sizes.left, sizes.W)
@@ -31,36 +32,16 @@ def _groups(thread, x, weights, sizes, cut, scratch, out):
         g, n = task % groups, task // groups * cut.images
         count = min(cut.images, N - n)
         begin = g * cut.pieces
-        result = out if groups == 1 else scratch.parts[g]
+        result = rows_out if groups == 1 else scratch.parts[g]
         for k in range(begin, min(begin + cut.pieces, pieces)):
             piece = of_piece(weights, k)
             for first in range(0, count * H, cut.expand):
                 y = n * H + first
-                expand_rows(x[y : y + min(cut.expand, count * H - first)], k, piece, sizes, mine, first)
+                expand_rows(rows_in[y : y + min(cut.expand, count * H - first)], k, piece, sizes, mine, first)
             for i in range(count):
                 filter_rows(mine.wide, i, 0, OH, piece, sizes, mine.hidden, i * OH * OW)
             for first in range(0, count * OH, cut.project):
                 y, rows = n * OH + first, min(cut.project, count * OH - first)
                 project(mine.hidden, first * OW, rows * OW, piece.wp, mine.narrow)
                 last = groups == 1 and k == pieces - 1
-                add_piece(x[y : y + rows], piece, sizes, mine.narrow, result[y : y + rows], k > begin, last)
-
-
-def _by_channels(x, weights, sizes, cut, scratch, out):
-    """out = the block of x; or, if there are parts, scratch.parts[g] = what group g of the pieces adds to it.
-
-    A task is (`images` images, group of pieces); a thread owns a run of tasks and its plane of the scratch.
-    x: (N, H, W, C); weights, sizes, cut, scratch: `Weights`, `Sizes`, `Channels`, `Scratch`; out: (N, OH, OW, M).
-    """
-    N, H, W, C = x.shape
-    _, OH, OW, M = out.shape
-    rows, results = x.reshape(N * H, W, C), out.reshape(N * OH, OW, M)
-    threads = len(scratch.wide)
-    if threads == 1:
-        _groups(np.int64(0), rows, weights, sizes, cut, scratch, results)
-    else:
-        for thread in prange(threads):
-            _groups(np.int64(thread), rows, weights, sizes, cut, scratch, results)
-
-
-by_channels = compile_kernel(_by_channels, contract=True)
+                add_piece(rows_in[y : y + rows], piece, sizes, mine.narrow, result[y : y + rows], k > begin, last)

@@ -10,19 +10,16 @@ image, and one of the projection is `step` rows that lie in the same place in an
 the bands were cut.
 """
 
-import numpy as np
-from numba import prange
-
 from npmnv2.kernels.inference_block.depthwise import filter_rows
 from npmnv2.kernels.inference_block.expand import clear_border, fill
 from npmnv2.kernels.inference_block.project import add_piece, project
 from npmnv2.kernels.inference_block.records import of_piece, of_thread
-from npmnv2.kernels.jit import compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_task
 
 
 @compile_task
-def _bands(thread, x, weights, sizes, cut, scratch, out):
-    """The tasks of one thread of `_by_rows`."""
+def bands(thread, x, weights, sizes, cut, scratch, out):
+    """What one thread does of out = the block of x. A task is (image, band). cut: `Rows`; others as in `Bound`."""
     s, OW, threads, pieces = sizes.stride, sizes.OW, len(scratch.wide), len(weights.wp)
     bands = (sizes.OH + cut.band - 1) // cut.band
     tasks = len(x) * bands
@@ -46,19 +43,3 @@ def _bands(thread, x, weights, sizes, cut, scratch, out):
                 add_piece(
                     image[oy : oy + rows], piece, sizes, mine.narrow, result[oy : oy + rows], k > 0, k == pieces - 1
                 )
-
-
-def _by_rows(x, weights, sizes, cut, scratch, out):
-    """out = the block of x. A task is (image, band); a thread owns a run of tasks and its plane of the scratch.
-
-    x: (N, rows, columns, C); weights, sizes, cut, scratch: `Weights`, `Sizes`, `Rows`, `Scratch`; out: (N, OH, OW, M).
-    """
-    threads = len(scratch.wide)
-    if threads == 1:
-        _bands(np.int64(0), x, weights, sizes, cut, scratch, out)  # starting threads takes 1 us
-    else:
-        for thread in prange(threads):
-            _bands(np.int64(thread), x, weights, sizes, cut, scratch, out)
-
-
-by_rows = compile_kernel(_by_rows, contract=True)

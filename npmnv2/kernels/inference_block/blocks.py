@@ -14,11 +14,11 @@ from npmnv2.kernels.inference_block.channels import groups
 from npmnv2.kernels.inference_block.project import add_parts
 from npmnv2.kernels.inference_block.records import Bound
 from npmnv2.kernels.inference_block.rows import bands
-from npmnv2.kernels.jit import compile_apart, compile_kernel
+from npmnv2.kernels.jit import compile_inline, compile_kernel
 from npmnv2.validate import Array
 
 
-@compile_apart
+@compile_inline
 def _run_thread(thread, x, blocks, i):
     """What one thread does of block i."""
     b = blocks[i]

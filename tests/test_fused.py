@@ -16,10 +16,8 @@ from python_loops import plain
 import npmnv2
 from npmnv2.engine import fused as inference
 from npmnv2.engine.folding import FoldedBlock, FoldedConv, FoldedNetwork, folded
-from npmnv2.kernels.inference_block import cutting, head, project
-from npmnv2.kernels.inference_block.channels import by_channels
-from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Rows, Scratch, Weights
-from npmnv2.kernels.inference_block.rows import by_rows
+from npmnv2.kernels.inference_block import blocks, cutting, head, project
+from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Scratch, Weights
 from npmnv2.runtime.threads import limit_threads
 
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
@@ -310,18 +308,12 @@ def block_calls(count=14):
         yield block, cut._replace(pieces=pieces, way=way, scratch=scratch), draw((N, H, W, C))
 
 
-def call_of(block, cut, x):
-    """The compiled kernel and its arguments: the scratch and the result are full of NaN."""
-    weights = cutting.in_pieces(block, cut.pieces).weights
-    scratch = Scratch(*(np.full(shape, np.nan) for shape in cut.scratch))
-    kernel = by_rows if isinstance(cut.way, Rows) else by_channels
-    return kernel, (x, weights, cut.sizes, cut.way, scratch, np.full(cut.out, np.nan))
-
-
-def result(arguments):
-    """What a kernel writes for others to read: the output, or parts of it."""
-    *_, scratch, out = arguments
-    return out if len(scratch.parts) == 1 else scratch.parts
+def call_of(block, cut, x, frame=lambda value: value):
+    """What runs a block; its scratch and its output, full of NaN. `frame` is given every array."""
+    weights = Weights(*map(frame, cutting.in_pieces(block, cut.pieces).weights))
+    scratch = Scratch(*(frame(np.full(shape, np.nan)) for shape in cut.scratch))
+    out = frame(np.full(cut.out, np.nan))
+    return cutting.bind(block._replace(weights=weights), cut, out, scratch), scratch, out
 
 
 def exact_block(block, x):
@@ -339,61 +331,50 @@ def exact_block(block, x):
     return clip(out)[0] if block.clip else out + x if block.shortcut else out
 
 
-def finish(block, cut, arguments):
-    """What `add_parts` makes of the parts; without parts the output is finished already."""
-    x, *_, scratch, out = arguments
-    if len(scratch.parts) > 1:
-        project.add_parts(x, scratch.parts, block.weights.bp, cut.sizes, out)
-    return out
-
-
 def test_blocks_are_right_however_they_are_cut(loops):
     for block, cut, x in block_calls(60):
-        kernel, arguments = call_of(block, cut, x)
-        kernel(*arguments)
-        out = finish(block, cut, arguments)
+        run, _, out = call_of(block, cut, x)
+        run(x)
         np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
 
 
 def test_source_and_compiled_agree_and_no_element_has_two_owners(loops):
     """Each thread's share alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
     for block, cut, x in block_calls():
-        kernel, compiled = call_of(block, cut, x)
-        kernel(*compiled)
-        whole = result(compiled)
-        writers, threads = np.zeros(whole.shape, int), len(compiled[4].wide)
-        for thread in range(threads):
-            _, alone = call_of(block, cut, x)
-            plain(kernel, prange=lambda n, thread=thread: [thread])(*alone)
-            mine = ~np.isnan(result(alone))
-            np.testing.assert_allclose(result(alone)[mine], whole[mine], rtol=1e-11, atol=1e-11)
+        run, scratch, out = call_of(block, cut, x)
+        run(x)
+        whole = out if len(scratch.parts) == 1 else scratch.parts
+        writers = np.zeros(whole.shape, int)
+        for thread in range(run.threads):
+            alone, scratch, out = call_of(block, cut, x)
+            share = plain(blocks.run, prange=lambda n, thread=thread: [thread], add_parts=lambda *arguments: None)
+            share(x, alone.blocks, alone.threads)
+            result = out if len(scratch.parts) == 1 else scratch.parts
+            mine = ~np.isnan(result)
+            np.testing.assert_allclose(result[mine], whole[mine], rtol=1e-11, atol=1e-11)
             writers += mine
-            for plane in alone[4][:-1]:  # and it works in its own plane of the scratch
-                assert np.isnan(plane[np.arange(threads) != thread]).all()
+            for plane in scratch[:-1]:  # and it works in its own plane of the scratch
+                assert np.isnan(plane[np.arange(run.threads) != thread]).all()
         assert (writers == 1).all()
-
-
-def framed(value, frames):
-    """An array inside a larger one, full of NaN, which goes to `frames`."""
-    frame = np.full(value.size + 400, np.nan)
-    inner = frame[200:-200].reshape(value.shape)
-    inner[...] = value
-    frames.append(frame)
-    return inner
 
 
 @pytest.mark.compiled
 def test_nothing_outside_is_read_or_written():
     for block, cut, x in block_calls():
-        kernel, (x, weights, sizes, way, scratch, out) = call_of(block, cut, x)
         frames = []
-        weights = Weights(*(framed(value, frames) for value in weights))
-        scratch = Scratch(*(framed(value, frames) for value in scratch))
-        arguments = framed(x, frames), weights, sizes, way, scratch, framed(out, frames)
-        kernel(*arguments)
-        np.testing.assert_allclose(finish(block, cut, arguments), exact_block(block, x), rtol=1e-11, atol=1e-11)
-        for frame in frames:
-            assert np.isnan(frame[:200]).all() and np.isnan(frame[-200:]).all()
+
+        def frame(value, frames=frames):
+            """The same inside a larger array, full of NaN."""
+            frames.append(np.full(value.size + 400, np.nan))
+            inner = frames[-1][200:-200].reshape(value.shape)
+            inner[...] = value
+            return inner
+
+        run, _, out = call_of(block, cut, x, frame)
+        run(frame(x))
+        np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
+        for whole in frames:
+            assert np.isnan(whole[:200]).all() and np.isnan(whole[-200:]).all()
 
 
 def test_the_sum_of_parts_and_a_head(loops):

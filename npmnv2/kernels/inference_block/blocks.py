@@ -19,28 +19,27 @@ from npmnv2.validate import Array
 
 
 @compile_inline
-def _run_thread(thread, x, blocks, i):
-    """What one thread does of block i."""
-    b = blocks[i]
+def _share(thread, threads, x, b):
+    """What one thread does of a block."""
     if b.rows.step > 0:
-        bands(thread, x, b.weights, b.sizes, b.rows, b.scratch, b.out)
+        bands(thread, threads, x, b.weights, b.sizes, b.rows, b.scratch, b.out)
     else:
-        groups(thread, x, b.weights, b.sizes, b.channels, b.scratch, b.out)
+        groups(thread, threads, x, b.weights, b.sizes, b.channels, b.scratch, b.out)
 
 
-def _run(x, blocks):
-    """Run blocks, each on the output of the one before: x, (N, rows, columns, C), and a list of `Bound`.
+def _run(x, blocks, threads):
+    """Run blocks, each on the output of the one before: x, (N, rows, columns, C). A thread owns its share of a block.
 
-    A thread owns a run of tasks of a block and its plane of the scratch.
+    blocks: a list with a `Bound` for each thread of the first block, then of the second, and so on. Each its own, for
+    compiled code counts who uses an array, and threads that count in the same place wait for each other.
     """
-    for i in range(len(blocks)):
-        b = blocks[i]
-        threads = len(b.scratch.wide)
+    for i in range(0, len(blocks), threads):
         if threads == 1:
-            _run_thread(np.int64(0), x, blocks, i)  # nothing to start: 1 us less
+            _share(np.int64(0), threads, x, blocks[i])  # nothing to start: 1 us less
         else:
             for thread in prange(threads):
-                _run_thread(np.int64(thread), x, blocks, i)
+                _share(np.int64(thread), threads, x, blocks[i + thread])
+        b = blocks[i]
         if len(b.scratch.parts) > 1:
             add_parts(x, b.scratch.parts, b.weights.bp, b.sizes, b.out)
         x = b.out
@@ -66,12 +65,12 @@ append = compile_kernel(_append, parallel=False)
 class Blocks:
     """Blocks that run as one call; those of two can be added."""
 
-    def __init__(self, blocks: list[Bound]) -> None:
-        self.blocks = blocks
-        self._compiled: Any = None  # the same for compiled code, from the first call on
+    def __init__(self, blocks: list[Bound], threads: int) -> None:
+        self.blocks, self.threads = blocks, threads
+        self._compiled: Any = None  # `blocks` for compiled code, from the first call on
 
     def __add__(self, other: "Blocks") -> "Blocks":
-        return Blocks(self.blocks + other.blocks)
+        return Blocks(self.blocks + other.blocks, self.threads)
 
     def __call__(self, x: Array) -> None:
         """Fill the outputs of all."""
@@ -79,4 +78,4 @@ class Blocks:
             self._compiled = begin(self.blocks[0])
             for block in self.blocks[1:]:
                 append(self._compiled, block)
-        run(x, self._compiled)
+        run(x, self._compiled, self.threads)

@@ -11,12 +11,12 @@ The rows of all images lie below one another, (N*H, W, C): a product may take ro
 from npmnv2.kernels.inference_block.depthwise import filter_rows
 from npmnv2.kernels.inference_block.expand import clear_border, expand_rows
 from npmnv2.kernels.inference_block.project import add_piece, project
-from npmnv2.kernels.inference_block.records import of_piece, of_thread
+from npmnv2.kernels.inference_block.records import of_piece
 from npmnv2.kernels.jit import compile_task
 
 
 @compile_task
-def groups(thread, x, weights, sizes, cut, scratch, out):
+def groups(thread, threads, x, weights, sizes, cut, scratch, out):
     """What one thread does of out = the block of x; or, if there are parts, of scratch.parts[g] = group g's part of it.
 
     A task is (`images` images, group of pieces); cut: `Channels`; others as in `Bound`.
@@ -24,10 +24,9 @@ def groups(thread, x, weights, sizes, cut, scratch, out):
     N, H, W, C = x.shape
     _, OH, OW, M = out.shape
     rows_in, rows_out = x.reshape(N * H, W, C), out.reshape(N * OH, OW, M)
-    threads, groups, pieces = len(scratch.wide), len(scratch.parts), len(weights.wp)
+    groups, pieces = len(scratch.parts), len(weights.wp)
     tasks = (N + cut.images - 1) // cut.images * groups
-    mine = of_thread(scratch, thread)
-    clear_border(mine.wide, sizes.top, H, sizes.left, sizes.W)
+    clear_border(scratch.wide, sizes.top, H, sizes.left, sizes.W)
     for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
         g, n = task % groups, task // groups * cut.images
         count = min(cut.images, N - n)
@@ -37,11 +36,11 @@ def groups(thread, x, weights, sizes, cut, scratch, out):
             piece = of_piece(weights, k)
             for first in range(0, count * H, cut.expand):
                 y = n * H + first
-                expand_rows(rows_in[y : y + min(cut.expand, count * H - first)], k, piece, sizes, mine, first)
+                expand_rows(rows_in[y : y + min(cut.expand, count * H - first)], k, piece, sizes, scratch, first)
             for i in range(count):
-                filter_rows(mine.wide, i, 0, OH, piece, sizes, mine.hidden, i * OH * OW)
+                filter_rows(scratch.wide, i, 0, OH, piece, sizes, scratch.hidden, i * OH * OW)
             for first in range(0, count * OH, cut.project):
                 y, rows = n * OH + first, min(cut.project, count * OH - first)
-                project(mine.hidden, first * OW, rows * OW, piece.wp, mine.narrow)
+                project(scratch.hidden, first * OW, rows * OW, piece.wp, scratch.narrow)
                 last = groups == 1 and k == pieces - 1
-                add_piece(rows_in[y : y + rows], piece, sizes, mine.narrow, result[y : y + rows], k > begin, last)
+                add_piece(rows_in[y : y + rows], piece, sizes, scratch.narrow, result[y : y + rows], k > begin, last)

@@ -161,7 +161,8 @@ def bind(block: Block, cut: Cut, out: Array, scratch: Scratch) -> Blocks:
     """What fills `out` from x. The weights of `block` are in pieces, see `in_pieces`."""
     way = cut.way
     rows, channels = (way, Channels(0, 0, 0, 0)) if isinstance(way, Rows) else (Rows(0, 0), way)
-    return Blocks([Bound(block.weights, cut.sizes, rows, channels, scratch, out)])
+    planes = [Scratch._make([*values, scratch.parts]) for values in zip(*scratch[:-1], strict=True)]
+    return Blocks([Bound(block.weights, cut.sizes, rows, channels, plane, out) for plane in planes], len(planes))
 
 
 def in_pieces(block: Block, pieces: int) -> Block:

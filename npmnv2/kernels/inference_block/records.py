@@ -65,7 +65,7 @@ class Channels(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What the kernels work in: a plane for each thread, or that of one thread, without the first axis."""
+    """What the kernels work in: a plane for each thread; in a `Bound` that of one thread, without the first axis."""
 
     wide: Any  # (threads, images, R, columns, E), R rows of the wide image with zeros around it
     patch: Any  # (threads, W, 9*C), what the windows of the stem see; else empty
@@ -76,7 +76,7 @@ class Scratch(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """All that runs a block but x."""
+    """All that a thread needs to run its share of a block, but x."""
 
     weights: Weights
     sizes: Sizes
@@ -90,12 +90,3 @@ class Bound(NamedTuple):
 def of_piece(weights, k):
     """The weights of piece k."""
     return Weights(weights.we[k], weights.be[k], weights.wd[k], weights.bd[k], weights.wp[k], weights.bp)
-
-
-@compile_inline
-def of_thread(scratch, thread):
-    """What one thread works in."""
-    return Scratch(
-        scratch.wide[thread], scratch.patch[thread], scratch.product[thread], scratch.hidden[thread],
-        scratch.narrow[thread], scratch.parts
-    )  # fmt: skip

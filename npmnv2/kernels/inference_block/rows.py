@@ -13,18 +13,17 @@ the bands were cut.
 from npmnv2.kernels.inference_block.depthwise import filter_rows
 from npmnv2.kernels.inference_block.expand import clear_border, fill
 from npmnv2.kernels.inference_block.project import add_piece, project
-from npmnv2.kernels.inference_block.records import of_piece, of_thread
+from npmnv2.kernels.inference_block.records import of_piece
 from npmnv2.kernels.jit import compile_task
 
 
 @compile_task
-def bands(thread, x, weights, sizes, cut, scratch, out):
+def bands(thread, threads, x, weights, sizes, cut, scratch, out):
     """What one thread does of out = the block of x. A task is (image, band). cut: `Rows`; others as in `Bound`."""
-    s, OW, threads, pieces = sizes.stride, sizes.OW, len(scratch.wide), len(weights.wp)
+    s, OW, pieces = sizes.stride, sizes.OW, len(weights.wp)
     bands = (sizes.OH + cut.band - 1) // cut.band
     tasks = len(x) * bands
-    mine = of_thread(scratch, thread)
-    clear_border(mine.wide, 0, mine.wide.shape[1], sizes.left, sizes.W)
+    clear_border(scratch.wide, 0, scratch.wide.shape[1], sizes.left, sizes.W)
     for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
         n, begin = task // bands, task % bands * cut.band
         end = min(begin + cut.band, sizes.OH)
@@ -36,10 +35,10 @@ def bands(thread, x, weights, sizes, cut, scratch, out):
                 rows = min(cut.step, end - oy)
                 first = s * oy - sizes.top
                 need = first + s * (rows - 1) + 3
-                fill(image, k, piece, sizes, mine, filled, need)
+                fill(image, k, piece, sizes, scratch, filled, need)
                 filled = max(filled, need)
-                filter_rows(mine.wide, 0, first, rows, piece, sizes, mine.hidden, 0)
-                project(mine.hidden, 0, rows * OW, piece.wp, mine.narrow)
+                filter_rows(scratch.wide, 0, first, rows, piece, sizes, scratch.hidden, 0)
+                project(scratch.hidden, 0, rows * OW, piece.wp, scratch.narrow)
                 add_piece(
-                    image[oy : oy + rows], piece, sizes, mine.narrow, result[oy : oy + rows], k > 0, k == pieces - 1
+                    image[oy : oy + rows], piece, sizes, scratch.narrow, result[oy : oy + rows], k > 0, k == pieces - 1
                 )

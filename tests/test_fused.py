@@ -293,19 +293,13 @@ def block_calls(count=14):
         shortcut, clip = bool(k % 2) and source != STEM, bool(k % 3)
         block = cutting.Block(source, 1 + k % 2, padding, stride, padding, shortcut, clip, weights)
         rows = source == STEM or bool(rng.integers(2))
-        cut = (cutting.cut_by_rows if rows else cutting.cut_by_channels)(block, shape, threads)
-        if shortcut and cut.out != (N, H, W, C):
+        if stride > 1 or C != M:
             block = block._replace(shortcut=False)
-            cut = cut._replace(sizes=cut.sizes._replace(shortcut=False))
-        step = int(rng.integers(1, 4))
-        if rows:
-            way = cutting.Rows(step, band=2 * step)
-            scratch = cutting.scratch_by_rows(block, shape, threads, pieces, way)
-        else:
+        way = cutting.Rows(step := int(rng.integers(1, 4)), band=2 * step)
+        if not rows:
             images, expand, each = (int(rng.integers(1, most)) for most in (N + 1, 5, pieces + 1))
             way = cutting.Channels(images, each, expand, step)
-            scratch = cutting.scratch_by_channels(block, shape, threads, pieces, way)
-        yield block, cut._replace(pieces=pieces, way=way, scratch=scratch), draw((N, H, W, C))
+        yield block, cutting.cut_as(block, shape, threads, pieces, way), draw((N, H, W, C))
 
 
 def call_of(block, cut, x, frame=lambda value: value):

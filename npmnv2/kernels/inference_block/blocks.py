@@ -10,10 +10,10 @@ import numpy as np
 from numba import prange
 from numba.typed import List
 
-from npmnv2.kernels.inference_block.channels import groups
+from npmnv2.kernels.inference_block.channels import by_channels
 from npmnv2.kernels.inference_block.project import add_parts
 from npmnv2.kernels.inference_block.records import Bound
-from npmnv2.kernels.inference_block.rows import bands
+from npmnv2.kernels.inference_block.rows import by_rows
 from npmnv2.kernels.jit import compile_inline, compile_kernel
 from npmnv2.validate import Array
 
@@ -22,9 +22,9 @@ from npmnv2.validate import Array
 def _share(thread, threads, x, b):
     """What one thread does of a block."""
     if b.rows.step > 0:
-        bands(thread, threads, x, b.weights, b.sizes, b.rows, b.scratch, b.out)
+        by_rows(thread, threads, x, b.weights, b.sizes, b.rows, b.scratch, b.out)
     else:
-        groups(thread, threads, x, b.weights, b.sizes, b.channels, b.scratch, b.out)
+        by_channels(thread, threads, x, b.weights, b.sizes, b.channels, b.scratch, b.out)
 
 
 def _run(x, blocks, threads):

@@ -16,7 +16,7 @@ from npmnv2.kernels.jit import compile_task
 
 
 @compile_task
-def groups(thread, threads, x, weights, sizes, cut, scratch, out):
+def by_channels(thread, threads, x, weights, sizes, cut, scratch, out):
     """What one thread does of out = the block of x; or, if there are parts, of scratch.parts[g] = group g's part of it.
 
     A task is (`images` images, group of pieces); cut: `Channels`; others as in `Bound`.

@@ -85,31 +85,15 @@ def cut_by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     """Bands of output rows, as many as it takes to give every thread as much of the images.
 
     A band computes for itself the row or two of the wide image above and below it, which its neighbours compute too.
-    Every row of the image is a product of its own, so that the bits do not tell where the bands were cut.
     """
-    (sizes, columns), N, s, (E, M) = sizes_of(block, shape), shape[0], block.stride, block.weights.wp.shape
+    (sizes, columns), s, E = sizes_of(block, shape), block.stride, len(block.weights.bd)
     pieces = 1 if block.source == STEM else pieces_of(E, 192)
     row = columns * (E // pieces) * block.weights.wp.itemsize  # bytes
     steps = [n for n in ((7, 4, 2) if s == 2 else (4, 2)) if (s * (n - 1) + 3) * row <= RING or n == 2]
     half = -(-sizes.OH // 2)
     step = min(steps, key=lambda n: (-(-half // n) * n, -n))  # what cuts the image into two halves most evenly
-    bands = threads // math.gcd(N, threads)
-    way = Rows(step, band=-(-sizes.OH // bands // step) * step)
-    return Cut(sizes, way, pieces, (N, sizes.OH, sizes.OW, M), scratch_by_rows(block, shape, threads, pieces, way))
-
-
-def scratch_by_rows(block: Block, shape: tuple[int, ...], threads: int, pieces: int, way: Rows) -> Scratch:
-    """The shapes of what `by_rows` works in."""
-    (sizes, columns), (E, M) = sizes_of(block, shape), block.weights.wp.shape
-    e, pixels = E // pieces, way.step * sizes.OW
-    return Scratch(
-        wide=(threads, 1, sizes.stride * (way.step - 1) + 3, columns, e),
-        patch=(threads, sizes.W, len(block.weights.we)) if block.source == STEM else (threads, 0, 0),
-        product=(threads, 0, 0),
-        hidden=(threads, pixels, e),
-        narrow=(threads, pixels, M),
-        parts=(1, 0, 0, 0),
-    )
+    bands = threads // math.gcd(shape[0], threads)
+    return cut_as(block, shape, threads, pieces, Rows(step, band=-(-sizes.OH // bands // step) * step))
 
 
 def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
@@ -117,32 +101,34 @@ def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 
     If the images cannot be shared evenly, each piece is a task, whose part of the output is kept until all are there.
     """
-    (sizes, _), N, (E, M) = sizes_of(block, shape), shape[0], block.weights.wp.shape
-    pieces, images = pieces_of(E, 128), images_of(N, sizes.H * sizes.W)
-    e, chunks = E // pieces, N // images
+    (sizes, _), (E, M) = sizes_of(block, shape), block.weights.wp.shape
+    pieces, images = pieces_of(E, 128), images_of(shape[0], sizes.H * sizes.W)
+    e, chunks = E // pieces, shape[0] // images
     most = SMALL // (sizes.W * len(block.weights.we) * e) if block.source == EXPAND else images * sizes.H
-    even_shares = chunks % threads == 0 or 4 * threads < chunks
-    way = Channels(
-        images,
-        pieces=pieces if even_shares else 1,
-        expand=even(images * sizes.H, most),
-        project=even(images * sizes.OH, SMALL // (sizes.OW * e * M)),
-    )
-    return Cut(sizes, way, pieces, (N, sizes.OH, sizes.OW, M), scratch_by_channels(block, shape, threads, pieces, way))
+    each = pieces if chunks % threads == 0 or 4 * threads < chunks else 1
+    expand, project = even(images * sizes.H, most), even(images * sizes.OH, SMALL // (sizes.OW * e * M))
+    return cut_as(block, shape, threads, pieces, Channels(images, each, expand, project))
 
 
-def scratch_by_channels(block: Block, shape: tuple[int, ...], threads: int, pieces: int, way: Channels) -> Scratch:
-    """The shapes of what `by_channels` works in."""
+def cut_as(block: Block, shape: tuple[int, ...], threads: int, pieces: int, way: Rows | Channels) -> Cut:
+    """A block cut so, with the shapes of what its kernel works in."""
     (sizes, columns), N, (E, M) = sizes_of(block, shape), shape[0], block.weights.wp.shape
     OH, OW, e = sizes.OH, sizes.OW, E // pieces
-    return Scratch(
-        wide=(threads, way.images, max(sizes.top + sizes.H, sizes.stride * (OH - 1) + 3), columns, e),
-        patch=(threads, 0, 0),
-        product=(threads, way.expand * sizes.W, e) if block.source == EXPAND else (threads, 0, 0),
-        hidden=(threads, way.images * OH * OW, e),
-        narrow=(threads, way.project * OW, M),
-        parts=(-(-pieces // way.pieces), N * OH, OW, M) if way.pieces < pieces else (1, 0, 0, 0),
-    )
+    patch = product = (threads, 0, 0)
+    parts = 1, 0, 0, 0
+    if isinstance(way, Rows):
+        images, R, filtered, projected = 1, sizes.stride * (way.step - 1) + 3, way.step, way.step
+        if block.source == STEM:
+            patch = threads, sizes.W, len(block.weights.we)
+    else:
+        images, R = way.images, max(sizes.top + sizes.H, sizes.stride * (OH - 1) + 3)
+        filtered, projected = images * OH, way.project
+        if block.source == EXPAND:
+            product = threads, way.expand * sizes.W, e
+        if way.pieces < pieces:
+            parts = -(-pieces // way.pieces), N * OH, OW, M
+    wide, hidden, narrow = (threads, images, R, columns, e), (threads, filtered * OW, e), (threads, projected * OW, M)
+    return Cut(sizes, way, pieces, (N, OH, OW, M), Scratch(wide, patch, product, hidden, narrow, parts))
 
 
 def images_of(N: int, pixels: int) -> int:

@@ -18,7 +18,7 @@ from npmnv2.kernels.jit import compile_task
 
 
 @compile_task
-def bands(thread, threads, x, weights, sizes, cut, scratch, out):
+def by_rows(thread, threads, x, weights, sizes, cut, scratch, out):
     """What one thread does of out = the block of x. A task is (image, band). cut: `Rows`; others as in `Bound`."""
     s, OW, pieces = sizes.stride, sizes.OW, len(weights.wp)
     bands = (sizes.OH + cut.band - 1) // cut.band

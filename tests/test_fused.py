@@ -1,5 +1,6 @@
 """The engine gives the logits of the model, whatever is fused and however it is cut: the same bits on any threads."""
 
+import ast
 import copy
 import itertools
 import os
@@ -375,10 +376,9 @@ def test_the_sum_of_parts_and_a_head(loops):
     rng = np.random.default_rng(0)
     for groups, shortcut, clip in itertools.product((1, 3), (False, True), (False, True)):
         parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(2, 3, 4, 5))
-        sizes = cutting.Sizes(COPY, 1, 3, 4, 0, 0, 3, 4, 1, 0, 0, shortcut and not clip, clip)
         for add_parts in (project.add_parts, plain(project.add_parts, prange=range)):
             out = np.full(x.shape, np.nan)
-            add_parts(x, parts, bias, sizes, out)
+            add_parts(x, parts, bias, shortcut and not clip, clip, out)
             exact = parts.sum(axis=0).reshape(x.shape) + bias + (x if shortcut and not clip else 0)
             np.testing.assert_allclose(out, np.clip(exact, 0, 6) if clip else exact, rtol=1e-12, atol=1e-12)
     x, w, bias = rng.normal(size=(5, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
@@ -400,3 +400,11 @@ def test_pieces_are_equal_and_of_a_size_that_vectors_like():
         pieces = cutting.pieces_of(channels, 128)
         assert channels % pieces == 0 and channels // pieces <= 128
     assert [1280 // cutting.pieces_of(1280, 128), 144 // cutting.pieces_of(144, 192)] == [128, 144]
+
+
+def test_no_function_has_more_than_eight_parameters_or_sixty_lines():
+    for path in sorted((ROOT / "npmnv2" / "kernels" / "inference_block").glob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                assert len(function.args.args) <= 8, (path.name, function.name)
+                assert function.end_lineno - function.lineno < 60, (path.name, function.name)

@@ -34,14 +34,14 @@ def _run(x, blocks, threads):
     compiled code counts who uses an array, and threads that count in the same place wait for each other.
     """
     for i in range(0, len(blocks), threads):
+        b = blocks[i]
         if threads == 1:
-            _share(np.int64(0), threads, x, blocks[i])  # nothing to start: 1 us less
+            _share(np.int64(0), threads, x, b)  # nothing to start: 1 us less
         else:
             for thread in prange(threads):
                 _share(np.int64(thread), threads, x, blocks[i + thread])
-        b = blocks[i]
         if len(b.scratch.parts) > 1:
-            add_parts(x, b.scratch.parts, b.weights.bp, b.sizes, b.out)
+            add_parts(x, b.scratch.parts, b.weights.bp, b.sizes.shortcut, b.sizes.clip, b.out)
         x = b.out
 
 

@@ -43,25 +43,26 @@ def add_piece(x, piece, sizes, narrow, out, begun, last):
                     out[r, c, m] = narrow[p, m] + piece.bp[m]
 
 
-def _add_parts(x, parts, bp, sizes, out):
+def _add_parts(x, parts, bp, shortcut, clip, out):
     """out = the sum of the parts, in their order, + bp, + x. A task is a row of an image.
 
     x, out: (N, OH, OW, M); parts: (groups, N*OH, OW, M).
     """
     groups, rows, OW, M = parts.shape
+    OH = out.shape[1]
     zero, six = out.dtype.type(0), out.dtype.type(6)
     for row in prange(rows):
-        n, y = row // sizes.OH, row % sizes.OH
+        n, y = row // OH, row % OH
         for c in range(OW):
             for m in range(M):
                 out[n, y, c, m] = parts[0, row, c, m]
             for g in range(1, groups):
                 for m in range(M):
                     out[n, y, c, m] += parts[g, row, c, m]
-            if sizes.clip:
+            if clip:
                 for m in range(M):
                     out[n, y, c, m] = relu6(out[n, y, c, m] + bp[m], zero, six)
-            elif sizes.shortcut:
+            elif shortcut:
                 for m in range(M):
                     out[n, y, c, m] = out[n, y, c, m] + bp[m] + x[n, y, c, m]
             else:

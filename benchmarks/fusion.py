@@ -49,32 +49,32 @@ def blocks():
 
 def ways(block, x, threads):
     """Name -> (call, KB it works in, t) of the ways to run a block, the results compared."""
-    from npmnv2.kernels.inference_block import cutting as fused
+    from npmnv2.kernels.inference_block import cutting
+    from npmnv2.kernels.inference_block.records import STEM, Scratch
 
-    raw = fused.block(block.convs, block.residual)
+    raw = cutting.block(block.convs, block.residual)
     exact = block(x)
     between = [x.shape]
     for conv in block.convs:
         between.append(conv(np.zeros(between[-1], x.dtype)).shape)
     calls = {"steps": (lambda: block(x), sum(4 * int(np.prod(shape)) for shape in between[1:-1]) / 1024, None)}
-    for name, cut_it in (("rows", fused.by_rows), ("channels", fused.by_channels)):
-        if name == "channels" and raw.source == fused.loops.STEM:
+    for name, cut_it in (("rows", cutting.cut_by_rows), ("channels", cutting.cut_by_channels)):
+        if name == "channels" and raw.source == STEM:
             continue  # the stem is not cut by channels
         cut = cut_it(raw, x.shape[:3], threads)
-        pieces = fused.in_pieces(raw, cut.pieces)
-        rooms = {room: fused.empty(shape, x.dtype) for room, shape in cut.rooms.items()}
-        out = fused.empty(cut.out, x.dtype)
+        pieces = cutting.in_pieces(raw, cut.pieces)
+        scratch = Scratch(*(cutting.empty(shape, x.dtype) for shape in cut.scratch))
+        out = cutting.empty(cut.out, x.dtype)
+        run = cutting.bind(pieces, cut, out, scratch)
 
-        kernels = fused.bind(pieces, cut, x, out, rooms)
-
-        def call(kernels=kernels, out=out):
-            for kernel in kernels:
-                kernel()
+        def call(run=run, out=out):
+            run(x)
             return out
 
         assert abs(call() - exact).max() <= 1e-5 * max(1, abs(exact).max()), (block.name, name)
-        calls[name] = (call, sum(room.nbytes for room in rooms.values()) / 1024, cut.pieces)
-    chosen = "rows" if fused.cut(raw, x.shape[:3], threads) == fused.by_rows(raw, x.shape[:3], threads) else "channels"
+        calls[name] = (call, sum(array.nbytes for array in scratch) / 1024, cut.pieces)
+    is_rows = cutting.cut(raw, x.shape[:3], threads) == cutting.cut_by_rows(raw, x.shape[:3], threads)
+    chosen = "rows" if is_rows else "channels"
     return calls, chosen
 
 

@@ -1,6 +1,5 @@
 """Kernels as plain Python: the same loops, slow, for arrays of a few values. Nothing compiles."""
 
-import ctypes
 import dis
 import functools
 import types
@@ -23,7 +22,7 @@ def _globals(code):
 def plain(kernel, **substitutes):
     """The Python source of a compiled kernel, runnable: helpers likewise, and any global replaced by a substitute."""
     loops = getattr(kernel, "py_func", kernel)
-    scope = loops.__globals__ | {"_pointer": lambda address: ctypes.c_void_p(int(address))} | substitutes
+    scope = loops.__globals__ | {"List": list} | substitutes  # a list for compiled code takes compiled code to fill
     for name in _globals(loops.__code__):
         if hasattr(scope.get(name), "py_func"):
             scope[name] = plain(scope[name], **substitutes)

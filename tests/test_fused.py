@@ -1,5 +1,6 @@
 """The engine gives the logits of the model, whatever is fused and however it is cut: the same bits on any threads."""
 
+import ast
 import copy
 import itertools
 import os
@@ -15,10 +16,9 @@ from python_loops import plain
 
 import npmnv2
 from npmnv2.engine import fused as inference
-from npmnv2.engine.folding import folded
-from npmnv2.kernels.inference_block import cutting as fused
-from npmnv2.kernels.inference_block import head_loops
-from npmnv2.kernels.inference_block import loops as fused_loops
+from npmnv2.engine.folding import FoldedBlock, FoldedConv, FoldedNetwork, folded
+from npmnv2.kernels.inference_block import blocks, cutting, head, project
+from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Scratch, Weights
 from npmnv2.runtime.threads import limit_threads
 
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
@@ -128,35 +128,42 @@ def test_working_bytes_are_those_of_the_buffers():
     engine = npmnv2.fuse(npmnv2.mobilenet_v2(10, 0.35))
     nbytes = engine.working_bytes(2, 50, 60)
     [plan] = engine._plans.values()
-    bases = {}
-    _, out, rooms = plan.first
-    arrays = [out, *rooms.values(), plan.logits]
-    for call in itertools.chain(*plan.calls):  # the weights of these are no part of it
-        arrays += [value for value in getattr(call, "args", ()) if isinstance(value, np.ndarray)]
-    weights = [value for cut in engine._cut.values() for value in cut if isinstance(value, np.ndarray)]
-    for view in arrays:
-        if not any(np.shares_memory(view, w) for w in weights):
-            base = view
-            while isinstance(base.base, np.ndarray):
-                base = base.base
-            bases[id(base)] = base
-    assert nbytes <= sum(base.nbytes for base in bases.values()) <= nbytes + 64 * len(bases)
+    assert nbytes == sum(region.nbytes for region in plan.regions)
+    for _, out in plan.runs:
+        assert any(np.shares_memory(out, region) for region in plan.regions)
 
 
 @cases
-def test_all_blocks_in_one_call_are_the_calls_one_by_one(build, options, shape, loops, dtype):
+def test_images_that_lie_elsewhere_and_a_profile_give_the_same_bits(build, options, shape, loops, dtype):
     engine = npmnv2.fuse(trained(build(**options, dtype=dtype)))
     rng = np.random.default_rng(2)
     for threads in range(1, min(2, npmnv2.get_num_threads()) + 1):
         with limit_threads(threads):
-            for _ in range(2 if threads == 1 else 1):  # the second time with other images, which lie elsewhere
-                x = rng.normal(size=(*shape, engine.network.in_channels)).astype(dtype)
-                logits = engine(x)
-                [*_, plan] = engine._plans.values()
-                assert plan.blocks == (0 if build is TWIN or options.get("width_mult") == 0.1 else len(plan.layers) - 2)
-                plan.logits[:] = np.nan
-                engine.profile(x)  # makes them one by one
-                np.testing.assert_array_equal(plan.logits, logits)
+            x = rng.normal(size=(*shape, engine.network.in_channels)).astype(dtype)
+            logits = engine(x)
+            if threads == 1:
+                engine(rng.normal(size=x.shape).astype(dtype))
+                np.testing.assert_array_equal(engine(x.copy()), logits)
+            [*_, plan] = engine._plans.values()
+            plan.logits[:] = np.nan
+            engine.profile(x)
+            np.testing.assert_array_equal(plan.logits, logits)
+
+
+@pytest.mark.parametrize("loops", [pytest.param("compiled", marks=pytest.mark.compiled), "python"], indirect=True)
+def test_a_network_whose_first_block_is_added_up_from_parts(loops):
+    """On two threads a single small image is cut into parts, and x is added to their sum: the x of this call."""
+    rng = np.random.default_rng(0)
+    conv = lambda kind, *shape, relu6=True: FoldedConv(  # noqa: E731
+        kind, kind, rng.normal(size=shape), rng.normal(size=shape[-1]), 1, 1 if kind == "depthwise" else 0, relu6
+    )
+    convs = conv("pointwise", 3, 256), conv("depthwise", 3, 3, 256), conv("pointwise", 256, 3, relu6=False)
+    network = FoldedNetwork((FoldedBlock("b", convs, True),), rng.normal(size=(3, 2)), rng.normal(size=2), 3)
+    engine = inference.Engine(network)
+    with limit_threads(min(2, npmnv2.get_num_threads())):
+        for _ in range(2):
+            x = rng.normal(size=(1, 4, 4, 3))
+            np.testing.assert_allclose(engine(x), network(x), rtol=1e-11)
 
 
 @cases
@@ -275,139 +282,114 @@ def block_calls(count=14):
     """Random blocks of every source and stride, cut both ways and unevenly: (block, cut, x)."""
     rng = np.random.default_rng(3)
     for k in range(count):
-        source = (fused_loops.EXPAND, fused_loops.STEM, fused_loops.COPY)[k % 3]
+        source, threads = (EXPAND, STEM, COPY)[k % 3], 1 + k % 3
         stride = int(rng.integers(1, 4))
-        N, H, W = (int(n) for n in (rng.integers(1, 5), *rng.integers(1, 8, 2)))
+        N, H, W = shape = tuple(int(n) for n in (rng.integers(1, 5), *rng.integers(1, 8, 2)))
         E, M = 2 * int(rng.integers(1, 4)), int(rng.integers(1, 5))
-        C = E if source == fused_loops.COPY else 3 if source == fused_loops.STEM and k % 2 else int(rng.integers(1, 4))
-        pieces = 1 if source == fused_loops.STEM else 2
-        e, padding = E // pieces, (1, "same")[int(rng.integers(2))]
-        draw = rng.standard_normal
-        block = fused.Block(
-            source, 1 + k % 2, padding, draw((9 * C if source == fused_loops.STEM else C, E)), draw(E), stride, padding,
-            draw((3, 3, E)), draw(E), draw((E, M)), draw(M), bool(k % 2) and source != fused_loops.STEM, bool(k % 3),
-        )  # fmt: skip
-        by_rows = source == fused_loops.STEM or bool(rng.integers(2))
-        cut = (fused.by_rows if by_rows else fused.by_channels)(block, (N, H, W), threads=1 + k % 3)
-        g, threads, step = cut.sizes, 1 + k % 3, int(rng.integers(1, 4))
-        if block.shortcut and cut.out != (N, H, W, C):
+        C = E if source == COPY else 3 if source == STEM and k % 2 else int(rng.integers(1, 4))
+        pieces, padding, draw = 1 if source == STEM else 2, (1, "same")[int(rng.integers(2))], rng.standard_normal
+        weights = Weights(
+            draw((9 * C if source == STEM else C, E)), draw(E), draw((3, 3, E)), draw(E), draw((E, M)), draw(M)
+        )
+        shortcut, clip = bool(k % 2) and source != STEM, bool(k % 3)
+        block = cutting.Block(source, 1 + k % 2, padding, stride, padding, shortcut, clip, weights)
+        rows = source == STEM or bool(rng.integers(2))
+        if stride > 1 or C != M:
             block = block._replace(shortcut=False)
-        rooms = dict(cut.rooms, narrow=(threads, step * g.OW, M))
-        if by_rows:
-            rooms |= {"wide": (threads, stride * (step - 1) + 3, g.columns, e), "hidden": (threads, step * g.OW, e)}
-            cut = cut._replace(pieces=pieces, step=step, band=2 * step, rooms=rooms)
-        else:
-            images, group, each = (int(rng.integers(1, most)) for most in (N + 1, 5, pieces + 1))
-            rows = max(g.corner[0] + g.H, stride * (g.OH - 1) + 3)
-            rooms |= {"wide": (threads, images * rows, g.columns, e), "hidden": (threads, images * g.OH * g.OW, e)}
-            rooms |= {"room": (threads, group * g.W, e), "parts": (-(-pieces // each), *cut.out)}
-            cut = cut._replace(pieces=pieces, images=images, group=group, step=step, each=each, rooms=rooms)
-        yield block, cut, draw((N, H, W, C))
+        way = cutting.Rows(step := int(rng.integers(1, 4)), band=2 * step)
+        if not rows:
+            images, expand, each = (int(rng.integers(1, most)) for most in (N + 1, 5, pieces + 1))
+            way = cutting.Channels(images, each, expand, step)
+        yield block, cutting.cut_as(block, shape, threads, pieces, way), draw((N, H, W, C))
 
 
-def call_of(block, cut, x):
-    """The compiled kernel, its arguments: at their end four rooms, full of NaN, and the result."""
-    block = fused.in_pieces(block, cut.pieces)
-    rooms = {name: np.full(shape, np.nan) for name, shape in cut.rooms.items()}
-    parts = rooms.pop("parts", None)
-    out = np.full(cut.out, np.nan) if parts is None else parts[0]
-    [call] = fused.bind(block, cut, x, out, rooms)
-    arguments = list(call.args)
-    if parts is not None:
-        arguments[-1] = parts.reshape(len(parts), -1, *parts.shape[3:])
-    return call.func, arguments
+def call_of(block, cut, x, frame=lambda value: value):
+    """What runs a block; its scratch and its output, full of NaN. `frame` is given every array."""
+    weights = Weights(*map(frame, cutting.in_pieces(block, cut.pieces).weights))
+    scratch = Scratch(*(frame(np.full(shape, np.nan)) for shape in cut.scratch))
+    out = frame(np.full(cut.out, np.nan))
+    return cutting.bind(block._replace(weights=weights), cut, out, scratch), scratch, out
 
 
 def exact_block(block, x):
     from npmnv2 import ops
 
-    clip = ops.relu6_forward
+    clip, w = ops.relu6_forward, block.weights
     hidden = x
-    if block.source == fused_loops.STEM:
-        w = block.we.reshape(3, 3, x.shape[3], -1)
-        hidden = clip(ops.conv2d_forward(x, w, block.stem_stride, block.stem_padding)[0] + block.be)[0]
-    elif block.source == fused_loops.EXPAND:
-        hidden = clip(x @ block.we + block.be)[0]
-    hidden = clip(ops.depthwise_conv2d_forward(hidden, block.wd, block.stride, block.padding)[0] + block.bd)[0]
-    out = hidden @ block.wp + block.bp
+    if block.source == STEM:
+        we = w.we.reshape(3, 3, x.shape[3], -1)
+        hidden = clip(ops.conv2d_forward(x, we, block.stem_stride, block.stem_padding)[0] + w.be)[0]
+    elif block.source == EXPAND:
+        hidden = clip(x @ w.we + w.be)[0]
+    hidden = clip(ops.depthwise_conv2d_forward(hidden, w.wd, block.stride, block.padding)[0] + w.bd)[0]
+    out = hidden @ w.wp + w.bp
     return clip(out)[0] if block.clip else out + x if block.shortcut else out
-
-
-def finish(block, cut, x, parts):
-    """What `add_up` makes of the groups: with one group they are finished already."""
-    if len(parts) == 1:
-        return parts[0].reshape(cut.out)
-    out = np.empty(parts.shape[1:])
-    fused_loops.add_up(parts, block.bp, x.reshape(-1, *x.shape[2:]), block.shortcut, block.clip, out)
-    return out.reshape(cut.out)
 
 
 def test_blocks_are_right_however_they_are_cut(loops):
     for block, cut, x in block_calls(60):
-        kernel, arguments = call_of(block, cut, x)
-        kernel(*arguments)
-        out = finish(block, cut, x, arguments[-1])
+        run, _, out = call_of(block, cut, x)
+        run(x)
         np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
 
 
 def test_source_and_compiled_agree_and_no_element_has_two_owners(loops):
     """Each thread's share alone, as plain Python, on a result full of NaN: what it writes is right and its alone."""
     for block, cut, x in block_calls():
-        kernel, compiled = call_of(block, cut, x)
-        kernel(*compiled)
-        writers = np.zeros(compiled[-1].shape, int)
-        for b in range(cut.rooms["wide"][0]):
-            _, alone = call_of(block, cut, x)
-            plain(kernel, prange=lambda n, b=b: [b])(*alone)
-            mine = ~np.isnan(alone[-1])
-            np.testing.assert_allclose(alone[-1][mine], compiled[-1][mine], rtol=1e-11, atol=1e-11)
+        run, scratch, out = call_of(block, cut, x)
+        run(x)
+        whole = out if len(scratch.parts) == 1 else scratch.parts
+        writers = np.zeros(whole.shape, int)
+        for thread in range(run.threads):
+            alone, scratch, out = call_of(block, cut, x)
+            share = plain(blocks.run, prange=lambda n, thread=thread: [thread], add_parts=lambda *arguments: None)
+            share(x, alone.blocks, alone.threads)
+            result = out if len(scratch.parts) == 1 else scratch.parts
+            mine = ~np.isnan(result)
+            np.testing.assert_allclose(result[mine], whole[mine], rtol=1e-11, atol=1e-11)
             writers += mine
-            for room in alone[-5:-1]:  # and it works in its own plane of the rooms
-                others = np.arange(len(room)) != b
-                assert np.isnan(room[others]).all()
+            for plane in scratch[:-1]:  # and it works in its own plane of the scratch
+                assert np.isnan(plane[np.arange(run.threads) != thread]).all()
         assert (writers == 1).all()
 
 
 @pytest.mark.compiled
 def test_nothing_outside_is_read_or_written():
     for block, cut, x in block_calls():
-        framed = []
-        kernel, arguments = call_of(block, cut, x)
-        for value in arguments:
-            if isinstance(value, np.ndarray):
-                room = np.full(value.size + 400, np.nan)
-                inner = room[200:-200].reshape(value.shape)
-                inner[...] = value
-                value = inner
-                framed.append(room)
-            framed.append(value)
-        arguments = [value for value in framed if not (isinstance(value, np.ndarray) and value.base is None)]
-        kernel(*arguments)
-        out = finish(block, cut, x, arguments[-1])
+        frames = []
+
+        def frame(value, frames=frames):
+            """The same inside a larger array, full of NaN."""
+            frames.append(np.full(value.size + 400, np.nan))
+            inner = frames[-1][200:-200].reshape(value.shape)
+            inner[...] = value
+            return inner
+
+        run, _, out = call_of(block, cut, x, frame)
+        run(frame(x))
         np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-11)
-        for room in framed:
-            if isinstance(room, np.ndarray) and room.base is None:
-                assert np.isnan(room[:200]).all() and np.isnan(room[-200:]).all()
+        for whole in frames:
+            assert np.isnan(whole[:200]).all() and np.isnan(whole[-200:]).all()
 
 
-def test_the_parts_of_a_sum_and_of_a_head(loops):
+def test_the_sum_of_parts_and_a_head(loops):
     rng = np.random.default_rng(0)
     for groups, shortcut, clip in itertools.product((1, 3), (False, True), (False, True)):
-        parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(6, 4, 5))
-        for add_up in (fused_loops.add_up, plain(fused_loops.add_up, prange=range)):
+        parts, bias, x = rng.normal(size=(groups, 6, 4, 5)), rng.normal(size=5), rng.normal(size=(2, 3, 4, 5))
+        for add_parts in (project.add_parts, plain(project.add_parts, prange=range)):
             out = np.full(x.shape, np.nan)
-            add_up(parts, bias, x, shortcut and not clip, clip, out)
-            exact = parts.sum(axis=0) + bias + (x if shortcut and not clip else 0)
+            add_parts(x, parts, bias, shortcut and not clip, clip, out)
+            exact = parts.sum(axis=0).reshape(x.shape) + bias + (x if shortcut and not clip else 0)
             np.testing.assert_allclose(out, np.clip(exact, 0, 6) if clip else exact, rtol=1e-12, atol=1e-12)
     x, w, bias = rng.normal(size=(5, 3, 5, 4)), rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 2))
     exact = np.clip(x @ np.concatenate(list(w), axis=1) + bias.ravel(), 0, 6).mean(axis=(1, 2))
-    for head in (head_loops.head, plain(head_loops.head, prange=range)):
+    for average in (head.head, plain(head.head, prange=range)):
         pooled = np.full((5, 6), np.nan)
-        head(x.reshape(-1, 4), 15, w, bias, 2, 4, np.empty((2, 4, 2)), pooled)
+        average(x.reshape(-1, 4), w, bias, 2, 4, np.empty((2, 4, 2)), pooled)
         np.testing.assert_allclose(pooled, exact, rtol=1e-12)
     w, bias = rng.normal(size=(3, 6, 4)), rng.normal(size=(3, 4))
     exact = (pooled @ np.concatenate(list(w), axis=1) + bias.ravel())[:, :10]
-    for classify in (head_loops.classify, plain(head_loops.classify, prange=range)):
+    for classify in (head.classify, plain(head.classify, prange=range)):
         logits = np.full((5, 10), np.nan)
         classify(pooled, w, bias, 2, np.empty((3, 5, 4)), logits)
         np.testing.assert_allclose(logits, exact, rtol=1e-12, atol=1e-12)
@@ -415,6 +397,14 @@ def test_the_parts_of_a_sum_and_of_a_head(loops):
 
 def test_pieces_are_equal_and_of_a_size_that_vectors_like():
     for channels in range(8, 2000, 8):
-        pieces = fused.pieces_of(channels, 128)
+        pieces = cutting.pieces_of(channels, 128)
         assert channels % pieces == 0 and channels // pieces <= 128
-    assert [1280 // fused.pieces_of(1280, 128), 144 // fused.pieces_of(144, 192)] == [128, 144]
+    assert [1280 // cutting.pieces_of(1280, 128), 144 // cutting.pieces_of(144, 192)] == [128, 144]
+
+
+def test_no_function_has_more_than_eight_parameters_or_sixty_lines():
+    for path in sorted((ROOT / "npmnv2" / "kernels" / "inference_block").glob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                assert len(function.args.args) <= 8, (path.name, function.name)
+                assert function.end_lineno - function.lineno < 60, (path.name, function.name)

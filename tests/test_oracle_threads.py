@@ -71,11 +71,11 @@ def test_our_pools_keep_their_numbers_while_pytorch_works(what, monkeypatch):
     engine, x = npmnv2.fuse(model), np.random.default_rng(0).normal(size=(2, 96, 96, 3)).astype(np.float32)
     seen = []
     if what == "engine":
-        from npmnv2.kernels.inference_block import head_loops as fused_head_loops
+        from npmnv2.kernels.inference_block import head
 
-        real = fused_head_loops.classify
+        real = head.classify
         monkeypatch.setattr(
-            fused_head_loops, "classify", lambda *a: (seen.append((_numbers(), numba.get_num_threads())), real(*a))[1]
+            head, "classify", lambda *a: (seen.append((_numbers(), numba.get_num_threads())), real(*a))[1]
         )
     else:
         pool = model.layers["pool"]

@@ -21,7 +21,7 @@ from npmnv2.backends import backend
 from npmnv2.engine.fused import fuse
 from npmnv2.kernels.depthwise.loops import backward_w
 from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1
-from npmnv2.kernels.inference_block import program
+from npmnv2.kernels.inference_block import blocks
 from npmnv2.kernels.jit import Kernel
 from npmnv2.kernels.training_block import block as training_block
 from npmnv2.kernels.training_block import steps
@@ -75,7 +75,7 @@ def _other_kernels() -> None:
 
 def _engine() -> None:
     fuse(mobilenet_v2(2, 0.35))(np.ones((1, 32, 32, 3), np.float32))
-    fuse(efficientnet_lite(2, 0.35))(np.ones((1, 64, 96, 3), np.float32))  # not all of its blocks run as one program
+    fuse(efficientnet_lite(2, 0.35))(np.ones((1, 64, 96, 3), np.float32))
 
 
 class Job(NamedTuple):
@@ -89,7 +89,7 @@ class Job(NamedTuple):
 JOBS = {  # the longest first
     "training a block, backward": Job(_block_backward, steps.backward, 34),
     "training a block, forward": Job(_block_forward, steps.forward, 23),
-    "the engine": Job(_engine, program.run, 20),
+    "the engine": Job(_engine, blocks.run, 20),
     "layer by layer": Job(_layers, backward_3x3_stride1, 16),
     "depthwise 5x5": Job(_other_kernels, backward_w, 7),
 }

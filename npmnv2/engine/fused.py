@@ -2,14 +2,13 @@
 
 `FoldedNetwork` (folding.py) is the plain version: the same convolutions, one after the other, each result whole in
 memory. The engine gives the same logits, to rounding, and the wide middle of a block is never whole: docs/fusion.md
-derives how, kernels/inference_block/loops.py does it.
+derives how, kernels/inference_block/ does it.
 """
 
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,45 +24,37 @@ from npmnv2.validate import Array, check_int
 PLANS = 4  # sizes of input whose buffers are kept; the oldest gives way
 
 
-Calls = list["partial[None]"]
+Run = Callable[[Array], object]  # fills an array that it knows from the one that it is given
 
 
 class Step(NamedTuple):
-    """One thing to run: ``bind(x, out, rooms)`` gives the calls that compute `out` from `x`, in `rooms`."""
+    """One thing to run: ``bind(out, scratch)`` gives what computes `out` from x, in `scratch`."""
 
     layers: tuple[str, ...]  # the names of what it does at once
     out: tuple[int, ...]  # its shape
-    rooms: dict[str, tuple[int, ...]]  # the shapes of what it works in
-    bind: Callable[[Array, Array, dict[str, Array]], Calls]
-    fused: bool = False  # whether the calls can be rows of a program, see `cutting.encode`
+    scratch: tuple[tuple[int, ...], ...]  # the shapes of what it works in
+    bind: Callable[[Array, Any], Run]  # scratch: arrays of these shapes, in a record of the same type
 
 
 class Plan(NamedTuple):
-    """What there is to run for one size of input, and where. Only the first step's `x` is another one in every call."""
+    """What there is to run for one size of input, and where."""
 
-    first: tuple[Step, Array, dict[str, Array]]  # with its output and its rooms
-    calls: list[Calls]  # of the other steps, in order: all that they work on is known beforehand
-    blocks: int  # so many steps at the beginning are fused blocks, and
-    program: Array  # their calls as one, but for the address of x
-    layers: list[tuple[str, ...]]  # of all steps
-    logits: Array
+    layers: list[tuple[str, ...]]  # of each step
+    runs: list[tuple[Run, Array]]  # the steps, each with its result, which the next is given
+    joined: list[tuple[Run, Array]]  # the same, fused blocks in a row as one
     nbytes: int
+    regions: list[Array]  # results in turn, and scratch
 
-    def bound(self, x: Array) -> list[Calls]:
-        """The calls of every step."""
-        step, out, rooms = self.first
-        return [step.bind(x, out, rooms), *self.calls]
+    @property
+    def logits(self) -> Array:
+        """The last result."""
+        return self.runs[-1][1]
 
     def run(self, x: Array) -> None:
-        """Make the calls that `bound` returns; those of the blocks at the beginning as one, which is quicker."""
-        from npmnv2.kernels.inference_block import program as fused_program
-
-        if self.blocks:
-            self.program[0, fused_program.NUMBERS] = x.ctypes.data
-            fused_program.run(self.program, x)
-        for some in self.calls[self.blocks - 1 :] if self.blocks else self.bound(x):  # `calls` begins with the second
-            for call in some:
-                call()
+        """Run all steps."""
+        for run, out in self.joined:
+            run(x)
+            x = out
 
 
 class Engine:
@@ -143,11 +134,11 @@ class Engine:
             raise ValueError("x must hold at least one image; was none")
         with self._lock, backend("numba"), one_pool():
             plan = self._plan(*x.shape[:3])
-            for layers, calls in zip(plan.layers, plan.bound(x), strict=True):
+            for layers, (run, out) in zip(plan.layers, plan.runs, strict=True):
                 start = time.perf_counter()
-                for call in calls:
-                    call()
+                run(x)
                 times.append((layers, time.perf_counter() - start))
+                x = out
         return times
 
     def working_bytes(self, N: int, H: int, W: int) -> int:
@@ -168,8 +159,7 @@ class Engine:
         if key not in self._plans:
             if len(self._plans) == PLANS:
                 self._plans.pop(next(iter(self._plans)))
-            x = np.empty((N, H, W, self.network.in_channels), self.network.w.dtype)
-            self._plans[key] = _lay_out(list(self._steps(*key)), x)
+            self._plans[key] = _lay_out(list(self._steps(*key)), self.network.w.dtype)
         return self._plans[key]
 
     def _steps(self, N: int, H: int, W: int, threads: int) -> Iterator[Step]:
@@ -193,7 +183,7 @@ class Engine:
             yield step
             shape = step.out[:3]
         if len(step.out) == 4:
-            yield Step(("pool",), (N, step.out[3]), {}, _average)
+            yield Step(("pool",), (N, step.out[3]), (), _average)
         yield self._classifier(N)
 
     def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
@@ -204,12 +194,12 @@ class Engine:
         cut = cutting.cut(block, shape, threads)
         block = self._pieces(convs[-1].name, cut.pieces, lambda: cutting.in_pieces(block, cut.pieces))
         names = tuple(conv.name for conv in convs)
-        return Step(names, cut.out, cut.rooms, lambda x, out, rooms: cutting.bind(block, cut, x, out, rooms), True)
+        return Step(names, cut.out, cut.scratch, lambda out, scratch: cutting.bind(block, cut, out, scratch))
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
         """The last convolution and the average over the image."""
         from npmnv2.kernels.inference_block import cutting
-        from npmnv2.kernels.inference_block import head_loops as loops
+        from npmnv2.kernels.inference_block.head import head
 
         N, H, W = shape
         C, M = conv.w.shape
@@ -219,15 +209,15 @@ class Engine:
             conv.name, pieces, lambda: (cutting.split(conv.w, 1, pieces), cutting.split(conv.bias, 0, pieces))
         )
 
-        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
-            return [partial(loops.head, x.reshape(-1, C), H * W, w, bias, images, group, rooms["room"], out)]
+        def bind(out: Array, scratch: Any) -> Run:
+            return lambda x: head(x.reshape(-1, C), w, bias, images, group, *scratch, out)
 
-        return Step((conv.name, "pool"), (N, M), {"room": (threads, group, M // pieces)}, bind)
+        return Step((conv.name, "pool"), (N, M), ((threads, group, M // pieces),), bind)
 
     def _classifier(self, N: int) -> Step:
         """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
         from npmnv2.kernels.inference_block import cutting
-        from npmnv2.kernels.inference_block import head_loops as loops
+        from npmnv2.kernels.inference_block.head import classify
 
         C, classes = self.network.w.shape
         pieces = -(-classes // 64)
@@ -241,10 +231,10 @@ class Engine:
 
         w, bias = self._pieces("fc", pieces, cut)
 
-        def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
-            return [partial(loops.classify, x, w, bias, group, rooms["room"], out)]
+        def bind(out: Array, scratch: Any) -> Run:
+            return lambda x: classify(x, w, bias, group, *scratch, out)
 
-        return Step(("fc",), (N, classes), {"room": (pieces, N, width)}, bind)
+        return Step(("fc",), (N, classes), ((pieces, N, width),), bind)
 
     def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
         """What `make` returns, made once for every plan that cuts these weights alike."""
@@ -312,42 +302,57 @@ def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
             geometry = conv_geometry(H, W, conv.w.shape[0], conv.w.shape[1], conv.stride, conv.padding)
             H, W = geometry.OH, geometry.OW
 
-    def bind(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
-        return [partial(lambda: np.copyto(out, block(x)))]
+    def bind(out: Array, scratch: Any) -> Run:
+        return lambda x: np.copyto(out, block(x))
 
     names = tuple(conv.name for conv in block.convs)
-    return Step(names, (N, H, W, block.convs[-1].bias.size), {}, bind)
+    return Step(names, (N, H, W, block.convs[-1].bias.size), (), bind)
 
 
-def _average(x: Array, out: Array, rooms: dict[str, Array]) -> Calls:
-    return [partial(lambda: np.copyto(out, ops.global_avg_pool_forward(x)[0]))]
+def _average(out: Array, scratch: Any) -> Run:
+    return lambda x: np.copyto(out, ops.global_avg_pool_forward(x)[0])
 
 
-def _lay_out(steps: list[Step], x: Array) -> Plan:
-    """Give every step its memory, for images such as x.
+def _lay_out(steps: list[Step], dtype: np.dtype[Any]) -> Plan:
+    """Give every step its memory.
 
     Results go to two regions in turn, each as large as the largest result it will hold. What a step works in goes to a
     third, which all share.
     """
     from npmnv2.kernels.arrays import empty
-    from npmnv2.kernels.inference_block.cutting import encode
 
     results = [max((_padded(step.out) for step in steps[k::2]), default=0) for k in (0, 1)]
-    rooms = max(sum(_padded(shape) for shape in step.rooms.values()) for step in steps)
-    regions = [empty((size,), x.dtype) for size in (*results, rooms)]
-    laid_out: list[tuple[Step, Array, dict[str, Array]]] = []
+    scratch = max(sum(map(_padded, step.scratch)) for step in steps)
+    regions = [empty((size,), dtype) for size in (*results, scratch)]
+    runs = []
     for k, step in enumerate(steps):
-        views, at = {}, 0
-        for name, shape in step.rooms.items():
-            views[name] = regions[2][at : at + math.prod(shape)].reshape(shape)
+        views, at = [], 0
+        for shape in step.scratch:
+            views.append(regions[2][at : at + math.prod(shape)].reshape(shape))
             at += _padded(shape)
-        laid_out.append((step, regions[k % 2][: math.prod(step.out)].reshape(step.out), views))
-    inputs = [x, *(out for _, out, _ in laid_out)]
-    calls = [step.bind(x, out, views) for x, (step, out, views) in zip(inputs, laid_out, strict=False)]
-    blocks = next(k for k, step in enumerate(steps) if not step.fused)
-    program = encode([call for some in calls[:blocks] for call in some])
+        out = regions[k % 2][: math.prod(step.out)].reshape(step.out)
+        runs.append((step.bind(out, _as(step.scratch, views)), out))
     nbytes = sum(region.nbytes for region in regions)
-    return Plan(laid_out[0], calls[1:], blocks, program, [step.layers for step in steps], inputs[-1], nbytes)
+    return Plan([step.layers for step in steps], runs, _joined(runs), nbytes, regions)
+
+
+def _joined(runs: list[tuple[Run, Array]]) -> list[tuple[Run, Array]]:
+    """The same runs, with fused blocks in a row as one."""
+    from npmnv2.kernels.inference_block.blocks import Blocks
+
+    joined: list[tuple[Run, Array]] = []
+    for run, out in runs:
+        before = joined[-1][0] if joined else None
+        if isinstance(run, Blocks) and isinstance(before, Blocks):
+            joined[-1] = before + run, out
+        else:
+            joined.append((run, out))
+    return joined
+
+
+def _as(record: tuple[Any, ...], values: list[Array]) -> Any:
+    """These values in a record of the same type."""
+    return record._make(values) if hasattr(record, "_make") else values
 
 
 def _padded(shape: tuple[int, ...]) -> int:

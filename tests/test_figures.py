@@ -409,8 +409,15 @@ def test_the_graph_is_the_gradient_of_batch_norm():
     assert middles[:-1] == [batchnorm.NODES[node] for node in meeting]  # the last is the legend's
 
 
+def test_the_lab_has_the_graph_without_its_terms():
+    terms = [label[0] for label in batchnorm.BACKWARD.values() if label]
+    ways, graph = (texts(COMMITTED / f"batchnorm_{name}.svg")[1:] for name in ("ways", "graph"))
+    assert sorted([*ways, *terms]) == sorted(graph)
+
+
 def test_the_parts_are_those_of_a_block_to_scale():
-    (block,) = (b for b in plan()[1] if b.name == blocks.BLOCK)
+    (block,) = (b for b in plan()[1] if b.name == blocks.IN_PARTS)
+    assert block.in_channels != block.out_channels and block.stride == 1  # so it has no shortcut
     size, rest = divmod(block.t * block.in_channels, blocks.PARTS)
     shown = texts(COMMITTED / "in_parts.svg")
     ends = [str(block.in_channels), str(block.out_channels)]

@@ -336,7 +336,12 @@ def test_variants_differ_and_are_judged_by_their_student(folder):
     rows = json.loads((folder / "out.json").read_text())["submissions"]
     assert [row["passed"] for row in rows] == [numbers[row["student"]] == numbers[last] for row in rows]
     wrong = next(row for row in rows if not row["passed"])
-    assert wrong["cause"] == "another-mistake" and wrong["score"] > 0.9 and "not true of suspect" in wrong["says"]
+    assert (
+        wrong["cause"] == "another-mistake"
+        and wrong["score"] > 0.9
+        and f"of 2027/{wrong['student']} that" in wrong["says"]
+    )
+    assert suspect.more("1/Zo\u00eb").partition("def")[2] == suspect.more("1/Zoe\u0308").partition("def")[2]
     status, out, err = _run("start", "3", "--seed", "2027", "--student", "s 7")
     assert status == 0 and "--seed 2027 --student 's 7'" in out
     text = (folder / "lab3.py").read_text()

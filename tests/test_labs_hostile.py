@@ -127,6 +127,20 @@ HOSTILE = {
         f"import _posixsubprocess\n{BODY}_posixsubprocess.fork_exec([b'/bin/sleep'], [b'/bin/sleep'], True, (), None)",
         {"raises", "import"},
     ),
+    "starts a process by a module loaded anew": (
+        f"import sys\nimport _posixsubprocess\ndel sys.modules['_posixsubprocess']\n{BODY}import _posixsubprocess",
+        {"import"},
+    ),
+    "names a file by what answers otherwise the second time": (
+        "import io\nclass P:\n    asked = 0\n    def __fspath__(self):\n        P.asked += 1\n"
+        f"        return '/dev/null' if P.asked % 2 else 'passed'\n{BODY}io.FileIO(P(), 'w')",
+        {"raises"},
+    ),
+    "names a file by a text of its own kind": (
+        "import os\nclass S(str):\n    def startswith(self, *a): return True\n    def __eq__(self, o): return True\n"
+        f"    def __hash__(self): return 0\n{BODY}os.open(S({__file__!r}), os.O_RDONLY)",
+        {"raises"},
+    ),
     "kills the grader by a number of a file": (
         f"import os, signal\n{BODY}signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)",
         {"raises"},
@@ -201,11 +215,11 @@ def test_a_process_that_reads_no_more_is_left(tmp_path):
 def test_the_most_memory_cannot_be_set_back():
     """Lab 7's middle as a whole, by who tells the counter to forget it."""
     whole = f"{GIVEN}\ndef block_in_parts(x, we, wd, wp, t):\n    return block_whole(x, we, wd, wp)\n"
-    source = "import tracemalloc\n" + whole.replace(
-        "return filtered @ wp", "tracemalloc.reset_peak()\n    return filtered @ wp"
-    )
     assert grade(labs.find(7), whole, "lab7.py").cause == "middle-whole"
-    assert "reset_peak" in source and not grade(labs.find(7), source, "lab7.py").passed
+    for forgets in ("tracemalloc.reset_peak()", "_tracemalloc.stop(); _tracemalloc.start(1)"):
+        source = whole.replace("return filtered @ wp", f"{forgets}\n    return filtered @ wp")
+        assert forgets in source
+        assert not grade(labs.find(7), f"import tracemalloc, _tracemalloc\n{source}", "lab7.py").passed
 
 
 @pytest.mark.parametrize("kind", ["named tuple", "arguments", "testing"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TRYING = (
     "  The whole file is run before a function is called. What you only try out may stand under",
-    '  `if __name__ == "__main__":`, in the same cell: the grader does not run it.',
+    '  `if __name__ == "__main__":` (in a notebook in the same cell): the grader does not run it.',
 )
 
 GONE = 5  # looks in vain at a watched file: an editor that saves has put it back by then
@@ -268,25 +268,29 @@ def _progress(arguments: argparse.Namespace) -> int:
     from npmnv2 import labs
     from npmnv2.labs.submission import judge
 
-    found, rows = [], []
-    for number in labs.numbers():
-        lab, there = labs.find(number), _there(number)
+    files = {number: _there(number) for number in labs.numbers()}
+    for number, there in files.items():
         if len(there) > 1:
             return misused(_two(number))
-        if not there:
-            rows.append((number, lab.title, "not begun", "", ""))
-            continue
-        verdict = judge(lab, there[0], arguments.timeout)
-        found.append(verdict)
-        state = "passed" if verdict.passed else f"not yet: {verdict.cause}"
-        cost = "" if verdict.madds is None else f"{verdict.madds:,}"
-        rows.append((number, lab.title, state, cost, "" if verdict.par is None else f"{verdict.par:,}"))
+    found = []
+    if not arguments.json:
+        print(f"{'lab':<32}{'':<30}{'multiply-adds':>14}{'par':>10}")
+    for number, there in files.items():
+        lab = labs.find(number)
+        verdict = judge(lab, there[0], arguments.timeout) if there else None
+        found += [verdict] if verdict else []
+        if not arguments.json:
+            print(f"{number} {lab.title:<30}{_row(verdict)}", flush=True)
     if arguments.json:
         print_json({"labs": [verdict.document() for verdict in found]})
-    else:
-        print(f"{'lab':<32}{'':<30}{'multiply-adds':>14}{'par':>10}")
-        for number, title, state, cost, par in rows:
-            print(f"{number} {title:<30}{state:<30}{cost:>14}{par:>10}")
-        if not found:
-            print("\nTo begin: python -m npmnv2 lab start 0")
-    return 0 if len(found) == len(rows) and all(verdict.passed for verdict in found) else 1
+    elif not found:
+        print("\nTo begin: python -m npmnv2 lab start 0")
+    return 0 if len(found) == len(files) and all(verdict.passed for verdict in found) else 1
+
+
+def _row(verdict: "Verdict | None") -> str:
+    if verdict is None:
+        return "not begun"
+    state = "passed" if verdict.passed else f"not yet: {verdict.cause}"
+    cost = "" if verdict.madds is None else f"{verdict.madds:,}"
+    return f"{state:<30}{cost:>14}{'' if verdict.par is None else f'{verdict.par:,}':>10}"

@@ -3,7 +3,8 @@
 How the parts hang together, in the order in which a verdict is made:
 
 - `lab.py`: a lab is data (functions, cases smallest first, the multiply-adds of a good solution) with its right answer.
-- `labN.py` and `stubs/labN.py`: lab N, and the file that a student starts from. To add a lab is to add these two.
+- `labN.py` and `stubs/labN.py`: lab N, and the file that a student starts from. What else a new lab needs is in
+  docs/map.md.
 - `notebook.py`: a stub as a notebook, and a student's notebook as one text with the cell of every line.
 - `process.py` and `child.py`: the student's file runs in a process of its own, with limits. That process cannot import
   the package and never sees an expected value. All it can do is return arrays, as bytes with a shape: `wire.py`.
@@ -19,10 +20,11 @@ How the parts hang together, in the order in which a verdict is made:
   gives a student's totals. Lab 7: `parts.py` looks at each middle channel by itself, `taps.py` at what each tap sees,
   `held.py` at how the memory changes with the number of parts. Lab 3: `rejected.py` reads from the calls of a check why
   it rejects a right backward; `planted.py` has the backwards on which it is tried, and why one is accepted. They run in
-  the student's process, so a check could recognise them; it could not learn anything from
-  that.
+  the student's process: a check that looks for them there, and not at what they return, can tell them.
 - `causes.py`: for each cause a question, and a hint. `questions.py`: which of them fits what was seen.
-- `counted.py`: an array that counts multiply-adds.
+- `counted.py`: an array that counts multiply-adds. `suspect.py`: lab 3's question that is each student's own.
+- `submission.py`: from a file to a verdict; `notebook.py` if it is a notebook. `batch.py`: a folder of them, and
+  `gradescope.py` the form of one service. `claims/`: statements to be judged and settled, which need no grader.
 
 The answers to the labs are in this package, to be read by whoever wants to; the grader keeps them out of a submission's
 process so that what is judged is the student's own function, not so that they are secret.

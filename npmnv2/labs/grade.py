@@ -16,6 +16,7 @@ from npmnv2.labs.source import names, stands_for
 from npmnv2.labs.wiring import diagnose
 from npmnv2.validate import Array
 
+MOST_SAID = 1000  # letters of a verdict
 DIAGNOSIS = 20.0  # seconds in which a cause must be found
 
 
@@ -71,13 +72,14 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
             score, failure = 0.0, Failure(stopped.cause, stopped.says, None, None, stopped.line, stopped.about)
             cost = (None, None)
     failure = failure or Failure(None, "Every case is right.", None, None, None, call=1)
+    says = "".join(c for c in failure.says if c.isprintable())[:MOST_SAID]  # names in it may be the student's
     loading, call = student.printed(0), student.printed(failure.call) if failure.call else Printed("", 0)
     return Verdict(
         lab.number,
         failure.cause is None,
         score,
         failure.cause,
-        failure.says,
+        says,
         failure.case,
         failure.function,
         failure.line,

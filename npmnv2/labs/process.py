@@ -248,7 +248,7 @@ def _raised(error: Any) -> Stopped:
         return Stopped("exits", f"Your code raised {kind} where it should have returned a result.", line)
     cause = {"SyntaxError": "syntax", "IndentationError": "syntax", "TabError": "syntax"}.get(kind, "raises")
     if kind in ("ImportError", "ModuleNotFoundError"):
-        cause, text = "import", f"{text} (a lab needs NumPy alone)"
+        cause, text = "import", text if "NumPy alone" in text else f"{text} (a lab needs NumPy alone)"
     if kind == "KeyError":
         return Stopped("key-missing", f"There is no {text} in the dict.", line)
     if kind == "NotImplementedError":

@@ -13,7 +13,7 @@ def asked(cause: str, about: str = "") -> Cause:
     >>> asked("raises", "an exception of your own") == CAUSES["raises"]
     True
     """
-    return CLOSER.get((cause, about), CAUSES[cause])
+    return CLOSER.get((cause, about)) or CAUSES.get(cause, CAUSES["unexplained"])
 
 
 CLOSER = {  # by the cause, and by what was seen: the type of an exception, or what the function returns

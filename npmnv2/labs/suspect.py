@@ -5,6 +5,7 @@ Which of the planted backwards it is, and how the list of answers is numbered, f
 """
 
 import shlex
+import unicodedata
 import zlib
 
 import numpy as np
@@ -48,7 +49,8 @@ def right(variant: str) -> int:
 
 
 def _random(text: str) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(text.encode(errors="replace")))
+    same = unicodedata.normalize("NFC", text)  # a name has more than one spelling in bytes, as systems write it
+    return np.random.default_rng(zlib.crc32(same.encode(errors="replace")))
 
 
 def more(variant: str) -> str:
@@ -74,4 +76,7 @@ def explain(wrong: Wrong) -> Finding:
     names, number = answers(wrong.case.sizes["variant"]), int(wrong.results[0])
     if not 1 <= number <= len(names):
         return Finding("another-mistake", f"The numbers are 1 to {len(names)}; yours is {number}.")
-    return Finding("another-mistake", f"It is not true of suspect that {PLANTED[names[number - 1]].wrong}.")
+    shown = "".join(c for c in wrong.case.sizes["variant"] if c.isprintable())
+    return Finding(
+        "another-mistake", f"It is not true of the suspect of {shown} that {PLANTED[names[number - 1]].wrong}."
+    )

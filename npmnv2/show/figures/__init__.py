@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from npmnv2.atomic import writing
-from npmnv2.show.figures.batchnorm import batchnorm_graph
+from npmnv2.show.figures.batchnorm import batchnorm_graph, batchnorm_ways
 from npmnv2.show.figures.blocks import block_shapes, in_parts, inverted_residual, network
 from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
@@ -39,6 +39,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "in_parts": in_parts,
     "network": network,
     "batchnorm_graph": batchnorm_graph,
+    "batchnorm_ways": batchnorm_ways,
     "where_cost_sits": where_cost_sits,
     "trained_filters": trained_filters,
     "trained_relu6": trained_relu6,

@@ -39,14 +39,24 @@ APART = 7  # each of the two arrows of an edge, from the line between the nodes
 
 
 def batchnorm_graph() -> "Figure":
-    """The operations of batch norm as a graph: values forward, gradients backward."""
+    """The operations of batch norm as a graph: values forward, gradients backward, and what is added up."""
     page = Page("Gradients meet at centered and at x, and add up")
-    for (source, target), label in BACKWARD.items():
-        page.arrow(_beside(target, source))
-        page.arrow(_beside(source, target), color=RED, dashed=True)
+    for label in BACKWARD.values():
         if label:
             words, place = label
             page.text(*place, words, code=True)
+    return _draw(page)
+
+
+def batchnorm_ways() -> "Figure":
+    """The same without the terms, for a lab in which they are to be found."""
+    return _draw(Page("Three ways lead from out back to x"))
+
+
+def _draw(page: Page) -> "Figure":
+    for source, target in BACKWARD:
+        page.arrow(_beside(target, source))
+        page.arrow(_beside(source, target), color=RED, dashed=True)
     for name, (x, y) in NODES.items():
         half, high = _half_width(name), HALF_HEIGHT
         does_meet = [target for _, target in BACKWARD].count(name) > 1

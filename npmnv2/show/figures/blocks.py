@@ -15,6 +15,7 @@ BLOCK = "b2.1"  # a block with a shortcut, of MobileNetV2 1.0
 # He et al., "Deep residual learning for image recognition", arXiv:1512.03385, table 1, conv2_x of ResNet-50.
 CLASSIC = (256, 64, 64, 256)
 PARTS = 3  # in which the middle of that block is drawn
+IN_PARTS = "b4.0"  # the block that is drawn in them: of stride 1, and without a shortcut
 TENSOR = "#CFE3F1"  # light, for what is no message
 SHAPES = "//"  # the hatch of the blocks that change the shape
 
@@ -139,9 +140,9 @@ def network() -> "Figure":
 def in_parts() -> "Figure":
     """The block in parts: the part of the middle that is there, between the ends, and outlines where others will be."""
     page = Page("Only one part of the wide middle is there at a time")
-    (block,) = (b for b in plan()[1] if b.name == BLOCK)
+    (block,) = (b for b in plan()[1] if b.name == IN_PARTS)
     C, M, size = block.in_channels, block.out_channels, block.t * block.in_channels // PARTS
-    middle, scale, there = 276, 1.7, 1
+    middle, scale, there = 276, 0.85, 1
     height, top = size * scale, 276 - PARTS * size * scale / 2
     columns = {"x": (90, C), "wide": (350, 0), "filtered": (620, 0), "out": (866, M)}
     for name, (x, channels) in columns.items():

@@ -21,7 +21,7 @@ from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.training_block.forward_loops import add_product, begin_tile, end_tile, normal, product
-from npmnv2.kernels.training_block.records import new_sums
+from npmnv2.kernels.training_block.records import Cut, Deferred, DeferredGradient, Gradients, Scratch, new_sums
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -119,6 +119,8 @@ def _project(dy, h, wt, cut, scratch, out, sums):
     and (groups*pieces, E, M); sums: (pieces, 2, E) in float64.
     """
     made = new_sums(h.y.shape[0] * cut.groups, h.y)
+    h, cut = Deferred(*h), Cut(*cut)
+    scratch, out = Scratch(*scratch), Gradients(*out)
     for t in prange(scratch.rows.shape[0]):
         _project_tasks(np.int64(t), dy, h, wt, cut, scratch, out, made)
     merge_gradients(made, sums)
@@ -159,6 +161,8 @@ def _expand(dy, x, wt, shortcut, cut, scratch, out):
     we[k].T; shortcut: (P, C), the gradient that it adds, of no rows without one; out: a `records.Gradients`, of
     (shares, P, C) and (groups*pieces, C, E).
     """
+    dy, cut = DeferredGradient(*dy), Cut(*cut)
+    scratch, out = Scratch(*scratch), Gradients(*out)
     for t in prange(scratch.rows.shape[0]):
         _expand_tasks(np.int64(t), dy, x, wt, shortcut, cut, scratch, out)
 
@@ -194,6 +198,6 @@ def _finish(parts, x, through, constant, shortcut, narrow, dx):
         _finish_tasks(np.int64(t), parts, x, through, constant, shortcut, narrow, dx)
 
 
-project = compile_kernel(_project, contract=True)
-expand = compile_kernel(_expand, contract=True)
-finish = compile_kernel(_finish, contract=True)
+project = compile_kernel(_project, contract=True, inline=True)
+expand = compile_kernel(_expand, contract=True, inline=True)
+finish = compile_kernel(_finish, contract=True, inline=True)

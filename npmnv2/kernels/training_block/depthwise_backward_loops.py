@@ -16,7 +16,14 @@ from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.training_block.backward_loops import let_through, merge_gradients, through_norm
 from npmnv2.kernels.training_block.depthwise_loops import clear_beside, ring_rows
 from npmnv2.kernels.training_block.forward_loops import add_product, begin_tile, end_tile, normal, product
-from npmnv2.kernels.training_block.records import new_sums
+from npmnv2.kernels.training_block.records import (
+    DeferredGradient,
+    DepthwiseGradients,
+    RowGradientScratch,
+    Sizes,
+    Source,
+    new_sums,
+)
 from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
@@ -208,9 +215,11 @@ def _depthwise(sizes, dy, source, w, scratch, out, sums):
     what `compile_task` asks.
     """
     made = new_sums(dy.y.shape[0], dy.y)
+    sizes, dy, source = Sizes(*sizes), DeferredGradient(*dy), Source(*source)
+    scratch, out = RowGradientScratch(*scratch), DepthwiseGradients(*out)
     for t in prange(scratch.ring.shape[0]):
         _depthwise_tasks(np.int64(t), sizes, dy, source, w, scratch, out, made)
     merge_gradients(made, sums)
 
 
-depthwise = compile_kernel(_depthwise, contract=True)
+depthwise = compile_kernel(_depthwise, contract=True, inline=True)

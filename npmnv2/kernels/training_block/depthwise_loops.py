@@ -12,7 +12,7 @@ from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.training_block.forward_loops import add_deviations, first_mean, merge, normal, product
-from npmnv2.kernels.training_block.records import new_sums
+from npmnv2.kernels.training_block.records import RowScratch, Sizes, Source, new_sums
 from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
@@ -178,10 +178,11 @@ def _depthwise(sizes, source, w, scratch, y, mean, var):
     source: a `records.Source`; w: (pieces, 3, 3, E); scratch: a `records.RowScratch`; y: (pieces*N, OH*OW, E);
     mean, var: (pieces, E) in float64.
     """
-    sums = new_sums(y.shape[0], y)
+    sizes, sums = Sizes(*sizes), new_sums(y.shape[0], y)
+    source, scratch = Source(*source), RowScratch(*scratch)
     for t in prange(scratch.ring.shape[0]):
         _depthwise_tasks(np.int64(t), sizes, source, w, scratch, y, sums)
     merge(sums, sizes.N * y.shape[1], mean, var)
 
 
-depthwise = compile_kernel(_depthwise, contract=True)
+depthwise = compile_kernel(_depthwise, contract=True, inline=True)

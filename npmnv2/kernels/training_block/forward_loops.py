@@ -15,7 +15,8 @@ computes rows of it when it needs them, and `center` makes of x what the statist
 A task owns a group of pixels and one or some pieces. How many there are, and in which order what they sum up is added,
 follows from the shape alone (`cutting`), so the bits do not depend on the number of threads. Kernels that need scratch
 loop over threads: thread t owns a run of tasks, and plane t of the scratch. What it does is a function of its own,
-which takes its records apart before its loops: an array fetched in a loop costs LLVM the promise of `compile_task`.
+which takes its records apart before its loops: an array fetched in a loop costs LLVM the promise of `compile_task`. The
+kernel before it makes them anew, as ``Cut(*cut)``: Numba looks there for the class of what a parallel loop takes.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ from numba import prange
 
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.scalars import merge_moments, relu6
-from npmnv2.kernels.training_block.records import new_sums
+from npmnv2.kernels.training_block.records import Cut, Deferred, Scratch, new_sums
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
@@ -147,7 +148,7 @@ def _expand(x, w, cut, y, mean, var):
     x: (1, P, C); w: (pieces, C, E); y: (pieces, P, E); mean, var: (pieces, E) in float64.
     """
     pieces, P, _ = y.shape
-    sums = new_sums(pieces * cut.groups, y)
+    cut, sums = Cut(*cut), new_sums(pieces * cut.groups, y)
     for task in prange(pieces * cut.groups):
         _expand_task(np.int64(task), x, w, cut, y, sums)
     merge(sums, P, mean, var)
@@ -178,6 +179,7 @@ def _center(x, mean, cut, scratch, centered, gram):
 
     x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and the scratch, its part (threads, C, C).
     """
+    cut, scratch = Cut(*cut), Scratch(*scratch)
     for t in prange(scratch.rows.shape[0]):
         _center_tasks(np.int64(t), x, mean, cut, scratch, centered, gram)
 
@@ -209,6 +211,7 @@ def _project(h, w, cut, scratch, parts):
 
     h: a `records.Deferred`; w: (pieces, E, M); parts: (shares, P, M).
     """
+    h, cut, scratch = Deferred(*h), Cut(*cut), Scratch(*scratch)
     for t in prange(scratch.rows.shape[0]):
         _project_tasks(np.int64(t), h, w, cut, scratch, parts)
 
@@ -259,9 +262,9 @@ def _transpose(w, out):
                 out[k, first + i, j] = w[k, j, first + i]
 
 
-center = compile_kernel(_center, contract=True)
-expand = compile_kernel(_expand, contract=True)
-project = compile_kernel(_project, contract=True)
-normalise = compile_kernel(_normalise, contract=True)
+center = compile_kernel(_center, contract=True, inline=True)
+expand = compile_kernel(_expand, contract=True, inline=True)
+project = compile_kernel(_project, contract=True, inline=True)
+normalise = compile_kernel(_normalise, contract=True, inline=True)
 add_up = compile_kernel(_add_up)
 transpose = compile_kernel(_transpose)

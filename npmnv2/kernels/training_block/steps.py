@@ -329,5 +329,5 @@ def _backward(dout, cache, threads):
     return dx, Weights(dwe, dwd, dwp), ((dgamma1, dbeta1), (dgamma2, dbeta2), (dgamma3, dbeta3))
 
 
-forward = compile_kernel(_forward, contract=True, parallel=False)
-backward = compile_kernel(_backward, contract=True, parallel=False)
+forward = compile_kernel(_forward, contract=True)
+backward = compile_kernel(_backward, contract=True)

@@ -179,9 +179,12 @@ def _forward(x, sizes, cuts, weights, norms, threads):
     elif sizes.expands:
         h1, statistics1 = _expand(sizes, cuts.expand, kept, we, norms[0])
     else:
-        h1, statistics1 = Deferred(kept, np.zeros((1, 3, sizes.C), x.dtype)), np.zeros((3, 0), x.dtype)
+        norm1 = np.zeros(
+            (1, 3, sizes.C), x.dtype
+        )  # written by this name: a write by a record's is lost in parallel code
         for c in range(sizes.C):
-            h1.norm[0, 1, c] = 1  # which changes nothing
+            norm1[0, 1, c] = 1  # which changes nothing
+        h1, statistics1 = Deferred(kept, norm1), np.zeros((3, 0), x.dtype)
     h2, statistics2 = _depthwise(sizes, Source(h1.y, h1.norm, we, we), wd, norms[1], threads)
     h3, statistics3 = _project(sizes, cuts, h2, weights.wp, norms[2], threads)
     out, statistics = aligned((h3.y.shape[1], sizes.M), x), (statistics1, statistics2, statistics3)

@@ -40,7 +40,7 @@ CASES = ((16, 96), (8, 224))  # images, pixels a side
 BLOCK = "training_block."
 PARTS = {  # what a module of `npmnv2.kernels` belongs to, or a kernel in it, which goes first
     BLOCK + "forward_loops.expand": "expand, depthwise, forward",
-    BLOCK + "forward_loops.center_thin": "expand, depthwise, forward",
+    BLOCK + "forward_loops.center": "expand, depthwise, forward",
     BLOCK + "depthwise_loops": "expand, depthwise, forward",
     BLOCK + "forward_loops.project": "project, forward",
     BLOCK + "backward_loops.project": "project, backward",

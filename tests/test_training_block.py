@@ -18,14 +18,17 @@ import npmnv2
 from npmnv2.kernels.jit import Kernel
 from npmnv2.kernels.training_block import (
     backward_loops,
+    cutting,
     depthwise_backward_loops,
     depthwise_loops,
     forward_loops,
+    records,
     steps,
 )
 from npmnv2.kernels.training_block import block as training_block
 from npmnv2.nn.blocks import InvertedResidual
 from npmnv2.runtime.threads import limit_threads
+from npmnv2.shapes import conv_geometry
 
 pytestmark = pytest.mark.usefixtures("numba_backend")
 ROOT = pathlib.Path(npmnv2.__file__).parents[1]
@@ -62,12 +65,12 @@ def results(block, x):
     return {"out": out, "dx": dx, **gradients, **{f"state {name}": v for name, v in block.state_dict().items()}}
 
 
-ALWAYS, NEVER = 0, 1 << 30  # of `training_block.CUT.thin`: whether what the expansion makes is computed anew, or stored
+ALWAYS, NEVER = 0, 1 << 30  # of `TUNING.recompute`: whether what the expansion makes is computed anew, or stored
 
 
 def cut(patch, **changes):
     """Cut the work otherwise."""
-    patch.setattr(training_block, "CUT", training_block.CUT._replace(**changes))
+    patch.setattr(cutting, "TUNING", cutting.TUNING._replace(**changes))
 
 
 def steps_in_python(patch, **modules):
@@ -83,7 +86,7 @@ def kernels_of(module):
     return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
 
 
-def thinner(case):
+def smaller(case):
     """The same case with few channels and not many pixels, for plain Python."""
     (N, H, W, C), M, *rest = case
     return (N, min(H, 17), min(W, 22), min(C, 4)), min(M, 5) if C != M else min(M, 4), *rest
@@ -96,14 +99,14 @@ WAYS = [pytest.param("python", np.float64, 1e-10, id="python")] + [
 
 
 @pytest.mark.parametrize("loops, dtype, bound", WAYS, indirect=["loops"])
-@pytest.mark.parametrize("thin", [ALWAYS, NEVER], ids=["anew", "stored"])
+@pytest.mark.parametrize("recompute", [ALWAYS, NEVER], ids=["anew", "stored"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_same_as_layer_by_layer(monkeypatch, case, thin, loops, dtype, bound):
-    check_block(monkeypatch, case if loops == "compiled" else thinner(case), thin, dtype, bound)
+def test_the_same_as_layer_by_layer(monkeypatch, case, recompute, loops, dtype, bound):
+    check_block(monkeypatch, case if loops == "compiled" else smaller(case), recompute, dtype, bound)
 
 
-def check_block(monkeypatch, case, thin, dtype, bound):
-    cut(monkeypatch, thin=thin)
+def check_block(monkeypatch, case, recompute, dtype, bound):
+    cut(monkeypatch, recompute=recompute)
     x = np.random.default_rng(1).normal(size=case[0]).astype(dtype)
     found, exact = block_of(case, dtype), block_of(case, np.float64)
     with npmnv2.backend("numpy"):
@@ -117,10 +120,10 @@ def check_block(monkeypatch, case, thin, dtype, bound):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("thin", [ALWAYS, NEVER], ids=["anew", "stored"])
+@pytest.mark.parametrize("recompute", [ALWAYS, NEVER], ids=["anew", "stored"])
 @pytest.mark.parametrize("case", CASES[:4], ids=str)
-def test_the_steps_agree_in_python_and_compiled(monkeypatch, case, thin):
-    cut(monkeypatch, few=8, tile=12, piece=12, thin=thin)
+def test_the_steps_agree_in_python_and_compiled(monkeypatch, case, recompute):
+    cut(monkeypatch, few=8, tile=12, piece=12, recompute=recompute)
     x = np.random.default_rng(1).normal(size=case[0])
     compiled = results(block_of(case, np.float64), x)
     steps_in_python(monkeypatch)
@@ -132,10 +135,10 @@ def test_statistics_of_what_is_not_stored_where_channels_are_nearly_alike(loops)
     rng = np.random.default_rng(0)
     x = (100 + rng.normal(size=(2, 40, 40, 1)) + 1e-2 * rng.normal(size=(2, 40, 40, 8))).astype(np.float32)
     we = np.array([[1, -1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]], np.float32).T.copy()  # nearly 0 and not
-    norm = training_block.Norm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
-    shape = training_block.shape_of(2, 40, 40, 8, 2, 8, 40, 40, 1, 1, 1, 1, True, training_block.CUT)
-    expand_inside = plain(steps._expand_inside) if loops == "python" else steps._expand_inside
-    *_, (mean, var, _) = expand_inside(shape, x.reshape(1, -1, 8), we, norm, 1)
+    norm = records.BatchNorm(np.ones(2, np.float32), np.zeros(2, np.float32), 1e-5)
+    sizes, cuts = cutting.cut(x.shape, (2, 8), conv_geometry(40, 40, 3, 3, padding=1), True, True, cutting.TUNING)
+    center = plain(steps._center) if loops == "python" else steps._center
+    *_, (mean, var, _) = center(sizes, cuts, x.reshape(1, -1, 8), we, norm, 1)
     y = x.astype(np.float64) @ we
     np.testing.assert_allclose(var, y.var(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(mean, y.mean(axis=(0, 1, 2)), rtol=1e-6, atol=1e-5)
@@ -237,7 +240,7 @@ def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
 
     def recorder(kernel):
         def call(*arguments):
-            arguments = [a if not isinstance(a, np.ndarray) else np.ascontiguousarray(a) for a in arguments]
+            arguments = changed(np.ascontiguousarray, arguments)
             before = copy.deepcopy(arguments)
             kernel(*arguments)
             made.append((kernel, before, copy.deepcopy(arguments)))
@@ -247,29 +250,40 @@ def calls(monkeypatch, threads=1, cases=(0, 1, 2, 8, 10)):
     with monkeypatch.context() as patch, limit_threads(threads):
         recorded = {module.__name__.split(".")[-1]: kernels_of(module) for module in LOOPS}
         steps_in_python(patch, **{m: {k: recorder(v) for k, v in kernels.items()} for m, kernels in recorded.items()})
-        for case, thin in itertools.product((CASES[k] for k in cases), (ALWAYS, NEVER)):
-            cut(patch, few=8, tile=12, piece=12, thin=thin)
-            case = thinner(case)
+        for case, recompute in itertools.product((CASES[k] for k in cases), (ALWAYS, NEVER)):
+            cut(patch, few=8, tile=12, piece=12, recompute=recompute)
+            case = smaller(case)
             results(block_of(case, np.float64), np.random.default_rng(1).normal(size=case[0]))
     return made
 
 
-def same(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        if isinstance(b, np.ndarray):
-            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+def changed(function, value):
+    """`value`, or what it holds, with every array replaced by the function of it."""
+    if isinstance(value, tuple):
+        found = [changed(function, v) for v in value]
+        return type(value)(*found) if hasattr(value, "_fields") else tuple(found)
+    return function(value) if isinstance(value, np.ndarray) else value
 
 
-ROOMS = {"wide", "hidden", "narrow", "raw", "room", "part", "spread"}
+def arrays(arguments, names):
+    """Every array in the arguments: its name, which of a record's is two names, and itself."""
+    for name, value in zip(names, arguments, strict=False):
+        if isinstance(value, np.ndarray):
+            yield name, value
+        elif hasattr(value, "_fields"):
+            yield from arrays(value, [f"{name}.{field}" for field in value._fields])
 
 
-def is_room(kernel, position):
-    """Whether it is scratch: what a room holds afterwards nobody reads."""
-    return kernel.py_func.__code__.co_varnames[position] in ROOMS
+def results_of(kernel, arguments):
+    """The arrays that are not scratch: what that holds afterwards nobody reads."""
+    names = kernel.py_func.__code__.co_varnames
+    return {k: v for k, v in arrays(arguments, names) if k.split(".")[0] not in ("scratch", "narrow")}
 
 
-def kept(kernel, arguments):
-    return [a for k, a in enumerate(arguments) if not is_room(kernel, k)]
+def same(kernel, found, expected):
+    found, expected = results_of(kernel, found), results_of(kernel, expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-11, atol=1e-11, err_msg=f"{kernel} {name}")
 
 
 @pytest.mark.compiled
@@ -278,38 +292,32 @@ def test_source_and_compiled_agree(monkeypatch):
     for kernel, before, after in calls(monkeypatch):
         again = copy.deepcopy(before)
         plain(kernel, prange=range)(*again)
-        same(kept(kernel, again), kept(kernel, after))
+        same(kernel, again, after)
         seen.add(kernel)
     assert len(seen) == 11
 
 
 def test_no_element_has_two_owners(monkeypatch, loops):
-    """Each iteration alone, on results full of NaN: what it writes is right and its alone; rooms are its own plane."""
+    """Each iteration alone, on results full of NaN: what it writes is right and its alone; scratch is its own plane."""
     for kernel, before, after in calls(monkeypatch, threads=min(2, npmnv2.get_num_threads()), cases=(0, 1, 2)):
-        names = kernel.py_func.__code__.co_varnames
-        written = [
-            k
-            for k, (a, b) in enumerate(zip(before, after, strict=True))
-            if isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=True)
-        ]
-        pairs = [(k, a, b) for k, (a, b) in enumerate(zip(before, after, strict=True)) if isinstance(a, np.ndarray)]
-        changed = [k for k, a, b in pairs if not np.array_equal(a, b, equal_nan=True)]
+        given, made = results_of(kernel, before), results_of(kernel, after)
         sums = ("mean", "var", "sums")  # made after the parallel loop
-        written = [k for k in changed if not is_room(kernel, k) and names[k] not in sums]
+        written = [k for k, v in given.items() if not np.array_equal(v, made[k], equal_nan=True) and k not in sums]
         counts: list[int] = []
         plain(kernel, prange=lambda n, counts=counts: counts.append(n) or range(n))(*copy.deepcopy(before))
-        writers = [np.zeros(before[k].shape, int) for k in written]
+        writers = {k: np.zeros(given[k].shape, int) for k in written}
         for one in range(counts[0]):
             alone = copy.deepcopy(before)
+            found = results_of(kernel, alone)
             for k in written:
-                alone[k][...] = np.nan
+                found[k][...] = np.nan
             with np.errstate(all="ignore"):
                 plain(kernel, prange=lambda n, one=one: [one])(*alone)
-            for k, count in zip(written, writers, strict=True):
-                mine = ~np.isnan(alone[k])
-                np.testing.assert_allclose(alone[k][mine], after[k][mine], rtol=1e-11, atol=1e-11)
+            for k, count in writers.items():
+                mine = ~np.isnan(found[k])
+                np.testing.assert_allclose(found[k][mine], made[k][mine], rtol=1e-11, atol=1e-11)
                 count += mine
-        for count in writers:
+        for count in writers.values():
             assert (count == 1).all(), kernel
 
 
@@ -317,15 +325,18 @@ def test_no_element_has_two_owners(monkeypatch, loops):
 def test_nothing_outside_is_read_or_written(monkeypatch):
     for kernel, before, after in calls(monkeypatch, cases=range(len(CASES))):
         frames, wholes = {}, []
-        for value in before:
-            if isinstance(value, np.ndarray) and id(value) not in frames:  # some arrays are given twice
+
+        def framed(value, frames=frames, wholes=wholes):
+            if id(value) not in frames:  # some arrays are given twice
                 whole = np.full(value.size + 400, np.nan, value.dtype)
                 frames[id(value)] = whole[200:-200].reshape(value.shape)
                 frames[id(value)][...] = value
                 wholes.append(whole)
-        framed = [frames.get(id(value), value) for value in before]
-        kernel(*framed)
-        same(kept(kernel, framed), kept(kernel, after))
+            return frames[id(value)]
+
+        arguments = changed(framed, tuple(before))
+        kernel(*arguments)
+        same(kernel, arguments, after)
         for whole in wholes:
             assert np.isnan(whole[:200]).all() and np.isnan(whole[-200:]).all(), kernel
 
@@ -333,23 +344,23 @@ def test_nothing_outside_is_read_or_written(monkeypatch):
 # -- wrong backwards: each must be noticed by `check_block`
 
 MUTANTS = [
-    ("expand", "(y - back[k, 0, e]) * back[k, 3, e]", "0", "the part of dgamma dropped"),
-    ("expand", "dz - back[k, 2, e] -", "dz -", "the part of dbeta dropped"),
+    ("expand", "(y - norm[k, 0, e]) * norm[k, 3, e]", "0", "the part of dgamma dropped"),
+    ("expand", "dz - norm[k, 2, e] -", "dz -", "the part of dbeta dropped"),
     ("project", "h <= zero or h >= six", "False", "no mask, in the last rows of a tile"),
     ("project", "or h[1] >= high", "", "no upper kink, in every fourth row"),
-    ("depthwise", "let_through(t, r, zero, low, high)", "t", "no mask, in every second row"),
+    ("depthwise", "let_through(lower, b, zero, low, high)", "lower", "no mask, in every second row"),
     ("depthwise", "norm[k, 0, e])", "0)", "dgamma with y, not with its deviations, in the last columns"),
-    ("depthwise", "target + p", "p", "every pair of rows over the first"),
+    ("depthwise", "to + p", "p", "every image over the first"),
     ("project", "first == begin", "True", "only the last tile of a group counts for dw"),
     ("depthwise", "sent == 0", "True", "only the last rows of an image count for dwe"),
     ("depthwise", "sent, held = sent + held, 0", "sent, held = 0, 0", "all rows of an image sent to its first"),
-    ("finish", "- narrow[b, r, c]", "", "the part of dgamma dropped, where y1 is not stored"),
+    ("finish", "- narrow[t, r, c]", "", "the part of dgamma dropped, where y1 is not stored"),
     ("finish", "- constant[c]", "", "the part of dbeta dropped, where y1 is not stored"),
     ("finish", "dx[p, c] += parts[k, p, c]", "dx[p, c] = parts[k, p, c]", "only the last piece counts for dx there"),
-    ("finish", "dx[p, c] += dout[p, c]", "pass", "the shortcut forgotten there"),
-    ("expand", "dx[j, p, c] += narrow", "dx[j, p, c] = narrow", "only the last piece counts for dx"),
-    ("expand", "dout[p, c] + narrow", "narrow", "the shortcut forgotten"),
-    ("depthwise", "dw[slot, i, j, e] = 0", "dw[slot, i, j, e] = 1", "dw begins at one"),
+    ("finish", "dx[p, c] += shortcut[p, c]", "pass", "the shortcut forgotten there"),
+    ("expand", "wt[k], begins,", "wt[k], True,", "only the last piece counts for dx"),
+    ("expand", "dx[share, p, c] = shortcut[p, c]", "dx[share, p, c] = 0", "the shortcut forgotten"),
+    ("depthwise", " dw[slot] = zero", " dw[slot] = 1", "dw begins at one"),
 ]
 
 
@@ -364,13 +375,13 @@ def test_wrong_backwards_are_noticed(monkeypatch, in_python, name, right, wrong,
         source = source.replace(f"@compile_{compiling}\n", "")
     source = "\n".join(line for line in source.splitlines() if " = compile_kernel(" not in line)
     exec(source.replace("from numba import prange", "prange = range"), scope)
-    scope |= {helper: value.py_func for helper, value in scope.items() if hasattr(value, "py_func")}  # from other files
+    scope |= {helper: plain(value) for helper, value in scope.items() if hasattr(value, "py_func")}  # from other files
     mutant = kernels_of(module) | {name: scope[f"_{name}"]}
     steps_in_python(monkeypatch, **{module.__name__.rpartition(".")[2]: mutant})
     cut(monkeypatch, few=8, tile=12, piece=12)
-    with pytest.raises((AssertionError, ValueError)):  # a ValueError by slices that do not fit
-        for thin in (ALWAYS, NEVER):
-            check_block(monkeypatch, CASES[0], thin, np.float64, 1e-10)
+    with pytest.raises((AssertionError, ValueError, IndexError)):  # by slices that do not fit, rows that are not there
+        for recompute in (ALWAYS, NEVER):
+            check_block(monkeypatch, CASES[0], recompute, np.float64, 1e-10)
 
 
 def test_a_network_can_be_copied_between_forward_and_backward(loops):

@@ -23,13 +23,12 @@ from npmnv2.kernels.depthwise.loops import backward_w
 from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1
 from npmnv2.kernels.inference_block import blocks
 from npmnv2.kernels.jit import Kernel
-from npmnv2.kernels.training_block import block as training_block
-from npmnv2.kernels.training_block import steps
+from npmnv2.kernels.training_block import cutting, records, steps
 from npmnv2.models import efficientnet_lite, mobilenet_v1, mobilenet_v2
 from npmnv2.nn import optim
 from npmnv2.nn.blocks import InvertedResidual
 from npmnv2.nn.layers import DepthwiseConv2d
-from npmnv2.validate import Array
+from npmnv2.shapes import conv_geometry
 
 
 def _block_forward() -> None:
@@ -48,12 +47,15 @@ def backward_types() -> tuple[Any, ...]:
     So it is compiled without a forward before it, which is another job.
     """
 
-    def array(dimensions: int) -> Array:
-        return np.ones((1,) * dimensions, np.float32)
-
-    shape = training_block.shape_of(1, 4, 4, 8, 48, 8, 4, 4, 1, 1, 1, 1, True, training_block.CUT)
-    cache = training_block.BlockCache(shape, True, *map(array, (3, 3, 2, 3, 2, 3, 4, 3, 3, 3, 1, 1, 2, 2, 2)))
-    return tuple(map(numba.typeof, (array(2), *cache, 1)))
+    vector, matrix, three, four = (np.ones((1,) * dimensions, np.float32) for dimensions in (1, 2, 3, 4))
+    geometry = conv_geometry(4, 4, 3, 3, padding=1)
+    sizes, cuts = cutting.cut((1, 4, 4, 8), (48, 8), geometry, True, True, cutting.TUNING)
+    deferred, statistics = records.Deferred(three, three), (matrix, matrix, matrix)
+    weights, norm = records.Weights(three, four, three), records.BatchNorm(vector, vector, 1e-5)
+    cache = records.BlockCache(
+        sizes, cuts, three, deferred, matrix, deferred, matrix, weights, norm, statistics
+    )  # fmt: skip
+    return tuple(map(numba.typeof, (matrix, cache, 1)))
 
 
 def _layers() -> None:

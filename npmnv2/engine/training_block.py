@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from npmnv2.kernels.training_block import block as compiled
+from npmnv2.kernels.training_block.records import BatchNorm, Weights
 from npmnv2.nn.base import Layer, numbers
 from npmnv2.nn.blocks import ConvBN, InvertedResidual
 from npmnv2.nn.exact import difference, is_stand_in, operations_are_ours
@@ -34,14 +35,14 @@ class TrainingBlock:
     def forward(self, x: Array) -> Array:
         """The block's forward; its next backward is then the one below."""
         block = self.block
-        weights, dw = _weights(block), block.dw.conv
-        if not compiled.is_possible(x, weights, dw.stride, dw.padding, block.residual):
+        parameters = _parameters(block)
+        if not compiled.is_possible(x, parameters):
             return block.forward(x)
         for layer in _inside(block):
             layer._cache = None  # which may be there from a forward one by one
             layer._number = next(numbers)  # so that whoever shares it knows of this forward
-        out, cache = compiled.forward(x, weights, dw.stride, dw.padding, block.residual)
-        for part, (shape, mean, var, _) in zip(_parts(block), cache.statistics, strict=True):
+        out, cache = compiled.forward(x, parameters)
+        for part, (shape, mean, var, _) in zip(_parts(block), compiled.statistics(cache), strict=True):
             part.bn.update_statistics(math.prod(shape[:-1]), mean, var)
         block._cache, self.ran = cache, _fingerprint(block)
         block.backward = self.backward  # type: ignore[method-assign]
@@ -62,11 +63,11 @@ class TrainingBlock:
                 "backward needs the block as it was in its forward: a part was changed since, or has run another "
                 "forward in a block that shares it"
             )
-        dx, gradients = compiled.backward(dout, block._cache)
+        dx, (dwe, dwd, dwp), norms = compiled.backward(dout, block._cache)
         if block.t != 1:
-            block.expand.conv.w.grad = gradients.we
-        block.dw.conv.w.grad, block.project.conv.w.grad = gradients.wd, gradients.wp
-        for part, dgamma, dbeta in zip(_parts(block), gradients.gammas, gradients.betas, strict=True):
+            block.expand.conv.w.grad = dwe
+        block.dw.conv.w.grad, block.project.conv.w.grad = dwd, dwp
+        for part, (dgamma, dbeta) in zip(_parts(block), norms, strict=True):
             part.bn.gamma.grad, part.bn.beta.grad = dgamma, dbeta
         block._cache = None
         _detach(block)
@@ -105,7 +106,9 @@ def _inside(block: InvertedResidual) -> list[Layer]:
     return [layer for part in _parts(block) for layer in (part, part.conv, part.bn)]
 
 
-def _weights(block: InvertedResidual) -> Any:
+def _parameters(block: InvertedResidual) -> compiled.Block:
     we = block.expand.conv.w.value if block.t != 1 else None
-    norms = tuple(compiled.Norm(part.bn.gamma.value, part.bn.beta.value, part.bn.eps) for part in _parts(block))
-    return compiled.Weights(we, block.dw.conv.w.value, block.project.conv.w.value, norms)
+    norms = tuple(BatchNorm(part.bn.gamma.value, part.bn.beta.value, part.bn.eps) for part in _parts(block))
+    dw = block.dw.conv
+    weights = Weights(we, dw.w.value, block.project.conv.w.value)
+    return compiled.Block(weights, norms, dw.stride, dw.padding, block.residual)

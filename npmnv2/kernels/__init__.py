@@ -6,21 +6,25 @@ kernel promises. Importing this package imports Numba and SciPy; `import npmnv2`
 
 Words, each for one thing:
 
-thread    One of those that run a kernel at the same time; `threads` of them.
-task      What a thread does in one go. A task owns what it writes.
-image     One of the N of a batch; number n.
-piece     A part of the channels of a block's middle, E of them; number k. Its weights are contiguous.
-group     Some pieces, or some rows or pixels that go through one product.
-part      What a group of pieces adds to the output, kept until all are there.
-band      Rows of the output in a task.
-tap       A place (i, j) in the window of a convolution.
-ring      A few rows of an image: row y lies in row q = y modulo R of it.
-scratch   Memory that a kernel works in; a plane for each thread, so that no two write the same.
-wide      The expanded image; `hidden` what the depthwise convolution makes of it; `narrow` a product of the projection.
+thread        One of those that run a kernel at the same time; `threads` of them.
+task          What one iteration of a parallel loop does. A task owns what it writes.
+image         One of the N of a batch.
+piece         Some of the wide channels of a block. Its weights are contiguous.
+group         Some pieces, rows or pixels that go through one product; a `tile` the pixels in one.
+part          What a group of pieces adds to the output, kept until all are there.
+band          Rows of the output in a task.
+tap           A weight of a filter, at place (i, j), with what it sees.
+ring          A few rows of an image: row y lies in row q = y modulo R of it.
+scratch       Memory that one thread works in.
+wide          The channels between expansion and projection; `hidden` what the depthwise convolution makes of them.
+narrow        The channels at the ends of a block.
+recompute     To compute again rather than to store.
+coefficients  What stands for a batch norm in a loop: mean, scale, shift.
 
-Letters: N H W C in, N OH OW M out, E channels of the middle; n image, y and xx row and column of the input of a window,
-oy and ox those of its output, c column (or input channel where there is no E), e channel of the middle, m output
-channel, p pixel, q row of a ring, k piece, i j tap, s stride.
+Letters: N images; H W and OH OW pixels of an image before and after the depthwise convolution; P pixels of the batch;
+C M channels of the input and of the output; E channels of the middle in inference, of a piece of it in training; s
+stride. n an image, t a thread, k a piece, g a group, p a pixel, r a row of a tile, q a row of a ring; y and xx row and
+column of the input of a window, oy and ox those of its output; c e m channels, i j row and column of a tap.
 """
 
 from npmnv2.kernels.batchnorm.operations import (

@@ -1,110 +1,116 @@
-"""The inverted residual while it is trained, forward: batch norm and ReLU6 wait until somebody reads what they follow.
+"""The inverted residual in training, forward: what is wide is kept as the convolutions made it, before its batch norm.
 
-Normalised values would be written only to be read again. So the wide arrays of a block, `y1` behind the expansion and
-`y2` behind the depthwise convolution, are kept as the convolutions made them, and who reads one normalises and clips it
-on the way, in a tile that stays in cache::
+The plain version is `forward` of `nn.blocks.InvertedResidual`, layer by layer; docs/training_speed.md derives this one
+from it. Normalised values would be written only to be read again. So `y1` behind the expansion and `y2` behind the
+depthwise convolution are stored raw, and who reads one normalises and clips it on the way, in a tile that stays in
+cache::
 
     y1 = x @ we                                  the statistics of y1 are summed up while its tiles are in cache
     y2 = depthwise(relu6(bn(y1)), wd)            and those of y2
     y3 = relu6(bn(y2)) @ wp
 
-Where ``x`` is thin enough not even `y1` is kept: `depthwise` (in a file of its own, `depthwise_loops`) expands a few
-rows at a time (`inside`), `center_thin` makes of x what the statistics follow from. docs/training_speed.md derives it
-and says where it pays. The wide channels are cut into pieces, which only `project` mixes, and the pieces are the first
-axis: `y1` is (pieces, N*H*W, E), E channels in a piece, and a tile of it is a matrix as it lies there. ``norm[k]``
-holds what normalises a piece, see `normal`.
+`depthwise` has a file of its own, `depthwise_loops`. Where x has few channels not even `y1` is stored: `depthwise`
+computes rows of it when it needs them, and `center` makes of x what the statistics follow from.
 
 A task owns a group of pixels and one or some pieces. How many there are, and in which order what they sum up is added,
-follows from the shape alone, so the bits do not depend on the number of threads. Kernels that need room to work in loop
-over threads: thread b owns a run of tasks, and plane b of the rooms. What it does is a function of its own, named after
-the tasks.
+follows from the shape alone (`cutting`), so the bits do not depend on the number of threads. Kernels that need scratch
+loop over threads: thread t owns a run of tasks, and plane t of the scratch. What it does is a function of its own,
+which takes its records apart before its loops: an array fetched in a loop costs LLVM the promise of `compile_task`. The
+kernel before it makes them anew, as ``Cut(*cut)``: Numba looks there for the class of what a parallel loop takes.
 """
 
 import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.scalars import merge_moments, relu6
+from npmnv2.kernels.training_block.records import Cut, Deferred, Scratch, new_sums
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_apart
-def product(x, at, first, last, w, k, out, plane, to):
-    """out[plane, to ...] = x[at, first ... last - 1] @ w[k]. Apart, see `compile_apart`: it calls np.dot."""
-    np.dot(x[at, first:last], w[k], out[plane, to : to + last - first])
+def product(x, w, out):
+    """out = x @ w."""
+    np.dot(x, w, out)
 
 
 @compile_apart
-def _squared(z, b, rows, out):
-    """out[b] = z.T @ z, of the rows of z[b]."""
-    np.dot(z[b, :rows].T, z[b, :rows], out[b])
+def add_product(x, w, begins, part, out):
+    """out += x @ w, or where a sum begins out = x @ w. part: scratch like out."""
+    if begins:
+        np.dot(x, w, out)
+    else:
+        np.dot(x, w, part)
+        for i in range(out.shape[0]):
+            for j in range(out.shape[1]):
+                out[i, j] += part[i, j]
 
 
 @compile_scalar
 def normal(y, norm, k, e, clip, zero, six):
-    """relu6(bn(y)): norm[k] holds the mean, the scale gamma * inv_std and the shift beta. NaN stays NaN."""
+    """relu6(bn(y)), or without `clip` bn(y): norm[k] holds the mean, the scale gamma * inv_std and the shift beta."""
     v = (y - norm[k, 0, e]) * norm[k, 1, e] + norm[k, 2, e]
-    if clip:
-        v = zero if v <= zero else v
-        v = six if v >= six else v
-    return v
+    return relu6(v, zero, six) if clip else v
 
 
 @compile_inline
-def center(y, k, first, last, task, shift):
-    """shift[task] = the mean of these rows of y[k]: the deviations from it are what `sum_up` adds."""
+def first_mean(y, place, center):
+    """center[task] = the mean of rows first ... last - 1 of y[k]: the deviations from it are what is summed up."""
+    k, first, last, task = place
     for e in range(y.shape[2]):
-        shift[task, e] = 0
+        center[task, e] = 0
     for r in range(first, last):
         for e in range(y.shape[2]):
-            shift[task, e] += y[k, r & NATURAL, e]
+            center[task, e] += y[k, r & NATURAL, e]
     for e in range(y.shape[2]):
-        shift[task, e] /= last - first
+        center[task, e] /= last - first
 
 
 @compile_inline
-def begin_sums(rough, task):
-    """rough[task] = 0: a tile begins. Two sums of it for each channel, in the dtype of the arrays."""
-    for e in range(rough.shape[2]):
-        rough[task, 0, e] = 0
-        rough[task, 1, e] = 0
+def begin_tile(tile, task):
+    """The sums of a tile begin at 0."""
+    for e in range(tile.shape[2]):
+        tile[task, 0, e] = 0
+        tile[task, 1, e] = 0
 
 
 @compile_inline
-def end_sums(rough, task, total):
+def end_tile(tile, total, task):
     """Add the sums of a tile to those of its task, in float64."""
-    for e in range(rough.shape[2]):
-        total[task, 0, e] += rough[task, 0, e]
-        total[task, 1, e] += rough[task, 1, e]
+    for e in range(tile.shape[2]):
+        total[task, 0, e] += tile[task, 0, e]
+        total[task, 1, e] += tile[task, 1, e]
 
 
 @compile_inline
-def sum_up(y, k, first, last, task, shift, rough, total):
-    """Add to total[task] the deviations of these rows of y[k] and their squares, four rows at a time."""
+def add_deviations(y, place, center, tile, total):
+    """Add to total[task] the deviations of these rows and their squares, four rows at a time."""
+    k, first, last, task = place
     E = y.shape[2]
-    begin_sums(rough, task)
+    begin_tile(tile, task)
     fours = last - (last - first) % 4
     for row in range(first, fours, 4):
         r = row & NATURAL
         for e in range(E):
-            d0, d1 = y[k, r, e] - shift[task, e], y[k, r + 1, e] - shift[task, e]
-            d2, d3 = y[k, r + 2, e] - shift[task, e], y[k, r + 3, e] - shift[task, e]
-            rough[task, 0, e] += (d0 + d1) + (d2 + d3)
-            rough[task, 1, e] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+            d0, d1 = y[k, r, e] - center[task, e], y[k, r + 1, e] - center[task, e]
+            d2, d3 = y[k, r + 2, e] - center[task, e], y[k, r + 3, e] - center[task, e]
+            tile[task, 0, e] += (d0 + d1) + (d2 + d3)
+            tile[task, 1, e] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
     for row in range(fours, last):
         r = row & NATURAL
         for e in range(E):
-            d = y[k, r, e] - shift[task, e]
-            rough[task, 0, e] += d
-            rough[task, 1, e] += d * d
-    end_sums(rough, task, total)
+            d = y[k, r, e] - center[task, e]
+            tile[task, 0, e] += d
+            tile[task, 1, e] += d * d
+    end_tile(tile, total, task)
 
 
 @compile_inline
-def merge(shift, total, P, mean, var):
+def merge(sums, P, mean, var):
     """Mean and biased variance of every channel from the sums of the groups, in order. Task k * groups + g."""
     pieces, E = mean.shape
-    groups = total.shape[0] // pieces
+    groups = sums.total.shape[0] // pieces
     for k in range(pieces):
         for e in range(E):
             mean[k, e] = 0
@@ -112,10 +118,10 @@ def merge(shift, total, P, mean, var):
         for g in range(groups):
             before, now, task = g * P // groups, (g + 1) * P // groups - g * P // groups, k * groups + g
             for e in range(E):
-                drift = total[task, 0, e] / now
-                delta = shift[task, e] + drift - mean[k, e]
-                var[k, e] += total[task, 1, e] - drift * drift * now + delta * delta * before * now / (before + now)
-                mean[k, e] += delta * now / (before + now)
+                mean[k, e], var[k, e] = merge_moments(
+                    mean[k, e], var[k, e], before, now,
+                    sums.center[task, e], sums.total[task, 0, e], sums.total[task, 1, e],
+                )  # fmt: skip
         for e in range(E):
             var[k, e] /= P
             if var[k, e] < 0:  # by rounding
@@ -123,103 +129,91 @@ def merge(shift, total, P, mean, var):
 
 
 @compile_task
-def _expand_group(task, x, w, groups, tile, y, shift, rough, total):
+def _expand_task(task, x, w, cut, y, sums):
     """One task of `_expand`."""
-    k, g, P = task // groups, task % groups, y.shape[1]
-    begin, end = g * P // groups, (g + 1) * P // groups
-    for first in range(begin, end, tile):
-        last = min(first + tile, end)
-        product(x, 0, first, last, w, k, y, k, first)
+    center, tile, total = sums
+    k, g, P = task // cut.groups, task % cut.groups, y.shape[1]
+    begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
+    for first in range(begin, end, cut.tile):
+        last = min(first + cut.tile, end)
+        product(x[0, first:last], w[k], y[k, first:last])
         if first == begin:
-            center(y, k, first, last, task, shift)
-        sum_up(y, k, first, last, task, shift, rough, total)
+            first_mean(y, (k, first, last, task), center)
+        add_deviations(y, (k, first, last, task), center, tile, total)
 
 
-def _expand(x, w, groups, tile, y, mean, var):
-    """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels), a product `tile` pixels.
+def _expand(x, w, cut, y, mean, var):
+    """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels).
 
     x: (1, P, C); w: (pieces, C, E); y: (pieces, P, E); mean, var: (pieces, E) in float64.
     """
-    pieces, P, E = y.shape
-    tasks = pieces * groups
-    shift, rough = np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype)
-    total = np.zeros((tasks, 2, E))
-    for task in prange(tasks):
-        _expand_group(np.int64(task), x, w, groups, tile, y, shift, rough, total)
-    merge(shift, total, P, mean, var)
+    pieces, P, _ = y.shape
+    cut, sums = Cut(*cut), new_sums(pieces * cut.groups, y)
+    for task in prange(pieces * cut.groups):
+        _expand_task(np.int64(task), x, w, cut, y, sums)
+    merge(sums, P, mean, var)
 
 
 @compile_task
-def _center_groups(b, threads, x, mean, groups, tile, room, part, centered, gram):
-    """The tasks of thread b of `_center_thin`."""
-    P, C = x.shape
-    for task in range(b * groups // threads, (b + 1) * groups // threads):
+def _center_tasks(t, x, mean, cut, scratch, centered, gram):
+    """The tasks of thread t of `_center`."""
+    rows, part, _ = scratch
+    threads, (P, C) = rows.shape[0], x.shape
+    for task in range(t * cut.groups // threads, (t + 1) * cut.groups // threads):
         g = task & NATURAL
-        for i in range(C):
-            for j in range(C):
-                gram[g, i, j] = 0
-        end = (g + 1) * P // groups
-        for first in range(g * P // groups, end, tile):
-            last = min(first + tile, end)
-            for r in range(last - first):
-                p = (first + r) & NATURAL
+        begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
+        for first in range(begin, end, cut.tile):
+            last = min(first + cut.tile, end)
+            for row in range(last - first):
+                r, p = row & NATURAL, (first + row) & NATURAL
                 for c in range(C):
                     d = x[p, c] - mean[c]
                     centered[p, c] = d
-                    room[b, r, c] = d
-            _squared(room, b, last - first, part)
-            for i in range(C):
-                for j in range(C):
-                    gram[g, i, j] += part[b, i, j]
+                    rows[t, r, c] = d
+            tile = rows[t, : last - first]
+            add_product(tile.T, tile, first == begin, part[t], gram[g])
 
 
-def _center_thin(x, mean, groups, tile, room, part, centered, gram):
+def _center(x, mean, cut, scratch, centered, gram):
     """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
 
-    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), room: (threads, tile, C), part: (threads, C, C).
+    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and the scratch, its part (threads, C, C).
     """
-    threads = room.shape[0]
-    for b in prange(threads):
-        _center_groups(np.int64(b), threads, x, mean, groups, tile, room, part, centered, gram)
+    cut, scratch = Cut(*cut), Scratch(*scratch)
+    for t in prange(scratch.rows.shape[0]):
+        _center_tasks(np.int64(t), x, mean, cut, scratch, centered, gram)
 
 
 @compile_task
-def _project_groups(b, tasks, x, norm, w, groups, tile, each, hidden, narrow, parts):
-    """The tasks of thread b of `_project`."""
-    pieces, P, E = x.shape
-    M = parts.shape[2]
-    threads = hidden.shape[0]
-    zero, six = x.dtype.type(0), x.dtype.type(6)
-    for task in range(b * tasks // threads, (b + 1) * tasks // threads):
-        j, g = (task // groups) & NATURAL, task % groups
-        for piece in range(j * each, min(j * each + each, pieces)):
+def _project_tasks(t, h, w, cut, scratch, parts):
+    """The tasks of thread t of `_project`."""
+    (y, norm), (rows, _, narrow) = h, scratch
+    pieces, P, E = y.shape
+    threads, tasks = rows.shape[0], parts.shape[0] * cut.groups
+    zero, six = y.dtype.type(0), y.dtype.type(6)
+    for task in range(t * tasks // threads, (t + 1) * tasks // threads):
+        share, g = (task // cut.groups) & NATURAL, task % cut.groups
+        begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
+        for piece in range(share * cut.share, min(share * cut.share + cut.share, pieces)):
             k = piece & NATURAL
-            for first in range(g * P // groups, (g + 1) * P // groups, tile):
-                last = min(first + tile, (g + 1) * P // groups)
-                for r in range(last - first):
-                    p = (first + r) & NATURAL
+            for first in range(begin, end, cut.tile):
+                last = min(first + cut.tile, end)
+                for row in range(last - first):
+                    r, p = row & NATURAL, (first + row) & NATURAL
                     for e in range(E):
-                        hidden[b, r, e] = normal(x[k, p, e], norm, k, e, True, zero, six)
-                if piece == j * each:
-                    product(hidden, b, 0, last - first, w, k, parts, j, first)
-                else:
-                    product(hidden, b, 0, last - first, w, k, narrow, b, 0)
-                    for r in range(last - first):
-                        p = (first + r) & NATURAL
-                        for m in range(M):
-                            parts[j, p, m] += narrow[b, r, m]
+                        rows[t, r, e] = normal(y[k, p, e], norm, k, e, True, zero, six)
+                count, begins = last - first, piece == share * cut.share
+                add_product(rows[t, :count], w[k], begins, narrow[t, :count], parts[share, first:last])
 
 
-def _project(x, norm, w, groups, tile, each, hidden, narrow, parts):
-    """parts[j] = what the pieces of share j, `each` of them, add to relu6(bn(x)) @ w.
+def _project(h, w, cut, scratch, parts):
+    """parts[share] = what the pieces of a share add to h @ w, h = relu6(bn(y2)). A task is (share, group of pixels).
 
-    A task is (share, group of pixels). x: (pieces, P, E); norm: (pieces, 3, E); w: (pieces, E, M);
-    hidden, narrow: (threads, tile, E), (threads, tile, M); parts: (shares, P, M).
+    h: a `records.Deferred`; w: (pieces, E, M); parts: (shares, P, M).
     """
-    shares, threads = parts.shape[0], hidden.shape[0]
-    tasks = shares * groups
-    for b in prange(threads):
-        _project_groups(np.int64(b), tasks, x, norm, w, groups, tile, each, hidden, narrow, parts)
+    h, cut, scratch = Deferred(*h), Cut(*cut), Scratch(*scratch)
+    for t in prange(scratch.rows.shape[0]):
+        _project_tasks(np.int64(t), h, w, cut, scratch, parts)
 
 
 def _normalise(y, norm, x, shortcut, chunk, out):
@@ -268,7 +262,7 @@ def _transpose(w, out):
                 out[k, first + i, j] = w[k, j, first + i]
 
 
-center_thin = compile_kernel(_center_thin, contract=True, inline=True)
+center = compile_kernel(_center, contract=True, inline=True)
 expand = compile_kernel(_expand, contract=True, inline=True)
 project = compile_kernel(_project, contract=True, inline=True)
 normalise = compile_kernel(_normalise, contract=True, inline=True)

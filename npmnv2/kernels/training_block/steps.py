@@ -1,28 +1,32 @@
-"""A block while it is trained: its kernels one after the other, and the little between them, as two compiled calls.
+"""The inverted residual in training: its kernels one after the other, and what is between them, as two compiled calls.
 
-A training step of MobileNetV2 runs some 300 kernels. Called from Python one by one, with the arrays they write to made
-in between, that was a sixth of a step of 16 images of 96x96 on one thread, and does not shrink with more. Here the same
-lines are compiled. They run as plain Python too (`forward.py_func`), which the tests do.
+The plain version is `nn.blocks.InvertedResidual`, layer by layer. A training step of MobileNetV2 runs some 300 kernels.
+Called from Python one by one, with the arrays they write to made in between, that was a sixth of a step of 16 images of
+96x96 on one thread, and does not shrink with more. Here the same lines are compiled. They run as plain Python too
+(`forward.py_func`), which the tests do.
 
-`forward_loops` and `backward_loops` say what the kernels compute, docs/training_speed.md derives it.
+`forward_loops` and `backward_loops` say what the kernels compute, `records` what they are given, docs/training_speed.md
+derives it.
 """
 
 import numpy as np
 
+from npmnv2.kernels.arrays import aligned
 from npmnv2.kernels.batchnorm import loops as batchnorm_loops
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
 from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loops, depthwise_loops, forward_loops
-
-
-@compile_apart
-def _empty(shape, like):
-    """`np.empty` in the dtype of `like` that begins at a cache line, see `arrays.empty`."""
-    size = 1
-    for length in shape:
-        size *= length
-    room = np.empty(size + 64 // like.itemsize, like.dtype)
-    first = (-room.ctypes.data % 64) // like.itemsize
-    return room[first : first + size].reshape(shape)
+from npmnv2.kernels.training_block.records import (
+    BlockCache,
+    Deferred,
+    DeferredGradient,
+    DepthwiseGradients,
+    Gradients,
+    RowGradientScratch,
+    RowScratch,
+    Scratch,
+    Source,
+    Weights,
+)
 
 
 @compile_apart
@@ -31,7 +35,7 @@ def _split(w, pieces):
     C, E = w.shape[0], w.shape[1] // pieces
     if pieces == 1:
         return w.reshape((1, C, E))
-    out = _empty((pieces, C, E), w)
+    out = aligned((pieces, C, E), w)
     for k in range(pieces):
         for c in range(C):
             for e in range(E):
@@ -45,7 +49,7 @@ def _transposed(w):
 
     Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250.
     """
-    out = _empty((w.shape[0], w.shape[2], w.shape[1]), w)
+    out = aligned((w.shape[0], w.shape[2], w.shape[1]), w)
     forward_loops.transpose(w, out)
     return out
 
@@ -59,7 +63,7 @@ def _sum(parts):
     summands, pieces, R, E = parts.shape
     if summands == 1 and pieces == 1:
         return parts[0, 0]
-    out = _empty((R, pieces * E), parts)
+    out = aligned((R, pieces * E), parts)
     forward_loops.add_up(parts, max(1, R // 8), out)  # about eight tasks
     return out
 
@@ -68,139 +72,135 @@ def _sum(parts):
 def _normaliser(mean, var, bn):
     """What `forward_loops.normal` needs, (pieces, 3, E), and mean, variance and inv_std, (3, pieces*E).
 
-    mean, var: (pieces, E) in float64; bn: a `block.Norm`.
+    mean, var: (pieces, E) in float64; bn: a `records.BatchNorm`.
     """
     pieces, E = mean.shape
-    out, statistics = _empty((pieces, 3, E), bn.gamma), _empty((3, pieces * E), bn.gamma)
+    norm, statistics = aligned((pieces, 3, E), bn.gamma), aligned((3, pieces * E), bn.gamma)
     for k in range(pieces):
         for e in range(E):
             c = k * E + e
             statistics[0, c], statistics[1, c] = mean[k, e], var[k, e]
             statistics[2, c] = 1 / np.sqrt(var[k, e] + bn.eps)
-            out[k, 0, e] = mean[k, e]
-            out[k, 1, e] = bn.gamma[c] * statistics[2, c]
-            out[k, 2, e] = bn.beta[c]
-    return out, statistics
+            norm[k, 0, e] = mean[k, e]
+            norm[k, 1, e] = bn.gamma[c] * statistics[2, c]
+            norm[k, 2, e] = bn.beta[c]
+    return norm, statistics
 
 
 @compile_inline
-def _expand(s, x, we, bn):
-    """y1 = x @ we, (pieces, P, E), what normalises it, and its statistics, as `_normaliser` makes them.
-
-    x: (1, P, C); we: (pieces, C, E).
-    """
-    y = _empty((s.pieces, x.shape[1], s.E), x)
-    mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
-    forward_loops.expand(x, we, s.groups_in, s.tile_in, y, mean, var)
-    normaliser, statistics = _normaliser(mean, var, bn)
-    return y, normaliser, statistics
+def _expand(sizes, cut, x, we, bn):
+    """y1 = x @ we, deferred, and its statistics. x: (1, P, C); we: (pieces, C, E)."""
+    y = aligned((sizes.pieces, x.shape[1], sizes.E), x)
+    mean, var = np.empty((sizes.pieces, sizes.E)), np.empty((sizes.pieces, sizes.E))
+    forward_loops.expand(x, we, cut, y, mean, var)
+    norm, statistics = _normaliser(mean, var, bn)
+    return Deferred(y, norm), statistics
 
 
 @compile_inline
-def _expand_inside(s, x, we, bn, threads):
-    """x less its mean, `gram_we`, and the statistics of ``x @ we``, which follow from them: nothing is expanded.
+def _center(sizes, cuts, x, we, bn, threads):
+    """x less its mean, deferred; its `gram_we`; the statistics of ``x @ we``, which follow from them, with no y1 made.
 
     x: (1, P, C); we: (C, pieces*E). gram_we, like we, is x.T @ x @ we of the x less its mean.
     """
-    _, P, C = x.shape
+    (_, P, C), cut = x.shape, cuts.narrow
     mean, var = np.empty(C), np.empty(C)
-    batchnorm_loops.statistics(x[0], s.chunk_in, mean, var)
-    center, thin = _empty((C,), x), _empty(x.shape, x)
+    batchnorm_loops.statistics(x[0], cuts.rows_in, mean, var)
+    center, centered = aligned((C,), x), aligned(x.shape, x)
     for c in range(C):
         center[c] = mean[c]
-    grams = np.empty((s.groups_thin, C, C))
-    rooms, parts = np.empty((threads, s.tile, C)), np.empty((threads, C, C))
-    forward_loops.center_thin(x[0], center, s.groups_thin, s.tile, rooms, parts, thin[0], grams)
+    grams, part = np.empty((cut.groups, C, C)), np.empty((threads, C, C))
+    forward_loops.center(x[0], center, cut, Scratch(np.empty((threads, cut.tile, C)), part, part), centered[0], grams)
     weights, total = we.astype(np.float64), np.zeros((C, C))
-    for g in range(s.groups_thin):
+    for g in range(cut.groups):
         for i in range(C):
             for j in range(C):
                 total[i, j] += grams[g, i, j]
     exact = np.dot(total, weights)  # gram_we in float64
-    gram_we = _empty(we.shape, x)
-    mean1, var1 = np.zeros((s.pieces, s.E)), np.zeros((s.pieces, s.E))
-    for k in range(s.pieces):
+    gram_we = aligned(we.shape, x)
+    mean1, var1 = np.zeros((sizes.pieces, sizes.E)), np.zeros((sizes.pieces, sizes.E))
+    for k in range(sizes.pieces):
         for c in range(C):
-            for e in range(s.E):
-                j = k * s.E + e
+            for e in range(sizes.E):
+                j = k * sizes.E + e
                 gram_we[c, j] = exact[c, j]
                 mean1[k, e] += mean[c] * weights[c, j]
                 var1[k, e] += weights[c, j] * exact[c, j]
-        for e in range(s.E):
+        for e in range(sizes.E):
             var1[k, e] = max(var1[k, e] / P, 0)
-    normaliser, statistics = _normaliser(mean1, var1, bn)
-    for k in range(s.pieces):
-        for e in range(s.E):
-            normaliser[k, 0, e] = 0  # x is less its mean, so that of x @ we is 0
-    return thin, gram_we, normaliser, statistics
+    norm, statistics = _normaliser(mean1, var1, bn)
+    for k in range(sizes.pieces):
+        for e in range(sizes.E):
+            norm[k, 0, e] = 0  # x is less its mean, so that of x @ we is 0
+    return Deferred(centered, norm), gram_we, statistics
 
 
 @compile_inline
-def _depthwise(s, x, we, norm1, wd, bn, threads):
-    """y2, (pieces, N*OH*OW, E), what normalises it, and its statistics. x: y1, or what it is made of."""
-    y = _empty((s.pieces * s.N, s.OH * s.OW, s.E), x)
-    mean, var = np.empty((s.pieces, s.E)), np.empty((s.pieces, s.E))
-    columns = max(s.left + s.W + s.right, s.stride * (s.OW - 1) + 3)
-    wide, raw = _empty((threads, 4, columns, s.E), x), _empty((threads, 4 * s.W if s.inside else 0, s.E), x)
-    depthwise_loops.depthwise(
-        x, s.inside != 0, we, norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left, s.OW,
-        wide, raw, y, mean, var,
-    )  # fmt: skip
-    normaliser, statistics = _normaliser(mean, var, bn)
-    return y.reshape((s.pieces, s.N * s.OH * s.OW, s.E)), normaliser, statistics
+def _depthwise(sizes, source, wd, bn, threads):
+    """y2, deferred, and its statistics."""
+    s, N, E = sizes.stride, sizes.N, sizes.E
+    y = aligned((sizes.pieces * N, sizes.OH * sizes.OW, E), wd)
+    mean, var = np.empty((sizes.pieces, E)), np.empty((sizes.pieces, E))
+    ring = aligned((threads, 4, max(sizes.left + sizes.W + sizes.right, s * (sizes.OW - 1) + 3), E), wd)
+    raw = aligned((threads, 4 * sizes.W, E), wd) if sizes.recompute else source.x
+    depthwise_loops.depthwise(sizes, source, wd, RowScratch(ring, raw), y, mean, var)
+    norm, statistics = _normaliser(mean, var, bn)
+    return Deferred(y.reshape((sizes.pieces, N * sizes.OH * sizes.OW, E)), norm), statistics
 
 
 @compile_inline
-def _project(s, x, norm2, wp, bn, threads):
-    """y3, (N*OH*OW, M), what normalises it, and its statistics. x: y2."""
-    P = x.shape[1]
-    shares = (s.pieces + s.each_out - 1) // s.each_out
-    parts = _empty((shares, 1, P, s.M), x)
-    hidden, narrow = _empty((threads, s.tile_out, s.E), x), _empty((threads, s.tile_out, s.M), x)
-    forward_loops.project(
-        x, norm2, wp, s.mixed_out, s.tile_out, s.each_out, hidden, narrow, parts.reshape((shares, P, s.M))
-    )
-    y = _sum(parts)
-    mean, var = np.empty((1, s.M)), np.empty((1, s.M))
-    batchnorm_loops.statistics(y, s.chunk_out, mean[0], var[0])
-    normaliser, statistics = _normaliser(mean, var, bn)
-    return y, normaliser, statistics
+def _project(sizes, cuts, h, wp, bn, threads):
+    """y3, (1, P, M), deferred, and its statistics."""
+    cut, P, M = cuts.project, h.y.shape[1], sizes.M
+    shares = (sizes.pieces + cut.share - 1) // cut.share
+    parts = aligned((shares, P, M), wp)
+    narrow = aligned((threads, cut.tile, M), wp)
+    scratch = Scratch(aligned((threads, cut.tile, sizes.E), wp), narrow, narrow)
+    forward_loops.project(h, wp, cut, scratch, parts)
+    y = _sum(parts.reshape((shares, 1, P, M)))
+    mean, var = np.empty((1, M)), np.empty((1, M))
+    batchnorm_loops.statistics(y, cuts.rows_out, mean[0], var[0])
+    norm, statistics = _normaliser(mean, var, bn)
+    return Deferred(y.reshape((1, P, M)), norm), statistics
 
 
-def _forward(x, s, shortcut, we, wd, wp, first, second, third, threads):
-    """Expand, filter, project, each with its batch norm; with `shortcut`, + x. `block.forward` has the Python side.
+def _forward(x, sizes, cuts, weights, norms, threads):
+    """Expand, filter, project, each with its batch norm; with a shortcut, + x. `block.forward` has the Python side.
 
-    x: (N*H*W, C); we: (C, pieces*E), any matrix without an expansion; wd: (9, pieces*E); wp: (pieces, E, M);
-    first, second, third: the batch norms, see `block.Norm`; the first is any without an expansion.
-    Returns out, (N*OH*OW, M), and what only this knows of `block.BlockCache`.
+    x: (N*H*W, C); weights: we (C, pieces*E), any matrix without an expansion; wd (9, pieces*E); wp (pieces, E, M);
+    norms: three `records.BatchNorm`, the first is any without an expansion.
+    Returns out, (N*OH*OW, M), and the `records.BlockCache`.
     """
-    thin, wes = x.reshape((1, x.shape[0], s.C)), _split(we, s.pieces)
-    y1, gram_we = thin, _empty((0, 0), x)
-    if s.inside:
-        thin, gram_we, norm1, statistics1 = _expand_inside(s, thin, we, first, threads)
-        y1 = thin
-    elif s.expands:
-        y1, norm1, statistics1 = _expand(s, thin, wes, first)
+    kept, we = x.reshape((1, x.shape[0], sizes.C)), _split(weights.we, sizes.pieces)
+    gram_we, wd = aligned((0, 0), x), _split(weights.wd, sizes.pieces).reshape((sizes.pieces, 3, 3, sizes.E))
+    if sizes.recompute:
+        h1, gram_we, statistics1 = _center(sizes, cuts, kept, weights.we, norms[0], threads)
+        kept = h1.y
+    elif sizes.expands:
+        h1, statistics1 = _expand(sizes, cuts.expand, kept, we, norms[0])
     else:
-        norm1, statistics1 = np.zeros((1, 3, s.C), x.dtype), np.zeros((3, 0), x.dtype)
-        for c in range(s.C):
+        norm1 = np.zeros(
+            (1, 3, sizes.C), x.dtype
+        )  # written by this name: a write by a record's is lost in parallel code
+        for c in range(sizes.C):
             norm1[0, 1, c] = 1  # which changes nothing
-    wds = _split(wd, s.pieces).reshape((s.pieces, 3, 3, s.E))
-    y2, norm2, statistics2 = _depthwise(s, y1, wes, norm1, wds, second, threads)
-    y3, norm3, statistics3 = _project(s, y2, norm2, wp, third, threads)
-    out = _empty(y3.shape, x)
-    forward_loops.normalise(y3, norm3, x, shortcut, s.chunk_out, out)
-    return out, thin, y1, gram_we, y2, y3, wes, wds, norm1, norm2, statistics1, statistics2, statistics3
+        h1, statistics1 = Deferred(kept, norm1), np.zeros((3, 0), x.dtype)
+    h2, statistics2 = _depthwise(sizes, Source(h1.y, h1.norm, we, we), wd, norms[1], threads)
+    h3, statistics3 = _project(sizes, cuts, h2, weights.wp, norms[2], threads)
+    out, statistics = aligned((h3.y.shape[1], sizes.M), x), (statistics1, statistics2, statistics3)
+    forward_loops.normalise(h3.y[0], h3.norm, x, sizes.shortcut, cuts.rows_out, out)
+    pieces = Weights(we, wd, weights.wp)
+    return out, BlockCache(sizes, cuts, kept, h1, gram_we, h2, h3.y[0], pieces, norms[2], statistics)
 
 
 @compile_apart
-def _back(sums, norm, inv_std, m):
+def _gradient_norm(sums, norm, inv_std, P):
     """What `backward_loops.through_norm` needs, (pieces, 4, E); dgamma and dbeta, (pieces*E,).
 
-    sums: (pieces, 2, E), of dz and dz * (y - mean); norm: (pieces, 3, E); inv_std: (pieces*E,); m: pixels.
+    sums: (pieces, 2, E), of dz and dz * (y - mean); norm: (pieces, 3, E); inv_std: (pieces*E,); P: pixels.
     """
     pieces, _, E = sums.shape
-    out = _empty((pieces, 4, E), norm)
+    out = aligned((pieces, 4, E), norm)
     dgamma, dbeta = np.empty(pieces * E, norm.dtype), np.empty(pieces * E, norm.dtype)
     for k in range(pieces):
         for e in range(E):
@@ -208,119 +208,128 @@ def _back(sums, norm, inv_std, m):
             gradient = sums[k, 1, e] * inv_std[c]  # dgamma, in float64
             dgamma[c], dbeta[c] = gradient, sums[k, 0, e]
             out[k, 0, e], out[k, 1, e] = norm[k, 0, e], norm[k, 1, e]
-            out[k, 2, e], out[k, 3, e] = sums[k, 0, e] / m, gradient * inv_std[c] / m
+            out[k, 2, e], out[k, 3, e] = sums[k, 0, e] / P, gradient * inv_std[c] / P
     return out, dgamma, dbeta
 
 
 @compile_inline
-def _project_backward(s, dy, y2, norm2, wp, threads):
-    """dz2, (pieces, P, E), dwp, (pieces*E, M), and the sums that `_back` needs of dz2. dy: (P, M)."""
-    P = dy.shape[0]
-    dz = _empty(y2.shape, dy)
-    dw, sums = _empty((s.groups_out * s.pieces, s.E, s.M), dy), np.empty((s.pieces, 2, s.E))
-    hidden, part = _empty((threads, s.tile_out, s.E), dy), _empty((threads, s.E, s.M), dy)
-    wt = _transposed(wp)
-    backward_loops.project(
-        dy.reshape((1, P, s.M)), y2, norm2, wt, s.groups_out, s.tile_out, hidden, part, dz, dw, sums
-    )  # fmt: skip
-    return dz, _sum(dw.reshape((s.groups_out, 1, s.pieces * s.E, s.M))), sums
+def _project_backward(sizes, cut, dy, h, wp, threads):
+    """dz2, (pieces, P, E), dwp, (pieces*E, M), and the sums that `_gradient_norm` needs of dz2. dy: (P, M)."""
+    E, M = sizes.E, sizes.M
+    out = Gradients(aligned(h.y.shape, dy), aligned((cut.groups * sizes.pieces, E, M), dy))
+    part, sums = aligned((threads, E, M), dy), np.empty((sizes.pieces, 2, E))
+    scratch = Scratch(aligned((threads, cut.tile, E), dy), part, part)
+    backward_loops.project(dy, h, _transposed(wp), cut, scratch, out, sums)
+    return out.dx, _sum(out.dw.reshape((cut.groups, 1, sizes.pieces * E, M))), sums
 
 
 @compile_inline
-def _depthwise_backward(s, dz, y2, back, y1, we, norm1, wd, threads):
-    """What went in, backward: dz1, (pieces, P, E), dwd, (9, pieces*E), and the sums that `_back` needs of dz1.
+def _row_gradient_scratch(sizes, tile, source, dx, threads):
+    """The `records.RowGradientScratch`: `hidden` has a multiple of four columns, which the loops take at a time."""
+    W, E, s = sizes.W, sizes.E, sizes.stride
+    across = (W + (sizes.left if s == 2 else 0) + 3) // 4 * 4
+    columns = max(across + 2, sizes.OW + 2 - sizes.left) if s == 1 else max(across // 2 + 1, sizes.OW + 1)
+    ring = aligned((threads, 4, columns, E), dx)
+    hidden, spread = aligned((threads, 2, across, E), dx), aligned((threads, 2, across, E), dx)
+    raw, dz, part = source.x, dx, aligned((threads, sizes.C, E), dx)
+    if sizes.recompute:
+        raw, dz = aligned((threads, 2 * W, E), dx), aligned((threads, max(2 * W, tile), E), dx)
+    return RowGradientScratch(ring, raw, hidden, spread, dz, part)
 
-    Where y1 is not stored, in place of dz1 what each piece adds to the gradient of x, (pieces, P, C); and the dwe of
-    every image, (N*pieces, C, E), as far as the sums do not matter.
+
+@compile_inline
+def _depthwise_backward(sizes, tile, dz, h2, norm2, h1, weights, threads):
+    """`records.DepthwiseGradients`, dwd, (9, pieces*E), and the sums that `_gradient_norm` needs of dz1.
+
+    norm2: of `_gradient_norm`; tile: pixels in a product with a piece of we.
     """
-    tasks, P, inside = s.pieces * s.N, s.N * s.H * s.W, s.inside != 0
-    # `hidden` is a multiple of four columns, for the loops take four at a time; `wide` is what they then see
-    across = (s.W + (s.left if s.stride == 2 else 0) + 3) // 4 * 4
-    columns = max(across + 2, s.OW + 2 - s.left) if s.stride == 1 else max(across // 2 + 1, s.OW + 1)
-    wide = _empty((threads, 4, columns, s.E), dz)
-    hidden, spread = _empty((threads, 2, across, s.E), dz), _empty((threads, 2, across, s.E), dz)
-    part, wt = _empty((threads, s.C, s.E), dz), _empty((1, 1, 1), dz)
-    dx, dwe = _empty((s.pieces, P, s.C if inside else s.E), dz), _empty((tasks if inside else 0, s.C, s.E), dz)
-    raw, room = y1, dx
-    if inside:
-        raw, room = _empty((threads, 2 * s.W, s.E), dz), _empty((threads, max(2 * s.W, s.tile_in), s.E), dz)
-        scaled = _empty(we.shape, dz)
-        for k in range(s.pieces):
-            for c in range(s.C):
-                for e in range(s.E):
-                    scaled[k, c, e] = we[k, c, e] * norm1[k, 1, e]
-        wt = _transposed(scaled)
-    dw, sums = _empty((tasks, 3, 3, s.E), dz), np.empty((s.pieces, 2, s.E))
-    depthwise_backward_loops.depthwise(
-        dz.reshape((tasks, s.OH * s.OW, s.E)), y2.reshape((tasks, s.OH * s.OW, s.E)), back, s.OW, y1, inside, we, wt,
-        norm1, s.expands != 0, wd, s.H, s.W, s.stride, s.top, s.left,
-        wide, raw, hidden, spread, room, part, dx, dwe, dw, sums,
-    )  # fmt: skip
-    return dx, dwe, _sum(dw.reshape((s.N, s.pieces, 9, s.E))), sums
-
-
-@compile_inline
-def _expand_backward(s, dz, y1, back, dout, shortcut, x, we, threads):
-    """dx, (P, C), + dout with a shortcut, and dwe, (C, pieces*E)."""
-    P = x.shape[1]
-    shares = (s.pieces + s.each_in - 1) // s.each_in
-    dx, dw = _empty((shares, P, s.C), dz), _empty((s.mixed_in * s.pieces, s.C, s.E), dz)
-    room, part = _empty((threads, s.tile_in, s.E), dz), _empty((threads, s.C, s.E), dz)
-    narrow, wt = _empty((threads, s.tile_in, s.C), dz), _transposed(we)
-    backward_loops.expand(
-        dz, y1, back, wt, x, dout, shortcut, s.mixed_in, s.tile_in, s.each_in, room, part, narrow, dx, dw
+    N, C, E, pieces, recompute = sizes.N, sizes.C, sizes.E, sizes.pieces, sizes.recompute
+    dx = aligned((pieces, N * sizes.H * sizes.W, C if recompute else E), dz)
+    out = DepthwiseGradients(
+        dx, aligned((N * pieces, 3, 3, E), dz), aligned((N * pieces if recompute else 0, C, E), dz)
     )
-    return _sum(dx.reshape((shares, 1, P, s.C))), _sum(dw.reshape((s.mixed_in, s.pieces, s.C, s.E)))
+    wt, we = aligned((1, 1, 1), dz), weights.we
+    if recompute:
+        scaled = aligned(we.shape, dz)
+        for k in range(pieces):
+            for c in range(C):
+                for e in range(E):
+                    scaled[k, c, e] = we[k, c, e] * h1.norm[k, 1, e]
+        wt = _transposed(scaled)
+    source, images, sums = Source(h1.y, h1.norm, we, wt), (pieces * N, sizes.OH * sizes.OW, E), np.empty((pieces, 2, E))
+    dy = DeferredGradient(dz.reshape(images), h2.y.reshape(images), norm2)
+    scratch = _row_gradient_scratch(sizes, tile, source, dx, threads)
+    depthwise_backward_loops.depthwise(sizes, dy, source, weights.wd, scratch, out, sums)
+    return out, _sum(out.dw.reshape((N, pieces, 9, E))), sums
 
 
 @compile_inline
-def _finish(s, parts, dwe, back, dout, shortcut, x, gram_we, we, threads):
-    """dx and dwe, as `_expand_backward`, from what `_depthwise_backward` gave: the part that waited for the sums."""
-    total = _sum(dwe.reshape((s.N, s.pieces, s.C, s.E)))  # (C, pieces*E)
-    sloped, through, constant = _empty(we.shape, we), np.zeros((1, s.C, s.C), we.dtype), np.zeros(s.C, we.dtype)
-    out, narrow, part = _empty((parts.shape[1], s.C), we), _empty((threads, s.tile, s.C), we), _empty((s.C, s.C), we)
-    for k in range(s.pieces):
-        for c in range(s.C):
-            for e in range(s.E):
-                scale, mean_dz, slope = back[k, 1, e], back[k, 2, e], back[k, 3, e]
+def _expand_backward(sizes, cut, dy, x, we, shortcut, threads):
+    """dx, (P, C), and dwe, (C, pieces*E). shortcut: the gradient that it adds to dx, (P, C), of no rows without one."""
+    P, C, E, pieces = x.shape[1], sizes.C, sizes.E, sizes.pieces
+    shares = (pieces + cut.share - 1) // cut.share
+    out = Gradients(aligned((shares, P, C), x), aligned((cut.groups * pieces, C, E), x))
+    part, narrow = aligned((threads, C, E), x), aligned((threads, cut.tile, C), x)
+    scratch = Scratch(aligned((threads, cut.tile, E), x), part, narrow)
+    backward_loops.expand(dy, x, _transposed(we), shortcut, cut, scratch, out)
+    return _sum(out.dx.reshape((shares, 1, P, C))), _sum(out.dw.reshape((cut.groups, pieces, C, E)))
+
+
+@compile_inline
+def _finish(sizes, tile, out, norm, cache, shortcut, threads):
+    """dx and dwe, as `_expand_backward`, from what `_depthwise_backward` gave: the part that waited for the sums.
+
+    norm: of `_gradient_norm`, for y1.
+    """
+    we, gram_we, C, E = cache.weights.we, cache.gram_we, sizes.C, sizes.E
+    dwe = _sum(out.dwe.reshape((sizes.N, sizes.pieces, C, E)))  # (C, pieces*E)
+    sloped, through, constant = aligned(we.shape, we), np.zeros((C, C), we.dtype), np.zeros(C, we.dtype)
+    dx, narrow, part = aligned((out.dx.shape[1], C), we), aligned((threads, tile, C), we), aligned((C, C), we)
+    for k in range(sizes.pieces):
+        for c in range(C):
+            for e in range(E):
+                scale, mean_dz, slope = norm[k, 1, e], norm[k, 2, e], norm[k, 3, e]
                 sloped[k, c, e] = we[k, c, e] * (scale * slope)
                 constant[c] += we[k, c, e] * (scale * mean_dz)
-                j = k * s.E + e
-                total[c, j] = scale * (total[c, j] - gram_we[c, j] * slope)
+                j = k * E + e
+                dwe[c, j] = scale * (dwe[c, j] - gram_we[c, j] * slope)
         np.dot(sloped[k], we[k].T, part)  # transposed, but once a piece, not once a tile
-        for i in range(s.C):
-            for j in range(s.C):
-                through[0, i, j] += part[i, j]
-    backward_loops.finish(parts, x, through, constant, dout, shortcut, s.tile, narrow, out)
-    return out, total
+        for i in range(C):
+            for j in range(C):
+                through[i, j] += part[i, j]
+    backward_loops.finish(out.dx, cache.x, through, constant, shortcut, narrow, dx)
+    return dx, dwe
 
 
-def _backward(
-    dout, s, shortcut, x, y1, gram_we, y2, y3, we, wd, wp, norm1, norm2, gamma, beta, statistics1, statistics2,
-    statistics3, threads
-):  # fmt: skip
-    """dx and the gradients of all parameters, from dout, (N*OH*OW, M), and the fields of `block.BlockCache`."""
-    dy3 = _empty(dout.shape, dout)
-    dgamma3, dbeta3 = np.empty(s.M, dout.dtype), np.empty(s.M, dout.dtype)
+def _backward(dout, cache, threads):
+    """dx, the gradients of the weights, and (dgamma, dbeta) of the three batch norms. dout: (N*OH*OW, M).
+
+    Without an expansion the gradients of we and of the first batch norm are any arrays.
+    """
+    sizes, cuts, weights, last, statistics = cache.sizes, cache.cuts, cache.weights, cache.last, cache.statistics
+    dy3, dgamma3, dbeta3 = aligned(dout.shape, dout), np.empty(sizes.M, dout.dtype), np.empty(sizes.M, dout.dtype)
     batchnorm_loops.backward(
-        dout, y3, statistics3[0], statistics3[2], gamma, beta, False, s.chunk_out, dgamma3, dbeta3, dy3
-    )
-    dz2, dwp, sums2 = _project_backward(s, dy3, y2, norm2, wp, threads)
-    back2, dgamma2, dbeta2 = _back(sums2, norm2, statistics2[2], s.N * s.OH * s.OW)
-    dz1, dwe, dwd, sums1 = _depthwise_backward(s, dz2, y2, back2, y1, we, norm1, wd, threads)
-    # Without an expansion dz1 is the gradient of x, and the other three, which nobody reads, are any arrays.
-    dx, dwe1, dgamma1, dbeta1 = dz1[0], we[0], dgamma3, dbeta3
-    if s.expands:
-        back1, dgamma1, dbeta1 = _back(sums1, norm1, statistics1[2], s.N * s.H * s.W)
-        if s.inside:
-            dx, dwe1 = _finish(s, dz1, dwe, back1, dout, shortcut, x, gram_we, we, threads)
+        dout, cache.y3, statistics[2][0], statistics[2][2], last.gamma, last.beta, False, cuts.rows_out,
+        dgamma3, dbeta3, dy3,
+    )  # fmt: skip
+    dz2, dwp, sums2 = _project_backward(sizes, cuts.project_backward, dy3, cache.h2, weights.wp, threads)
+    norm2, dgamma2, dbeta2 = _gradient_norm(sums2, cache.h2.norm, statistics[1][2], dout.shape[0])
+    tile = cuts.expand.tile
+    out, dwd, sums1 = _depthwise_backward(sizes, tile, dz2, cache.h2, norm2, cache.h1, weights, threads)
+    dx, dwe, dgamma1, dbeta1 = out.dx[0], weights.we[0], dgamma3, dbeta3
+    shortcut = dout if sizes.shortcut else dout[:0]
+    if sizes.expands:
+        norm1, dgamma1, dbeta1 = _gradient_norm(sums1, cache.h1.norm, statistics[0][2], cache.x.shape[1])
+        if sizes.recompute:
+            dx, dwe = _finish(sizes, cuts.narrow.tile, out, norm1, cache, shortcut, threads)
         else:
-            dx, dwe1 = _expand_backward(s, dz1, y1, back1, dout, shortcut, x, we, threads)
-    elif shortcut:
-        for p in range(dx.shape[0]):
-            for c in range(s.C):
-                dx[p, c] += dout[p, c]
-    return dx, dwe1, dwd, dwp, dgamma1, dbeta1, dgamma2, dbeta2, dgamma3, dbeta3
+            dy1 = DeferredGradient(out.dx, cache.h1.y, norm1)
+            dx, dwe = _expand_backward(sizes, cuts.expand_backward, dy1, cache.x, weights.we, shortcut, threads)
+    else:
+        for p in range(shortcut.shape[0]):
+            for c in range(sizes.C):
+                dx[p, c] += shortcut[p, c]
+    return dx, Weights(dwe, dwd, dwp), ((dgamma1, dbeta1), (dgamma2, dbeta2), (dgamma3, dbeta3))
 
 
 forward = compile_kernel(_forward, contract=True)

@@ -1,0 +1,60 @@
+"""How the work of a block in training is cut. The bits of a result depend on it, so it depends on the shapes alone."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from npmnv2.kernels.batchnorm.loops import chunk_rows
+from npmnv2.kernels.conv.loops import SMALL
+from npmnv2.kernels.inference_block.cutting import pieces_of
+from npmnv2.kernels.training_block.records import Cut, Cuts, Sizes
+from npmnv2.shapes import Geometry
+
+
+class Tuning(NamedTuple):
+    """The numbers that decide."""
+
+    tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
+    piece: int = 192  # channels in a piece, at most
+    tasks: int = 8  # at least so many, if there are pixels enough (a task of `depthwise` is an image of a piece)
+    # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece has
+    # fewer channels than x, for in its place the backward stores an array like x for each piece.
+    recompute: int = 64
+    few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
+
+
+TUNING = Tuning()
+
+
+@lru_cache(maxsize=256)  # a network asks the same few questions at every step
+def cut(
+    image: tuple[int, ...], widths: tuple[int, int], geometry: Geometry, expands: bool, shortcut: bool, tuning: Tuning
+) -> tuple[Sizes, Cuts]:
+    """The sizes of a block, and how its work is cut. image: (N, H, W, C); widths: channels in the middle and behind."""
+    (N, H, W, C), (wide, M), g = image, widths, geometry
+    pieces = pieces_of(wide, tuning.piece) if expands else 1
+    E, P_in, P_out = wide // pieces, N * H * W, N * g.OH * g.OW
+
+    def tile(rows: int, columns: int) -> int:
+        """Pixels in a product with a matrix of this shape."""
+        return max(4, min(tuning.tile, SMALL // (rows * columns)) // 4 * 4)
+
+    def groups(pixels: int, tasks: int) -> int:
+        """Of pixels, for so many tasks, but none too small."""
+        return max(1, min(tasks, pixels // tuning.few))
+
+    def by_piece(tile: int, pixels: int) -> Cut:
+        """A task owns a group of one piece."""
+        return Cut(tile, groups(pixels, -(-tuning.tasks // pieces)), 1)
+
+    def by_share(tile: int, pixels: int) -> Cut:
+        """A task adds up the products of several pieces."""
+        found = groups(pixels, tuning.tasks)
+        return Cut(tile, found, max(1, min(pieces, pieces * found // tuning.tasks)))
+
+    recompute = expands and P_in >= tuning.recompute * C and E >= C
+    (top, _), (left, right) = g.pads
+    sizes = Sizes(N, H, W, C, pieces, E, g.OH, g.OW, M, g.stride, top, left, right, expands, recompute, shortcut)
+    return sizes, Cuts(
+        by_piece(tile(C, E), P_in), by_share(tile(C, E), P_in), by_share(tile(E, M), P_out),
+        by_piece(tile(E, M), P_out), Cut(tuning.tile, groups(P_in, tuning.tasks), 1), chunk_rows(C), chunk_rows(M),
+    )  # fmt: skip

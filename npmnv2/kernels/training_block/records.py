@@ -1,0 +1,168 @@
+"""What the kernels that train a block are given and give, as records. Numba takes a NamedTuple for its fields.
+
+The letters in the shapes are those of `npmnv2.kernels`: E channels in a piece, C and M at the narrow ends, P pixels of
+the batch. The classes stand beside `new_sums`, which every kernel calls, and so the cache on disk sees a change of this
+file.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from npmnv2.kernels.jit import compile_inline
+from npmnv2.validate import Array
+
+
+class Sizes(NamedTuple):
+    """The sizes of a block, and what it has."""
+
+    N: int
+    H: int
+    W: int
+    C: int
+    pieces: int  # of the wide channels: without an expansion 1
+    E: int
+    OH: int
+    OW: int
+    M: int
+    stride: int
+    top: int  # rows of zeros above the image
+    left: int
+    right: int
+    expands: bool
+    recompute: bool  # y1 is not stored: the depthwise kernels compute rows of it when they need them
+    shortcut: bool
+
+
+class Cut(NamedTuple):
+    """How one kernel cuts its work: a task owns one of the groups of pixels, and one piece or a share of the pieces."""
+
+    tile: int  # pixels in a product, at most
+    groups: int
+    share: int  # pieces whose products a task adds up
+
+
+class Cuts(NamedTuple):
+    """How a block cuts its work, kernel by kernel."""
+
+    expand: Cut
+    expand_backward: Cut
+    project: Cut
+    project_backward: Cut
+    narrow: Cut  # of `center`, which knows no pieces; `finish` has its tile
+    rows_in: int  # pixels that a batch norm takes at a time: of x
+    rows_out: int  # of y3
+
+
+class BatchNorm(NamedTuple):
+    """What a batch norm multiplies by and adds, and its epsilon."""
+
+    gamma: Array  # (C,)
+    beta: Array  # (C,)
+    eps: float
+
+
+class Weights(NamedTuple):
+    """The convolutions of a block, or their gradients. In brackets as the kernels take them, cut into pieces."""
+
+    we: Array | None  # (C, wide), without an expansion None [(pieces, C, E), any such array]
+    wd: Array  # (3, 3, wide) [(pieces, 3, 3, E)]
+    wp: Array  # (wide, M) [(pieces, E, M)]
+
+
+class Deferred(NamedTuple):
+    """relu6(bn(y)), which is not stored: whoever reads it normalises y on the way, see `forward_loops.normal`."""
+
+    y: Array  # (pieces, P, E)
+    norm: Array  # (pieces, 3, E): mean, scale gamma * inv_std, shift beta
+
+
+class DeferredGradient(NamedTuple):
+    """dy, the gradient of y, which is not stored either: see `backward_loops.through_norm`."""
+
+    dz: Array  # the gradient that ReLU6 let through, like y
+    y: Array  # (pieces, P, E)
+    norm: Array  # (pieces, 4, E): mean, scale, mean_dz = dbeta / P, slope = dgamma * inv_std / P
+
+
+class Source(NamedTuple):
+    """What the depthwise convolution reads, relu6(bn(y1)). With `recompute` y1 is x @ we, else we and wt are unused.
+
+    Without an expansion `norm` changes nothing.
+    """
+
+    x: Array  # (pieces, N*H*W, E); with `recompute` (1, N*H*W, C), less its mean
+    norm: Array  # (pieces, 3, E); with `recompute` the mean is 0
+    we: Array  # (pieces, C, E)
+    wt: Array  # (pieces, E, C): we times the scale, transposed, for the backward
+
+
+class Gradients(NamedTuple):
+    """What the backward of a convolution writes."""
+
+    dx: Array  # of its input
+    dw: Array  # of its weights, for each group of pixels: (groups*pieces, ...), group g of piece k in g*pieces + k
+
+
+class DepthwiseGradients(NamedTuple):
+    """What the backward of the depthwise convolution writes; a group of pixels is an image."""
+
+    dx: Array  # dz1, (pieces, N*H*W, E); with `recompute` dz1[k] @ wt[k], (pieces, N*H*W, C)
+    dw: Array  # (N*pieces, 3, 3, E)
+    dwe: Array  # (N*pieces, C, E): with `recompute` x.T @ dz1
+
+
+class BlockCache(NamedTuple):
+    """What the backward needs: the outputs of the convolutions and their statistics, nothing normalised or clipped."""
+
+    sizes: Sizes
+    cuts: Cuts
+    x: Array  # (1, N*H*W, C); with `recompute` less its mean
+    h1: Deferred  # y1, or what stands for it, and its batch norm: see `Source`
+    gram_we: Array  # (C, pieces*E): with `recompute` x.T @ x @ we, of the x above
+    h2: Deferred
+    y3: Array  # (N*OH*OW, M)
+    weights: Weights  # in pieces
+    last: BatchNorm
+    statistics: tuple[Array, Array, Array]  # mean, variance, inv_std of y1, y2, y3, (3, channels); of no y1 (3, 0)
+
+
+class Scratch(NamedTuple):
+    """Memory to work in, a plane for each thread: nobody else reads it, and what is left in it has no meaning."""
+
+    rows: Array  # (threads, tile, E): a tile of relu6(bn(y)), or of dy
+    part: Array  # (threads, ...): what a tile adds to a gradient of weights
+    narrow: Array  # (threads, tile, C or M): what a piece adds to a narrow array
+
+
+class RowScratch(NamedTuple):
+    """Scratch of the depthwise convolution. Where y1 is stored `raw` is y1 itself, so that nothing is copied."""
+
+    ring: Array  # (threads, 4, columns, E): rows of relu6(bn(y1)) with zeros around; after the last comes the first
+    raw: Array  # (threads, 4*W, E): rows of y1
+
+
+class RowGradientScratch(NamedTuple):
+    """Scratch of its backward. Where y1 is stored `raw` is y1, and `dz` is dx itself."""
+
+    ring: Array  # (threads, 4, columns, E): rows of dy2 with zeros around
+    raw: Array  # (threads, 2*W, E): two rows of y1
+    hidden: Array  # (threads, 2, across, E): the two rows of relu6(bn(y1)) with zeros around
+    spread: Array  # like `hidden`: rows of dz1, with what is computed beyond the image
+    dz: Array  # (threads, pixels, E): as many rows of dz1 as fit
+    part: Array  # (threads, C, E)
+
+
+class Sums(NamedTuple):
+    """Two sums for each channel: of deviations and their squares forward, of dz and dz * (y - mean) backward."""
+
+    center: Array  # (tasks, E): what the deviations are from, forward
+    tile: Array  # (tasks, 2, E): of a tile, in the dtype of the arrays
+    total: Array  # (tasks, 2, E): of all tiles of the task, in float64
+
+
+@compile_inline
+def new_sums(tasks, y):
+    """Sums of 0 for so many tasks, of channels as y has them."""
+    E = y.shape[2]
+    return Sums(np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype), np.zeros((tasks, 2, E)))

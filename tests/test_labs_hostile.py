@@ -168,8 +168,10 @@ def _snapshot():
     return {path: path.stat().st_mtime_ns for path in (PACKAGE / "labs").rglob("*.py")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_pass_and_no_effect_beyond_it(name, tmp_path, monkeypatch):
+    """Each by itself, with its cause; by default test_labs_batch.py runs them all as one class."""
     monkeypatch.chdir(tmp_path)
     source, causes = HOSTILE[name]
     before = _snapshot()

@@ -254,6 +254,6 @@ def test_no_other_test_uses_ones():
     ones = re.compile(r"(\bd(out|y|logits)\s*=\s*|_?backward\(\s*)np\.(ones|full)(_like)?\(")
     assert ones.search("dout = np.ones_like(out)") and ones.search("layer.backward(np.ones((2, 3)))")
     for path in sorted(pathlib.Path(__file__).parent.glob("**/*.py")):
-        if path.name != pathlib.Path(__file__).name:
+        if path.name != pathlib.Path(__file__).name and path.parent.parent.name != "blind":  # those are mistakes
             found = ones.search(path.read_text(encoding="utf-8"))
             assert not found, f"{path.name}: {found.group()}"

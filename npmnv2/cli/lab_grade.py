@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from npmnv2 import __version__
@@ -86,13 +87,15 @@ def _file_problem(arguments: argparse.Namespace) -> str:
             return f"there is no folder {os.path.dirname(path)}"
         if os.path.lexists(path) and not os.path.isfile(path):
             return f"{path} is there already, and is no file"
-    for path, ours in ((arguments.csv, _is_our_table), (arguments.json, _is_our_document)):
-        if path is not None and os.path.exists(path) and not ours(path):
-            return f"{path} is there and holds something else; it was left as it is"
+    other = "{} is there and holds something else; it was left as it is"
+    if arguments.csv is not None and os.path.exists(arguments.csv) and not _is_our_table(arguments.csv):
+        return other.format(arguments.csv)
     if arguments.json is not None and os.path.exists(arguments.json):
-        folder = _document(arguments.json).get("folder")
-        if folder != _absolute(arguments.folder):
-            return f"{arguments.json} is of another folder, {folder}; it was left as it is"
+        document = _document(arguments.json)
+        if not _is_ours(document):
+            return other.format(arguments.json)
+        if document.get("folder") != _absolute(arguments.folder):
+            return f"{arguments.json} is of another folder, {document.get('folder')}; it was left as it is"
     return ""
 
 
@@ -105,8 +108,8 @@ def _is_our_table(path: str) -> bool:
         return file.readline(1000).rstrip("\r\n") == ",".join(COLUMNS)
 
 
-def _is_our_document(path: str) -> bool:
-    found = _document(path)
+def _is_ours(found: Any) -> bool:
+    """Is it a document that `lab grade` has written?"""
     if not isinstance(found, dict) or "npmnv2" not in found or not isinstance(found.get("submissions"), list):
         return False
     return all(_is_row(row) for row in found["submissions"])
@@ -236,16 +239,16 @@ class _Run:
         }
         expected = [] if self.arguments.lab is None else [self.arguments.lab]
         self.failed = None
-        texts = {
-            self.arguments.json: json.dumps(document, indent=2),
-            self.arguments.csv: _table(rows),
-            self.arguments.gradescope: json.dumps(gradescope.results(rows, expected), indent=2),
-        }
-        for path, text in texts.items():
+        texts: list[tuple[str | None, Callable[[], str]]] = [
+            (self.arguments.json, lambda: json.dumps(document, indent=2)),
+            (self.arguments.csv, lambda: _table(rows)),
+            (self.arguments.gradescope, lambda: json.dumps(gradescope.results(rows, expected), indent=2)),
+        ]
+        for path, text in texts:
             if path is not None:
                 try:
                     with writing(path) as file:
-                        file.write(text.encode("utf-8", errors="backslashreplace"))
+                        file.write(text().encode("utf-8", errors="backslashreplace"))
                 except OSError as error:
                     self.failed = error
 

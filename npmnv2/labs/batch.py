@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from npmnv2 import labs
+from npmnv2.labs.grade import not_run
 from npmnv2.labs.process import end_all
 from npmnv2.labs.submission import Unreadable, judge, read
 
@@ -176,23 +177,6 @@ def _row(submission: Submission, limit: float, seed: int | None, earlier: dict[t
     try:
         verdict = judge(labs.find(submission.lab, variant), submission.path, limit).document()
     except Exception as error:  # a mistake of the grader's must not cost the others their verdicts
-        lab = labs.find(submission.lab)
-        verdict = {**_FAILED, "lab": lab.number, "par": lab.par, "says": f"The grader failed: {error!r}"}
+        verdict = not_run(labs.find(submission.lab), "grader-failed", f"The grader failed: {error!r}").document()
         sha256 = ""  # judge it again next time
     return Row(submission, sha256, verdict)
-
-
-_FAILED: dict[str, Any] = {
-    "lab": 0,
-    "passed": False,
-    "score": 0.0,
-    "cause": "grader-failed",
-    "says": "",
-    "case": None,
-    "function": None,
-    "line": None,
-    "madds": None,
-    "bytes": None,
-    "par": None,
-    "seconds": 0.0,
-}

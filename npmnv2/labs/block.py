@@ -112,6 +112,7 @@ def _act(values: Array, k: int, made: Collection[str]) -> Array:
 
 
 def relu6(x: Array) -> Array:
+    """min(max(x, 0), 6)."""
     return np.minimum(np.maximum(x, 0), 6)
 
 

@@ -122,7 +122,6 @@ CAUSES = {
     ),
     "pixels-mixed": Cause("Which pixels does one pixel reach?", "A pointwise convolution has no window."),
     "not-diagonal": Cause("Where is the matrix of a tap zero?", "Channel c reaches channel c alone."),
-    "weight-transposed": Cause("Which axis of w is the input channel?", "w is (C, M): input first, output second."),
     "reordered": Cause("In which order are the axes?", "A reshape does not exchange axes, it cuts anew."),
     # -- batch norm: the terms of the derivation
     "axes-left": Cause(

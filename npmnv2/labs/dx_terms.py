@@ -232,6 +232,7 @@ def _terms_over_axes(own: Array, given: Given) -> Finding | None:
 
 
 def channels_mixed(name: str) -> Finding:
+    """A result in which channels meet."""
     return Finding(
         "statistics-mix-channels",
         f"In {name} a channel receives dout of another; every channel has a mean and a variance of its own.",
@@ -239,10 +240,12 @@ def channels_mixed(name: str) -> Finding:
 
 
 def listed(axes: tuple[int, ...]) -> str:
+    """Axes as Python writes a tuple: (0,), or (0, 1)."""
     return f"({', '.join(map(str, axes))}{',' if len(axes) == 1 else ''})"
 
 
 def unread(says: str) -> Finding:
+    """What is true of a result whose cause was not found."""
     return Finding("unexplained", says)
 
 
@@ -256,5 +259,6 @@ def _unread_terms(direct: Ratio, mean: Ratio, var: Ratio, crossed: bool = False)
 
 
 def choices_of(count: int) -> list[tuple[int, ...]]:
+    """All 2^count choices of the axes 0 to count - 1, the empty one first."""
     chosen = product((False, True), repeat=count)
     return [tuple(k for k, there in enumerate(one) if there) for one in chosen]

@@ -12,6 +12,7 @@ from npmnv2.validate import Array
 
 
 def results_of(function: Function, result: Any) -> Any:
+    """What a function returned, as a tuple of arrays where it has the form that it must have; else as it is."""
     if function.word:  # is there anything to say?
         return (np.array(int(result is not None)) if result is None or isinstance(result, str) else result,)
     results = (result,) if len(function.results) == 1 else result
@@ -75,6 +76,7 @@ def _shape(name: str, mine: Array, array: Array, case: Case) -> Finding:
 
 
 def kind(value: Any) -> str:
+    """What a value is, in a few words: "a tuple of 2", "float", "None"."""
     if isinstance(value, Other):
         return value.type_name
     if isinstance(value, tuple | list):
@@ -83,6 +85,7 @@ def kind(value: Any) -> str:
 
 
 def unchanged(function: Function, before: tuple[Any, ...], after: tuple[Any, ...]) -> Finding | None:
+    """The first argument that is another after the call, bit by bit; None if all are as they were."""
     names = (function.arguments[0], *[f"what {function.after} was given"] * len(before)) if function.after else ()
     for name, old, new in zip(names or function.arguments, before, after, strict=False):
         if wire.pack(old) != wire.pack(new):

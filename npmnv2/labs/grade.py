@@ -92,6 +92,11 @@ def grade(lab: Lab, source: str, file: str, limit: float = LIMIT) -> Verdict:
     )
 
 
+def not_run(lab: Lab, cause: str, says: str) -> Verdict:
+    """The verdict on a file of which no case was tried."""
+    return Verdict(lab.number, False, 0.0, cause, says, None, None, None, None, None, lab.par, 0.0, "")
+
+
 class Failure(NamedTuple):
     """Why a case is not right."""
 
@@ -287,15 +292,14 @@ def _held(lab: Lab, case: Case, arguments: tuple[Any, ...], student: Student) ->
     """What is wrong with the memory of a function whose values are right, in a lab that judges it."""
 
     def measure(given: tuple[Any, ...]) -> Measured:
-        peak = None
+        peak = largest = None
         try:
             peak = student.peak_bytes(case.function, given)
-            found = [f(case.function, given) for f in (student.products, student.largest)]
+            largest = student.largest(case.function, given)
         except Stopped:  # it may do what the counting array does not know
             if peak is None and given is arguments:
                 raise
-            found = [None, None]
-        return Measured(peak, *found)
+        return Measured(peak, largest)
 
     return lab.held(case, arguments, measure) if lab.held else None
 

@@ -45,7 +45,6 @@ class Measured(NamedTuple):
     """What a call of a student's function took."""
 
     bytes: int | None  # the most at one time, beyond the arguments
-    products: int | None  # None: not countable
     largest: int | None  # the elements of the largest array that its arithmetic made
 
 

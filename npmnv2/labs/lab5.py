@@ -6,9 +6,9 @@ import numpy as np
 
 from npmnv2.data.digits import FILE
 from npmnv2.labs import block, residual
+from npmnv2.labs.form import kind
 from npmnv2.labs.lab import Case, Function, Lab, Opened
 from npmnv2.labs.product import Finding
-from npmnv2.labs.wire import Other
 from npmnv2.ops.activation import relu6_backward, relu6_forward
 from npmnv2.ops.batchnorm import batchnorm_backward, batchnorm_forward
 from npmnv2.ops.depthwise import depthwise_conv2d_backward, depthwise_conv2d_forward
@@ -105,13 +105,13 @@ def opened(case: Case, result: Any) -> Opened | Finding:
     function = case.function
     names = ("out", "cache") if function == FORWARD else ("dx", "grads")
     if not (type(result) is tuple and len(result) == 2):
-        kind = "nothing" if result is None else _kind(result)
-        return Finding("wrong-type", f"{function} must return a tuple ({', '.join(names)}); it returned {kind}.")
+        was = "nothing" if result is None else kind(result)
+        return Finding("wrong-type", f"{function} must return a tuple ({', '.join(names)}); it returned {was}.")
     if function == FORWARD:
         return Opened(("out",), (result[0],))
     dx, grads = result
     if type(grads) is not dict:
-        return Finding("wrong-type", f"grads must be a dict with the names of p; was {_kind(grads)}.")
+        return Finding("wrong-type", f"grads must be a dict with the names of p; was {kind(grads)}.")
     shapes = _shapes(case)
     lacking, extra = [k for k in shapes if k not in grads], [k for k in grads if k not in shapes]
     if lacking or extra:
@@ -119,7 +119,7 @@ def opened(case: Case, result: Any) -> Opened | Finding:
         return Finding("wrong-keys", f"grads must have the names that p has; {'; '.join(filter(None, said))}.")
     for name, shape in shapes.items():
         if not isinstance(grads[name], np.ndarray):
-            return Finding("wrong-type", f"grads['{name}'] must be an array; was {_kind(grads[name])}.")
+            return Finding("wrong-type", f"grads['{name}'] must be an array; was {kind(grads[name])}.")
         other = next((k for k, s in shapes.items() if grads[name].shape == s and s != shape), None)
         if other and isinstance(grads[other], np.ndarray) and grads[other].shape == shape:
             return Finding(
@@ -140,13 +140,6 @@ def _shapes(case: Case) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"we": (C, E), "gamma1": (E,), "beta1": (E,), "wd": (3, 3, E)}
     shapes |= {"gamma2": (E,), "beta2": (E,), "wp": (E, M), "gamma3": (M,), "beta3": (M,)}
     return shapes if case.sizes["E"] else {k: v for k, v in shapes.items() if k not in block.EXPANSION}
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    name = value.type_name if isinstance(value, Other) else type(value).__name__
-    return "None" if value is None else name
 
 
 LAB = Lab(

@@ -19,15 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from npmnv2.labs import taps
+from npmnv2.labs.block import relu6
 from npmnv2.labs.lab import Wrong
 from npmnv2.labs.product import Finding
 from npmnv2.validate import Array
 
 Act = Callable[[Array], Array]
-
-
-def _relu6(x: Array) -> Array:
-    return np.clip(x, 0, 6)
 
 
 def _relu(x: Array) -> Array:
@@ -49,7 +46,7 @@ def filtered(wide: Array, wd: Array, border: str = "constant") -> Array:
     return out
 
 
-def hidden(x: Array, we: Array, wd: Array, acts: tuple[Act, Act] = (_relu6, _relu6), border: str = "constant") -> Array:
+def hidden(x: Array, we: Array, wd: Array, acts: tuple[Act, Act] = (relu6, relu6), border: str = "constant") -> Array:
     """The middle of the block as it is projected: (N, H, W, E)."""
     return acts[1](filtered(acts[0](x @ we), wd, border))
 
@@ -59,17 +56,17 @@ class _Version(NamedTuple):
 
     cause: str
     says: str
-    acts: tuple[Act, Act] = (_relu6, _relu6)
+    acts: tuple[Act, Act] = (relu6, relu6)
     border: str = "constant"
     taps: Callable[[Array], Array] = _same
 
 
 VERSIONS = (
-    _Version("activation-missing", "There is no ReLU6 after the expansion.", (_same, _relu6)),
-    _Version("activation-missing", "There is no ReLU6 after the depthwise convolution.", (_relu6, _same)),
+    _Version("activation-missing", "There is no ReLU6 after the expansion.", (_same, relu6)),
+    _Version("activation-missing", "There is no ReLU6 after the depthwise convolution.", (relu6, _same)),
     _Version("activation-missing", "There is no ReLU6 at all.", (_same, _same)),
-    _Version("relu-for-relu6", "After the expansion values above 6 stay as they are.", (_relu, _relu6)),
-    _Version("relu-for-relu6", "After the depthwise convolution values above 6 stay as they are.", (_relu6, _relu)),
+    _Version("relu-for-relu6", "After the expansion values above 6 stay as they are.", (_relu, relu6)),
+    _Version("relu-for-relu6", "After the depthwise convolution values above 6 stay as they are.", (relu6, _relu)),
     _Version("relu-for-relu6", "Values above 6 stay as they are.", (_relu, _relu)),
     _Version("padding-not-zero", "Beyond the border your taps see the values of its edge.", border="edge"),
     _Version("padding-not-zero", "Beyond the border your taps see the image mirrored.", border="reflect"),
@@ -133,8 +130,8 @@ def _not_linear(wrong: Wrong, read: Array) -> Finding:
         return Finding(
             "activation-at-the-end", "The projection is linear: with wp all -1, out must be below 0; yours is all 0."
         )
-    for act, name in ((_relu6, "ReLU6"), (_relu, "ReLU")):
-        if any(_near(act(total), out) for total in _totals(hidden(x, we, wd, (_relu6, _same)), wp, t, act)):
+    for act, name in ((relu6, "ReLU6"), (_relu, "ReLU")):
+        if any(_near(act(total), out) for total in _totals(hidden(x, we, wd, (relu6, _same)), wp, t, act)):
             return Finding(
                 "relu6-after-sum",
                 f"{name} must be applied to each middle channel, before wp adds them up; yours is applied to the sum.",
@@ -236,12 +233,12 @@ def _paired(mine: Array, wrong: Wrong) -> Finding | None:
     """Each channel is a right one, but of another channel of we or of wd than the row of wp says."""
     x, we, wd, _, _ = wrong.arguments
     E = we.shape[1]
-    wide = _relu6(x @ we)
+    wide = relu6(x @ we)
     first = None
     for e in range(E):
         if not mine[..., e].any():
             continue
-        every = [_relu6(filtered(wide, np.repeat(wd[:, :, [b]], E, axis=2))) for b in range(E)]
+        every = [relu6(filtered(wide, np.repeat(wd[:, :, [b]], E, axis=2))) for b in range(E)]
         pairs = [(a, b) for b in range(E) for a in range(E) if _near(every[b][..., a], mine[..., e])]
         if not pairs:
             return None
@@ -259,11 +256,11 @@ def _inputs_cut(mine: Array, wrong: Wrong) -> Finding | None:
     x, we, wd, _, t = wrong.arguments
     C = x.shape[-1]
     for cuts in partitions(C, min(t, C)) if C > 1 else []:
-        wide = [_relu6(x[..., a:b] @ we[a:b]) for a, b in cuts]
+        wide = [relu6(x[..., a:b] @ we[a:b]) for a, b in cuts]
         sums = (
-            sum(_relu6(filtered(part, wd)) for part in wide),
-            _relu6(filtered(sum(wide), wd)),  # type: ignore[arg-type]
-            _relu6(sum(filtered(part, wd) for part in wide)),  # type: ignore[arg-type]
+            sum(relu6(filtered(part, wd)) for part in wide),
+            relu6(filtered(sum(wide), wd)),  # type: ignore[arg-type]
+            relu6(sum(filtered(part, wd) for part in wide)),  # type: ignore[arg-type]
         )
         if any(_near(total, mine) for total in sums):  # type: ignore[arg-type]
             return Finding(
@@ -277,14 +274,14 @@ def _inputs_cut(mine: Array, wrong: Wrong) -> Finding | None:
 def _not_cleared(mine: Array, wrong: Wrong) -> Finding | None:
     """Memory that serves every part still holds the part before, and the taps are added to it."""
     x, we, wd, _, t = wrong.arguments
-    fresh = filtered(_relu6(x @ we), wd)
+    fresh = filtered(relu6(x @ we), wd)
     for cuts in partitions(we.shape[1], t):
-        for kept in (_same, _relu6):  # is ReLU6 written to that memory too?
+        for kept in (_same, relu6):  # is ReLU6 written to that memory too?
             memory = np.zeros((*fresh.shape[:3], max(b - a for a, b in cuts)))
             made = np.zeros_like(fresh)
             for a, b in cuts:
                 memory[..., : b - a] = kept(memory[..., : b - a] + fresh[..., a:b])
-                made[..., a:b] = _relu6(memory[..., : b - a])
+                made[..., a:b] = relu6(memory[..., : b - a])
             if _near(made, mine):
                 return Finding("not-reset", "The depthwise sums of a part begin with those of the part before it.")
     return None

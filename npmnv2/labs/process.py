@@ -36,7 +36,6 @@ class Answer(NamedTuple):
 
     result: Any
     arguments: tuple[Any, ...]  # as they are after it
-    seconds: float
     seen: Any = ()  # the calls of a function that it was given
 
 
@@ -102,7 +101,6 @@ class Student:
         return Answer(
             found.get("result"),
             changed if isinstance(changed, tuple) else (),
-            _number(found.get("seconds")),
             seen if isinstance(seen, list) else (),
         )
 
@@ -255,7 +253,3 @@ def _raised(error: Any) -> Stopped:
         return Stopped("not-written", text or "The function is still to be written.", line)
     about = "unpack" if kind == "ValueError" and "unpack" in text else kind
     return Stopped(cause, f"{kind}: {text}", line, about)
-
-
-def _number(value: Any) -> float:
-    return value if type(value) is float and 0 <= value < 1e6 else 0.0

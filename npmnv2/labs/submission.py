@@ -4,7 +4,7 @@ import importlib.util
 import os
 import stat
 
-from npmnv2.labs.grade import Verdict, grade
+from npmnv2.labs.grade import Verdict, grade, not_run
 from npmnv2.labs.lab import Lab
 from npmnv2.labs.notebook import Source, Unusable, is_notebook, joined
 from npmnv2.labs.process import LIMIT
@@ -35,7 +35,7 @@ def judge(lab: Lab, path: str, limit: float = LIMIT) -> Verdict:
     try:
         source = _source(path)
     except Unreadable as error:
-        return Verdict(lab.number, False, 0.0, error.cause, str(error), None, None, None, None, None, lab.par, 0.0, "")
+        return not_run(lab, error.cause, str(error))
     return grade(lab, source.code, path, limit)._replace(source=source)
 
 

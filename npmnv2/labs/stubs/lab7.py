@@ -18,6 +18,7 @@ import numpy as np
 
 # %%
 def relu6(x):
+    """min(max(x, 0), 6)."""
     return np.clip(x, 0, 6)
 
 

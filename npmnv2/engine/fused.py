@@ -63,7 +63,7 @@ class Engine:
     def __init__(self, network: FoldedNetwork) -> None:
         self.network = network
         self._plans: dict[tuple[int, ...], Plan] = {}
-        self._cut: dict[tuple[str, int], Any] = {}  # weights in pieces, by the block's name and the number of pieces
+        self._weights: dict[str, Any] = {}  # in panels, by the name of the last layer that a step does
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,7 +97,7 @@ class Engine:
         with self._lock, backend("numba"), one_pool():  # the buffers serve one call at a time
             plan = self._plan(*x.shape[:3])
             plan.run(x)
-            return plan.logits.copy()  # the buffer will be used again
+            return plan.logits[:, : len(self.network.b)].copy()  # the buffer will be used again
 
     def profile(self, x: Array) -> list[tuple[tuple[str, ...], float]]:
         """Run once and take the time of every step.
@@ -165,82 +165,71 @@ class Engine:
     def _steps(self, N: int, H: int, W: int, threads: int) -> Iterator[Step]:
         """Which blocks run as one, and how each is cut."""
         blocks = list(self.network.blocks)
-        shape: tuple[int, ...] = (N, H, W)
+        shape: tuple[int, ...] = (N, H, W, self.network.in_channels)
         while blocks:
             block = blocks.pop(0)
+            begins = len(blocks) == len(self.network.blocks) - 1  # so the pixels of x have no room for whole panels
             stem = block.convs + blocks[0].convs if blocks and not blocks[0].residual else ()
             if len(block.convs) == 1 and _can_fuse(stem, False):
                 blocks.pop(0)
                 step = self._fused(stem, False, shape, threads)
-            elif _can_fuse(block.convs, block.residual):
+            elif not begins and _can_fuse(block.convs, block.residual):
                 step = self._fused(block.convs, block.residual, shape, threads)
             elif [conv.kind for conv in block.convs] == ["pointwise"] and block.convs[0].relu6 and not blocks:
                 step = self._head(block.convs[0], shape, threads)
             else:
                 step = _plain(block, shape)
-            if block.residual and step.out[1:3] != shape[1:]:
+            if block.residual and step.out[1:3] != shape[1:3]:
                 raise ValueError(f"{block.name} has a padding that changes the size of the image, which is to be added")
             yield step
-            shape = step.out[:3]
-        if len(step.out) == 4:
-            yield Step(("pool",), (N, step.out[3]), (), _average)
-        yield self._classifier(N)
+            shape = step.out
+        if len(shape) == 4:
+            shape = N, shape[3]
+            yield Step(("pool",), shape, (), _average)
+        yield self._classifier(shape)
 
     def _fused(self, convs: tuple[FoldedConv, ...], shortcut: bool, shape: tuple[int, ...], threads: int) -> Step:
         """A depthwise convolution, what comes before it and what comes after."""
         from npmnv2.kernels.inference_block import cutting
 
-        block = cutting.block(convs, shortcut)
-        cut = cutting.cut(block, shape, threads)
-        block = self._pieces(convs[-1].name, cut.pieces, lambda: cutting.in_pieces(block, cut.pieces))
+        block = self._packed(convs[-1].name, lambda: cutting.block(convs, shortcut))
+        plan = cutting.plan(block, shape, threads)
         names = tuple(conv.name for conv in convs)
-        return Step(names, cut.out, cut.scratch, lambda out, scratch: cutting.bind(block, cut, out, scratch))
+        return Step(names, plan.out, plan.scratch, lambda out, scratch: cutting.bind(block, plan, out, scratch))
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
         """The last convolution and the average over the image."""
         from npmnv2.kernels.inference_block import cutting
-        from npmnv2.kernels.inference_block.head import head
+        from npmnv2.kernels.inference_block.head import Head, head
+        from npmnv2.kernels.tiles import CHANNELS, PIXELS
 
-        N, H, W = shape
-        C, M = conv.w.shape
-        pieces, images = cutting.pieces_of(M, 64), cutting.images_of(N, H * W)
-        group = cutting.even(images * H * W, cutting.SMALL // (C * M // pieces))
-        w, bias = self._pieces(
-            conv.name, pieces, lambda: (cutting.split(conv.w, 1, pieces), cutting.split(conv.bias, 0, pieces))
-        )
+        (N, H, W, room), C = shape, len(conv.w)
+        w, b = self._packed(conv.name, lambda: (cutting.in_panels(conv.w), cutting.filled_up(conv.bias)))
+        sizes = Head(N, H * W, C, room, cutting.images_of(N, H * W), cutting.piece_of(len(w)))
 
         def bind(out: Array, scratch: Any) -> Run:
-            return lambda x: head(x.reshape(-1, C), w, bias, images, group, *scratch, out)
+            return lambda x: head(x, w, b, sizes, *scratch, out)
 
-        return Step((conv.name, "pool"), (N, M), ((threads, group, M // pieces),), bind)
+        return Step((conv.name, "pool"), (N, len(b)), ((threads, PIXELS * CHANNELS),), bind)
 
-    def _classifier(self, N: int) -> Step:
-        """The linear layer, a piece of the classes at a time; the last piece is filled up with zeros."""
+    def _classifier(self, shape: tuple[int, ...]) -> Step:
+        """The linear layer."""
         from npmnv2.kernels.inference_block import cutting
         from npmnv2.kernels.inference_block.head import classify
 
-        C, classes = self.network.w.shape
-        pieces = -(-classes // 64)
-        width = -(-classes // pieces // 16) * 16  # rows of whole cache lines: a quarter faster
-        spare = pieces * width - classes
-        group = cutting.even(N, cutting.SMALL // (C * width))
-
-        def cut() -> tuple[Array, Array]:
-            w, b = np.pad(self.network.w, ((0, 0), (0, spare))), np.pad(self.network.b, (0, spare))
-            return cutting.split(w, 1, pieces), cutting.split(b, 0, pieces)
-
-        w, bias = self._pieces("fc", pieces, cut)
+        fc = self.network
+        w, b = self._packed("fc", lambda: (cutting.in_panels(cutting.filled_up(fc.w, 0)), cutting.filled_up(fc.b)))
 
         def bind(out: Array, scratch: Any) -> Run:
-            return lambda x: classify(x, w, bias, group, *scratch, out)
+            return lambda x: classify(x, w, b, out)
 
-        return Step(("fc",), (N, classes), ((pieces, N, width),), bind)
+        return Step(("fc",), (shape[0], len(b)), (), bind)
 
-    def _pieces(self, name: str, pieces: int, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once for every plan that cuts these weights alike."""
-        if (name, pieces) not in self._cut:
-            self._cut[name, pieces] = make()
-        return self._cut[name, pieces]
+    def _packed(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for every plan."""
+        if name not in self._weights:
+            self._weights[name] = make()
+        return self._weights[name]
 
 
 def fuse(model: Network) -> Engine:
@@ -289,24 +278,29 @@ def _can_fuse(convs: tuple[FoldedConv, ...], residual: bool) -> bool:
     if kinds[-2:] != ["depthwise", "pointwise"] or kinds[:-2] not in ([], ["standard"], ["pointwise"]):
         return False
     *before, last = convs
-    if not all(conv.relu6 for conv in before) or (residual and last.relu6):
-        return False
-    return all(conv.w.shape[:2] == (3, 3) for conv in before if conv.kind != "pointwise")
+    return all(conv.relu6 for conv in before) and not (residual and last.relu6)
 
 
 def _plain(block: FoldedBlock, shape: tuple[int, ...]) -> Step:
     """A block as FoldedNetwork runs it: those of V1's convolutional twin, and what `_can_fuse` knows nothing of."""
-    N, H, W = shape
+    from npmnv2.kernels.inference_block.cutting import whole
+
+    N, H, W, _ = shape
     for conv in block.convs:
         if conv.kind != "pointwise":
             geometry = conv_geometry(H, W, conv.w.shape[0], conv.w.shape[1], conv.stride, conv.padding)
             H, W = geometry.OH, geometry.OW
+    first, M = block.convs[0], block.convs[-1].bias.size
+    C = first.w.shape[-1 if first.kind == "depthwise" else -2]
 
     def bind(out: Array, scratch: Any) -> Run:
-        return lambda x: np.copyto(out, block(x))
+        def run(x: Array) -> None:
+            out[..., :M] = block(np.ascontiguousarray(x[..., :C]))
+            out[..., M:] = 0
 
-    names = tuple(conv.name for conv in block.convs)
-    return Step(names, (N, H, W, block.convs[-1].bias.size), (), bind)
+        return run
+
+    return Step(tuple(conv.name for conv in block.convs), (N, H, W, whole(M)), (), bind)
 
 
 def _average(out: Array, scratch: Any) -> Run:

@@ -157,9 +157,9 @@ def compile_inline(loops: Callable[..., Any]) -> Any:
 
 def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
     """Compile a small helper without a loop, multiply-adds fused: LLVM puts it into what calls it."""
-    return numba.njit(error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True)(
-        arithmetic
-    )
+    return numba.njit(
+        error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
+    )(arithmetic)
 
 
 def compile_task(loops: Callable[..., Any]) -> Any:

@@ -10,25 +10,15 @@ import numpy as np
 from numba import prange
 from numba.typed import List
 
-from npmnv2.kernels.inference_block.channels import by_channels
+from npmnv2.kernels.inference_block.block import run_share
 from npmnv2.kernels.inference_block.project import add_parts
 from npmnv2.kernels.inference_block.records import Bound
-from npmnv2.kernels.inference_block.rows import by_rows
-from npmnv2.kernels.jit import compile_inline, compile_kernel
+from npmnv2.kernels.jit import compile_kernel
 from npmnv2.validate import Array
 
 
-@compile_inline
-def _share(thread, threads, x, b):
-    """What one thread does of a block."""
-    if b.rows.step > 0:
-        by_rows(thread, threads, x, b.weights, b.sizes, b.rows, b.scratch, b.out)
-    else:
-        by_channels(thread, threads, x, b.weights, b.sizes, b.channels, b.scratch, b.out)
-
-
 def _run(x, blocks, threads):
-    """Run blocks, each on the output of the one before: x, (N, rows, columns, C). A thread owns its share of a block.
+    """Run blocks, each on the output of the one before. x: flat. A thread owns its share of a block.
 
     blocks: a list with a `Bound` for each thread of the first block, then of the second, and so on. Each its own, for
     compiled code counts who uses an array, and threads that count in the same place wait for each other.
@@ -36,12 +26,16 @@ def _run(x, blocks, threads):
     for i in range(0, len(blocks), threads):
         b = blocks[i]
         if threads == 1:
-            _share(np.int64(0), threads, x, b)  # nothing to start: 1 us less
+            run_share(np.int64(0), threads, x, b)  # nothing to start: 1 us less
         else:
             for thread in prange(threads):
-                _share(np.int64(thread), threads, x, blocks[i + thread])
-        if len(b.scratch.parts) > 1:
-            add_parts(x, b.scratch.parts, b.weights.bp, b.sizes.shortcut, b.sizes.clip, b.out)
+                run_share(np.int64(thread), threads, x, blocks[i + thread])
+        if len(b.scratch.parts) > 0:
+            M = len(b.weights.bp)
+            pixels = len(b.out) // M
+            parts = b.scratch.parts.reshape(len(b.scratch.parts) // len(b.out), pixels, M)
+            y = x[: len(b.out)].reshape(pixels, M) if b.sizes.shortcut else parts[0]
+            add_parts(y, parts, b.sizes.shortcut, b.sizes.clip, b.out.reshape(pixels, M))
         x = b.out
 
 
@@ -78,4 +72,4 @@ class Blocks:
             self._compiled = begin(self.blocks[0])
             for block in self.blocks[1:]:
                 append(self._compiled, block)
-        run(x, self._compiled, self.threads)
+        run(x.reshape(-1), self._compiled, self.threads)

@@ -1,4 +1,4 @@
-"""How an inference block is cut into pieces, bands and tasks, and the calls of its kernels.
+"""How an inference block is cut into pieces, rows and tasks, and its weights into panels.
 
 The plain version is `engine.folding.FoldedBlock`, which cuts nothing. docs/fusion.md derives both ways to cut and
 measures which is faster where.
@@ -12,35 +12,48 @@ import numpy as np
 
 from npmnv2.kernels.arrays import empty, geometry_of
 from npmnv2.kernels.inference_block.blocks import Blocks
-from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Bound, Channels, Rows, Scratch, Sizes, Weights
+from npmnv2.kernels.inference_block.records import (
+    COPY,
+    EXPAND,
+    STEM,
+    Bound,
+    Cut,
+    Scratch,
+    Sizes,
+    Stem,
+    Tables,
+    Weights,
+)
+from npmnv2.kernels.tiles import CHANNELS
+from npmnv2.kernels.tuning import TUNING
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 
-SMALL = 1_000_000  # multiply-adds in one product: OpenBLAS's own limit for a faster way, see `conv/loops.py`
-NARROW = 20  # columns of the wide image: from here on it is cut by rows, as the stem's block always is
-RING = 1 << 19  # bytes of the ring of rows, for one core
-FEW = 160  # pixels: so many and no more are gathered from several small images into one product
+NO_STEM = Stem(0, 0, 0, 0, 1, 0, 0, 0)
 
 
 class Block(NamedTuple):
     """A depthwise convolution, what comes before it and what comes after: folded, so each with a bias."""
 
     source: int  # what comes before: EXPAND, STEM, or COPY for nothing
+    C: int  # channels of x
+    stem_kernel: tuple[int, int]
     stem_stride: int
     stem_padding: Padding
+    kernel: tuple[int, int]  # of the depthwise convolution, as the two after it
     stride: int
     padding: Padding
     shortcut: bool  # add x at the end: V2
     clip: bool  # ReLU6 at the end: V1
-    weights: Weights  # of one piece; as `in_pieces` cuts them for a `Cut`
+    weights: Weights
 
 
-class Cut(NamedTuple):
+class Planned(NamedTuple):
     """A block cut for one size of input and number of threads."""
 
     sizes: Sizes
-    way: Rows | Channels
-    pieces: int  # of the wide channels
+    stem: Stem
+    cut: Cut
     out: tuple[int, int, int, int]  # (N, OH, OW, M)
     scratch: Scratch  # of shapes
 
@@ -48,52 +61,56 @@ class Cut(NamedTuple):
 def block(convs: Sequence[Any], shortcut: bool) -> Block:
     """Read a block from its folded convolutions, `folding.FoldedConv`: [what comes before,] depthwise, pointwise."""
     before, dw, last = convs if len(convs) == 3 else (None, *convs)
-    E = dw.bias.size
-    source, stem_stride, stem_padding = COPY, 1, 0
-    we, be = np.zeros((1, E), dw.w.dtype), np.zeros(E, dw.w.dtype)
+    KH, KW, E = dw.w.shape
+    source, C, stem = COPY, E, ((0, 0), 1, 0)
+    we, be = np.zeros((0, E), dw.w.dtype), np.zeros(E, dw.w.dtype)
     if before is not None:
-        source, we, be = EXPAND, before.w, before.bias
+        source, C, we, be = EXPAND, before.w.shape[-2], before.w.reshape(-1, E), before.bias
         if before.kind == "standard":
-            source, stem_stride, stem_padding, we = STEM, before.stride, before.padding, before.w.reshape(-1, E)
-    weights = Weights(we, be, dw.w, dw.bias, last.w, last.bias)
-    return Block(source, stem_stride, stem_padding, dw.stride, dw.padding, shortcut, last.relu6, weights)
+            source, stem = STEM, (before.w.shape[:2], before.stride, before.padding)
+    first, filters, last_w = in_panels(we), in_panels(dw.w.reshape(-1, E)), in_panels(filled_up(last.w, 0))
+    weights = Weights(first, filled_up(be), filters, filled_up(dw.bias), last_w, filled_up(last.bias))
+    return Block(source, C, *stem, (KH, KW), dw.stride, dw.padding, shortcut, last.relu6, weights)
 
 
-def sizes_of(block: Block, shape: tuple[int, ...]) -> tuple[Sizes, int]:
-    """What follows from the shape (N, H, W) of the block's input; the columns of the wide image with its zeros."""
-    (_, H, W), stem_top, stem_left = shape, 0, 0
+def sizes_of(block: Block, shape: tuple[int, ...]) -> tuple[Sizes, Stem]:
+    """What follows from the shape of the block's input, (N, H, W, room)."""
+    (_, H, W, room), stem = shape, NO_STEM
     if block.source == STEM:
-        stem = geometry_of(H, W, 3, 3, block.stem_stride, block.stem_padding, 1)
-        H, W, ((stem_top, _), (stem_left, _)) = stem.OH, stem.OW, stem.pads
-    g = geometry_of(H, W, 3, 3, block.stride, block.padding, 1)
+        (KH, KW), s = block.stem_kernel, block.stem_stride
+        g = geometry_of(H, W, KH, KW, s, block.stem_padding, 1)
+        (top, _), (left, right) = g.pads
+        stem = Stem(H, W, KH, KW, s, top, left, max(left + W + right, s * (g.OW - 1) + KW))
+        H, W = g.OH, g.OW
+    (KH, KW), s = block.kernel, block.stride
+    g = geometry_of(H, W, KH, KW, s, block.padding, 1)
     (top, _), (left, right) = g.pads
+    columns = max(left + W + right, s * (g.OW - 1) + KW)
     sizes = Sizes(
-        block.source, block.stride, H, W, top, left, g.OH, g.OW, block.stem_stride, stem_top, stem_left,
-        block.shortcut, block.clip
+        block.source, block.C, room, KH, KW, s, H, W, top, left, columns, g.OH, g.OW, block.shortcut, block.clip
     )  # fmt: skip
-    return sizes, max(left + W + right, block.stride * (g.OW - 1) + 3)
+    return sizes, stem
 
 
-def cut(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
-    """Cut a block for images of shape (N, H, W): large ones and the stem's by rows, small ones by their channels."""
-    if sizes_of(block, shape)[0].W >= NARROW or block.source == STEM:
-        return cut_by_rows(block, shape, threads)
-    return cut_by_channels(block, shape, threads)
+def plan(block: Block, shape: tuple[int, ...], threads: int) -> Planned:
+    """Cut a block for images of shape (N, H, W, room): large ones and the stem's by rows, small ones by channels."""
+    by_rows = sizes_of(block, shape)[0].W >= TUNING.rows_from or block.source == STEM
+    return plan_as(block, shape, threads, (cut_by_rows if by_rows else cut_by_channels)(block, shape, threads))
 
 
 def cut_by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     """Bands of output rows, as many as it takes to give every thread as much of the images.
 
-    A band computes for itself the row or two of the wide image above and below it, which its neighbours compute too.
+    A band computes for itself the rows of the wide image above and below it that its neighbours compute too. As many
+    of its rows at a time as the cache of a core holds.
     """
-    (sizes, columns), s, E = sizes_of(block, shape), block.stride, len(block.weights.bd)
-    pieces = 1 if block.source == STEM else pieces_of(E, 192)
-    row = columns * (E // pieces) * block.weights.wp.itemsize  # bytes
-    steps = [n for n in ((7, 4, 2) if s == 2 else (4, 2)) if (s * (n - 1) + 3) * row <= RING or n == 2]
-    half = -(-sizes.OH // 2)
-    step = min(steps, key=lambda n: (-(-half // n) * n, -n))  # what cuts the image into two halves most evenly
+    (sizes, _), E = sizes_of(block, shape), len(block.weights.bd)
     bands = threads // math.gcd(shape[0], threads)
-    return cut_as(block, shape, threads, pieces, Rows(step, band=-(-sizes.OH // bands // step) * step))
+    band = -(-sizes.OH // bands)
+    row = (sizes.stride * sizes.columns + sizes.OW) * E * block.weights.bd.itemsize
+    fixed = (sizes.KH - sizes.stride) * sizes.columns * E * block.weights.bd.itemsize
+    rows = even(band, (TUNING.cache - fixed) // row)
+    return Cut(1, band, rows, rows_of_wide(sizes, rows), E // CHANNELS, 1)
 
 
 def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
@@ -101,76 +118,82 @@ def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 
     If the images cannot be shared evenly, each piece is a task, whose part of the output is kept until all are there.
     """
-    (sizes, _), (E, M) = sizes_of(block, shape), block.weights.wp.shape
-    pieces, images = pieces_of(E, 128), images_of(shape[0], sizes.H * sizes.W)
-    e, chunks = E // pieces, shape[0] // images
-    most = SMALL // (sizes.W * len(block.weights.we) * e) if block.source == EXPAND else images * sizes.H
+    (sizes, _), panels = sizes_of(block, shape), len(block.weights.bd) // CHANNELS
+    images, piece = images_of(shape[0], sizes.H * sizes.W), piece_of(panels)
+    chunks, pieces = shape[0] // images, -(-panels // piece)
     each = pieces if chunks % threads == 0 or 4 * threads < chunks else 1
-    expand, project = even(images * sizes.H, most), even(images * sizes.OH, SMALL // (sizes.OW * e * M))
-    return cut_as(block, shape, threads, pieces, Channels(images, each, expand, project))
+    return Cut(images, sizes.OH, sizes.OH, rows_of_wide(sizes, sizes.OH), piece, each)
 
 
-def cut_as(block: Block, shape: tuple[int, ...], threads: int, pieces: int, way: Rows | Channels) -> Cut:
+def rows_of_wide(sizes: Sizes, rows: int) -> int:
+    """Rows of the wide image that so many rows of the output see; with all of them every row there is."""
+    seen = sizes.stride * (rows - 1) + sizes.KH
+    return max(sizes.top + sizes.H, seen) if rows == sizes.OH else seen
+
+
+def plan_as(block: Block, shape: tuple[int, ...], threads: int, cut: Cut) -> Planned:
     """A block cut so, with the shapes of what its kernel works in."""
-    (sizes, columns), N, (E, M) = sizes_of(block, shape), shape[0], block.weights.wp.shape
-    OH, OW, e = sizes.OH, sizes.OW, E // pieces
-    patch = product = (threads, 0, 0)
-    parts = 1, 0, 0, 0
-    if isinstance(way, Rows):
-        images, R, filtered, projected = 1, sizes.stride * (way.step - 1) + 3, way.step, way.step
-        if block.source == STEM:
-            patch = threads, sizes.W, len(block.weights.we)
-    else:
-        images, R = way.images, max(sizes.top + sizes.H, sizes.stride * (OH - 1) + 3)
-        filtered, projected = images * OH, way.project
-        if block.source == EXPAND:
-            product = threads, way.expand * sizes.W, e
-        if way.pieces < pieces:
-            parts = -(-pieces // way.pieces), N * OH, OW, M
-    wide, hidden, narrow = (threads, images, R, columns, e), (threads, filtered * OW, e), (threads, projected * OW, M)
-    return Cut(sizes, way, pieces, (N, OH, OW, M), Scratch(wide, patch, product, hidden, narrow, parts))
+    (sizes, stem), N, M = sizes_of(block, shape), shape[0], len(block.weights.bp)
+    panels = len(block.weights.bd) // CHANNELS
+    groups = -(-panels // cut.piece // cut.pieces) if cut.pieces * cut.piece < panels else 0
+    out = N, sizes.OH, sizes.OW, M
+    scratch = Scratch(
+        wide=(threads, cut.piece, cut.images, cut.R, sizes.columns, CHANNELS),
+        stem=(threads, stem.stride * (cut.R - 1) + stem.KH if stem.KH else 0, stem.columns, block.C),
+        hidden=(threads, cut.piece, cut.images, cut.rows, sizes.OW, CHANNELS),
+        parts=(groups, *out),
+    )
+    return Planned(sizes, stem, cut, out, scratch)
+
+
+def bind(block: Block, planned: Planned, out: Array, scratch: Scratch) -> Blocks:
+    """What fills `out` from x."""
+    weights, parts = Weights._make(w.reshape(-1) for w in block.weights), scratch.parts.reshape(-1)
+    tables = tables_of(planned)
+    planes = [Scratch._make([*(v.reshape(-1) for v in values), parts]) for values in zip(*scratch[:-1], strict=True)]
+    bound = [
+        Bound(weights, planned.sizes, planned.stem, planned.cut, tables, plane, out.reshape(-1)) for plane in planes
+    ]
+    return Blocks(bound, len(planes))
+
+
+def tables_of(planned: Planned) -> Tables:
+    """Where the pixels of all rows that are filled at once lie."""
+    sizes, stem, cut = planned.sizes, planned.stem, planned.cut
+    rows = sizes.H if cut.rows == sizes.OH else min(cut.R, sizes.H)
+    image, row, column = (v.reshape(-1) for v in np.indices((cut.images, rows, sizes.W)))
+    wide = ((image * cut.R + row) * sizes.columns + sizes.left + column) * CHANNELS
+    x = ((image * rows + row) * sizes.W + column) * sizes.room
+    if sizes.source == STEM:
+        x = (row * stem.columns + column) * stem.stride * sizes.C
+    return Tables(x, wide)
 
 
 def images_of(N: int, pixels: int) -> int:
-    """How many images share a product: as many as divide N and have at most `FEW` pixels, two tasks left if they can.
+    """How many images go together: as many as divide N and have few enough pixels, two tasks left if they can.
 
     Examples
     --------
     >>> [images_of(8, pixels) for pixels in (9, 36, 49, 196)], images_of(1, 9)
     ([4, 4, 2, 1], 1)
     """
-    most = max(1, min(FEW // pixels, N // 2))
+    most = max(1, min(TUNING.gather // pixels, N // 2))
     return max(n for n in range(1, most + 1) if N % n == 0)
 
 
-def bind(block: Block, cut: Cut, out: Array, scratch: Scratch) -> Blocks:
-    """What fills `out` from x. The weights of `block` are in pieces, see `in_pieces`."""
-    way = cut.way
-    rows, channels = (way, Channels(0, 0, 0, 0)) if isinstance(way, Rows) else (Rows(0, 0), way)
-    planes = [Scratch._make([*values, scratch.parts]) for values in zip(*scratch[:-1], strict=True)]
-    return Blocks([Bound(block.weights, cut.sizes, rows, channels, plane, out) for plane in planes], len(planes))
-
-
-def in_pieces(block: Block, pieces: int) -> Block:
-    """The block with its wide channels cut into pieces, each contiguous; a new first axis counts them."""
-    w = block.weights
-    we, be, wd, bd, wp = (split(v, axis, pieces) for v, axis in zip(w[:-1], (1, 0, 2, 0, 0), strict=True))
-    return block._replace(weights=Weights(we, be, wd, bd, wp, w.bp))
-
-
-def pieces_of(channels: int, most: int) -> int:
-    """Into how many equal pieces: the fewest of at most `most` channels, of a multiple of 16 if one divides them.
-
-    An even number is preferred while a piece keeps 64 channels: pieces are tasks, and threads mostly come in twos.
+def piece_of(panels: int) -> int:
+    """So many panels are a piece: nearly equal pieces, preferably an even number, for threads mostly come in twos.
 
     Examples
     --------
-    >>> [channels // pieces_of(channels, 128) for channels in (8, 96, 144, 384, 576, 960)]
-    [8, 96, 48, 96, 96, 96]
+    >>> [piece_of(panels) for panels in (1, 6, 9, 24, 36, 60)]
+    [1, 6, 5, 6, 6, 6]
     """
-    fitting = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n <= most]
-    whole = [n for n in fitting if channels // n % 16 == 0] or fitting
-    return min((n for n in whole if n % 2 == 0 and channels // n >= 64 and whole[0] > 1), default=whole[0])
+    most = TUNING.piece // CHANNELS
+    pieces = -(-panels // most)
+    if pieces > 1 and pieces % 2 == 1 and panels // (pieces + 1) >= most // 2:
+        pieces += 1
+    return -(-panels // pieces)
 
 
 def even(length: int, most: int) -> int:
@@ -184,15 +207,42 @@ def even(length: int, most: int) -> int:
     return -(-length // -(-length // max(1, most)))
 
 
-def split(w: Array, axis: int, pieces: int) -> Array:
-    """Cut one axis into equal pieces, each contiguous; a new first axis counts them.
+def filled_up(w: Array, axis: int = -1) -> Array:
+    """With zeros along one axis up to whole panels; a copy that begins at a cache line.
 
     Examples
     --------
-    >>> split(np.arange(8.0).reshape(2, 4), axis=1, pieces=2).tolist()
-    [[[0.0, 1.0], [4.0, 5.0]], [[2.0, 3.0], [6.0, 7.0]]]
+    >>> filled_up(np.ones(3)).shape, filled_up(np.ones((17, 3)), axis=0).shape
+    ((16,), (32, 3))
     """
-    shape = w.shape[:axis], w.shape[axis] // pieces, w.shape[axis + 1 :]
-    out = empty((pieces, *shape[0], shape[1], *shape[2]), w.dtype)  # begins at a cache line
-    out[...] = np.moveaxis(w.reshape(*shape[0], pieces, shape[1], *shape[2]), axis, 0)
+    shape = list(w.shape)
+    shape[axis] = whole(shape[axis])
+    out = empty(tuple(shape), w.dtype)
+    out[...] = 0
+    out[tuple(slice(n) for n in w.shape)] = w
+    return out
+
+
+def whole(channels: int) -> int:
+    """Channels of whole panels.
+
+    Examples
+    --------
+    >>> whole(16), whole(24)
+    (16, 32)
+    """
+    return -(-channels // CHANNELS) * CHANNELS
+
+
+def in_panels(w: Array) -> Array:
+    """A matrix (C, M) as (panels, C, 16): 16 columns after the other, filled up with zeros.
+
+    Examples
+    --------
+    >>> in_panels(np.ones((5, 24))).shape
+    (2, 5, 16)
+    """
+    w = filled_up(w)
+    out = empty((w.shape[1] // CHANNELS, len(w), CHANNELS), w.dtype)
+    out[...] = w.reshape(len(w), len(out), CHANNELS).transpose(1, 0, 2)
     return out

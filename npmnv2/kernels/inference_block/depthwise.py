@@ -1,106 +1,73 @@
-"""The second step of an inference block: ``hidden = relu6(depthwise(wide, wd) + bd)``, for a 3x3 kernel.
+"""The second step of an inference block: ``hidden = relu6(depthwise(wide, wd) + bd)``.
 
-The plain version is the depthwise convolution of `engine.folding.FoldedBlock`; of the loops it is `_pixel`, one pixel
-after another, at any stride. The others add the same taps in the same order, for several neighbours at once.
+The plain version is the depthwise convolution of `engine.folding.FoldedBlock`. A tile is some neighbours in a row of
+the output. `product.py` is this with one operator changed: here what a pixel sees meets filters of its own channels.
 """
 
-from npmnv2.kernels.inference_block.expand import relu6
-from npmnv2.kernels.inference_block.records import NATURAL
-from npmnv2.kernels.jit import compile_inline, compile_scalar
-from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
+from npmnv2.kernels.jit import compile_apart, compile_scalar
+from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, clip, neighbours, places, put, spread
 
 
-@compile_inline
-def filter_rows(wide, n, first, rows, piece, sizes, hidden, to):
-    """`rows` rows of `hidden`, from pixel `to` on, from image n of `wide`.
-
-    The window of the topmost begins in row `first`. `wide` is a ring: after its last row comes its first.
-    """
-    s, OW, R = sizes.stride, sizes.OW, wide.shape[1]
-    if s == 1 and rows > 1 and OW >= 4:
-        for pair in range(0, rows, 2):
-            r = min(pair, rows - 2) & NATURAL  # the last pair steps back, as the last block of columns
-            q = _in_ring(first + r, R)
-            for column in range(0, OW, 4):
-                ox = min(column, OW - 4) & NATURAL
-                p = (to + r * OW + ox) & NATURAL
-                _two_by_four(wide, n, q, ox, piece, hidden, p, (p + OW) & NATURAL)
-    else:
-        for r in range(rows):
-            q = _in_ring(first + s * r, R)
-            if s == 2 and OW >= 4:
-                for column in range(0, OW, 4):
-                    ox = min(column, OW - 4) & NATURAL
-                    _four_by_stride_2(wide, n, q, (2 * ox) & NATURAL, piece, hidden, (to + r * OW + ox) & NATURAL)
+@compile_scalar
+def filter_rows(b, k, images, rows):
+    """`rows` rows of `hidden` for so many images, in the panels of piece k."""
+    sizes, cut, bd, wd, wide, hidden = b.sizes, b.cut, b.weights.bd, b.weights.wd, b.scratch.wide, b.scratch.hidden
+    K, s, panels = sizes.KH, sizes.stride, len(bd) // CHANNELS - k * cut.piece
+    if sizes.KW != K or sizes.OW < PIXELS:
+        K = 0
+    for q in range(min(cut.piece, panels)):
+        panel = k * cut.piece + q
+        for i in range(images):
+            begin = (q * cut.images + i) * cut.R * sizes.columns * CHANNELS
+            to = (q * cut.images * cut.rows + i * rows) * sizes.OW * CHANNELS
+            if K == 3 and s == 1:
+                _filter_3x3(wide, begin, sizes, wd, bd, panel, hidden[to : to + rows * sizes.OW * CHANNELS])
+            elif K == 3 and s == 2:
+                _filter_3x3_stride2(wide, begin, sizes, wd, bd, panel, hidden[to : to + rows * sizes.OW * CHANNELS])
+            elif K == 5 and s == 1:
+                _filter_5x5(wide, begin, sizes, wd, bd, panel, hidden[to : to + rows * sizes.OW * CHANNELS])
+            elif K == 5 and s == 2:
+                _filter_5x5_stride2(wide, begin, sizes, wd, bd, panel, hidden[to : to + rows * sizes.OW * CHANNELS])
             else:
-                for ox in range(OW):
-                    _pixel(wide, n, q, (s * ox) & NATURAL, piece, hidden, (to + r * OW + ox) & NATURAL)
+                _filter(wide, begin, sizes, wd, bd, panel, hidden[to : to + rows * sizes.OW * CHANNELS])
 
 
-@compile_scalar
-def _in_ring(y, R):
-    """Where rows y to y + 3 of the wide image lie: what the windows of two rows see, those of one see three of them."""
-    y += R
-    return (y % R) & NATURAL, ((y + 1) % R) & NATURAL, ((y + 2) % R) & NATURAL, ((y + 3) % R) & NATURAL
+@compile_apart
+def _filter(wide, begin, sizes, wd, bd, panel, hidden):
+    """A panel of `hidden`: some rows, the first window of which begins in wide[begin]. The plain version of others."""
+    KH, KW, OW, s = sizes.KH, sizes.KW, sizes.OW, sizes.stride
+    for r in range(len(hidden) // (OW * CHANNELS)):
+        for p in range(0, OW, PIXELS):
+            at = places(p, OW - 1, s * CHANNELS)
+            tile = spread(bd, panel * CHANNELS)
+            for i in range(KH):
+                for j in range(KW):
+                    row, tap = (s * r + i) * sizes.columns + j, (panel * KH + i) * KW + j
+                    tile = add_products(tile, wide, at, begin + row * CHANNELS, wd, tap * CHANNELS)
+            put(clip(tile), hidden, places(p, OW - 1, CHANNELS), r * OW * CHANNELS)
 
 
-@compile_inline
-def _pixel(wide, n, q, xx, piece, hidden, p):
-    """Pixel p of `hidden`, whose window begins in column xx of the rows q of `wide`."""
-    wd, bd = piece.wd, piece.bd
-    zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
-    for e in range(wide.shape[3]):
-        v = bd[e]
-        v += wide[n, q[0], xx, e] * wd[0, 0, e]
-        v += wide[n, q[0], xx + 1, e] * wd[0, 1, e]
-        v += wide[n, q[0], xx + 2, e] * wd[0, 2, e]
-        v += wide[n, q[1], xx, e] * wd[1, 0, e]
-        v += wide[n, q[1], xx + 1, e] * wd[1, 1, e]
-        v += wide[n, q[1], xx + 2, e] * wd[1, 2, e]
-        v += wide[n, q[2], xx, e] * wd[2, 0, e]
-        v += wide[n, q[2], xx + 1, e] * wd[2, 1, e]
-        v += wide[n, q[2], xx + 2, e] * wd[2, 2, e]
-        hidden[p, e] = relu6(v, zero, six)
+def _filter_of(K, s):
+    """The same for one size of kernel and one stride, of which the compiler makes better code: 1.2 to 1.6 times.
+
+    It unrolls the taps, and at stride 1 it sees that windows side by side share most of their columns.
+    """
+
+    @compile_apart
+    def filter_panel(wide, begin, sizes, wd, bd, panel, hidden):
+        OW = sizes.OW
+        for r in range(len(hidden) // (OW * CHANNELS)):
+            for p in range(0, OW, PIXELS):
+                first = min(p, OW - PIXELS)  # the last tile steps back
+                tile = spread(bd, panel * CHANNELS)
+                for i in range(K):
+                    for j in range(K):
+                        row, tap = (s * r + i) * sizes.columns + j, (panel * K + i) * K + j
+                        at = neighbours(first, s * CHANNELS)
+                        tile = add_products(tile, wide, at, begin + row * CHANNELS, wd, tap * CHANNELS)
+                put(clip(tile), hidden, neighbours(first, CHANNELS), r * OW * CHANNELS)
+
+    return filter_panel
 
 
-@compile_inline
-def _two_by_four(wide, n, q, xx, piece, hidden, p, below):
-    """Eight pixels at stride 1: four from pixel p of `hidden` on, and the four below them."""
-    wd, bd = piece.wd, piece.bd
-    for e in range(wide.shape[3]):
-        w00, w01, w02 = wd[0, 0, e], wd[0, 1, e], wd[0, 2, e]
-        w10, w11, w12 = wd[1, 0, e], wd[1, 1, e], wd[1, 2, e]
-        w20, w21, w22 = wd[2, 0, e], wd[2, 1, e], wd[2, 2, e]
-        v = bd[e]
-        upper = lower = (v, v, v, v)
-        a = next_six(wide, n, q[0], xx, e)
-        upper = four(a, w00, w01, w02, upper)
-        a = next_six(wide, n, q[1], xx, e)
-        upper, lower = four(a, w10, w11, w12, upper), four(a, w00, w01, w02, lower)
-        a = next_six(wide, n, q[2], xx, e)
-        upper, lower = four(a, w20, w21, w22, upper), four(a, w10, w11, w12, lower)
-        a = next_six(wide, n, q[3], xx, e)
-        lower = four(a, w20, w21, w22, lower)
-        _put_four(hidden, p, e, upper)
-        _put_four(hidden, below, e, lower)
-
-
-@compile_inline
-def _four_by_stride_2(wide, n, q, xx, piece, hidden, p):
-    """Four pixels at stride 2."""
-    wd, bd = piece.wd, piece.bd
-    for e in range(wide.shape[3]):
-        v = bd[e]
-        sums = (v, v, v, v)
-        sums = four_by_two(wide, n, q[0], xx, e, wd[0, 0, e], wd[0, 1, e], wd[0, 2, e], sums)
-        sums = four_by_two(wide, n, q[1], xx, e, wd[1, 0, e], wd[1, 1, e], wd[1, 2, e], sums)
-        sums = four_by_two(wide, n, q[2], xx, e, wd[2, 0, e], wd[2, 1, e], wd[2, 2, e], sums)
-        _put_four(hidden, p, e, sums)
-
-
-@compile_scalar
-def _put_four(hidden, p, e, sums):
-    """Four neighbours in `hidden` = relu6(sums)."""
-    zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
-    hidden[p, e], hidden[p + 1, e] = relu6(sums[0], zero, six), relu6(sums[1], zero, six)
-    hidden[p + 2, e], hidden[p + 3, e] = relu6(sums[2], zero, six), relu6(sums[3], zero, six)
+_filter_3x3, _filter_3x3_stride2, _filter_5x5, _filter_5x5_stride2 = (_filter_of(K, s) for K in (3, 5) for s in (1, 2))

@@ -1,126 +1,110 @@
-"""The first step of an inference block: rows of the wide image.
+"""The first step of an inference block: pixels of the wide image, a panel of its channels at a time.
 
 The plain version is the first convolution of `engine.folding.FoldedBlock`, with its bias and ReLU6; of a block without
 one, x itself.
 """
 
-import numpy as np
+from typing import NamedTuple
 
-from npmnv2.kernels.inference_block.records import COPY, EXPAND, NATURAL
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_scalar
+from npmnv2.kernels.inference_block.product import Window, add_window
+from npmnv2.kernels.inference_block.records import COPY, STEM
+from npmnv2.kernels.jit import compile_scalar
+from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tiles import CHANNELS, PIXELS, add, clip, places, places_in, put, spread, zeros
+
+
+class Span(NamedTuple):
+    """Rows of the wide image, which may lie outside of it."""
+
+    first: int  # the topmost that has room in `wide`
+    begin: int  # the first to be filled
+    end: int  # the first below them
 
 
 @compile_scalar
-def relu6(v, zero, six):
-    """Clip to [0, 6], given as numbers of v's dtype."""
-    v = zero if v < zero else v  # in this order NaN stays NaN
-    return six if v > six else v
-
-
-@compile_inline
-def clear_border(wide, top, H, left, W):
-    """Zeros where no row or column of an image will be."""
-    images, R, columns, E = wide.shape
-    zero = wide.dtype.type(0)
-    for i in range(images):
-        for q in range(R):
-            for c in range(columns):
-                if q < top or q >= top + H or c < left or c >= left + W:
-                    for e in range(E):
-                        wide[i, q, c, e] = zero
-
-
-@compile_inline
-def fill(image, k, piece, sizes, scratch, filled, need):
-    """Put rows `filled` to `need` - 1 of the wide image into the ring, zeros for those outside of the image."""
-    wide, left, W = scratch.wide, sizes.left, sizes.W
-    _, R, _, E = wide.shape
-    zero, six = wide.dtype.type(0), wide.dtype.type(6)
-    for row in range(filled, need):
-        y, q = row & NATURAL, ((row + R) % R) & NATURAL
-        if row < 0 or row >= sizes.H:
-            for c in range(W):
-                for e in range(E):
-                    wide[0, q, left + c, e] = zero
-        elif sizes.source == COPY:
-            for c in range(W):
-                for e in range(E):
-                    wide[0, q, left + c, e] = image[y, c, k * E + e]
+def _expand(x, offset, b, panel, pixels, to):
+    """So many pixels of a panel, from place `to` of `wide` on; what the first of them sees begins in x[offset]."""
+    sizes, weights, tables, wide = b.sizes, b.weights, b.tables, b.scratch.wide
+    window = Window(1, sizes.C, 0)
+    if sizes.source == STEM:
+        window = Window(b.stem.KH, b.stem.KW * sizes.C, b.stem.columns * sizes.C)
+    row = panel * window.rows * window.length * CHANNELS
+    for p in range(0, pixels, PIXELS):
+        at = places_in(tables.x, p, pixels - 1)
+        if sizes.source == COPY:
+            tile = add(zeros(x), x, at, offset + panel * CHANNELS)
         else:
-            if sizes.source == EXPAND:
-                _expand_row(image, y, piece.we, wide, q, left)
-            else:
-                _convolve_row(image, row, piece.we, sizes, scratch.patch, wide, q)
-            for c in range(W):
-                for e in range(E):
-                    wide[0, q, left + c, e] = relu6(wide[0, q, left + c, e] + piece.be[e], zero, six)
-
-
-@compile_inline
-def expand_rows(x, k, piece, sizes, scratch, first):
-    """Put these rows of images into `wide`, expanded, whose images lie apart; the first of them is number `first`."""
-    wide, product, left = scratch.wide, scratch.product, sizes.left
-    rows, W, _ = x.shape
-    E = wide.shape[3]
-    zero, six = wide.dtype.type(0), wide.dtype.type(6)
-    if sizes.source == EXPAND:
-        _expand(x, piece.we, product)
-    for r in range(rows):
-        i, q = ((first + r) // sizes.H) & NATURAL, (sizes.top + (first + r) % sizes.H) & NATURAL
-        for c in range(W):
-            p = (r * W + c) & NATURAL
-            if sizes.source == COPY:
-                for e in range(E):
-                    wide[i, q, left + c, e] = x[r, c, k * E + e]
-            else:
-                for e in range(E):
-                    wide[i, q, left + c, e] = relu6(product[p, e] + piece.be[e], zero, six)
-
-
-@compile_apart
-def _expand_row(image, y, we, wide, q, left):
-    """Row q of the ring = row y of an image @ we. Apart, see `compile_apart`: it calls np.dot."""
-    np.dot(image[y], we, wide[0, q, left : left + image.shape[1]])
-
-
-@compile_apart
-def _expand(x, we, product):
-    """The same of several rows at once."""
-    rows, W, C = x.shape
-    np.dot(x.reshape(rows * W, C), we, product[: rows * W])
-
-
-@compile_apart
-def _convolve_row(image, y, we, sizes, patch, wide, q):
-    """Row q of the ring = row y of the stem's convolution. What each window sees is copied first (im2col)."""
-    H, width, C = image.shape
-    W, stride, left = sizes.W, sizes.stem_stride, sizes.stem_left
-    rows = image.reshape(H, width * C)
-    zero = image.dtype.type(0)
-    low = min(-(-left // stride), W)  # the windows from here to `high` lie inside the image
-    high = max(min((width - 3 + left) // stride + 1, W), low)
-    for i in range(3):
-        yy = stride * y - sizes.stem_top + i
-        row = yy & NATURAL
-        quick = 0 <= yy < H and C == 3
-        if quick:
-            for c in range(low, high):
-                _copy_nine(rows, row, ((stride * c - left) * 3) & NATURAL, patch, c & NATURAL, 9 * i)
-        for j in range(W - (high - low) if quick else W):
-            c = j + high - low if quick and j >= low else j
-            for v in range(3 * C):
-                at = (stride * c - left) * C + v
-                here = 0 <= yy < H and 0 <= at < width * C
-                patch[c, 3 * C * i + v] = rows[row, at & NATURAL] if here else zero
-    np.dot(patch, we, wide[0, q, sizes.left : sizes.left + W])
+            tile = clip(add_window(spread(weights.be, panel * CHANNELS), x, at, offset, window, weights.we, row))
+        put(tile, wide, places_in(tables.wide, p, pixels - 1), to)
 
 
 @compile_scalar
-def _copy_nine(rows, row, start, patch, c, to):
-    """Nine values in a row, all read before the first is written: a few vectors instead of nine copies."""
-    v0, v1, v2 = rows[row, start], rows[row, start + 1], rows[row, start + 2]
-    v3, v4, v5 = rows[row, start + 3], rows[row, start + 4], rows[row, start + 5]
-    v6, v7, v8 = rows[row, start + 6], rows[row, start + 7], rows[row, start + 8]
-    patch[c, to], patch[c, to + 1], patch[c, to + 2] = v0, v1, v2
-    patch[c, to + 3], patch[c, to + 4], patch[c, to + 5] = v3, v4, v5
-    patch[c, to + 6], patch[c, to + 7], patch[c, to + 8] = v6, v7, v8
+def _copy_stem_rows(x, n, b, begin, end):
+    """What the windows of rows `begin` to `end` - 1 of the stem's output see: rows of x with zeros around them."""
+    stem, C, image = b.stem, b.sizes.C, b.scratch.stem
+    zero, length, left = x.dtype.type(0), stem.columns * C, stem.left * C
+    for r in range(stem.stride * (end - begin - 1) + stem.KH):
+        y, to = stem.stride * begin - stem.top + r, (r * length) & NATURAL
+        width = stem.W * C if 0 <= y < stem.H else 0
+        source = ((n * stem.H + y) * stem.W * C) & NATURAL
+        for v in range(left):
+            image[to + v] = zero
+        for v in range(width):
+            image[to + left + v] = x[source + v]
+        for v in range(left + width, length):
+            image[to + v] = zero
+
+
+@compile_scalar
+def clear_columns(b, panels):
+    """Zeros left and right of every row of the wide image."""
+    sizes, wide = b.sizes, b.scratch.wide
+    zero = wide.dtype.type(0)
+    for row in range(panels * b.cut.images * b.cut.R):
+        for c in range(sizes.columns):
+            if c < sizes.left or c >= sizes.left + sizes.W:
+                pixel = ((row * sizes.columns + c) * CHANNELS) & NATURAL
+                for e in range(CHANNELS):
+                    wide[pixel + e] = zero
+
+
+@compile_scalar
+def _clear_rows(b, panels, span):
+    """Zeros in those rows of the wide image that lie outside of it."""
+    sizes, wide = b.sizes, b.scratch.wide
+    zero, length = wide.dtype.type(0), sizes.columns * CHANNELS
+    for y in range(span.begin, span.end):
+        if y < 0 or y >= sizes.H:
+            for plane in range(panels * b.cut.images):
+                row = ((plane * b.cut.R + y - span.first) * length) & NATURAL
+                for v in range(length):
+                    wide[row + v] = zero
+
+
+@compile_scalar
+def keep_rows(b, panels, rows, by):
+    """Move so many rows of each panel of the wide image up by `by` rows, to the top."""
+    wide, length = b.scratch.wide, b.sizes.columns * CHANNELS
+    pixels = rows * b.sizes.columns
+    for k in range(panels):
+        top = k * b.cut.R * length
+        for p in range(0, pixels, PIXELS):
+            at = places(p, pixels - 1, CHANNELS)
+            put(add(zeros(wide), wide, at, top + by * length), wide, at, top)
+
+
+@compile_scalar
+def fill(x, n, b, k, span, images):
+    """Fill rows of the wide image with those of so many images, in the panels of piece k."""
+    sizes, cut = b.sizes, b.cut
+    panels = min(cut.piece, len(b.weights.bd) // CHANNELS - k * cut.piece)
+    _clear_rows(b, panels, span)
+    begin, end = max(span.begin, 0), min(span.end, sizes.H)
+    pixels = images * (end - begin) * sizes.W  # of several images all rows, so that they lie in a row
+    source, offset = x, (n * sizes.H + begin) * sizes.W * sizes.room
+    if sizes.source == STEM:
+        _copy_stem_rows(x, n, b, begin, end)
+        source, offset = b.scratch.stem, 0
+    for q in range(panels):
+        to = (q * cut.images * cut.R + begin - span.first) * sizes.columns * CHANNELS
+        _expand(source, offset, b, k * cut.piece + q, pixels, to)

@@ -1,70 +1,85 @@
 """The end of the network: the last 1x1 convolution with the average over the image, and the classifier.
 
-The plain version is the end of `engine.folding.FoldedNetwork`: ``relu6(x @ w + bias)``, `ops.global_avg_pool_forward`,
-`ops.linear_forward`. The output of the last convolution, the widest of the network, is averaged a few pixels at a time
-and never whole in memory; and a product is kept below OpenBLAS's limit for "small", see `conv/loops.py`. Above it
-OpenBLAS copies the weights before it multiplies, which for the classifier and eight images was measured to take four
-times as long as the product.
+The plain version is the end of `engine.folding.FoldedNetwork`: ``relu6(x @ w + b)``, `ops.global_avg_pool_forward`,
+`ops.linear_forward`. The output of the last convolution, the widest of the network, is averaged a tile at a time and
+never whole in memory.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.inference_block.expand import relu6
-from npmnv2.kernels.inference_block.records import NATURAL
-from npmnv2.kernels.jit import compile_apart, compile_kernel
+from npmnv2.kernels.inference_block.product import Window, add_window
+from npmnv2.kernels.jit import compile_kernel, compile_task
+from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tiles import CHANNELS, PIXELS, clip, neighbours, places, put, spread
 
 
-@compile_apart
-def _product(x, first, last, w, k, product, plane, to):
-    """product[plane, to ...] = x[first ... last - 1] @ w[k]. Apart, see `compile_apart`: it calls np.dot."""
-    np.dot(x[first:last], w[k], product[plane, to : to + last - first])
+class Head(NamedTuple):
+    """The sizes of a last convolution, and how it is cut."""
+
+    N: int
+    pixels: int  # of an image
+    C: int  # channels of x,
+    room: int  # and values from one of its pixels to the next
+    images: int  # in a task
+    piece: int  # panels of 16 output channels in a task
 
 
-def _head(x, w, bias, images, group, product, pooled):
-    """pooled[n] = the average over image n of relu6(x @ w + bias).
+@compile_task
+def _head_share(thread, threads, x, w, b, sizes, tile_of, pooled):
+    """What one thread does of `head`. tile_of: (PIXELS * 16,), where it adds up a tile."""
+    N, pixels, room, C, M = sizes.N, sizes.pixels, sizes.room, sizes.C, len(b)
+    step = sizes.piece * CHANNELS
+    pieces = (M + step - 1) // step
+    tasks, zero = (N + sizes.images - 1) // sizes.images * pieces, x.dtype.type(0)
+    for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
+        n, first = task // pieces * sizes.images, task % pieces * step
+        for m in range(first, min(first + step, M), CHANNELS):
+            for image in range(n, min(n + sizes.images, N)):
+                to = (image * M + m) & NATURAL
+                for e in range(CHANNELS):
+                    pooled[to + e] = zero
+                for p in range(0, pixels, PIXELS):
+                    at = places(p, pixels - 1, room)
+                    tile = add_window(spread(b, m), x, at, image * pixels * room, Window(1, C, 0), w, m * C)
+                    put(clip(tile), tile_of, neighbours(0, CHANNELS), 0)
+                    for i in range(min(PIXELS, pixels - p)):
+                        for e in range(CHANNELS):
+                            pooled[to + e] += tile_of[((i * CHANNELS) & NATURAL) + e]
+                for e in range(CHANNELS):
+                    pooled[to + e] /= pixels
 
-    A task is (`images` images, piece of the channels); `group` pixels, across images, are one product.
-    x: (N * pixels, C); w, bias: (pieces, C, E), (pieces, E); product: (threads, group, E); pooled: (N, pieces * E).
+
+def _head(x, w, b, sizes, scratch, pooled):
+    """pooled[n] = the average over image n of relu6(x @ w + b). A task is (some images, some panels of the channels).
+
+    x: (N, pixels, room); w: (M / 16, C, 16); b: (M,); scratch: (threads, PIXELS * 16); pooled: (N, M).
     """
-    N, pieces, E, threads = pooled.shape[0], w.shape[0], w.shape[2], product.shape[0]
-    pixels = x.shape[0] // N
-    zero, six = x.dtype.type(0), x.dtype.type(6)
-    tasks = (N + images - 1) // images * pieces
+    threads = len(scratch)
+    x, w, pooled = x.reshape(-1), w.reshape(-1), pooled.reshape(-1)
     for thread in prange(threads):
-        for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
-            begin, k = task // pieces * images, (task % pieces) & NATURAL
-            end, to = min(begin + images, N), (k * E) & NATURAL
-            for n in range(begin, end):
-                for e in range(E):
-                    pooled[n, to + e] = zero
-            for first in range(begin * pixels, end * pixels, group):
-                last = min(first + group, end * pixels)
-                _product(x, first, last, w, k, product, thread, 0)
-                for p in range(last - first):
-                    n = ((first + p) // pixels) & NATURAL
-                    for e in range(E):
-                        pooled[n, to + e] += relu6(product[thread, p, e] + bias[k, e], zero, six)
-            for n in range(begin, end):
-                for e in range(E):
-                    pooled[n, to + e] /= pixels
+        _head_share(np.int64(thread), threads, x, w, b, sizes, scratch[thread], pooled)
 
 
-def _classify(pooled, w, bias, group, product, logits):
-    """logits = pooled @ w + bias, a piece of the classes and `group` images at a time.
+@compile_task
+def _classify_panel(x, w, b, m, logits):
+    """Classes m to m + 15 of every image."""
+    N, C = x.shape
+    pooled, out = x.reshape(-1), logits.reshape(-1)
+    for n in range(0, N, PIXELS):
+        tile = add_window(spread(b, m), pooled, places(n, N - 1, C), 0, Window(1, C, 0), w, m * C)
+        put(tile, out, places(n, N - 1, len(b)), m)
 
-    pooled: (N, C); w, bias: (pieces, C, E), (pieces, E); product: (pieces, N, E); logits: (N, classes). E classes in a
-    piece; the last piece may have more than there are.
-    """
-    N, classes = logits.shape
-    pieces, _, E = w.shape
-    for k in prange(pieces):
-        for first in range(0, N, group):
-            _product(pooled, first, min(first + group, N), w, k, product, k, first)
-        for n in range(N):
-            for e in range(min(E, classes - k * E)):
-                logits[n, k * E + e] = product[k, n, e] + bias[k, e]
+
+def _classify(x, w, b, logits):
+    """logits = x @ w + b. A task is 16 classes. x: (N, C); w: (M / 16, C, 16); b: (M,); logits: (N, M)."""
+    flat = w.reshape(-1)
+    for k in prange(len(b) // CHANNELS):
+        _classify_panel(x, flat, b, np.int64(k * CHANNELS), logits)
 
 
 head = compile_kernel(_head)
 classify = compile_kernel(_classify)
+

@@ -7,72 +7,86 @@ first two blocks of either network, as one); depthwise, pointwise (the rest of V
     hidden = relu6(depthwise(wide, wd) + bd)
     out    = hidden @ wp + bp                            + x, if the block has a shortcut
 
-`E` are the channels of `wide` and `hidden`, of one piece where weights are in pieces; letters are those of
-`kernels/__init__.py`.
+A panel is 16 channels, those of a tile (`tiles.py`). Weights, `wide` and `hidden` lie panel after panel, each panel
+contiguous: `wide` is (panels, images, rows, columns, 16). x and out are images as everywhere, (N, H, W, channels), but
+that a pixel has room for whole panels; what is beyond its channels is zero. Channels are filled up with weights of
+zero. All arrays are flat; letters are those of `kernels/__init__.py`.
 """
 
 from typing import Any, NamedTuple
 
-from npmnv2.kernels.jit import compile_inline
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
-EXPAND, STEM, COPY = 0, 1, 2  # where a row of `wide` comes from: a 1x1 convolution of x, the 3x3 stem, x itself
+EXPAND, STEM, COPY = 0, 1, 2  # where a row of `wide` comes from: a 1x1 convolution of x, the stem, x itself
 
 
 class Weights(NamedTuple):
-    """The weights of a block, batch norms folded: in pieces of E channels, or of one piece, without the first axis."""
+    """The weights of a block, batch norms folded, panel after panel. E and M are multiples of 16."""
 
-    we: Any  # (pieces, C, E), of the stem (1, 9*C, E)
-    be: Any  # (pieces, E)
-    wd: Any  # (pieces, 3, 3, E)
-    bd: Any  # (pieces, E)
-    wp: Any  # (pieces, E, M)
-    bp: Any  # (M,), always whole
+    we: Any  # (E / 16, C, 16), of the stem (E / 16, KH*KW*C, 16)
+    be: Any  # (E,)
+    wd: Any  # (E / 16, KH*KW, 16)
+    bd: Any  # (E,)
+    wp: Any  # (M / 16, E, 16)
+    bp: Any  # (M,)
 
 
 class Sizes(NamedTuple):
     """What a block computes, and the sizes that follow from those of x."""
 
     source: int  # EXPAND, STEM or COPY
-    stride: int  # of the depthwise convolution, as the four after it
+    C: int  # channels of x,
+    room: int  # and values from one of its pixels to the next
+    KH: int  # of the depthwise convolution, as the five after it
+    KW: int
+    stride: int
     H: int  # of the wide image
     W: int
     top: int  # rows and columns of zeros above and left of the wide image
     left: int
+    columns: int  # of the wide image with its zeros
     OH: int  # of the output
     OW: int
-    stem_stride: int
-    stem_top: int
-    stem_left: int
     shortcut: bool  # add x at the end: V2
     clip: bool  # ReLU6 at the end: V1
 
 
-class Rows(NamedTuple):
-    """How `rows.by_rows` cuts. The bits follow from `step`, which follows from the shape alone; so below."""
+class Stem(NamedTuple):
+    """The first convolution of the network, where a block begins with it; else zeros."""
 
-    step: int  # rows of the output at a time
-    band: int  # rows of the output in a task
+    H: int  # of x
+    W: int
+    KH: int
+    KW: int
+    stride: int
+    top: int
+    left: int
+    columns: int  # of x with its zeros
 
 
-class Channels(NamedTuple):
-    """How `channels.by_channels` cuts. The bits follow from all but `pieces`."""
+class Cut(NamedTuple):
+    """What goes through the three steps at a time. The bits follow from `piece` alone."""
 
     images: int  # in a task
+    band: int  # rows of the output in a task
+    rows: int  # of the output at a time; fewer than OH only with one image and one piece
+    R: int  # rows of the wide image at a time
+    piece: int  # panels of the wide channels at a time
     pieces: int  # in a task: all of them, or one
-    expand: int  # rows of the images in a product of the expansion
-    project: int  # rows of the output in a product of the projection
 
 
 class Scratch(NamedTuple):
-    """What the kernels work in: a plane for each thread; in a `Bound` that of one thread, without the first axis."""
+    """What the kernels work in: a plane for each thread; in a `Bound` that of one thread, flat."""
 
-    wide: Any  # (threads, images, R, columns, E), R rows of the wide image with zeros around it
-    patch: Any  # (threads, W, 9*C), what the windows of the stem see; else empty
-    product: Any  # (threads, rows*W, E), of the expansion by channels; else empty
-    hidden: Any  # (threads, pixels, E)
-    narrow: Any  # (threads, pixels, M), products of the projection
-    parts: Any  # (groups, N*OH, OW, M), what groups of pieces add to the output; of all threads; or empty, of one group
+    wide: Any  # (threads, piece, images, R, columns, 16): R rows of the wide image with zeros around it
+    stem: Any  # (threads, rows of x, columns of x with zeros, C), what the windows of the stem see; else empty
+    hidden: Any  # (threads, piece, images, rows, OW, 16)
+    parts: Any  # (groups, N, OH, OW, M), what groups of pieces add to the output; of all threads; or empty, of one group
+
+
+class Tables(NamedTuple):
+    """Where the pixels of some rows of the wide image lie, one after the other, without the zeros."""
+
+    x: Any  # (images * R * W,): the window that each sees in x, or in `Scratch.stem`
+    wide: Any  # likewise: its place in a panel of `wide`
 
 
 class Bound(NamedTuple):
@@ -80,13 +94,8 @@ class Bound(NamedTuple):
 
     weights: Weights
     sizes: Sizes
-    rows: Rows  # how it is cut by rows,
-    channels: Channels  # or by channels; the other is all zeros
+    stem: Stem
+    cut: Cut
+    tables: Tables
     scratch: Scratch
     out: Any  # (N, OH, OW, M)
-
-
-@compile_inline
-def of_piece(weights, k):
-    """The weights of piece k."""
-    return Weights(weights.we[k], weights.be[k], weights.wd[k], weights.bd[k], weights.wp[k], weights.bp)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from npmnv2.kernels.batchnorm.loops import chunk_rows
 from npmnv2.kernels.conv.loops import SMALL
-from npmnv2.kernels.inference_block.cutting import pieces_of
 from npmnv2.kernels.training_block.records import Cut, Cuts, Sizes
 from npmnv2.shapes import Geometry
 
@@ -58,3 +57,18 @@ def cut(
         by_piece(tile(C, E), P_in), by_share(tile(C, E), P_in), by_share(tile(E, M), P_out),
         by_piece(tile(E, M), P_out), Cut(tuning.tile, groups(P_in, tuning.tasks), 1), chunk_rows(C), chunk_rows(M),
     )  # fmt: skip
+
+
+def pieces_of(channels: int, most: int) -> int:
+    """Into how many equal pieces: the fewest of at most `most` channels, of a multiple of 16 if one divides them.
+
+    An even number is preferred while a piece keeps 64 channels: pieces are tasks, and threads mostly come in twos.
+
+    Examples
+    --------
+    >>> [channels // pieces_of(channels, 128) for channels in (8, 96, 144, 384, 576, 960)]
+    [8, 96, 48, 96, 96, 96]
+    """
+    fitting = [n for n in range(1, channels + 1) if channels % n == 0 and channels // n <= most]
+    whole = [n for n in fitting if channels // n % 16 == 0] or fitting
+    return min((n for n in whole if n % 2 == 0 and channels // n >= 64 and whole[0] > 1), default=whole[0])

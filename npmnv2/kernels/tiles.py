@@ -1,0 +1,293 @@
+"""A tile: a few pixels by 16 channels that stay in registers while sums are added to them.
+
+A product of matrices and a depthwise convolution are one loop over such tiles, with one operator changed::
+
+    tile = add_scaled(tile, x, at, w, row)        # a value of each pixel times 16 weights:       1x1, and standard
+    tile = add_products(tile, x, at, w, row)      # 16 values of each pixel times 16 weights:     depthwise
+
+Each function below is its plain version: NumPy, where a tile is an array of (PIXELS, 16) and `at` one of PIXELS
+places in x, which is flat. Compiled code never calls that. Numba has no type for a register of several values, nor
+does it keep an array in registers over a loop; so a tile is a tuple of LLVM's vectors there, and what LLVM is to do
+stands in the function that follows each plain one. LLVM splits a vector of 16 into as many registers as the core
+needs. Numba documents all that is used here as its low-level extension API.
+
+Beside OpenBLAS called for a row of an image, such a product was measured 1.05 to 1.3 times as fast on a core with
+AVX-512 and 1.4 to 1.9 times on one with AVX2: weights are packed once and nothing else is copied.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import lower_builtin, models, register_model, type_callable
+
+from npmnv2.kernels.tuning import TUNING
+
+PIXELS = TUNING.pixels
+CHANNELS = 16  # two registers of AVX2, one of AVX-512
+
+
+class Vector(types.Type):  # type: ignore[misc]  # Numba has no types
+    """To Numba, 16 values of a dtype in registers."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, vector: Vector) -> None:
+        scalar = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
+        super().__init__(manager, vector, ir.VectorType(scalar, CHANNELS))
+
+
+PLACES = types.UniTuple(types.int64, PIXELS)
+INDEX = ir.IntType(64)
+
+
+def _tile_of(dtype: Any) -> Any:
+    return types.UniTuple(Vector(dtype), PIXELS)
+
+
+def _pack(context: Any, builder: Any, signature: Any, values: list[Any]) -> Any:
+    """A tuple of what was computed for each pixel."""
+    found = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
+    for i, value in enumerate(values):
+        found = builder.insert_value(found, value, i)
+    return found
+
+
+def _unpack(builder: Any, values: Any) -> list[Any]:
+    return [builder.extract_value(values, i) for i in range(PIXELS)]
+
+
+def _index(context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> Any:
+    """An integer argument as one of 64 bits."""
+    return context.cast(builder, arguments[which], signature.args[which], types.int64)
+
+
+class _Flat:
+    """A flat array that was given to compiled code."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> None:
+        kind = signature.args[which]
+        self.builder, self.bytes = builder, kind.dtype.bitwidth // 8
+        self.data = context.make_array(kind)(context, builder, arguments[which]).data
+        self.vector = ir.VectorType(context.get_value_type(kind.dtype), CHANNELS)
+
+    def scalar(self, at: Any) -> Any:
+        return self.builder.load(self.builder.gep(self.data, [at]))
+
+    def _pointer(self, at: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(self.data, [at]), self.vector.as_pointer())
+
+    def load(self, at: Any) -> Any:
+        """16 values in a row. They may begin anywhere."""
+        value = self.builder.load(self._pointer(at))
+        value.align = self.bytes
+        return value
+
+    def store(self, value: Any, at: Any) -> None:
+        self.builder.store(value, self._pointer(at)).align = self.bytes
+
+    def spread(self, value: Any) -> Any:
+        """One value 16 times."""
+        none, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        return self.builder.shuffle_vector(
+            self.builder.insert_element(none, value, first),
+            none,
+            ir.Constant(ir.VectorType(ir.IntType(32), CHANNELS), None),
+        )
+
+
+# Where the pixels of a tile lie.
+
+
+def places(first, last, stride):
+    """Of pixels `first` and on, `stride` values from each to the next. None is beyond `last`, which is taken again."""
+    return np.minimum(first + np.arange(PIXELS), last) * stride
+
+
+@type_callable(places)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda first, last, stride: PLACES
+
+
+@lower_builtin(places, types.Integer, types.Integer, types.Integer)
+def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    first, last, stride = (_index(context, builder, signature, arguments, k) for k in range(3))
+    pixels = [builder.add(first, INDEX(i)) for i in range(PIXELS)]
+    pixels = [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
+    return _pack(context, builder, signature, [builder.mul(p, stride) for p in pixels])
+
+
+def places_in(table, first, last):
+    """The same of pixels that lie where a table says."""
+    return table[np.minimum(first + np.arange(PIXELS), last)]
+
+
+@type_callable(places_in)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda table, first, last: PLACES
+
+
+@lower_builtin(places_in, types.Array, types.Integer, types.Integer)
+def _places_in(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    table = _Flat(context, builder, signature, arguments, 0)
+    first, last = (_index(context, builder, signature, arguments, k) for k in (1, 2))
+    pixels = [builder.add(first, INDEX(i)) for i in range(PIXELS)]
+    pixels = [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
+    return _pack(context, builder, signature, [table.scalar(p) for p in pixels])
+
+
+def neighbours(first, stride):
+    """The same of pixels that are all there, so that the compiler sees what two windows side by side share."""
+    return (first + np.arange(PIXELS)) * stride
+
+
+@type_callable(neighbours)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda first, stride: PLACES
+
+
+@lower_builtin(neighbours, types.Integer, types.Integer)
+def _neighbours(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    first, stride = (_index(context, builder, signature, arguments, k) for k in range(2))
+    first = builder.mul(first, stride)
+    steps = [builder.mul(stride, INDEX(i)) for i in range(PIXELS)]
+    return _pack(context, builder, signature, [builder.add(first, step) for step in steps])
+
+
+# What is done with a tile.
+
+
+def spread(b, m):
+    """A tile with b[m : m + 16] in each pixel."""
+    return np.tile(b[m : m + CHANNELS], (PIXELS, 1))
+
+
+@type_callable(spread)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda b, m: _tile_of(b.dtype)
+
+
+@lower_builtin(spread, types.Array, types.Integer)
+def _spread(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    row = _Flat(context, builder, signature, arguments, 0).load(_index(context, builder, signature, arguments, 1))
+    return _pack(context, builder, signature, [row] * PIXELS)
+
+
+def zeros(like):
+    """A tile of zeros in the dtype of an array."""
+    return np.zeros((PIXELS, CHANNELS), like.dtype)
+
+
+@type_callable(zeros)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda like: _tile_of(like.dtype)
+
+
+@lower_builtin(zeros, types.Array)
+def _zeros(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return ir.Constant(context.get_value_type(signature.return_type), None)
+
+
+def add_scaled(tile, x, at, offset, w, row):
+    """Add a value of each pixel times w[row : row + 16]: what a matrix product does for one input channel."""
+    return tile + x[at + offset][:, None] * w[row : row + CHANNELS]
+
+
+def add_products(tile, x, at, offset, w, row):
+    """Add 16 values of each pixel times w[row : row + 16]: what a depthwise convolution does for one tap."""
+    return tile + x[(at + offset)[:, None] + np.arange(CHANNELS)] * w[row : row + CHANNELS]
+
+
+def add(tile, x, at, offset):
+    """Add 16 values of each pixel."""
+    return tile + x[(at + offset)[:, None] + np.arange(CHANNELS)]
+
+
+@type_callable(add_scaled)
+@type_callable(add_products)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda tile, x, at, offset, w, row: tile
+
+
+@type_callable(add)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda tile, x, at, offset: tile
+
+
+TERMS = types.UniTuple, types.Array, types.UniTuple, types.Integer, types.Array, types.Integer
+
+
+@lower_builtin(add_scaled, *TERMS)
+def _add_scaled(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    x = _Flat(context, builder, signature, arguments, 1)
+    return _add(context, builder, signature, arguments, lambda at: x.spread(x.scalar(at)))
+
+
+@lower_builtin(add_products, *TERMS)
+def _add_products(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    x = _Flat(context, builder, signature, arguments, 1)
+    return _add(context, builder, signature, arguments, x.load)
+
+
+@lower_builtin(add, *TERMS[:4])
+def _add_values(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    x = _Flat(context, builder, signature, arguments, 1)
+    return _add(context, builder, signature, arguments, x.load)
+
+
+def _add(context: Any, builder: Any, signature: Any, arguments: Any, load: Callable[[Any], Any]) -> Any:
+    """Add to each pixel of a tile what `load` finds at its place, times weights if there are any: one multiply-add."""
+    offset, found, fused = _index(context, builder, signature, arguments, 3), [], ("contract",)
+    for sums, at in zip(_unpack(builder, arguments[0]), _unpack(builder, arguments[2]), strict=True):
+        term = load(builder.add(at, offset))
+        if len(arguments) > 4:
+            weights = _Flat(context, builder, signature, arguments, 4)
+            w = weights.load(_index(context, builder, signature, arguments, 5))
+            term = builder.fmul(term, w, flags=fused)
+        found.append(builder.fadd(sums, term, flags=fused))
+    return _pack(context, builder, signature, found)
+
+
+def clip(tile):
+    """ReLU6. NaN stays NaN."""
+    return np.clip(tile, 0, 6)
+
+
+@type_callable(clip)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda tile: tile
+
+
+@lower_builtin(clip, types.UniTuple)
+def _clip(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    kind, found = context.get_value_type(signature.return_type.dtype), []
+    zero, six = ir.Constant(kind, [0.0] * CHANNELS), ir.Constant(kind, [6.0] * CHANNELS)
+    for value in _unpack(builder, arguments[0]):
+        value = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+        found.append(builder.select(builder.fcmp_ordered(">", value, six), six, value))
+    return _pack(context, builder, signature, found)
+
+
+def put(tile, out, at, offset):
+    """Store 16 values of each pixel."""
+    out[(at + offset)[:, None] + np.arange(CHANNELS)] = tile
+
+
+@type_callable(put)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda tile, out, at, offset: types.none
+
+
+@lower_builtin(put, *TERMS[:4])
+def _put(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    out, offset = _Flat(context, builder, signature, arguments, 1), _index(context, builder, signature, arguments, 3)
+    for value, at in zip(_unpack(builder, arguments[0]), _unpack(builder, arguments[2]), strict=True):
+        out.store(value, builder.add(at, offset))
+    return context.get_dummy_value()

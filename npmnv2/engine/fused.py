@@ -63,7 +63,7 @@ class Engine:
     def __init__(self, network: FoldedNetwork) -> None:
         self.network = network
         self._plans: dict[tuple[int, ...], Plan] = {}
-        self._weights: dict[str, Any] = {}  # in panels, by the name of the last layer that a step does
+        self._weights: dict[tuple[Any, ...], Any] = {}  # in panels, by what a step does and how it is cut
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -192,9 +192,10 @@ class Engine:
         """A depthwise convolution, what comes before it and what comes after."""
         from npmnv2.kernels.inference_block import cutting
 
-        block = self._packed(convs[-1].name, lambda: cutting.block(convs, shortcut))
+        block = cutting.block(convs, shortcut)
         plan = cutting.plan(block, shape, threads)
-        names = tuple(conv.name for conv in convs)
+        names, piece = tuple(conv.name for conv in convs), plan.cut.piece
+        block = self._packed((*names, piece), lambda: cutting.packed(block, piece))
         return Step(names, plan.out, plan.scratch, lambda out, scratch: cutting.bind(block, plan, out, scratch))
 
     def _head(self, conv: FoldedConv, shape: tuple[int, ...], threads: int) -> Step:
@@ -204,7 +205,7 @@ class Engine:
         from npmnv2.kernels.tiles import CHANNELS, PIXELS
 
         (N, H, W, room), C = shape, len(conv.w)
-        w, b = self._packed(conv.name, lambda: (cutting.in_panels(conv.w), cutting.filled_up(conv.bias)))
+        w, b = self._packed((conv.name,), lambda: (cutting.in_panels(conv.w), cutting.filled_up(conv.bias)))
         sizes = Head(N, H * W, C, room, cutting.images_of(N, H * W), cutting.piece_of(len(w)))
 
         def bind(out: Array, scratch: Any) -> Run:
@@ -218,18 +219,18 @@ class Engine:
         from npmnv2.kernels.inference_block.head import classify
 
         fc = self.network
-        w, b = self._packed("fc", lambda: (cutting.in_panels(cutting.filled_up(fc.w, 0)), cutting.filled_up(fc.b)))
+        w, b = self._packed(("fc",), lambda: (cutting.in_panels(cutting.filled_up(fc.w, 0)), cutting.filled_up(fc.b)))
 
         def bind(out: Array, scratch: Any) -> Run:
             return lambda x: classify(x, w, b, out)
 
         return Step(("fc",), (shape[0], len(b)), (), bind)
 
-    def _packed(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once for every plan."""
-        if name not in self._weights:
-            self._weights[name] = make()
-        return self._weights[name]
+    def _packed(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for every plan that asks by this key."""
+        if key not in self._weights:
+            self._weights[key] = make()
+        return self._weights[key]
 
 
 def fuse(model: Network) -> Engine:

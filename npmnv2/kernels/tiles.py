@@ -26,6 +26,7 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 from npmnv2.kernels.tuning import TUNING
 
 PIXELS = TUNING.pixels
+FEW = 4  # pixels of a smaller tile, for what is left over
 CHANNELS = 16  # two registers of AVX2, one of AVX-512
 
 
@@ -44,12 +45,15 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, vector, ir.VectorType(scalar, CHANNELS))
 
 
-PLACES = types.UniTuple(types.int64, PIXELS)
 INDEX = ir.IntType(64)
 
 
-def _tile_of(dtype: Any) -> Any:
-    return types.UniTuple(Vector(dtype), PIXELS)
+def _places_of(pixels: int) -> Any:
+    return types.UniTuple(types.int64, pixels)
+
+
+def _tile_of(dtype: Any, at: Any) -> Any:
+    return types.UniTuple(Vector(dtype), len(at))
 
 
 def _pack(context: Any, builder: Any, signature: Any, values: list[Any]) -> Any:
@@ -61,7 +65,7 @@ def _pack(context: Any, builder: Any, signature: Any, values: list[Any]) -> Any:
 
 
 def _unpack(builder: Any, values: Any) -> list[Any]:
-    return [builder.extract_value(values, i) for i in range(PIXELS)]
+    return [builder.extract_value(values, i) for i in range(values.type.count)]
 
 
 def _index(context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> Any:
@@ -107,50 +111,68 @@ class _Flat:
 
 
 def places(first, last, stride):
-    """Of pixels `first` and on, `stride` values from each to the next. None is beyond `last`, which is taken again."""
+    """Of PIXELS pixels from `first` on, `stride` values from each to the next; after `last` comes that again."""
     return np.minimum(first + np.arange(PIXELS), last) * stride
 
 
-@type_callable(places)
-def _(context: Any) -> Callable[..., Any]:
-    return lambda first, last, stride: PLACES
-
-
-@lower_builtin(places, types.Integer, types.Integer, types.Integer)
-def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    first, last, stride = (_index(context, builder, signature, arguments, k) for k in range(3))
-    pixels = [builder.add(first, INDEX(i)) for i in range(PIXELS)]
-    pixels = [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
-    return _pack(context, builder, signature, [builder.mul(p, stride) for p in pixels])
+def few_places(first, last, stride):
+    """The same of a smaller tile."""
+    return np.minimum(first + np.arange(FEW), last) * stride
 
 
 def places_in(table, first, last):
-    """The same of pixels that lie where a table says."""
+    """Of PIXELS pixels from `first` on, where a table says; after `last` comes that again."""
     return table[np.minimum(first + np.arange(PIXELS), last)]
 
 
+def few_places_in(table, first, last):
+    """The same of a smaller tile."""
+    return table[np.minimum(first + np.arange(FEW), last)]
+
+
+@type_callable(places)
 @type_callable(places_in)
 def _(context: Any) -> Callable[..., Any]:
-    return lambda table, first, last: PLACES
+    return lambda first, last, stride: _places_of(PIXELS)
+
+
+@type_callable(few_places)
+@type_callable(few_places_in)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda first, last, stride: _places_of(FEW)
+
+
+@lower_builtin(places, types.Integer, types.Integer, types.Integer)
+@lower_builtin(few_places, types.Integer, types.Integer, types.Integer)
+def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    stride = _index(context, builder, signature, arguments, 2)
+    pixels = _until(context, builder, signature, arguments, 0)
+    return _pack(context, builder, signature, [builder.mul(p, stride) for p in pixels])
 
 
 @lower_builtin(places_in, types.Array, types.Integer, types.Integer)
+@lower_builtin(few_places_in, types.Array, types.Integer, types.Integer)
 def _places_in(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     table = _Flat(context, builder, signature, arguments, 0)
-    first, last = (_index(context, builder, signature, arguments, k) for k in (1, 2))
-    pixels = [builder.add(first, INDEX(i)) for i in range(PIXELS)]
-    pixels = [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
+    pixels = _until(context, builder, signature, arguments, 1)
     return _pack(context, builder, signature, [table.scalar(p) for p in pixels])
 
 
+def _until(context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> list[Any]:
+    """The pixels from one argument on, none beyond the next."""
+    first, last = (_index(context, builder, signature, arguments, k) for k in (which, which + 1))
+    pixels = [builder.add(first, INDEX(i)) for i in range(len(signature.return_type))]
+    return [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
+
+
 def neighbours(first, stride):
-    """The same of pixels that are all there, so that the compiler sees what two windows side by side share."""
+    """Of PIXELS pixels that are all there, so that the compiler sees what two windows side by side share."""
     return (first + np.arange(PIXELS)) * stride
 
 
 @type_callable(neighbours)
 def _(context: Any) -> Callable[..., Any]:
-    return lambda first, stride: PLACES
+    return lambda first, stride: _places_of(PIXELS)
 
 
 @lower_builtin(neighbours, types.Integer, types.Integer)
@@ -164,33 +186,33 @@ def _neighbours(context: Any, builder: Any, signature: Any, arguments: Any) -> A
 # What is done with a tile.
 
 
-def spread(b, m):
-    """A tile with b[m : m + 16] in each pixel."""
-    return np.tile(b[m : m + CHANNELS], (PIXELS, 1))
+def spread(b, m, at):
+    """A tile with b[m : m + 16] in each pixel, of as many pixels as there are places."""
+    return np.tile(b[m : m + CHANNELS], (len(at), 1))
+
+
+def zeros(like, at):
+    """A tile of zeros in the dtype of an array, of as many pixels as there are places."""
+    return np.zeros((len(at), CHANNELS), like.dtype)
 
 
 @type_callable(spread)
 def _(context: Any) -> Callable[..., Any]:
-    return lambda b, m: _tile_of(b.dtype)
-
-
-@lower_builtin(spread, types.Array, types.Integer)
-def _spread(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    row = _Flat(context, builder, signature, arguments, 0).load(_index(context, builder, signature, arguments, 1))
-    return _pack(context, builder, signature, [row] * PIXELS)
-
-
-def zeros(like):
-    """A tile of zeros in the dtype of an array."""
-    return np.zeros((PIXELS, CHANNELS), like.dtype)
+    return lambda b, m, at: _tile_of(b.dtype, at)
 
 
 @type_callable(zeros)
 def _(context: Any) -> Callable[..., Any]:
-    return lambda like: _tile_of(like.dtype)
+    return lambda like, at: _tile_of(like.dtype, at)
 
 
-@lower_builtin(zeros, types.Array)
+@lower_builtin(spread, types.Array, types.Integer, types.UniTuple)
+def _spread(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    row = _Flat(context, builder, signature, arguments, 0).load(_index(context, builder, signature, arguments, 1))
+    return _pack(context, builder, signature, [row] * len(signature.return_type))
+
+
+@lower_builtin(zeros, types.Array, types.UniTuple)
 def _zeros(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return ir.Constant(context.get_value_type(signature.return_type), None)
 

@@ -45,7 +45,7 @@ class Block(NamedTuple):
     padding: Padding
     shortcut: bool  # add x at the end: V2
     clip: bool  # ReLU6 at the end: V1
-    weights: Weights
+    weights: Weights  # matrices and vectors as they are; as `packed` arranges them for a `Cut`
 
 
 class Planned(NamedTuple):
@@ -68,8 +68,7 @@ def block(convs: Sequence[Any], shortcut: bool) -> Block:
         source, C, we, be = EXPAND, before.w.shape[-2], before.w.reshape(-1, E), before.bias
         if before.kind == "standard":
             source, stem = STEM, (before.w.shape[:2], before.stride, before.padding)
-    first, filters, last_w = in_panels(we), in_panels(dw.w.reshape(-1, E)), in_panels(filled_up(last.w, 0))
-    weights = Weights(first, filled_up(be), filters, filled_up(dw.bias), last_w, filled_up(last.bias))
+    weights = Weights(we, be, dw.w.reshape(-1, E), dw.bias, last.w, last.bias)
     return Block(source, C, *stem, (KH, KW), dw.stride, dw.padding, shortcut, last.relu6, weights)
 
 
@@ -104,7 +103,7 @@ def cut_by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     A band computes for itself the rows of the wide image above and below it that its neighbours compute too. As many
     of its rows at a time as the cache of a core holds.
     """
-    (sizes, _), E = sizes_of(block, shape), len(block.weights.bd)
+    (sizes, _), E = sizes_of(block, shape), whole(block.weights.bd.size)
     bands = threads // math.gcd(shape[0], threads)
     band = -(-sizes.OH // bands)
     row = (sizes.stride * sizes.columns + sizes.OW) * E * block.weights.bd.itemsize
@@ -118,11 +117,23 @@ def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 
     If the images cannot be shared evenly, each piece is a task, whose part of the output is kept until all are there.
     """
-    (sizes, _), panels = sizes_of(block, shape), len(block.weights.bd) // CHANNELS
+    (sizes, _), panels = sizes_of(block, shape), whole(block.weights.bd.size) // CHANNELS
     images, piece = images_of(shape[0], sizes.H * sizes.W), piece_of(panels)
     chunks, pieces = shape[0] // images, -(-panels // piece)
     each = pieces if chunks % threads == 0 or 4 * threads < chunks else 1
     return Cut(images, sizes.OH, sizes.OH, rows_of_wide(sizes, sizes.OH), piece, each)
+
+
+def packed(block: Block, piece: int) -> Block:
+    """The block with its weights filled up and in panels; those of the projection piece after piece, each contiguous."""
+    we, be, wd, bd, wp, bp = block.weights
+    wp, rows = filled_up(wp, 0), piece * CHANNELS
+    pieces = [in_panels(wp[k : k + rows]).reshape(-1) for k in range(0, len(wp), rows)]
+    return block._replace(
+        weights=Weights(
+            in_panels(we), filled_up(be), in_panels(wd), filled_up(bd), filled_up(np.concatenate(pieces)), filled_up(bp)
+        )
+    )
 
 
 def rows_of_wide(sizes: Sizes, rows: int) -> int:
@@ -133,8 +144,8 @@ def rows_of_wide(sizes: Sizes, rows: int) -> int:
 
 def plan_as(block: Block, shape: tuple[int, ...], threads: int, cut: Cut) -> Planned:
     """A block cut so, with the shapes of what its kernel works in."""
-    (sizes, stem), N, M = sizes_of(block, shape), shape[0], len(block.weights.bp)
-    panels = len(block.weights.bd) // CHANNELS
+    (sizes, stem), N, M = sizes_of(block, shape), shape[0], whole(block.weights.bp.size)
+    panels = whole(block.weights.bd.size) // CHANNELS
     groups = -(-panels // cut.piece // cut.pieces) if cut.pieces * cut.piece < panels else 0
     out = N, sizes.OH, sizes.OW, M
     scratch = Scratch(

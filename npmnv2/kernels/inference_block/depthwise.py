@@ -39,7 +39,7 @@ def _filter(wide, begin, sizes, wd, bd, panel, hidden):
     for r in range(len(hidden) // (OW * CHANNELS)):
         for p in range(0, OW, PIXELS):
             at = places(p, OW - 1, s * CHANNELS)
-            tile = spread(bd, panel * CHANNELS)
+            tile = spread(bd, panel * CHANNELS, at)
             for i in range(KH):
                 for j in range(KW):
                     row, tap = (s * r + i) * sizes.columns + j, (panel * KH + i) * KW + j
@@ -59,11 +59,11 @@ def _filter_of(K, s):
         for r in range(len(hidden) // (OW * CHANNELS)):
             for p in range(0, OW, PIXELS):
                 first = min(p, OW - PIXELS)  # the last tile steps back
-                tile = spread(bd, panel * CHANNELS)
+                at = neighbours(first, s * CHANNELS)
+                tile = spread(bd, panel * CHANNELS, at)
                 for i in range(K):
                     for j in range(K):
                         row, tap = (s * r + i) * sizes.columns + j, (panel * K + i) * K + j
-                        at = neighbours(first, s * CHANNELS)
                         tile = add_products(tile, wide, at, begin + row * CHANNELS, wd, tap * CHANNELS)
                 put(clip(tile), hidden, neighbours(first, CHANNELS), r * OW * CHANNELS)
 

@@ -10,7 +10,7 @@ from npmnv2.kernels.inference_block.product import Window, add_window
 from npmnv2.kernels.inference_block.records import COPY, STEM
 from npmnv2.kernels.jit import compile_scalar
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import CHANNELS, PIXELS, add, clip, places, places_in, put, spread, zeros
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places_in, places, places_in, put, spread, zeros
 
 
 class Span(NamedTuple):
@@ -24,18 +24,26 @@ class Span(NamedTuple):
 @compile_scalar
 def _expand(x, offset, b, panel, pixels, to):
     """So many pixels of a panel, from place `to` of `wide` on; what the first of them sees begins in x[offset]."""
-    sizes, weights, tables, wide = b.sizes, b.weights, b.tables, b.scratch.wide
+    sizes, x_at, wide_at, wide, we, be = b.sizes, b.tables.x, b.tables.wide, b.scratch.wide, b.weights.we, b.weights.be
     window = Window(1, sizes.C, 0)
     if sizes.source == STEM:
         window = Window(b.stem.KH, b.stem.KW * sizes.C, b.stem.columns * sizes.C)
-    row = panel * window.rows * window.length * CHANNELS
+    m, last = panel * CHANNELS, pixels - 1
+    row = m * window.rows * window.length
+    if sizes.source == COPY:
+        for p in range(0, pixels, PIXELS):
+            at = places_in(x_at, p, last)
+            put(add(zeros(x, at), x, at, offset + m), wide, places_in(wide_at, p, last), to)
+        return
     for p in range(0, pixels, PIXELS):
-        at = places_in(tables.x, p, pixels - 1)
-        if sizes.source == COPY:
-            tile = add(zeros(x), x, at, offset + panel * CHANNELS)
+        if pixels - p > FEW:
+            at = places_in(x_at, p, last)
+            tile = add_window(spread(be, m, at), x, at, offset, window, we, row)
+            put(clip(tile), wide, places_in(wide_at, p, last), to)
         else:
-            tile = clip(add_window(spread(weights.be, panel * CHANNELS), x, at, offset, window, weights.we, row))
-        put(tile, wide, places_in(tables.wide, p, pixels - 1), to)
+            few_at = few_places_in(x_at, p, last)
+            tile_of_few = add_window(spread(be, m, few_at), x, few_at, offset, window, we, row)
+            put(clip(tile_of_few), wide, few_places_in(wide_at, p, last), to)
 
 
 @compile_scalar
@@ -90,7 +98,7 @@ def keep_rows(b, panels, rows, by):
         top = k * b.cut.R * length
         for p in range(0, pixels, PIXELS):
             at = places(p, pixels - 1, CHANNELS)
-            put(add(zeros(wide), wide, at, top + by * length), wide, at, top)
+            put(add(zeros(wide, at), wide, at, top + by * length), wide, at, top)
 
 
 @compile_scalar

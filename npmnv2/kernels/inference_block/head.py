@@ -11,9 +11,9 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.inference_block.product import Window, add_window
-from npmnv2.kernels.jit import compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import CHANNELS, PIXELS, clip, neighbours, places, put, spread
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, clip, few_places, places, put, spread
 
 
 class Head(NamedTuple):
@@ -25,6 +25,12 @@ class Head(NamedTuple):
     room: int  # and values from one of its pixels to the next
     images: int  # in a task
     piece: int  # panels of 16 output channels in a task
+
+
+@compile_scalar
+def _product(x, at, offset, C, w, b, m):
+    """A tile of x @ w + b, channels m to m + 15."""
+    return add_window(spread(b, m, at), x, at, offset, Window(1, C, 0), w, m * C)
 
 
 @compile_task
@@ -41,11 +47,16 @@ def _head_share(thread, threads, x, w, b, sizes, tile_of, pooled):
                 to = (image * M + m) & NATURAL
                 for e in range(CHANNELS):
                     pooled[to + e] = zero
+                offset, last = image * pixels * room, pixels - 1
                 for p in range(0, pixels, PIXELS):
-                    at = places(p, pixels - 1, room)
-                    tile = add_window(spread(b, m), x, at, image * pixels * room, Window(1, C, 0), w, m * C)
-                    put(clip(tile), tile_of, neighbours(0, CHANNELS), 0)
-                    for i in range(min(PIXELS, pixels - p)):
+                    count = min(PIXELS, pixels - p)
+                    if count > FEW:
+                        tile = _product(x, places(p, last, room), offset, C, w, b, m)
+                        put(clip(tile), tile_of, places(0, PIXELS, CHANNELS), 0)
+                    else:
+                        tile_of_few = _product(x, few_places(p, last, room), offset, C, w, b, m)
+                        put(clip(tile_of_few), tile_of, few_places(0, PIXELS, CHANNELS), 0)
+                    for i in range(count):
                         for e in range(CHANNELS):
                             pooled[to + e] += tile_of[((i * CHANNELS) & NATURAL) + e]
                 for e in range(CHANNELS):
@@ -66,11 +77,13 @@ def _head(x, w, b, sizes, scratch, pooled):
 @compile_task
 def _classify_panel(x, w, b, m, logits):
     """Classes m to m + 15 of every image."""
-    N, C = x.shape
+    (N, C), M = x.shape, len(b)
     pooled, out = x.reshape(-1), logits.reshape(-1)
     for n in range(0, N, PIXELS):
-        tile = add_window(spread(b, m), pooled, places(n, N - 1, C), 0, Window(1, C, 0), w, m * C)
-        put(tile, out, places(n, N - 1, len(b)), m)
+        if N - n > FEW:
+            put(_product(pooled, places(n, N - 1, C), 0, C, w, b, m), out, places(n, N - 1, M), m)
+        else:
+            put(_product(pooled, few_places(n, N - 1, C), 0, C, w, b, m), out, few_places(n, N - 1, M), m)
 
 
 def _classify(x, w, b, logits):

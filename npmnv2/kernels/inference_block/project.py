@@ -4,39 +4,59 @@ The plain version is the last convolution of `engine.folding.FoldedBlock` and it
 gives a part of that sum; the first has the bias. What pieces give is added up in their order.
 """
 
+from typing import NamedTuple
+
 from numba import prange
 
 from npmnv2.kernels.inference_block.product import Window, add_window
 from npmnv2.kernels.jit import compile_kernel, compile_scalar
 from npmnv2.kernels.scalars import relu6
-from npmnv2.kernels.tiles import CHANNELS, PIXELS, add, clip, places, put, spread, zeros
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, places, put, spread, zeros
+
+
+class Last(NamedTuple):
+    """What is added to a product: what is in `out` already, and at the end x, or ReLU6."""
+
+    bias: bool
+    out: bool
+    x: bool
+    clip: bool
 
 
 @compile_scalar
 def project(x, b, out, k, pixel, pixels):
-    """Add what piece k gives to so many pixels of `out`, from `pixel` on.
-
-    `out` is a part of the sum, or the result: its first piece replaces what was there, its last adds x or clips.
-    """
-    sizes, cut, weights, hidden = b.sizes, b.cut, b.weights, b.scratch.hidden
-    E, M = len(weights.bd), len(weights.bp)
-    panels = min(cut.piece, E // CHANNELS - k * cut.piece)
+    """Add what piece k gives to so many pixels of `out`, from `pixel` on. `out` is a part of the sum, or the result."""
+    sizes, cut, hidden, wp, bp, E = b.sizes, b.cut, b.scratch.hidden, b.weights.wp, b.weights.bp, len(b.weights.bd)
+    panels, M, last = min(cut.piece, E // CHANNELS - k * cut.piece), len(bp), pixels - 1
     window = Window(panels, CHANNELS, cut.images * cut.rows * sizes.OW * CHANNELS)
     is_part = cut.pieces * cut.piece * CHANNELS < E
-    last = not is_part and (k + 1) * cut.piece * CHANNELS >= E
+    ends = not is_part and (k + 1) * cut.piece * CHANNELS >= E
+    todo = Last(k == 0, k > 0 and not is_part, ends and sizes.shortcut, ends and sizes.clip)
     for m in range(0, M, CHANNELS):
-        row = m * E + k * cut.piece * CHANNELS * CHANNELS
+        row, offset = (k * cut.piece * M + m * panels) * CHANNELS, pixel * M + m
         for p in range(0, pixels, PIXELS):
-            tile = spread(weights.bp, m) if k == 0 else zeros(hidden)
-            tile = add_window(tile, hidden, places(p, pixels - 1, CHANNELS), 0, window, weights.wp, row)
-            at, offset = places(p, pixels - 1, M), pixel * M + m
-            if k > 0 and not is_part:
-                tile = add(tile, out, at, offset)
-            if last and sizes.shortcut:
-                tile = add(tile, x, at, offset)
-            if last and sizes.clip:
-                tile = clip(tile)
-            put(tile, out, at, offset)
+            if pixels - p > FEW:
+                at, to = places(p, last, CHANNELS), places(p, last, M)
+                tile = spread(bp, m, at) if todo.bias else zeros(hidden, at)
+                tile = add_window(tile, hidden, at, 0, window, wp, row)
+                put(_finished(tile, x, out, to, offset, todo), out, to, offset)
+            else:
+                few_at, few_to = few_places(p, last, CHANNELS), few_places(p, last, M)
+                tile_of_few = spread(bp, m, few_at) if todo.bias else zeros(hidden, few_at)
+                tile_of_few = add_window(tile_of_few, hidden, few_at, 0, window, wp, row)
+                put(_finished(tile_of_few, x, out, few_to, offset, todo), out, few_to, offset)
+
+
+@compile_scalar
+def _finished(tile, x, out, to, offset, todo):
+    """A tile with what earlier pieces gave, and after the last piece with x or clipped."""
+    if todo.out:
+        tile = add(tile, out, to, offset)
+    if todo.x:
+        tile = add(tile, x, to, offset)
+    if todo.clip:
+        tile = clip(tile)
+    return tile
 
 
 def _add_parts(x, parts, shortcut, clip, out):

@@ -25,7 +25,7 @@ class Weights(NamedTuple):
     be: Any  # (E,)
     wd: Any  # (E / 16, KH*KW, 16)
     bd: Any  # (E,)
-    wp: Any  # (M / 16, E, 16)
+    wp: Any  # (pieces, M / 16, E of a piece, 16)
     bp: Any  # (M,)
 
 

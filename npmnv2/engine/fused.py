@@ -206,7 +206,7 @@ class Engine:
 
         (N, H, W, room), C = shape, len(conv.w)
         w, b = self._packed((conv.name,), lambda: (cutting.in_panels(conv.w), cutting.filled_up(conv.bias)))
-        sizes = Head(N, H * W, C, room, cutting.images_of(N, H * W), cutting.piece_of(len(w)))
+        sizes = Head(N, H * W, C, room, cutting.images_of(N, H * W, threads), cutting.piece_of(len(w)))
 
         def bind(out: Array, scratch: Any) -> Run:
             return lambda x: head(x, w, b, sizes, *scratch, out)

@@ -118,8 +118,8 @@ def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     If the images cannot be shared evenly, each piece is a task, whose part of the output is kept until all are there.
     """
     (sizes, _), panels = sizes_of(block, shape), whole(block.weights.bd.size) // CHANNELS
-    images, piece = images_of(shape[0], sizes.H * sizes.W), piece_of(panels)
-    chunks, pieces = shape[0] // images, -(-panels // piece)
+    images, piece = images_of(shape[0], sizes.H * sizes.W, threads), piece_of(panels)
+    chunks, pieces = -(-shape[0] // images), -(-panels // piece)
     each = pieces if chunks % threads == 0 or 4 * threads < chunks else 1
     return Cut(images, sizes.OH, sizes.OH, rows_of_wide(sizes, sizes.OH), piece, each)
 
@@ -180,16 +180,15 @@ def tables_of(planned: Planned) -> Tables:
     return Tables(x, wide)
 
 
-def images_of(N: int, pixels: int) -> int:
-    """How many images go together: as many as divide N and have few enough pixels, two tasks left if they can.
+def images_of(N: int, pixels: int, threads: int) -> int:
+    """How many images go together: as many as have few enough pixels, and every thread has as many.
 
     Examples
     --------
-    >>> [images_of(8, pixels) for pixels in (9, 36, 49, 196)], images_of(1, 9)
-    ([4, 4, 2, 1], 1)
+    >>> [images_of(8, pixels, threads=1) for pixels in (9, 36, 49, 196)], images_of(8, 9, threads=3)
+    ([8, 4, 3, 1], 3)
     """
-    most = max(1, min(TUNING.gather // pixels, N // 2))
-    return max(n for n in range(1, most + 1) if N % n == 0)
+    return max(1, min(TUNING.gather // pixels, -(-N // threads)))
 
 
 def piece_of(panels: int) -> int:

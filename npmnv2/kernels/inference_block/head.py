@@ -39,28 +39,37 @@ def _head_share(thread, threads, x, w, b, sizes, tile_of, pooled):
     N, pixels, room, C, M = sizes.N, sizes.pixels, sizes.room, sizes.C, len(b)
     step = sizes.piece * CHANNELS
     pieces = (M + step - 1) // step
-    tasks, zero = (N + sizes.images - 1) // sizes.images * pieces, x.dtype.type(0)
+    tasks = (N + sizes.images - 1) // sizes.images * pieces
     for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
         n, first = task // pieces * sizes.images, task % pieces * step
+        images = min(sizes.images, N - n)
+        offset, last = n * pixels * room, images * pixels - 1
         for m in range(first, min(first + step, M), CHANNELS):
-            for image in range(n, min(n + sizes.images, N)):
+            for image in range(n, n + images):
+                _clear(pooled, image * M + m)
+            for p in range(0, images * pixels, PIXELS):
+                count = min(PIXELS, last + 1 - p)
+                if count > FEW:
+                    tile = _product(x, places(p, last, room), offset, C, w, b, m)
+                    put(clip(tile), tile_of, places(0, PIXELS, CHANNELS), 0)
+                else:
+                    tile_of_few = _product(x, few_places(p, last, room), offset, C, w, b, m)
+                    put(clip(tile_of_few), tile_of, few_places(0, PIXELS, CHANNELS), 0)
+                for i in range(count):
+                    to = ((n + (p + i) // pixels) * M + m) & NATURAL
+                    for e in range(CHANNELS):
+                        pooled[to + e] += tile_of[((i * CHANNELS) & NATURAL) + e]
+            for image in range(n, n + images):
                 to = (image * M + m) & NATURAL
                 for e in range(CHANNELS):
-                    pooled[to + e] = zero
-                offset, last = image * pixels * room, pixels - 1
-                for p in range(0, pixels, PIXELS):
-                    count = min(PIXELS, pixels - p)
-                    if count > FEW:
-                        tile = _product(x, places(p, last, room), offset, C, w, b, m)
-                        put(clip(tile), tile_of, places(0, PIXELS, CHANNELS), 0)
-                    else:
-                        tile_of_few = _product(x, few_places(p, last, room), offset, C, w, b, m)
-                        put(clip(tile_of_few), tile_of, few_places(0, PIXELS, CHANNELS), 0)
-                    for i in range(count):
-                        for e in range(CHANNELS):
-                            pooled[to + e] += tile_of[((i * CHANNELS) & NATURAL) + e]
-                for e in range(CHANNELS):
                     pooled[to + e] /= pixels
+
+
+@compile_scalar
+def _clear(pooled, to):
+    """16 zeros."""
+    for e in range(CHANNELS):
+        pooled[(to & NATURAL) + e] = 0
 
 
 def _head(x, w, b, sizes, scratch, pooled):

@@ -3,17 +3,38 @@
 import platform
 from typing import NamedTuple
 
+import numba
+from llvmlite import binding
+
 
 class Tuning(NamedTuple):
     """What suits one kind of core. Results do not depend on it, but for the order of sums that `piece` decides."""
 
     pixels: int  # of a tile: with 16 channels each, their sums fill the registers and leave room for the weights
     rows_from: int  # columns of the wide image: from here on an inference block is cut by rows, below by channels
-    cache: int  # bytes of the rows of wide and hidden that one core works on: half of its second cache
+    cache: int  # bytes of the rows of wide and hidden that one core works on: half of its second-level cache
     piece: int  # channels of a piece, if it is cut by channels
     gather: int  # pixels: so many and no more of several small images go through a piece together
 
 
-X86 = Tuning(pixels=7, rows_from=20, cache=1 << 19, piece=128, gather=160)  # AVX-512 and AVX2: the same were best
-ARM = X86._replace(pixels=6)  # 32 registers of 4 floats, of which 7 pixels leave none
-TUNING = ARM if platform.machine().lower() in ("arm64", "aarch64") else X86  # of an unknown core as well
+AVX512 = Tuning(pixels=7, rows_from=20, cache=1 << 19, piece=128, gather=160)  # 32 registers of 16 floats
+AVX2 = AVX512._replace(pixels=6)  # 16 registers of 8 floats: the sums take 12, two rows of weights and a value three
+ARM64 = AVX512._replace(pixels=6)  # 32 registers of 4 floats: the sums take 24
+
+
+def compiles_avx512() -> bool:
+    """Whether Numba compiles for AVX-512: what ``NUMBA_CPU_FEATURES`` says, or else what the core can."""
+    asked = numba.config.CPU_FEATURES
+    if asked is not None:
+        return "+avx512f" in asked
+    return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
+def of_this_core() -> Tuning:
+    """The numbers for this core; of one that nobody has measured those of AVX2, which need the fewest registers."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return ARM64
+    return AVX512 if compiles_avx512() else AVX2
+
+
+TUNING = of_this_core()

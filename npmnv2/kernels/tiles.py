@@ -27,22 +27,23 @@ from npmnv2.kernels.tuning import TUNING
 
 PIXELS = TUNING.pixels
 FEW = 4  # pixels of a smaller tile, for what is left over
+HALF = 8  # channels of a narrower tile, likewise
 CHANNELS = 16  # two registers of AVX2, one of AVX-512
 
 
 class Vector(types.Type):  # type: ignore[misc]  # Numba has no types
-    """To Numba, 16 values of a dtype in registers."""
+    """To Numba, some values of a dtype in registers."""
 
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"Vector({dtype})")
+    def __init__(self, dtype: Any, length: int) -> None:
+        self.dtype, self.length = dtype, length
+        super().__init__(name=f"Vector({dtype}, {length})")
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, vector: Vector) -> None:
         scalar = ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType()
-        super().__init__(manager, vector, ir.VectorType(scalar, CHANNELS))
+        super().__init__(manager, vector, ir.VectorType(scalar, vector.length))
 
 
 INDEX = ir.IntType(64)
@@ -52,8 +53,8 @@ def _places_of(pixels: int) -> Any:
     return types.UniTuple(types.int64, pixels)
 
 
-def _tile_of(dtype: Any, at: Any) -> Any:
-    return types.UniTuple(Vector(dtype), len(at))
+def _tile_of(dtype: Any, at: Any, channels: int = CHANNELS) -> Any:
+    return types.UniTuple(Vector(dtype, channels), len(at))
 
 
 def _pack(context: Any, builder: Any, signature: Any, values: list[Any]) -> Any:
@@ -80,31 +81,27 @@ class _Flat:
         kind = signature.args[which]
         self.builder, self.bytes = builder, kind.dtype.bitwidth // 8
         self.data = context.make_array(kind)(context, builder, arguments[which]).data
-        self.vector = ir.VectorType(context.get_value_type(kind.dtype), CHANNELS)
 
     def scalar(self, at: Any) -> Any:
         return self.builder.load(self.builder.gep(self.data, [at]))
 
-    def _pointer(self, at: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(self.data, [at]), self.vector.as_pointer())
+    def _pointer(self, vector: Any, at: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(self.data, [at]), vector.as_pointer())
 
-    def load(self, at: Any) -> Any:
-        """16 values in a row. They may begin anywhere."""
-        value = self.builder.load(self._pointer(at))
+    def load(self, vector: Any, at: Any) -> Any:
+        """Values in a row, as many as the vector has. They may begin anywhere."""
+        value = self.builder.load(self._pointer(vector, at))
         value.align = self.bytes
         return value
 
     def store(self, value: Any, at: Any) -> None:
-        self.builder.store(value, self._pointer(at)).align = self.bytes
+        self.builder.store(value, self._pointer(value.type, at)).align = self.bytes
 
-    def spread(self, value: Any) -> Any:
-        """One value 16 times."""
-        none, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        return self.builder.shuffle_vector(
-            self.builder.insert_element(none, value, first),
-            none,
-            ir.Constant(ir.VectorType(ir.IntType(32), CHANNELS), None),
-        )
+    def spread(self, vector: Any, at: Any) -> Any:
+        """One value, in every place of a vector."""
+        none, first = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
+        return self.builder.shuffle_vector(self.builder.insert_element(none, self.scalar(at), first), none, zeros)
 
 
 # Where the pixels of a tile lie.
@@ -196,6 +193,11 @@ def zeros(like, at):
     return np.zeros((len(at), CHANNELS), like.dtype)
 
 
+def half_zeros(like, at):
+    """The same of 8 channels."""
+    return np.zeros((len(at), HALF), like.dtype)
+
+
 @type_callable(spread)
 def _(context: Any) -> Callable[..., Any]:
     return lambda b, m, at: _tile_of(b.dtype, at)
@@ -206,30 +208,38 @@ def _(context: Any) -> Callable[..., Any]:
     return lambda like, at: _tile_of(like.dtype, at)
 
 
+@type_callable(half_zeros)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda like, at: _tile_of(like.dtype, at, HALF)
+
+
 @lower_builtin(spread, types.Array, types.Integer, types.UniTuple)
 def _spread(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    row = _Flat(context, builder, signature, arguments, 0).load(_index(context, builder, signature, arguments, 1))
+    vector = context.get_value_type(signature.return_type.dtype)
+    m = _index(context, builder, signature, arguments, 1)
+    row = _Flat(context, builder, signature, arguments, 0).load(vector, m)
     return _pack(context, builder, signature, [row] * len(signature.return_type))
 
 
 @lower_builtin(zeros, types.Array, types.UniTuple)
+@lower_builtin(half_zeros, types.Array, types.UniTuple)
 def _zeros(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return ir.Constant(context.get_value_type(signature.return_type), None)
 
 
 def add_scaled(tile, x, at, offset, w, row):
     """Add a value of each pixel times w[row : row + 16]: what a matrix product does for one input channel."""
-    return tile + x[at + offset][:, None] * w[row : row + CHANNELS]
+    return tile + x[at + offset][:, None] * w[row : row + tile.shape[1]]
 
 
 def add_products(tile, x, at, offset, w, row):
     """Add 16 values of each pixel times w[row : row + 16]: what a depthwise convolution does for one tap."""
-    return tile + x[(at + offset)[:, None] + np.arange(CHANNELS)] * w[row : row + CHANNELS]
+    return tile + x[(at + offset)[:, None] + np.arange(tile.shape[1])] * w[row : row + tile.shape[1]]
 
 
 def add(tile, x, at, offset):
     """Add 16 values of each pixel."""
-    return tile + x[(at + offset)[:, None] + np.arange(CHANNELS)]
+    return tile + x[(at + offset)[:, None] + np.arange(tile.shape[1])]
 
 
 @type_callable(add_scaled)
@@ -249,7 +259,7 @@ TERMS = types.UniTuple, types.Array, types.UniTuple, types.Integer, types.Array,
 @lower_builtin(add_scaled, *TERMS)
 def _add_scaled(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     x = _Flat(context, builder, signature, arguments, 1)
-    return _add(context, builder, signature, arguments, lambda at: x.spread(x.scalar(at)))
+    return _add(context, builder, signature, arguments, x.spread)
 
 
 @lower_builtin(add_products, *TERMS)
@@ -264,14 +274,14 @@ def _add_values(context: Any, builder: Any, signature: Any, arguments: Any) -> A
     return _add(context, builder, signature, arguments, x.load)
 
 
-def _add(context: Any, builder: Any, signature: Any, arguments: Any, load: Callable[[Any], Any]) -> Any:
+def _add(context: Any, builder: Any, signature: Any, arguments: Any, load: Callable[[Any, Any], Any]) -> Any:
     """Add to each pixel of a tile what `load` finds at its place, times weights if there are any: one multiply-add."""
     offset, found, fused = _index(context, builder, signature, arguments, 3), [], ("contract",)
     for sums, at in zip(_unpack(builder, arguments[0]), _unpack(builder, arguments[2]), strict=True):
-        term = load(builder.add(at, offset))
+        term = load(sums.type, builder.add(at, offset))
         if len(arguments) > 4:
             weights = _Flat(context, builder, signature, arguments, 4)
-            w = weights.load(_index(context, builder, signature, arguments, 5))
+            w = weights.load(sums.type, _index(context, builder, signature, arguments, 5))
             term = builder.fmul(term, w, flags=fused)
         found.append(builder.fadd(sums, term, flags=fused))
     return _pack(context, builder, signature, found)
@@ -290,7 +300,7 @@ def _(context: Any) -> Callable[..., Any]:
 @lower_builtin(clip, types.UniTuple)
 def _clip(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     kind, found = context.get_value_type(signature.return_type.dtype), []
-    zero, six = ir.Constant(kind, [0.0] * CHANNELS), ir.Constant(kind, [6.0] * CHANNELS)
+    zero, six = ir.Constant(kind, [0.0] * kind.count), ir.Constant(kind, [6.0] * kind.count)
     for value in _unpack(builder, arguments[0]):
         value = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
         found.append(builder.select(builder.fcmp_ordered(">", value, six), six, value))
@@ -299,7 +309,7 @@ def _clip(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 def put(tile, out, at, offset):
     """Store 16 values of each pixel."""
-    out[(at + offset)[:, None] + np.arange(CHANNELS)] = tile
+    out[(at + offset)[:, None] + np.arange(tile.shape[1])] = tile
 
 
 @type_callable(put)

@@ -20,10 +20,10 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_scalar, compile_task
-from npmnv2.kernels.training_block.forward_loops import add_product, begin_tile, end_tile, normal, product
-from npmnv2.kernels.training_block.records import Cut, Deferred, DeferredGradient, Gradients, Scratch, new_sums
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
+from npmnv2.kernels.products import product, product_of_columns
+from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
+from npmnv2.kernels.training_block.records import Cut, Deferred, DeferredGradient, Gradients, new_sums
 
 
 @compile_scalar
@@ -95,9 +95,9 @@ def _mask_rows(y, norm, dz, hidden, tile, place):
 
 
 @compile_task
-def _project_tasks(t, dy, h, wt, cut, scratch, out, sums):
+def _project_tasks(t, dy, h, wt, cut, hidden, out, sums):
     """The tasks of thread t of `_project`."""
-    (y, norm), (hidden, part, _), (dz, dw), (_, tile, total) = h, scratch, out, sums
+    (y, norm), (dz, dw), (_, tile, total) = h, out, sums
     (pieces, P, _), threads = y.shape, hidden.shape[0]
     tasks = pieces * cut.groups
     for number in range(t * tasks // threads, (t + 1) * tasks // threads):
@@ -105,31 +105,31 @@ def _project_tasks(t, dy, h, wt, cut, scratch, out, sums):
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
         for first in range(begin, end, cut.tile):
             last = min(first + cut.tile, end)
-            product(dy[first:last], wt[k], dz[k, first:last])
+            product(dy[first:last], wt[k], True, dz[k, first:last])
             begin_tile(tile, task)
             _mask_rows(y, norm, dz, hidden, tile, (t, k, first, last, task))
             end_tile(tile, total, task)
-            add_product(hidden[t, : last - first].T, dy[first:last], first == begin, part[t], dw[g * pieces + k])
+            product_of_columns(hidden[t, : last - first], dy[first:last], first == begin, dw[g * pieces + k])
 
 
-def _project(dy, h, wt, cut, scratch, out, sums):
+def _project(dy, h, wt, cut, hidden, out, sums):
     """dz2, its sums and dwp, from the gradient `dy` of h @ wp, h = relu6(bn(y2)). A task is (piece, group of pixels).
 
     dy: (P, M); h: a `records.Deferred`; wt: (pieces, M, E), each wp[k].T; out: a `records.Gradients`, of dz2, like y2,
-    and (groups*pieces, E, M); sums: (pieces, 2, E) in float64.
+    and (groups*pieces, E, M); hidden: scratch, (threads, tile, E), a tile of h; sums: (pieces, 2, E) in float64.
     """
     made = new_sums(h.y.shape[0] * cut.groups, h.y)
     h, cut = Deferred(*h), Cut(*cut)
-    scratch, out = Scratch(*scratch), Gradients(*out)
-    for t in prange(scratch.rows.shape[0]):
-        _project_tasks(np.int64(t), dy, h, wt, cut, scratch, out, made)
+    out = Gradients(*out)
+    for t in prange(hidden.shape[0]):
+        _project_tasks(np.int64(t), dy, h, wt, cut, hidden, out, made)
     merge_gradients(made, sums)
 
 
 @compile_task
-def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
+def _expand_tasks(t, dy, x, wt, shortcut, cut, rows, out):
     """The tasks of thread t of `_expand`."""
-    (dz, y, norm), (rows, part, narrow), (dx, dw) = dy, scratch, out
+    (dz, y, norm), (dx, dw) = dy, out
     (pieces, P, E), threads = y.shape, rows.shape[0]
     tasks = dx.shape[0] * cut.groups
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
@@ -144,27 +144,27 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
                     for e in range(E):
                         rows[t, r, e] = through_norm(dz[k, p, e], y[k, p, e], norm, k, e)
                 tile = rows[t, : last - first]
-                add_product(x[0, first:last].T, tile, first == begin, part[t], dw[g * pieces + k])
+                product_of_columns(x[0, first:last], tile, first == begin, dw[g * pieces + k])
                 if piece == 0 and shortcut.shape[0] > 0:
                     begins = False
                     for row in range(first, last):
                         p = row & NATURAL
                         for c in range(dx.shape[2]):
                             dx[share, p, c] = shortcut[p, c]
-                add_product(tile, wt[k], begins, narrow[t, : last - first], dx[share, first:last])
+                product(tile, wt[k], begins, dx[share, first:last])
 
 
-def _expand(dy, x, wt, shortcut, cut, scratch, out):
+def _expand(dy, x, wt, shortcut, cut, rows, out):
     """dx[share] = what the pieces of a share add to the gradient of x in ``y1 = x @ we``; and dwe.
 
     A task is (share, group of pixels). dy: a `records.DeferredGradient`; x: (1, P, C); wt: (pieces, E, C), each
     we[k].T; shortcut: (P, C), the gradient that it adds, of no rows without one; out: a `records.Gradients`, of
-    (shares, P, C) and (groups*pieces, C, E).
+    (shares, P, C) and (groups*pieces, C, E); rows: scratch, (threads, tile, E), a tile of dy.
     """
     dy, cut = DeferredGradient(*dy), Cut(*cut)
-    scratch, out = Scratch(*scratch), Gradients(*out)
-    for t in prange(scratch.rows.shape[0]):
-        _expand_tasks(np.int64(t), dy, x, wt, shortcut, cut, scratch, out)
+    out = Gradients(*out)
+    for t in prange(rows.shape[0]):
+        _expand_tasks(np.int64(t), dy, x, wt, shortcut, cut, rows, out)
 
 
 @compile_task
@@ -175,7 +175,7 @@ def _finish_tasks(t, parts, x, through, constant, shortcut, narrow, dx):
     tasks = (P + tile - 1) // tile
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
         first, last = task * tile, min(task * tile + tile, P)
-        product(x[0, first:last], through, narrow[t, : last - first])
+        product(x[0, first:last], through, True, narrow[t, : last - first])
         for r in range(last - first):
             p = (first + r) & NATURAL
             for c in range(C):

@@ -4,7 +4,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from npmnv2.kernels.batchnorm.loops import chunk_rows
-from npmnv2.kernels.conv.loops import SMALL
 from npmnv2.kernels.training_block.records import Cut, Cuts, Sizes
 from npmnv2.shapes import Geometry
 
@@ -33,30 +32,26 @@ def cut(
     pieces = pieces_of(wide, tuning.piece) if expands else 1
     E, P_in, P_out = wide // pieces, N * H * W, N * g.OH * g.OW
 
-    def tile(rows: int, columns: int) -> int:
-        """Pixels in a product with a matrix of this shape."""
-        return max(4, min(tuning.tile, SMALL // (rows * columns)) // 4 * 4)
-
     def groups(pixels: int, tasks: int) -> int:
         """Of pixels, for so many tasks, but none too small."""
         return max(1, min(tasks, pixels // tuning.few))
 
-    def by_piece(tile: int, pixels: int) -> Cut:
+    def by_piece(pixels: int) -> Cut:
         """A task owns a group of one piece."""
-        return Cut(tile, groups(pixels, -(-tuning.tasks // pieces)), 1)
+        return Cut(tuning.tile, groups(pixels, -(-tuning.tasks // pieces)), 1)
 
-    def by_share(tile: int, pixels: int) -> Cut:
+    def by_share(pixels: int) -> Cut:
         """A task adds up the products of several pieces."""
         found = groups(pixels, tuning.tasks)
-        return Cut(tile, found, max(1, min(pieces, pieces * found // tuning.tasks)))
+        return Cut(tuning.tile, found, max(1, min(pieces, pieces * found // tuning.tasks)))
 
     recompute = expands and P_in >= tuning.recompute * C and E >= C
     (top, _), (left, right) = g.pads
     sizes = Sizes(N, H, W, C, pieces, E, g.OH, g.OW, M, g.stride, top, left, right, expands, recompute, shortcut)
+    narrow = Cut(tuning.tile, groups(P_in, tuning.tasks), 1)
     return sizes, Cuts(
-        by_piece(tile(C, E), P_in), by_share(tile(C, E), P_in), by_share(tile(E, M), P_out),
-        by_piece(tile(E, M), P_out), Cut(tuning.tile, groups(P_in, tuning.tasks), 1), chunk_rows(C), chunk_rows(M),
-    )  # fmt: skip
+        by_piece(P_in), by_share(P_in), by_share(P_out), by_piece(P_out), narrow, chunk_rows(C), chunk_rows(M)
+    )
 
 
 def pieces_of(channels: int, most: int) -> int:

@@ -13,9 +13,11 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.products import product, product_of_columns
+from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.training_block.backward_loops import let_through, merge_gradients, through_norm
 from npmnv2.kernels.training_block.depthwise_loops import clear_beside, ring_rows
-from npmnv2.kernels.training_block.forward_loops import add_product, begin_tile, end_tile, normal, product
+from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
 from npmnv2.kernels.training_block.records import (
     DeferredGradient,
     DepthwiseGradients,
@@ -25,8 +27,6 @@ from npmnv2.kernels.training_block.records import (
     new_sums,
 )
 from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_inline
@@ -157,7 +157,7 @@ def _store_row(spread, y, norm, dz, tile, row, pixels, place):
 @compile_task
 def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
     """The tasks of thread t of `_depthwise`."""
-    ring, raw, hidden, spread, dz1, part = scratch
+    ring, raw, hidden, spread, dz1 = scratch
     (dz, y, norm2), (x, norm, we, wt), (dx, dw, dwe), (_, tile, total) = dy, source, out, sums
     H, W, stride, top, left = sizes.H, sizes.W, sizes.stride, sizes.top, sizes.left
     zero, six, nan = w.dtype.type(0), w.dtype.type(6), w.dtype.type(np.nan)
@@ -180,7 +180,7 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
             plane, start, to = k, begin, begin  # of raw and dz1, and where the image begins in either
             if sizes.recompute:
                 plane, start, to = t, -first, held - first
-                product(x[0, begin + first : begin + last], we[k], raw[t, : last - first])
+                product(x[0, begin + first : begin + last], we[k], True, raw[t, : last - first])
             _fill_hidden(sizes, hidden, raw, norm, (t, k, plane), row, start)
             q = ring_rows(oy)
             for column in range(0, hidden.shape[2], 4):
@@ -197,8 +197,8 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
             held += last - first
             if sizes.recompute and (held + 2 * W > dz1.shape[1] or row + 2 >= H):
                 pixels, rows = x[0, begin + sent : begin + sent + held], dz1[t, :held]
-                product(rows, wt[k], dx[k, begin + sent : begin + sent + held])
-                add_product(pixels.T, rows, sent == 0, part[t], dwe[slot])
+                product(rows, wt[k], True, dx[k, begin + sent : begin + sent + held])
+                product_of_columns(pixels, rows, sent == 0, dwe[slot])
                 sent, held = sent + held, 0
 
 

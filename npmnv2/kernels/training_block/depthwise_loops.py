@@ -11,11 +11,11 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_task
-from npmnv2.kernels.training_block.forward_loops import add_deviations, first_mean, merge, normal, product
+from npmnv2.kernels.products import product
+from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.training_block.forward_loops import add_deviations, first_mean, merge, normal
 from npmnv2.kernels.training_block.records import RowScratch, Sizes, Source, new_sums
 from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_inline
@@ -162,7 +162,7 @@ def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
                 plane, begin = t, -first * W
                 if first < last:
                     pixels = x[0, (n * H + first) * W : (n * H + last) * W]
-                    product(pixels, we[k], raw[t, : (last - first) * W])
+                    product(pixels, we[k], True, raw[t, : (last - first) * W])
             _fill(sizes, ring, raw, norm, (t, k, plane), begin, filled, need)
             filled = need
             _filter(sizes, ring, w, y, (t, k, task), oy, rows)

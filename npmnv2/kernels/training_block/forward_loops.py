@@ -22,29 +22,10 @@ kernel before it makes them anew, as ``Cut(*cut)``: Numba looks there for the cl
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_scalar, compile_task
-from npmnv2.kernels.scalars import merge_moments, relu6
-from npmnv2.kernels.training_block.records import Cut, Deferred, Scratch, new_sums
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-
-
-@compile_apart
-def product(x, w, out):
-    """out = x @ w."""
-    np.dot(x, w, out)
-
-
-@compile_apart
-def add_product(x, w, begins, part, out):
-    """out += x @ w, or where a sum begins out = x @ w. part: scratch like out."""
-    if begins:
-        np.dot(x, w, out)
-    else:
-        np.dot(x, w, part)
-        for i in range(out.shape[0]):
-            for j in range(out.shape[1]):
-                out[i, j] += part[i, j]
+from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.products import product, product_of_columns
+from npmnv2.kernels.scalars import NATURAL, merge_moments, relu6
+from npmnv2.kernels.training_block.records import Cut, Deferred, new_sums
 
 
 @compile_scalar
@@ -136,7 +117,7 @@ def _expand_task(task, x, w, cut, y, sums):
     begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
     for first in range(begin, end, cut.tile):
         last = min(first + cut.tile, end)
-        product(x[0, first:last], w[k], y[k, first:last])
+        product(x[0, first:last], w[k], True, y[k, first:last])
         if first == begin:
             first_mean(y, (k, first, last, task), center)
         add_deviations(y, (k, first, last, task), center, tile, total)
@@ -155,9 +136,8 @@ def _expand(x, w, cut, y, mean, var):
 
 
 @compile_task
-def _center_tasks(t, x, mean, cut, scratch, centered, gram):
+def _center_tasks(t, x, mean, cut, rows, centered, gram):
     """The tasks of thread t of `_center`."""
-    rows, part, _ = scratch
     threads, (P, C) = rows.shape[0], x.shape
     for task in range(t * cut.groups // threads, (t + 1) * cut.groups // threads):
         g = task & NATURAL
@@ -171,23 +151,23 @@ def _center_tasks(t, x, mean, cut, scratch, centered, gram):
                     centered[p, c] = d
                     rows[t, r, c] = d
             tile = rows[t, : last - first]
-            add_product(tile.T, tile, first == begin, part[t], gram[g])
+            product_of_columns(tile, tile, first == begin, gram[g])
 
 
-def _center(x, mean, cut, scratch, centered, gram):
+def _center(x, mean, cut, rows, centered, gram):
     """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
 
-    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and the scratch, its part (threads, C, C).
+    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and rows, scratch: (threads, tile, C).
     """
-    cut, scratch = Cut(*cut), Scratch(*scratch)
-    for t in prange(scratch.rows.shape[0]):
-        _center_tasks(np.int64(t), x, mean, cut, scratch, centered, gram)
+    cut = Cut(*cut)
+    for t in prange(rows.shape[0]):
+        _center_tasks(np.int64(t), x, mean, cut, rows, centered, gram)
 
 
 @compile_task
-def _project_tasks(t, h, w, cut, scratch, parts):
+def _project_tasks(t, h, w, cut, rows, parts):
     """The tasks of thread t of `_project`."""
-    (y, norm), (rows, _, narrow) = h, scratch
+    y, norm = h
     pieces, P, E = y.shape
     threads, tasks = rows.shape[0], parts.shape[0] * cut.groups
     zero, six = y.dtype.type(0), y.dtype.type(6)
@@ -203,17 +183,17 @@ def _project_tasks(t, h, w, cut, scratch, parts):
                     for e in range(E):
                         rows[t, r, e] = normal(y[k, p, e], norm, k, e, True, zero, six)
                 count, begins = last - first, piece == share * cut.share
-                add_product(rows[t, :count], w[k], begins, narrow[t, :count], parts[share, first:last])
+                product(rows[t, :count], w[k], begins, parts[share, first:last])
 
 
-def _project(h, w, cut, scratch, parts):
+def _project(h, w, cut, rows, parts):
     """parts[share] = what the pieces of a share add to h @ w, h = relu6(bn(y2)). A task is (share, group of pixels).
 
-    h: a `records.Deferred`; w: (pieces, E, M); parts: (shares, P, M).
+    h: a `records.Deferred`; w: (pieces, E, M); rows: scratch, (threads, tile, E), a tile of h; parts: (shares, P, M).
     """
-    h, cut, scratch = Deferred(*h), Cut(*cut), Scratch(*scratch)
-    for t in prange(scratch.rows.shape[0]):
-        _project_tasks(np.int64(t), h, w, cut, scratch, parts)
+    h, cut = Deferred(*h), Cut(*cut)
+    for t in prange(rows.shape[0]):
+        _project_tasks(np.int64(t), h, w, cut, rows, parts)
 
 
 def _normalise(y, norm, x, shortcut, chunk, out):

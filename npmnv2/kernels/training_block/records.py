@@ -127,14 +127,6 @@ class BlockCache(NamedTuple):
     statistics: tuple[Array, Array, Array]  # mean, variance, inv_std of y1, y2, y3, (3, channels); of no y1 (3, 0)
 
 
-class Scratch(NamedTuple):
-    """Memory to work in, a plane for each thread: nobody else reads it, and what is left in it has no meaning."""
-
-    rows: Array  # (threads, tile, E): a tile of relu6(bn(y)), or of dy
-    part: Array  # (threads, ...): what a tile adds to a gradient of weights
-    narrow: Array  # (threads, tile, C or M): what a piece adds to a narrow array
-
-
 class RowScratch(NamedTuple):
     """Scratch of the depthwise convolution. Where y1 is stored `raw` is y1 itself, so that nothing is copied."""
 
@@ -150,7 +142,6 @@ class RowGradientScratch(NamedTuple):
     hidden: Array  # (threads, 2, across, E): the two rows of relu6(bn(y1)) with zeros around
     spread: Array  # like `hidden`: rows of dz1, with what is computed beyond the image
     dz: Array  # (threads, pixels, E): as many rows of dz1 as fit
-    part: Array  # (threads, C, E)
 
 
 class Sums(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 from npmnv2.kernels.arrays import aligned
 from npmnv2.kernels.batchnorm import loops as batchnorm_loops
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.products import product
 from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loops, depthwise_loops, forward_loops
 from npmnv2.kernels.training_block.records import (
     BlockCache,
@@ -23,7 +24,6 @@ from npmnv2.kernels.training_block.records import (
     Gradients,
     RowGradientScratch,
     RowScratch,
-    Scratch,
     Source,
     Weights,
 )
@@ -45,10 +45,7 @@ def _split(w, pieces):
 
 @compile_apart
 def _transposed(w):
-    """Each piece transposed: (pieces, A, B) to (pieces, B, A).
-
-    Given a transpose, OpenBLAS's way for small products has 20 to 200 Gflop/s, not 250.
-    """
+    """Each piece transposed: (pieces, A, B) to (pieces, B, A), so that what a product reads lies in a row."""
     out = aligned((w.shape[0], w.shape[2], w.shape[1]), w)
     forward_loops.transpose(w, out)
     return out
@@ -109,14 +106,15 @@ def _center(sizes, cuts, x, we, bn, threads):
     center, centered = aligned((C,), x), aligned(x.shape, x)
     for c in range(C):
         center[c] = mean[c]
-    grams, part = np.empty((cut.groups, C, C)), np.empty((threads, C, C))
-    forward_loops.center(x[0], center, cut, Scratch(np.empty((threads, cut.tile, C)), part, part), centered[0], grams)
+    grams = np.empty((cut.groups, C, C))
+    forward_loops.center(x[0], center, cut, np.empty((threads, cut.tile, C)), centered[0], grams)
     weights, total = we.astype(np.float64), np.zeros((C, C))
     for g in range(cut.groups):
         for i in range(C):
             for j in range(C):
                 total[i, j] += grams[g, i, j]
-    exact = np.dot(total, weights)  # gram_we in float64
+    exact = np.empty(weights.shape)  # gram_we in float64
+    product(total, weights, True, exact)
     gram_we = aligned(we.shape, x)
     mean1, var1 = np.zeros((sizes.pieces, sizes.E)), np.zeros((sizes.pieces, sizes.E))
     for k in range(sizes.pieces):
@@ -154,9 +152,7 @@ def _project(sizes, cuts, h, wp, bn, threads):
     cut, P, M = cuts.project, h.y.shape[1], sizes.M
     shares = (sizes.pieces + cut.share - 1) // cut.share
     parts = aligned((shares, P, M), wp)
-    narrow = aligned((threads, cut.tile, M), wp)
-    scratch = Scratch(aligned((threads, cut.tile, sizes.E), wp), narrow, narrow)
-    forward_loops.project(h, wp, cut, scratch, parts)
+    forward_loops.project(h, wp, cut, aligned((threads, cut.tile, sizes.E), wp), parts)
     y = _sum(parts.reshape((shares, 1, P, M)))
     mean, var = np.empty((1, M)), np.empty((1, M))
     batchnorm_loops.statistics(y, cuts.rows_out, mean[0], var[0])
@@ -217,9 +213,8 @@ def _project_backward(sizes, cut, dy, h, wp, threads):
     """dz2, (pieces, P, E), dwp, (pieces*E, M), and the sums that `_gradient_norm` needs of dz2. dy: (P, M)."""
     E, M = sizes.E, sizes.M
     out = Gradients(aligned(h.y.shape, dy), aligned((cut.groups * sizes.pieces, E, M), dy))
-    part, sums = aligned((threads, E, M), dy), np.empty((sizes.pieces, 2, E))
-    scratch = Scratch(aligned((threads, cut.tile, E), dy), part, part)
-    backward_loops.project(dy, h, _transposed(wp), cut, scratch, out, sums)
+    sums = np.empty((sizes.pieces, 2, E))
+    backward_loops.project(dy, h, _transposed(wp), cut, aligned((threads, cut.tile, E), dy), out, sums)
     return out.dx, _sum(out.dw.reshape((cut.groups, 1, sizes.pieces * E, M))), sums
 
 
@@ -231,10 +226,10 @@ def _row_gradient_scratch(sizes, tile, source, dx, threads):
     columns = max(across + 2, sizes.OW + 2 - sizes.left) if s == 1 else max(across // 2 + 1, sizes.OW + 1)
     ring = aligned((threads, 4, columns, E), dx)
     hidden, spread = aligned((threads, 2, across, E), dx), aligned((threads, 2, across, E), dx)
-    raw, dz, part = source.x, dx, aligned((threads, sizes.C, E), dx)
+    raw, dz = source.x, dx
     if sizes.recompute:
         raw, dz = aligned((threads, 2 * W, E), dx), aligned((threads, max(2 * W, tile), E), dx)
-    return RowGradientScratch(ring, raw, hidden, spread, dz, part)
+    return RowGradientScratch(ring, raw, hidden, spread, dz)
 
 
 @compile_inline
@@ -269,9 +264,7 @@ def _expand_backward(sizes, cut, dy, x, we, shortcut, threads):
     P, C, E, pieces = x.shape[1], sizes.C, sizes.E, sizes.pieces
     shares = (pieces + cut.share - 1) // cut.share
     out = Gradients(aligned((shares, P, C), x), aligned((cut.groups * pieces, C, E), x))
-    part, narrow = aligned((threads, C, E), x), aligned((threads, cut.tile, C), x)
-    scratch = Scratch(aligned((threads, cut.tile, E), x), part, narrow)
-    backward_loops.expand(dy, x, _transposed(we), shortcut, cut, scratch, out)
+    backward_loops.expand(dy, x, _transposed(we), shortcut, cut, aligned((threads, cut.tile, E), x), out)
     return _sum(out.dx.reshape((shares, 1, P, C))), _sum(out.dw.reshape((cut.groups, pieces, C, E)))
 
 
@@ -283,8 +276,8 @@ def _finish(sizes, tile, out, norm, cache, shortcut, threads):
     """
     we, gram_we, C, E = cache.weights.we, cache.gram_we, sizes.C, sizes.E
     dwe = _sum(out.dwe.reshape((sizes.N, sizes.pieces, C, E)))  # (C, pieces*E)
-    sloped, through, constant = aligned(we.shape, we), np.zeros((C, C), we.dtype), np.zeros(C, we.dtype)
-    dx, narrow, part = aligned((out.dx.shape[1], C), we), aligned((threads, tile, C), we), aligned((C, C), we)
+    sloped, through, constant = aligned(we.shape, we), aligned((C, C), we), np.zeros(C, we.dtype)
+    dx, narrow, wt = aligned((out.dx.shape[1], C), we), aligned((threads, tile, C), we), _transposed(we)
     for k in range(sizes.pieces):
         for c in range(C):
             for e in range(E):
@@ -293,10 +286,7 @@ def _finish(sizes, tile, out, norm, cache, shortcut, threads):
                 constant[c] += we[k, c, e] * (scale * mean_dz)
                 j = k * E + e
                 dwe[c, j] = scale * (dwe[c, j] - gram_we[c, j] * slope)
-        np.dot(sloped[k], we[k].T, part)  # transposed, but once a piece, not once a tile
-        for i in range(C):
-            for j in range(C):
-                through[i, j] += part[i, j]
+        product(sloped[k], wt[k], k == 0, through)
     backward_loops.finish(out.dx, cache.x, through, constant, shortcut, narrow, dx)
     return dx, dwe
 

@@ -104,4 +104,3 @@ def _classify(x, w, b, logits):
 
 head = compile_kernel(_head)
 classify = compile_kernel(_classify)
-

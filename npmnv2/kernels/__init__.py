@@ -6,25 +6,32 @@ kernel promises. Importing this package imports Numba and SciPy; `import npmnv2`
 
 Words, each for one thing:
 
-thread        One of those that run a kernel at the same time; `threads` of them.
-task          What one iteration of a parallel loop does. A task owns what it writes.
-image         One of the N of a batch.
-piece         Some of the wide channels of a block. Its weights are contiguous.
-group         Some pieces, rows or pixels that go through one product; a `tile` the pixels in one.
-part          What a group of pieces adds to the output, kept until all are there.
-band          Rows of the output in a task.
-tap           A weight of a filter, at place (i, j), with what it sees.
-ring          A few rows of an image: row y lies in row q = y modulo R of it.
-scratch       Memory that one thread works in.
-wide          The channels between expansion and projection; `hidden` what the depthwise convolution makes of them.
-narrow        The channels at the ends of a block.
-recompute     To compute again rather than to store.
-coefficients  What stands for a batch norm in a loop: mean, scale, shift.
+thread     One of those that run a kernel at the same time; `threads` of them.
+task       What one iteration of a parallel loop does. A task owns what it writes.
+image      One of the N of a batch.
+tile       Some pixels and channels of an output while their sums are added up: in registers in inference, where it is
+           7 pixels by 16 channels (`tiles.py`); in cache where BLAS multiplies, with all channels.
+panel      The 16 channels of a tile, in inference. What lies "in panels" lies one panel after the other.
+piece      Some of the wide channels of a block; in inference whole panels. Its weights are contiguous.
+group      What one task adds up: in inference pieces, in training pixels of the batch.
+part       What a tile or a group adds to a result, while it lies apart from it.
+band       Rows of the output in a task.
+window     The values of the input that a pixel of the output sees.
+tap        A weight of a filter, at place (i, j) of the window, with what it sees.
+place      The index of a value in a flat array, in inference.
+room       Values from a pixel to the next, where there are more than it has channels, in inference.
+ring       A few rows of an image: row y lies in row q = y modulo their number, in training.
+scratch    Memory that one thread works in.
+wide       Between expansion and depthwise convolution: that image, and the number of its channels.
+hidden     What is made of `wide`: in inference the output of the depthwise convolution, in training what it reads.
+narrow     At the ends of a block.
+recompute  To compute again rather than to store, in training.
 
-Letters: N images; H W and OH OW pixels of an image before and after the depthwise convolution; P pixels of the batch;
-C M channels of the input and of the output; E channels of the middle in inference, of a piece of it in training; s
-stride. n an image, t a thread, k a piece, g a group, p a pixel, r a row of a tile, q a row of a ring; y and xx row and
-column of the input of a window, oy and ox those of its output; c e m channels, i j row and column of a tap.
+Letters: N images; H W and OH OW pixels of an image before and after the depthwise convolution; KH KW taps; P pixels of
+the batch; C M channels of the input and of the output; E channels of the middle in inference, of a piece of it in
+training; R rows of `wide` at a time; s stride. n an image, t a thread, k a piece, g a group, p a pixel, r a row of a
+tile or of rows at a time, q a panel of a piece in inference and a row of a ring in training; y and xx row and column of
+the input of a window, oy and ox those of its output; c e m channels, i j row and column of a tap; b a block (`Bound`).
 """
 
 from npmnv2.kernels.batchnorm.operations import (

@@ -1,18 +1,18 @@
-"""A tile: a few pixels by 16 channels that stay in registers while sums are added to them.
+"""A tile: sums of a few pixels and 16 channels, which stay in registers until they are complete.
 
 A product of matrices and a depthwise convolution are one loop over such tiles, with one operator changed::
 
-    tile = add_scaled(tile, x, at, w, row)        # a value of each pixel times 16 weights:       1x1, and standard
-    tile = add_products(tile, x, at, w, row)      # 16 values of each pixel times 16 weights:     depthwise
+    tile = add_scaled(tile, x, at, offset, w, row)     # a value of each pixel times 16 weights:     1x1, and standard
+    tile = add_products(tile, x, at, offset, w, row)   # 16 values of each pixel times 16 weights:   depthwise
 
-Each function below is its plain version: NumPy, where a tile is an array of (PIXELS, 16) and `at` one of PIXELS
-places in x, which is flat. Compiled code never calls that. Numba has no type for a register of several values, nor
-does it keep an array in registers over a loop; so a tile is a tuple of LLVM's vectors there, and what LLVM is to do
-stands in the function that follows each plain one. LLVM splits a vector of 16 into as many registers as the core
-needs. Numba documents all that is used here as its low-level extension API.
+Each function without an underscore is its plain version, in NumPy: a tile is an array (PIXELS, 16), x and w are flat,
+`at` is the place in x of each pixel, and `offset` is added to all of them. Compiled code never calls these. Numba has
+no type for a register of several values, nor does it keep an array in registers over a loop. So to compiled code a tile
+is a tuple of vectors, one a pixel, and the function with an underscore after each plain one writes the instructions for
+LLVM, the compiler under Numba. LLVM splits a vector of 16 into as many registers as the core needs. All this is Numba's
+documented low-level extension API.
 
-Beside OpenBLAS called for a row of an image, such a product was measured 1.05 to 1.3 times as fast on a core with
-AVX-512 and 1.4 to 1.9 times on one with AVX2: weights are packed once and nothing else is copied.
+docs/fusion.md has both loops in NumPy, and says why registers decide.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from numba.extending import lower_builtin, models, register_model, type_callable
 from npmnv2.kernels.tuning import TUNING
 
 PIXELS = TUNING.pixels
-FEW = 4  # pixels of a smaller tile, for what is left over
+FEW = 4  # pixels of a smaller tile, for up to four that are left over
 HALF = 8  # channels of a narrower tile, likewise
 CHANNELS = 16  # two registers of AVX2, one of AVX-512
 
@@ -58,7 +58,7 @@ def _tile_of(dtype: Any, at: Any, channels: int = CHANNELS) -> Any:
 
 
 def _pack(context: Any, builder: Any, signature: Any, values: list[Any]) -> Any:
-    """A tuple of what was computed for each pixel."""
+    """The values computed for each pixel as one tuple."""
     found = ir.Constant(context.get_value_type(signature.return_type), ir.Undefined)
     for i, value in enumerate(values):
         found = builder.insert_value(found, value, i)
@@ -70,12 +70,12 @@ def _unpack(builder: Any, values: Any) -> list[Any]:
 
 
 def _index(context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> Any:
-    """An integer argument as one of 64 bits."""
+    """An integer argument, as 64 bits."""
     return context.cast(builder, arguments[which], signature.args[which], types.int64)
 
 
 class _Flat:
-    """A flat array that was given to compiled code."""
+    """An argument that is a flat array: its values as LLVM sees them."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> None:
         kind = signature.args[which]
@@ -108,22 +108,22 @@ class _Flat:
 
 
 def places(first, last, stride):
-    """Of PIXELS pixels from `first` on, `stride` values from each to the next; after `last` comes that again."""
+    """The places of PIXELS pixels from pixel `first` on, `stride` values apart; beyond `last` that of `last` again."""
     return np.minimum(first + np.arange(PIXELS), last) * stride
 
 
 def few_places(first, last, stride):
-    """The same of a smaller tile."""
+    """The same for a smaller tile."""
     return np.minimum(first + np.arange(FEW), last) * stride
 
 
 def places_in(table, first, last):
-    """Of PIXELS pixels from `first` on, where a table says; after `last` comes that again."""
+    """The same from a table of the places of all pixels."""
     return table[np.minimum(first + np.arange(PIXELS), last)]
 
 
 def few_places_in(table, first, last):
-    """The same of a smaller tile."""
+    """The same for a smaller tile."""
     return table[np.minimum(first + np.arange(FEW), last)]
 
 
@@ -156,14 +156,14 @@ def _places_in(context: Any, builder: Any, signature: Any, arguments: Any) -> An
 
 
 def _until(context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> list[Any]:
-    """The pixels from one argument on, none beyond the next."""
+    """The numbers of a tile's pixels: from argument `which` on, but none above the argument after it."""
     first, last = (_index(context, builder, signature, arguments, k) for k in (which, which + 1))
     pixels = [builder.add(first, INDEX(i)) for i in range(len(signature.return_type))]
     return [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
 
 
 def neighbours(first, stride):
-    """Of PIXELS pixels that are all there, so that the compiler sees what two windows side by side share."""
+    """The places of PIXELS pixels that all exist. Without `last` the compiler sees what windows side by side share."""
     return (first + np.arange(PIXELS)) * stride
 
 
@@ -184,12 +184,12 @@ def _neighbours(context: Any, builder: Any, signature: Any, arguments: Any) -> A
 
 
 def spread(b, m, at):
-    """A tile with b[m : m + 16] in each pixel, of as many pixels as there are places."""
+    """A tile with b[m : m + 16] in each pixel; as many pixels as places."""
     return np.tile(b[m : m + CHANNELS], (len(at), 1))
 
 
 def zeros(like, at):
-    """A tile of zeros in the dtype of an array, of as many pixels as there are places."""
+    """A tile of zeros in the dtype of `like`; as many pixels as places."""
     return np.zeros((len(at), CHANNELS), like.dtype)
 
 

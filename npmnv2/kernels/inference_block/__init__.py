@@ -1,7 +1,7 @@
 """A block with a depthwise convolution in its middle, in one pass, for inference. docs/fusion.md derives it.
 
 The plain version is `engine.folding.FoldedBlock`: one convolution after the other, each result whole in memory.
-Read `records.py`, then `rows.py` and `channels.py`, the two ways to cut, then the three steps that both are made of:
-`expand.py`, `depthwise.py`, `project.py`. `blocks.py` is what is called, for some blocks at once; `cutting.py` chooses
-the numbers; `head.py` is the end of the network.
+Read `records.py`, then `block.py`, what a thread does, then its three steps: `expand.py`, `depthwise.py`, `project.py`.
+The first and the last are a product, `product.py`, by the tiles of `kernels/tiles.py`. `blocks.py` is what is called,
+for some blocks at once; `cutting.py` chooses the numbers; `head.py` is the end of the network.
 """

@@ -1,12 +1,12 @@
-"""What one thread does of an inference block: all three steps for a few rows, or for a piece of the channels, at once.
+"""What one thread does of an inference block: three steps for a few rows, or for a piece of the channels, at a time.
 
 The plain version is `engine.folding.FoldedBlock`; docs/fusion.md has both ways to cut in NumPy. *By rows*: a band of
-output rows is made from top to bottom, a few rows and all channels at a time. What the next rows see of the wide image
-and is there already moves up, the rest is expanded. *By channels*: all rows, and a piece of the channels at a time,
-whose parts are added up. Either way `wide` and `hidden` are in the cache of a core, and never whole in memory.
+output rows from top to bottom, a few rows of all channels at a time. Rows of `wide` that the next ones see too move up,
+the others are expanded. *By channels*: all rows of a piece of the channels at a time; what the pieces give is added up.
+Either way `wide` and `hidden` fit the cache of a core, and never are whole in memory.
 
-Each value of `wide` and `hidden` is a sum in the order of the channels or taps, and each of `out` in the order of
-channels and pieces, wherever it was cut. So the bits do not tell how the work was shared.
+A value of `wide` or `hidden` is summed in the order of channels or taps, one of `out` in that of channels and pieces,
+however the work is cut. So the bits depend on `Cut.piece` alone.
 """
 
 from npmnv2.kernels.inference_block.depthwise import filter_rows
@@ -18,7 +18,7 @@ from npmnv2.kernels.tiles import CHANNELS
 
 @compile_task
 def run_share(thread, threads, x, b):
-    """Fill what is one thread's of b.out, or of b.scratch.parts. A task is (some images, band of rows, group of pieces).
+    """Fill one thread's share of b.out, or of b.scratch.parts. A task: (some images, a band, a group of pieces).
 
     x: flat; b: `Bound`.
     """

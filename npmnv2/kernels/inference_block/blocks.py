@@ -1,7 +1,7 @@
-"""Blocks one after the other as one compiled call: if Python calls each, that takes 2 us a block.
+"""Blocks one after the other as one compiled call, for a call from Python takes time with each.
 
-The plain version is ``for block in blocks: x = block(x)``, as in `engine.folding.FoldedNetwork`. Compiled code takes a
-list of equal records as `numba.typed.List`.
+The plain version is ``for block in blocks: x = block(x)``, as in `engine.folding.FoldedNetwork`. To compiled code a
+list is a `numba.typed.List`, whose records are all of one type.
 """
 
 from typing import Any
@@ -20,8 +20,8 @@ from npmnv2.validate import Array
 def _run(x, blocks, threads):
     """Run blocks, each on the output of the one before. x: flat. A thread owns its share of a block.
 
-    blocks: a list with a `Bound` for each thread of the first block, then of the second, and so on. Each its own, for
-    compiled code counts who uses an array, and threads that count in the same place wait for each other.
+    blocks: a `Bound` for each thread of the first block, then of the second, and so on. Threads share none, since
+    compiled code counts the users of an array, and threads that count in the same place wait for each other.
     """
     for i in range(0, len(blocks), threads):
         b = blocks[i]
@@ -47,7 +47,7 @@ def _begin(block):
 
 
 def _append(blocks, block):
-    """Compiled code alone appends to its lists."""
+    """Add a block to such a list, which only compiled code can."""
     blocks.append(block)
 
 
@@ -57,7 +57,7 @@ append = compile_kernel(_append, parallel=False)
 
 
 class Blocks:
-    """Blocks that run as one call; those of two can be added."""
+    """Blocks that run as one call; a + b runs those of a, then those of b."""
 
     def __init__(self, blocks: list[Bound], threads: int) -> None:
         self.blocks, self.threads = blocks, threads

@@ -1,7 +1,7 @@
 """How an inference block is cut into pieces, rows and tasks, and its weights into panels.
 
-The plain version is `engine.folding.FoldedBlock`, which cuts nothing. docs/fusion.md derives both ways to cut and
-measures which is faster where.
+The plain version is `engine.folding.FoldedBlock`, which cuts nothing. docs/fusion.md derives both ways to cut, and says
+which suits which images; the numbers that decide are in `kernels/tuning.py`.
 """
 
 import math
@@ -125,7 +125,7 @@ def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 
 
 def packed(block: Block, piece: int) -> Block:
-    """The block with its weights filled up and in panels; those of the projection piece after piece, each contiguous."""
+    """The block with its weights filled up and in panels; those of the projection piece after piece."""
     we, be, wd, bd, wp, bp = block.weights
     wp, rows = filled_up(wp, 0), piece * CHANNELS
     pieces = [in_panels(wp[k : k + rows]).reshape(-1) for k in range(0, len(wp), rows)]
@@ -137,7 +137,7 @@ def packed(block: Block, piece: int) -> Block:
 
 
 def rows_of_wide(sizes: Sizes, rows: int) -> int:
-    """Rows of the wide image that so many rows of the output see; with all of them every row there is."""
+    """Rows of the wide image that so many rows of the output see. All rows of the output see all there are."""
     seen = sizes.stride * (rows - 1) + sizes.KH
     return max(sizes.top + sizes.H, seen) if rows == sizes.OH else seen
 
@@ -169,7 +169,7 @@ def bind(block: Block, planned: Planned, out: Array, scratch: Scratch) -> Blocks
 
 
 def tables_of(planned: Planned) -> Tables:
-    """Where the pixels of all rows that are filled at once lie."""
+    """The places of the pixels of all rows that are filled at a time."""
     sizes, stem, cut = planned.sizes, planned.stem, planned.cut
     rows = sizes.H if cut.rows == sizes.OH else min(cut.R, sizes.H)
     image, row, column = (v.reshape(-1) for v in np.indices((cut.images, rows, sizes.W)))
@@ -181,7 +181,7 @@ def tables_of(planned: Planned) -> Tables:
 
 
 def images_of(N: int, pixels: int, threads: int) -> int:
-    """How many images go together: as many as have few enough pixels, and every thread has as many.
+    """How many images go together: at most `TUNING.gather` pixels, and no more than each thread's share of the images.
 
     Examples
     --------
@@ -192,12 +192,12 @@ def images_of(N: int, pixels: int, threads: int) -> int:
 
 
 def piece_of(panels: int) -> int:
-    """So many panels are a piece: nearly equal pieces, preferably an even number, for threads mostly come in twos.
+    """Panels in a piece: few pieces, none larger than `TUNING.piece`, preferably an even number, for pairs of threads.
 
     Examples
     --------
     >>> [piece_of(panels) for panels in (1, 6, 9, 24, 36, 60)]
-    [1, 6, 5, 6, 6, 6]
+    [1, 6, 5, 6, 6, 8]
     """
     most = TUNING.piece // CHANNELS
     pieces = -(-panels // most)
@@ -218,7 +218,7 @@ def even(length: int, most: int) -> int:
 
 
 def filled_up(w: Array, axis: int = -1) -> Array:
-    """With zeros along one axis up to whole panels; a copy that begins at a cache line.
+    """A copy with zeros along one axis up to whole panels. It begins at a cache line.
 
     Examples
     --------
@@ -245,7 +245,7 @@ def whole(channels: int) -> int:
 
 
 def in_panels(w: Array) -> Array:
-    """A matrix (C, M) as (panels, C, 16): 16 columns after the other, filled up with zeros.
+    """A matrix (C, M) as (panels, C, 16): its columns 16 at a time, the last filled up with zeros.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """The second step of an inference block: ``hidden = relu6(depthwise(wide, wd) + bd)``.
 
-The plain version is the depthwise convolution of `engine.folding.FoldedBlock`. A tile is some neighbours in a row of
-the output. `product.py` is this with one operator changed: here what a pixel sees meets filters of its own channels.
+The plain version is the depthwise convolution of `engine.folding.FoldedBlock`. The pixels of a tile are neighbours in a
+row of the output. This is `product.py` with one operator changed: `add_products`, since a channel has its own filter.
 """
 
 from npmnv2.kernels.jit import compile_apart, compile_scalar
@@ -34,7 +34,7 @@ def filter_rows(b, k, images, rows):
 
 @compile_apart
 def _filter(wide, begin, sizes, wd, bd, panel, hidden):
-    """A panel of `hidden`: some rows, the first window of which begins in wide[begin]. The plain version of others."""
+    """Some rows of a panel of `hidden`, for kernels of any size. Their first window begins at wide[begin]."""
     KH, KW, OW, s = sizes.KH, sizes.KW, sizes.OW, sizes.stride
     for r in range(len(hidden) // (OW * CHANNELS)):
         for p in range(0, OW, PIXELS):
@@ -48,9 +48,9 @@ def _filter(wide, begin, sizes, wd, bd, panel, hidden):
 
 
 def _filter_of(K, s):
-    """The same for one size of kernel and one stride, of which the compiler makes better code: 1.2 to 1.6 times.
+    """The same for one size of kernel and one stride, which the compiler makes faster.
 
-    It unrolls the taps, and at stride 1 it sees that windows side by side share most of their columns.
+    It unrolls the loops over taps, and at stride 1 it sees that windows side by side share most of their columns.
     """
 
     @compile_apart

@@ -1,7 +1,7 @@
-"""The first step of an inference block: pixels of the wide image, a panel of its channels at a time.
+"""The first step of an inference block: rows of `wide`, a panel at a time, and the zeros around them.
 
-The plain version is the first convolution of `engine.folding.FoldedBlock`, with its bias and ReLU6; of a block without
-one, x itself.
+The plain version is the first convolution of `engine.folding.FoldedBlock`, with bias and ReLU6; in a block without one
+`wide` is x.
 """
 
 from typing import NamedTuple
@@ -14,16 +14,16 @@ from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places_in
 
 
 class Span(NamedTuple):
-    """Rows of the wide image, which may lie outside of it."""
+    """Rows of the wide image; those above and below it are zeros."""
 
-    first: int  # the topmost that has room in `wide`
+    first: int  # the topmost in `wide`
     begin: int  # the first to be filled
     end: int  # the first below them
 
 
 @compile_scalar
 def _expand(x, offset, b, panel, pixels, to):
-    """So many pixels of a panel, from place `to` of `wide` on; what the first of them sees begins in x[offset]."""
+    """Fill so many pixels of a panel, from wide[to] on. What the first of them sees begins at x[offset]."""
     sizes, x_at, wide_at, wide, we, be = b.sizes, b.tables.x, b.tables.wide, b.scratch.wide, b.weights.we, b.weights.be
     window = Window(1, sizes.C, 0)
     if sizes.source == STEM:
@@ -48,7 +48,7 @@ def _expand(x, offset, b, panel, pixels, to):
 
 @compile_scalar
 def _copy_stem_rows(x, n, b, begin, end):
-    """What the windows of rows `begin` to `end` - 1 of the stem's output see: rows of x with zeros around them."""
+    """Copy the rows of x that rows `begin` to `end` - 1 of the stem's output see, with zeros around them."""
     stem, C, image = b.stem, b.sizes.C, b.scratch.stem
     zero, length, left = x.dtype.type(0), stem.columns * C, stem.left * C
     for r in range(stem.stride * (end - begin - 1) + stem.KH):

@@ -1,8 +1,8 @@
 """The end of the network: the last 1x1 convolution with the average over the image, and the classifier.
 
 The plain version is the end of `engine.folding.FoldedNetwork`: ``relu6(x @ w + b)``, `ops.global_avg_pool_forward`,
-`ops.linear_forward`. The output of the last convolution, the widest of the network, is averaged a tile at a time and
-never whole in memory.
+`ops.linear_forward`. The output of the last convolution, which has the most channels of all, is averaged a tile at a
+time and never whole in memory.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def _product(x, at, offset, C, w, b, m):
 
 @compile_task
 def _head_share(thread, threads, x, w, b, sizes, tile_of, pooled):
-    """What one thread does of `head`. tile_of: (PIXELS * 16,), where it adds up a tile."""
+    """What one thread does of `head`. tile_of: (PIXELS * 16,), where it stores a tile to add it to `pooled`."""
     N, pixels, room, C, M = sizes.N, sizes.pixels, sizes.room, sizes.C, len(b)
     step = sizes.piece * CHANNELS
     pieces = (M + step - 1) // step

@@ -1,7 +1,7 @@
-"""A product of matrices by tiles, ``x @ w``, and a standard convolution: the sums of a tile over all that it sees.
+"""A product of matrices, ``x @ w``, or a standard convolution, for one tile: the sum over all that its pixels see.
 
-The plain version is ``x[pixels] @ w``; of a convolution `ops/conv.py`, whose windows are read here where they lie.
-`depthwise.py` is this with one operator changed.
+The plain version is ``x[pixels] @ w``; that of a convolution is in `ops/conv.py`. Windows are read where they lie, not
+copied. `depthwise.py` is this with one operator changed.
 """
 
 from typing import NamedTuple
@@ -11,16 +11,16 @@ from npmnv2.kernels.tiles import CHANNELS, add_scaled
 
 
 class Window(NamedTuple):
-    """The values that a pixel sees: some rows of so many in a row. A pixel of a 1x1 convolution sees one row."""
+    """The values that a pixel sees, in rows. Of a 1x1 convolution it is one row: the channels of one pixel."""
 
     rows: int
-    length: int  # of a row
-    pitch: int  # from the beginning of a row to that of the next
+    length: int  # values of a row
+    pitch: int  # values from the beginning of a row to that of the next
 
 
 @compile_scalar
 def add_window(tile, x, at, offset, window, w, row):
-    """Add what the windows that begin at `at` + `offset` give with w, (rows * length, 16) from w[row] on."""
+    """Add the products of windows, which begin at `at` + `offset`, and the panel (rows * length, 16) from w[row] on."""
     for i in range(window.rows):
         for c in range(window.length):
             tile = add_scaled(tile, x, at, offset + i * window.pitch + c, w, row)

@@ -1,7 +1,7 @@
 """The last step of an inference block: ``out = hidden @ wp + bp``, and x or ReLU6 at the end.
 
-The plain version is the last convolution of `engine.folding.FoldedBlock` and its shortcut. A piece of the channels
-gives a part of that sum; the first has the bias. What pieces give is added up in their order.
+The plain version is the last convolution of `engine.folding.FoldedBlock` and its shortcut. Each piece of the channels
+gives a part of the sum, the first with the bias, and parts are added in the order of the pieces.
 """
 
 from typing import NamedTuple
@@ -15,17 +15,17 @@ from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, p
 
 
 class Last(NamedTuple):
-    """What is added to a product: what is in `out` already, and at the end x, or ReLU6."""
+    """What is done with a product, in this order."""
 
-    bias: bool
-    out: bool
-    x: bool
-    clip: bool
+    bias: bool  # begin with the bias, not with zeros
+    out: bool  # add what earlier pieces left in `out`
+    x: bool  # add the shortcut
+    clip: bool  # ReLU6
 
 
 @compile_scalar
 def project(x, b, out, k, pixel, pixels):
-    """Add what piece k gives to so many pixels of `out`, from `pixel` on. `out` is a part of the sum, or the result."""
+    """Add what piece k gives to so many pixels of `out`, from `pixel` on. `out`: the result, or a group's part."""
     sizes, cut, hidden, wp, bp, E = b.sizes, b.cut, b.scratch.hidden, b.weights.wp, b.weights.bp, len(b.weights.bd)
     panels, M, last = min(cut.piece, E // CHANNELS - k * cut.piece), len(bp), pixels - 1
     window = Window(panels, CHANNELS, cut.images * cut.rows * sizes.OW * CHANNELS)
@@ -49,7 +49,7 @@ def project(x, b, out, k, pixel, pixels):
 
 @compile_scalar
 def _finished(tile, x, out, to, offset, todo):
-    """A tile with what earlier pieces gave, and after the last piece with x or clipped."""
+    """A tile after what `Last` asks for."""
     if todo.out:
         tile = add(tile, out, to, offset)
     if todo.x:

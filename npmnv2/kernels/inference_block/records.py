@@ -7,10 +7,10 @@ first two blocks of either network, as one); depthwise, pointwise (the rest of V
     hidden = relu6(depthwise(wide, wd) + bd)
     out    = hidden @ wp + bp                            + x, if the block has a shortcut
 
-A panel is 16 channels, those of a tile (`tiles.py`). Weights, `wide` and `hidden` lie panel after panel, each panel
-contiguous: `wide` is (panels, images, rows, columns, 16). x and out are images as everywhere, (N, H, W, channels), but
-that a pixel has room for whole panels; what is beyond its channels is zero. Channels are filled up with weights of
-zero. All arrays are flat; letters are those of `kernels/__init__.py`.
+A panel is the 16 channels of a tile (`tiles.py`). Weights, `wide` and `hidden` lie panel after panel: `wide` is
+(panels, images, rows, columns, 16). x and out are (N, H, W, channels) as everywhere, but a pixel has room for whole
+panels, with zeros beyond its channels: weights are filled up with zeros, and so make zeros. The kernels see all arrays
+flat. Words and letters are those of `kernels/__init__.py`.
 """
 
 from typing import Any, NamedTuple
@@ -63,36 +63,34 @@ class Stem(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """What goes through the three steps at a time. The bits follow from `piece` alone."""
+    """How much goes through the three steps at a time. Of these numbers the bits depend on `piece` alone."""
 
     images: int  # in a task
     band: int  # rows of the output in a task
-    rows: int  # of the output at a time; fewer than OH only with one image and one piece
+    rows: int  # of the output at a time; if fewer than OH, then of one image and all channels
     R: int  # rows of the wide image at a time
     piece: int  # panels of the wide channels at a time
     pieces: int  # in a task: all of them, or one
 
 
 class Scratch(NamedTuple):
-    """What the kernels work in: a plane for each thread; in a `Bound` that of one thread, flat."""
+    """Memory to work in: a plane for each thread. In a `Bound` the plane of one thread, flat."""
 
     wide: Any  # (threads, piece, images, R, columns, 16): R rows of the wide image with zeros around it
     stem: Any  # (threads, rows of x, columns of x with zeros, C), what the windows of the stem see; else empty
     hidden: Any  # (threads, piece, images, rows, OW, 16)
-    parts: (
-        Any  # (groups, N, OH, OW, M), what groups of pieces add to the output; of all threads; or empty, of one group
-    )
+    parts: Any  # (groups, N, OH, OW, M), what each group of pieces adds to the output, of all threads; else empty
 
 
 class Tables(NamedTuple):
-    """Where the pixels of some rows of the wide image lie, one after the other, without the zeros."""
+    """Two places for each pixel of the rows of `wide` that are filled at a time, zeros around them not counted."""
 
-    x: Any  # (images * R * W,): the window that each sees in x, or in `Scratch.stem`
-    wide: Any  # likewise: its place in a panel of `wide`
+    x: Any  # (pixels,): where its window begins in x, or in `Scratch.stem`
+    wide: Any  # (pixels,): where it lies in a panel of `wide`
 
 
 class Bound(NamedTuple):
-    """All that a thread needs to run its share of a block, but x."""
+    """All that a thread needs to run its share of a block, x excepted."""
 
     weights: Weights
     sizes: Sizes

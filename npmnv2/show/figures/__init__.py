@@ -10,6 +10,7 @@ same words.
   in parts; the 17 blocks.
 - `batchnorm`: the graph of its gradient.
 - `costs`: where multiply-adds and bytes sit.
+- `kernels`: a tile and a panel of weights.
 - `trained`: a trained network: filters, what ReLU6 does, what it is without a shortcut.
 - `labs`: the labs' example by hand: what each pixel and weight receives; what a gradient of ones hides.
 """
@@ -24,6 +25,7 @@ from npmnv2.show.figures.batchnorm import batchnorm_graph, batchnorm_ways
 from npmnv2.show.figures.blocks import block_shapes, in_parts, inverted_residual, network
 from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
+from npmnv2.show.figures.kernels import tile_and_panel
 from npmnv2.show.figures.labs import four_products, ones_hide
 from npmnv2.show.figures.trained import trained_filters, trained_relu6, trained_shortcuts
 
@@ -41,6 +43,7 @@ FIGURES: dict[str, Callable[[], "Figure"]] = {
     "batchnorm_graph": batchnorm_graph,
     "batchnorm_ways": batchnorm_ways,
     "where_cost_sits": where_cost_sits,
+    "tile_and_panel": tile_and_panel,
     "trained_filters": trained_filters,
     "trained_relu6": trained_relu6,
     "trained_shortcuts": trained_shortcuts,

@@ -4,6 +4,8 @@ import numpy as np
 
 from npmnv2.kernels.jit import compile_inline, compile_scalar
 
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
+
 
 @compile_scalar
 def relu6(v, zero, six):

@@ -39,9 +39,8 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel
+from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_inline

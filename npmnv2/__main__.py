@@ -14,13 +14,11 @@ import io
 import signal
 
 from npmnv2 import __version__
-from npmnv2.runtime.cpu import choose_kernel
 
 if __name__ == "__main__":
     on_ctrl_c = signal.getsignal(signal.SIGINT)
     if on_ctrl_c is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
-    choose_kernel()  # before anything loads NumPy
 
 from npmnv2.cli import classify, compile, convert, figures, gradcheck, lab, summary, tour, train
 from npmnv2.cli.options import check_options

@@ -55,7 +55,7 @@ class Log:
             name: lambda *a, make=make: self.array(make(*a), f"scratch {next(made)}")
             for name, make in (("zeros", np.zeros), ("empty", np.empty))
         }
-        return types.SimpleNamespace(float64=np.float64, **scratch)
+        return types.SimpleNamespace(float64=np.float64, inf=np.inf, **scratch)
 
 
 class LoggedArray:
@@ -77,6 +77,10 @@ class LoggedArray:
                     raise IndexError(f"{self.name}{list(map(str, key))} is outside {self.shape}")
                 axes.append([int(position)])
         return [(self.name, *element) for element in itertools.product(*axes)]
+
+    def reshape(self, *shape):
+        assert self.log.iteration is None, "not logged"
+        return self.values.reshape(*shape)
 
     def __getitem__(self, key):
         for element in self.elements(key):

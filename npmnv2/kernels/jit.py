@@ -11,13 +11,14 @@ What every kernel promises, and why:
 * **Owner computes.** An iteration of `prange` writes only elements that no other iteration reads or writes. Sums that
   cross iterations go through partial sums, one per fixed piece of the *shape* (never of the thread count), added in a
   fixed order afterwards. So results are the same to the bit at any number of threads.
-* **No imported constants.** The cache on disk knows the files of a kernel and of the compiled functions that it calls;
-  a constant imported from elsewhere would go stale in it. Constants stand in the same file or come in as arguments.
 * **No `fastmath=True`**, which lets the compiler assume that there is no NaN. A kernel may ask for `contract`, the
   fusing of `a * b + c` into one instruction with one rounding, where that was measured to pay. The helpers of
   `compile_scalar` and `compile_task` always have it.
 * **Nothing is checked inside.** Numba checks no bounds (and `boundscheck` cannot be trusted together with `parallel`),
   so the wrappers check shapes, dtypes and layout before the first kernel runs.
+
+What is compiled is kept on disk and serves until one of the files in `kernels/` changes: any of them, so a kernel may
+use constants and helpers from every other. `numba_private.py` has that, and all else that Numba does not document.
 
 Threads and processes: kernels use whichever threading layer Numba finds; the package chooses none. Under OpenMP (the
 usual one) a process that has run a kernel must not `os.fork()` and run another in the child, which is then killed:
@@ -27,27 +28,14 @@ that.) `NUMBA_THREADING_LAYER` in the environment chooses, `numba.threading_laye
 """
 
 import contextlib
-import hashlib
-import os
 import threading
-import types
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.compiler import Compiler
-from numba.core.cpu_options import ParallelOptions
 from numba.extending import typeof_impl
 
-# What Numba runs in parallel: the loops over `prange`, and nothing that it finds by itself. Otherwise every `np.zeros`
-# and sum in a kernel becomes a parallel loop of its own, which costs half a second to compile and is slower when small.
-# (Not as a dict: Numba empties that when it compiles the first kernel.)
-PARALLEL = ParallelOptions(
-    {"prange": True}
-    | dict.fromkeys(("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False)
-)
+from npmnv2.kernels.numba_private import PARALLEL, NoOverlap, is_kept, keep, warn_once
 
 
 def compile_kernel(
@@ -85,11 +73,11 @@ def compile_kernel(
     }
     try:
         kernel = numba.njit(cache=True, **options)(loops)
-    except RuntimeError as reason:  # Numba's "no locator available": nowhere to write
-        _warn(f"compiled kernels are not kept on disk ({reason})")
-        return Kernel(numba.njit(**options)(loops), inline)
-    if hasattr(kernel, "_cache"):  # private to Numba, hence the question
-        kernel._cache = _ForgivingCache(kernel._cache, loops)
+        if not numba.config.DISABLE_JIT:
+            keep(kernel, loops)
+    except (RuntimeError, AttributeError) as reason:  # Numba's "no locator available": nowhere to write; or see `keep`
+        warn_once(f"compiled kernels are not kept on disk ({reason})")
+        kernel = numba.njit(**options)(loops)
     return Kernel(kernel, inline)
 
 
@@ -119,13 +107,7 @@ class Kernel:
     @property
     def is_kept(self) -> bool | None:
         """Whether something that was compiled of it, as it is now, lies on disk; None if nothing can."""
-        index: Any = getattr(getattr(self.dispatcher, "_cache", None), "_cache_file", None)  # private to Numba
-        if not hasattr(index, "_load_index"):
-            return None
-        try:
-            return any(os.path.exists(index._data_path(name)) for name in index._load_index().values())
-        except Exception:  # whatever unpickling garbage can raise
-            return False
+        return is_kept(self.dispatcher)
 
     def __call__(self, *arguments: Any) -> Any:
         if Kernel._layer != "workqueue":
@@ -166,7 +148,7 @@ def compile_task(loops: Callable[..., Any]) -> Any:
     """Compile what one thread does in a kernel's parallel loop, multiply-adds fused. Its arrays must not overlap.
 
     Kept out of the loop over `prange` it compiles in half the time. Of a parallel loop Numba promises LLVM that the
-    arrays do not overlap, without which loops do not become vectors; here `_NoOverlap` promises it. The variable of
+    arrays do not overlap, without which loops do not become vectors; here `NoOverlap` promises it. The variable of
     such a loop is unsigned there and signed in what calls it: pass it as `np.int64`, or the task is compiled twice.
     """
     return numba.njit(
@@ -174,17 +156,8 @@ def compile_task(loops: Callable[..., Any]) -> Any:
         fastmath={"contract"},
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
-        pipeline_class=_NoOverlap,
+        pipeline_class=NoOverlap,
     )(loops)
-
-
-class _NoOverlap(Compiler):  # type: ignore[misc]  # Numba has no types
-    """Numba's compiler, which tells LLVM besides that the arrays given to a function do not overlap."""
-
-    def define_pipelines(self) -> Any:
-        """Set the flag before the first pass."""
-        self.state.flags.noalias = True
-        return super().define_pipelines()
 
 
 def compile_apart(loops: Callable[..., Any]) -> Any:
@@ -195,77 +168,3 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
     So does what is called from several places, and is then compiled once.
     """
     return numba.njit(error_model="numpy")(loops)
-
-
-class _ForgivingCache:
-    """Numba's cache of one kernel, which also sees changes in other files, and never stops the program.
-
-    Numba compares date and size of the kernel's own file alone. And it lets a truncated or garbled file, a full disk or
-    a folder that became read-only surface as `EOFError`, `UnpicklingError`, `OSError`, ... out of the first call of a
-    kernel. Compiling again is always the right answer.
-    """
-
-    def __init__(self, cache: Any, loops: Callable[..., Any]) -> None:
-        self._cache = cache
-        index: Any = getattr(cache, "_cache_file", None)  # private to Numba, hence the questions
-        if hasattr(index, "_source_stamp"):
-            index._source_stamp = index._source_stamp, _dates(loops)
-        self._index = index
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache, name)
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        try:
-            return self._cache.load_overload(signature, target_context)
-        except Exception as reason:  # whatever unpickling garbage can raise
-            _warn(f"an unreadable file of compiled kernels is replaced ({type(reason).__name__}: {reason})")
-            with contextlib.suppress(OSError):
-                self._cache.flush()  # an empty index; the fresh compilation fills it
-            return None
-
-    def save_overload(self, signature: Any, compiled: Any) -> None:
-        try:
-            if hasattr(self._index, "_index_name"):
-                # Numba numbers the files of a kernel. Two processes that compile it at once for different types would
-                # both write number 1, and one of them find the other's code in it later. So a name tells the types.
-                # (At worst the index now lacks one of the two, which is compiled again.)
-                stem, types = Path(self._index._index_name).stem, hashlib.sha256(repr(signature).encode()).hexdigest()
-                self._index._data_name = lambda number: f"{stem}.{types[:16]}.{number}.nbc"
-            self._cache.save_overload(signature, compiled)
-        except Exception as reason:
-            _warn(f"compiled kernels are not kept on disk ({type(reason).__name__}: {reason})")
-
-
-def _dates(loops: Callable[..., Any]) -> list[tuple[str, int, int]]:
-    """Name, date and size of the files of `loops`, of all that is compiled and called from it, and of this file."""
-    seen, todo = set(), [loops]
-    while todo:
-        function = todo.pop()
-        if function not in seen:
-            seen.add(function)
-            names = function.__code__.co_names
-            values = [function.__globals__[name] for name in names if name in function.__globals__]
-            modules = [value for value in values if isinstance(value, types.ModuleType)]
-            values += [getattr(module, name, None) for module in modules for name in names]
-            todo += [value.py_func for value in values if hasattr(value, "py_func")]
-    files = sorted({function.__code__.co_filename for function in seen} | {__file__})
-    return [(os.path.basename(name), *_date(name)) for name in files]
-
-
-def _date(name: str) -> tuple[int, int]:
-    try:
-        found = os.stat(name)
-    except OSError:  # inside a zip file, for example
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
-
-
-_warned: set[str] = set()
-
-
-def _warn(message: str) -> None:
-    kind = message.partition("(")[0]
-    if kind not in _warned:  # one line a kind and process, not one a kernel
-        _warned.add(kind)
-        warnings.warn(f"npmnv2: {message}", RuntimeWarning, stacklevel=3)

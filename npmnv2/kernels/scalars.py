@@ -1,8 +1,10 @@
-"""Arithmetic on single values that the kernels of several families need, each said once."""
+"""Small things that the kernels of several families need, each said once."""
 
 import numpy as np
 
-from npmnv2.kernels.jit import compile_inline, compile_scalar
+from npmnv2.kernels.jit import compile_apart, compile_inline, compile_scalar
+
+NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
 
@@ -25,3 +27,13 @@ def merge_moments(mean, var, before, now, center, deviation, square):
     delta = center + drift - mean
     var += square - drift * drift * now + delta * delta * before * now / (before + now)
     return mean + delta * now / (before + now), var
+
+
+@compile_apart
+def all_finite(values):
+    """Whether no value of a vector is infinite or NaN."""
+    beyond = 0  # counted, since a loop that may stop early gets no vector instructions
+    for k in range(values.shape[0]):
+        if not abs(values[k]) < np.inf:
+            beyond += 1
+    return beyond == 0

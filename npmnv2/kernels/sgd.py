@@ -8,10 +8,10 @@ from numba import prange
 
 from npmnv2.kernels.arrays import plain
 from npmnv2.kernels.jit import compile_kernel
+from npmnv2.kernels.scalars import NATURAL
 from npmnv2.validate import Array
 
 CHUNK = 4096  # values in a task: the second loop finds them in a cache of the core
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float, decay: float) -> None:

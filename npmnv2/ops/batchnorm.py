@@ -65,7 +65,9 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
     Notes
     -----
     No multiply-adds by the papers' convention. Reads x twice and writes out once: memory traffic sets the time. Sums
-    are accumulated in float64: a float32 sum of 100,352 values (batch 8 at 112x112) loses two to three digits.
+    are accumulated in float64: a float32 sum of 100,352 values (batch 8 at 112x112) loses two to three digits. The
+    statistics of float32 values are right up to 1e38. Beyond a standard deviation of 1.8e19, `var` as the cache keeps
+    it is infinite, which no longer matters here but makes `batchnorm_inference` give `beta`.
 
     References
     ----------
@@ -81,14 +83,10 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
     x, gamma, beta = _check(x, gamma, beta, eps)
     if x.size == 0:
         raise ValueError(f"x must hold at least one value a channel to average; its shape was {x.shape}")
-    m = x.size // x.shape[-1]  # values per channel
 
-    mean = _sum(x) / m  # (C,)
-    rounded = mean.astype(x.dtype)  # (C,)
-    centered = x - rounded
-    var = _sum(centered * centered) / m - (mean - rounded) ** 2  # (C,); E[(x-r)^2] - (E[x]-r)^2
+    mean, var = _statistics(x)  # (C,), in float64
     inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    xhat = centered * inv_std
+    xhat = (x - mean.astype(x.dtype)) * inv_std
     out = xhat * gamma + beta
     return out, BatchNormCache(x, gamma, beta, float(eps), mean.astype(x.dtype), inv_std, var.astype(x.dtype))
 
@@ -454,6 +452,22 @@ def batchnorm_relu6_inference_backward(
     # forward was: out = relu6(y)
     dy = let_through(dout, relu6_mask(y))
     return batchnorm_inference_backward(dy, x, gamma, mean, var, eps)
+
+
+def _statistics(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of every channel, (C,), as float64 (complex128 if x is complex)."""
+    m = x.size // x.shape[-1]  # values per channel
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = _sum(x) / m
+        rounded = mean.astype(x.dtype)
+        centered = x - rounded
+        var = _sum(centered * centered) / m - (mean - rounded) ** 2  # E[(x-r)^2] - (E[x]-r)^2
+        if not np.isfinite(var).all():  # a square beyond 3e38 is too large for float32: everything in float64
+            wide = x.astype(mean.dtype)
+            mean = _sum(wide) / m
+            centered = wide - mean
+            var = _sum(centered * centered) / m
+    return mean, np.where(var.real < 0, 0, var)  # which it may be by rounding
 
 
 def _sum(x: Array, rows: int = 128) -> Array:

@@ -1,9 +1,8 @@
 """Which of its kernels OpenBLAS runs: decided once, as the library loads, by the CPU or by ``OPENBLAS_CORETYPE``.
 
-OpenBLAS has products of matrices written for many CPUs, and takes those for the CPU that it recognises. An old copy of
-it does not recognise a new CPU: SciPy up to 1.10 brings 0.3.18, which on an AMD Zen 5 took kernels of 2007, though the
-ones for Intel's AVX-512 run there as well, with registers four times as wide. So the command line and the benchmarks
-choose those, if nobody has chosen. Using the package as a library changes no environment.
+OpenBLAS has products of matrices written for many CPUs, and takes those for the CPU that it recognises. From 0.3.21 on
+it goes by what a CPU can do where it does not know it, and every NumPy and SciPy that `pyproject.toml` allows brings
+that version or a later one. So the package chooses nothing, its command line included; only the benchmarks still do.
 
 Nothing here imports NumPy before it is needed: afterwards it would be too late.
 """
@@ -17,7 +16,8 @@ NEEDED = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # by OpenB
 def choose_kernel() -> None:
     """Set ``OPENBLAS_CORETYPE`` in this process's environment, if nobody has and `fitting_kernel` knows better.
 
-    It must run before anything loads NumPy. Only Linux tells what the CPU can; elsewhere nothing is chosen.
+    For the benchmarks. It must run before anything loads NumPy. Only Linux tells what the CPU can; elsewhere nothing is
+    chosen.
     """
     if "OPENBLAS_CORETYPE" in os.environ:
         return

@@ -11,6 +11,7 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_kernel, compile_scalar
+from npmnv2.kernels.scalars import all_finite, merge_moments, relu6
 
 
 def chunk_rows(channels):
@@ -19,7 +20,7 @@ def chunk_rows(channels):
 
 
 def _statistics(x, size, mean, var):
-    """Mean and biased variance of every channel, in float64."""
+    """Mean and biased variance of every channel, in float64; whether all are finite."""
     R, C = x.shape
     chunks = (R + size - 1) // size
     center = np.zeros((chunks, C), x.dtype)  # about the mean of a chunk
@@ -53,18 +54,16 @@ def _statistics(x, size, mean, var):
     for k in range(chunks):  # in order: the result does not depend on who computed which chunk
         before, now = k * size, min(R, k * size + size) - k * size  # rows in the chunks before, rows in this one
         for c in range(C):
-            shift = np.float64(drift[k, c]) / now  # how far `center` is from the chunk's mean
-            delta = center[k, c] + shift - mean[c]
-            var[c] += square[k, c] - shift * shift * now + delta * delta * before * now / (before + now)
-            mean[c] += delta * now / (before + now)
+            mean[c], var[c] = merge_moments(mean[c], var[c], before, now, center[k, c], drift[k, c], square[k, c])
     for c in range(C):
         var[c] /= R
         if var[c] < 0:  # by rounding
             var[c] = 0
+    return all_finite(var)  # if a sum above was not finite, neither is a variance
 
 
 def _normalise(x, mean, inv_std, gamma, beta, clip, size, out):
-    """out = (x - mean) * inv_std * gamma + beta, clipped to [0, 6] if `clip`; NaN fails both tests and stays NaN."""
+    """out = (x - mean) * inv_std * gamma + beta, clipped to [0, 6] if `clip`."""
     R, C = x.shape
     chunks = (R + size - 1) // size
     zero, six = x.dtype.type(0), x.dtype.type(6)  # a plain 0 would turn the whole expression into float64
@@ -72,10 +71,7 @@ def _normalise(x, mean, inv_std, gamma, beta, clip, size, out):
         for r in range(k * size, min(R, k * size + size)):
             for c in range(C):
                 y = (x[r, c] - mean[c]) * inv_std[c] * gamma[c] + beta[c]
-                if clip:
-                    y = zero if y <= zero else y
-                    y = six if y >= six else y
-                out[r, c] = y
+                out[r, c] = relu6(y, zero, six) if clip else y
 
 
 @compile_scalar

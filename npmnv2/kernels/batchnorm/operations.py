@@ -4,8 +4,12 @@ Memory traffic sets the time of batch norm, so a kernel is worth what it does no
 for every operation of the formula; here x is read once for the statistics and once to normalise, whatever follows.
 """
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 
+from npmnv2 import ops
 from npmnv2.kernels.arrays import empty, plain
 from npmnv2.kernels.batchnorm import loops
 from npmnv2.ops.batchnorm import BatchNormCache
@@ -22,7 +26,7 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
     -----
     Reads x twice, writes out once: 12 bytes per value in float32. Statistics are taken a piece of rows at a time, each
     about its own mean while it is in cache, and merged in float64 in a fixed order [1]_. The sum over a piece is taken
-    in the dtype of x: in float32 values beyond 1e34 may overflow it, where `ops.batchnorm_forward` does not.
+    in the dtype of x: where that is too large for it, or a value is not finite, NumPy computes all again.
 
     References
     ----------
@@ -121,7 +125,9 @@ def _forward(x: Array, gamma: Array, beta: Array, eps: float, clip: bool) -> tup
     rows = _rows(x)
     mean64 = np.empty(rows.shape[1])  # (C,)
     var64 = np.empty(rows.shape[1])  # (C,)
-    loops.statistics(rows, loops.chunk_rows(rows.shape[1]), mean64, var64)
+    if not loops.statistics(rows, loops.chunk_rows(rows.shape[1]), mean64, var64):
+        forward = ops.batchnorm_relu6_forward if clip else ops.batchnorm_forward
+        return forward(x, gamma, beta, eps)
     mean, var = mean64.astype(x.dtype), var64.astype(x.dtype)
     inv_std = (1 / np.sqrt(var64 + eps)).astype(x.dtype)  # (C,)
     out = empty(x.shape, x.dtype)  # (..., C)
@@ -148,11 +154,17 @@ def _inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     mean, var = _check_vector(mean, "mean", x), _check_vector(var, "var", x)
     if (var < 0).any():
         raise ValueError(f"var must not be negative; its smallest value was {var.min()}")
-    inv_std = (1 / np.sqrt(var + eps)).astype(x.dtype)  # (C,)
+    scale = plain(gamma) / np.sqrt(var + eps).astype(x.dtype)  # (C,), the product that `ops` takes first as well
+    one = _ones(scale.size, x.dtype)  # (C,)
     out = empty(x.shape, x.dtype)  # (..., C)
     rows = _rows(x)
-    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
+    loops.normalise(rows, mean, scale, one, plain(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
     return out
+
+
+@lru_cache(maxsize=64)
+def _ones(channels: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(channels, dtype)
 
 
 def _check(x: Array, gamma: Array, beta: Array, eps: float) -> None:

@@ -19,6 +19,7 @@ alone writes; with one thread, `prange` is `range`.
 import numpy as np
 from numba import prange
 
+from npmnv2.kernels.depthwise.finite import finite_gradients, finite_weights
 from npmnv2.kernels.jit import compile_kernel
 
 
@@ -40,6 +41,7 @@ def _forward(x, w, stride, dilation, top, left, out):
                         if 0 <= xx < W:
                             for c in range(C):
                                 out[n, oy, ox, c] += x[n, y, xx, c] * w[i, j, c]
+    return finite_weights(x, w, stride, dilation, top, left, out)
 
 
 def _backward_x(dout, w, stride, dilation, top, left, dx):
@@ -99,6 +101,7 @@ def _backward_w(dout, x, stride, dilation, top, left, dw):
             for j in range(KW):
                 for c in range(C):
                     dw[i, j, c] += partial[row, i, j, c]
+    return finite_gradients(dout, x, stride, dilation, top, left, dw)
 
 
 forward = compile_kernel(_forward)

@@ -37,10 +37,10 @@ What a block cannot cover, at the border, is computed by plainer loops: nothing 
 
 from numba import prange
 
+from npmnv2.kernels.depthwise.finite import finite_weights
 from npmnv2.kernels.jit import compile_inline, compile_kernel
+from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_inline
@@ -115,6 +115,7 @@ def _forward_3x3_stride1(x, w, top, left, out):
                 ox = min(first, hi - 4) & NATURAL
                 xx = (ox - left) & NATURAL
                 _two_rows(x, w, n, y, xx, oy, ox, out)
+    return finite_weights(x, w, 1, 1, top, left, out)
 
 
 def _forward_3x3_stride2(x, w, top, left, out):
@@ -164,6 +165,7 @@ def _forward_3x3_stride2(x, w, top, left, out):
                 s = four_by_two(x, n, y + 1, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
                 s = four_by_two(x, n, y + 2, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
                 out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
+    return finite_weights(x, w, 2, 1, top, left, out)
 
 
 forward_3x3_stride1 = compile_kernel(_forward_3x3_stride1, contract=True)

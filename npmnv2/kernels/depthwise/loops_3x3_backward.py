@@ -38,10 +38,10 @@ with ``ox = (xx + left) / 2 - 1``. The next block begins six pixels on, which is
 import numpy as np
 from numba import prange
 
+from npmnv2.kernels.depthwise.finite import finite_gradients
 from npmnv2.kernels.jit import compile_inline, compile_kernel
+from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_inline
@@ -182,6 +182,7 @@ def _backward_3x3_stride1(dout, x, w, top, left, tasks, dx, dw):
                         _one_row_stride1(dout, x, w, i, n, oy, (xx + left - 2) & NATURAL, y, xx, task, dx, partial)
             row += 1
     _add_in_order(partial, dw)
+    return finite_gradients(dout, x, 1, 1, top, left, dw)
 
 
 @compile_inline
@@ -249,6 +250,7 @@ def _backward_3x3_stride2(dout, x, w, top, left, tasks, dx, dw):
                         _clear(dx, n, yy, xx)
                         _pixel(dout, x, w, 2, top, left, n, yy, xx, task, dx, partial)
     _add_in_order(partial, dw)
+    return finite_gradients(dout, x, 2, 1, top, left, dw)
 
 
 backward_3x3_stride1 = compile_kernel(_backward_3x3_stride1, contract=True)

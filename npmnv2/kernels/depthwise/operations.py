@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from npmnv2 import ops
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.depthwise import loops
 from npmnv2.kernels.depthwise.loops_3x3 import forward_3x3_stride1, forward_3x3_stride2
@@ -20,14 +21,12 @@ def depthwise_conv2d_forward(
     accepted, a contiguous one is not copied. Its cache serves `ops.depthwise_conv2d_backward` too, and the other way
     round.
 
-    A value of `w` that is not finite differs in one place: NumPy multiplies it with the zeros of the padding, which
-    gives NaN at the border of the image; here the padding is not there.
-
     Notes
     -----
     Moves the least there is: x read once, out written once, ``(N*H*W + N*OH*OW) * C`` values, where NumPy's tap loop
     reads x and out again for each of the KH*KW taps. No padded copy is made. At 3x3, four pixels are computed at a time
-    (`loops_3x3.py`).
+    (`loops_3x3.py`). If a value of `w` is not finite NumPy computes all again: the zeros of the padding, times it, are
+    NaN. So it is with `dout` in the backward.
 
     Examples
     --------
@@ -46,17 +45,16 @@ def depthwise_conv2d_forward(
     out = empty((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
     forward = forward_3x3_stride1 if geometry.stride == 1 else forward_3x3_stride2
     if _is_fast(w, geometry):
-        forward(plain(x), plain(w), top, left, out)
+        is_finite = forward(plain(x), plain(w), top, left, out)
     else:
-        loops.forward(plain(x), plain(w), geometry.stride, geometry.dilation, top, left, out)
+        is_finite = loops.forward(plain(x), plain(w), geometry.stride, geometry.dilation, top, left, out)
+    if not is_finite:
+        return ops.depthwise_conv2d_forward(x, w, stride, padding, dilation)
     return out, DepthwiseCache(x, w, geometry)
 
 
 def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array, Array]:
     """Push a gradient back through one filter per channel: compiled twin of `ops.depthwise_conv2d_backward`.
-
-    A value of `dout` that is not finite differs in one place: NumPy multiplies it with the zeros of the padding, which
-    gives NaN in dw; here the padding is not there.
 
     Notes
     -----
@@ -85,11 +83,11 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
     dw = np.empty(w.shape, w.dtype)  # (KH, KW, C)
     if _is_fast(w, geometry):
         backward = backward_3x3_stride1 if stride == 1 else backward_3x3_stride2
-        backward(dout, x, w, top, left, _tasks(N, H), dx, dw)
+        is_finite = backward(dout, x, w, top, left, _tasks(N, H), dx, dw)
     else:
         loops.backward_x(dout, w, stride, dilation, top, left, dx)
-        loops.backward_w(dout, x, stride, dilation, top, left, dw)
-    return dx, dw
+        is_finite = loops.backward_w(dout, x, stride, dilation, top, left, dw)
+    return (dx, dw) if is_finite else ops.depthwise_conv2d_backward(dout, cache)
 
 
 def _is_fast(w: Array, geometry: Geometry) -> bool:

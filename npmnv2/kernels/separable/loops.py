@@ -12,9 +12,8 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
-
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
 
 
 @compile_inline

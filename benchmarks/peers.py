@@ -31,7 +31,8 @@ import time
 
 from common.command import arguments, carry_out, progress
 from common.limits import measure_limits
-from common.measure import Patience, contestants, environment, in_milliseconds, start, take_turns
+from common.machine import environment
+from common.measure import Patience, contestants, in_milliseconds, start, take_turns
 from peers_contestants import (
     INFERENCE,
     LITE,

@@ -38,7 +38,8 @@ import time
 import numpy as np
 from common import ROOT
 from common.command import arguments, carry_out, progress
-from common.measure import Patience, aligned, contestants, environment, summary, take_turns
+from common.machine import environment
+from common.measure import Patience, aligned, contestants, summary, take_turns
 from common.report import thread_count
 from width_resolution_plot import draw
 from width_resolution_report import QUICK, Point, evaluate, show

@@ -1,16 +1,19 @@
-"""A separable convolution in one pass: depthwise and pointwise, with nothing in memory between them."""
+"""A separable convolution in one pass, a contestant of `separable.py`: no layer of the package runs it.
+
+Depthwise and pointwise, with nothing in memory between them.
+"""
 
 import numba
+import one_pass_loops as loops
 
 from npmnv2.kernels.arrays import empty, geometry_of, plain
-from npmnv2.kernels.conv.loops import SMALL
 from npmnv2.kernels.conv.operations import pointwise_conv2d_forward
 from npmnv2.kernels.depthwise.operations import depthwise_conv2d_forward
-from npmnv2.kernels.separable import loops
 from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_array, check_length
 
+SMALL = 1_000_000  # multiply-adds of a product: so many OpenBLAS's kernels for AVX-512 do without packing operands
 CACHEFUL = 1 << 17  # bytes of what lies between, for one core: it stays in the second-level cache, beside x and out
 
 
@@ -47,8 +50,8 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     Notes
     -----
     N*OH*OW * (KH*KW * C + C*M) multiply-adds, as in two steps, but N*OH*OW*C values less are written and read again.
-    Kernels of another size than 3x3, strides above 2, and matrices of more weights than a product should have
-    (`conv/loops.py`) are left to the two steps.
+    Kernels of another size than 3x3, strides above 2, and matrices of more weights than a product should have (`SMALL`)
+    are left to the two steps.
 
     Examples
     --------

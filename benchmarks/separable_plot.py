@@ -43,4 +43,4 @@ def message(rows):
     parts = []
     for row in (rows[0], rows[-1]):
         parts.append(f"{gain(row, 'npmnv2'):.1f} times with {row['shape'][1]} channels, {row['formula']:.1f} promised")
-    return f"Separable convolution is faster: {'; '.join(parts)}"
+    return f"Speed of a separable convolution over a standard one: {'; '.join(parts)}"

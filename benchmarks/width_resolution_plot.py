@@ -57,7 +57,7 @@ def upset(axes, points):
 
 def message(fits):
     """The title, from the fits: what part of the time is left when half the multiply-adds are saved."""
-    left = [f"MobileNet{network} takes {2 ** -curve['b']:.0%}" for network, curve in fits.items()]
-    if not left:
+    if not fits:
         return "The time of a network against its multiply-adds"
-    return f"With half the multiply-adds {', '.join(left)} of the time"
+    left = [f"{2 ** -curve['b']:.0%} in MobileNet{network}" for network, curve in fits.items()]
+    return f"Half the multiply-adds take {', '.join(left)}".replace("%", "% of the time", 1)

@@ -7,9 +7,11 @@ without, by the variables below, before they load anything. Who heeds what was f
     NUMBA_CPU_NAME         our kernels; it takes the second too, for Numba otherwise adds all that this core can do, and
     NUMBA_CPU_FEATURES     kernels for "znver3" alone were full of 512-bit registers
     ONEDNN_MAX_CPU_ISA     oneDNN in PyTorch; OpenVINO: its convolutions, all 52, are then named avx2, but the average
-                           pool stays AVX-512, and the classifier's product is done by another library
-    ATEN_CPU_CAPABILITY    PyTorch's own loops, and the width of what torch.compile generates
+                           pool stays AVX-512, and the classifier's product is done by another library, MLAS
+    ATEN_CPU_CAPABILITY    PyTorch's own loops, and the vectors of what torch.compile generates
 
+MKL, which multiplies matrices for PyTorch, takes its kernel for Zen (AVX2) on an AMD with these variables and without;
+what it does on an Intel was not tried.
 onnxruntime has no such switch: it runs AVX-512 all the same.
 """
 

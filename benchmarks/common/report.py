@@ -94,7 +94,7 @@ def slide(title):
 
     figure = Figure(**SLIDE)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    figure.suptitle(textwrap.fill(title, 76), fontsize=22, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(title, 78), fontsize=22, x=0.01, ha="left")
     axes = figure.subplots()
     axes.tick_params(labelsize=SMALLEST)
     axes.spines[["top", "right"]].set_visible(False)

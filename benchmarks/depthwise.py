@@ -1,6 +1,6 @@
 """How fast is the depthwise convolution, forward and backward, against loops, NumPy and the engines in production?
 
-    python benchmarks/depthwise.py [--quick] [--json FILE] [--plot FILE]
+    python benchmarks/depthwise.py [--quick] [--core avx2] [--json FILE] [--plot FILE]
 
 Contestants, each through its own front door and at its best settings:
 

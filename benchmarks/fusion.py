@@ -1,6 +1,6 @@
 """What fusing an inverted residual is worth, and how it is best cut: by rows or by channels?
 
-    python benchmarks/fusion.py [--quick] [--json FILE] [--rounds N]
+    python benchmarks/fusion.py [--quick] [--core avx2] [--json FILE] [--rounds N]
 
 For every different block of MobileNetV2 1.0 at 224x224, one image, float32, milliseconds:
 

@@ -30,13 +30,11 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     Parameters
     ----------
     x : ndarray of shape (N, H, W, C)
-        Images, float32 or float64.
     w : ndarray of shape (KH, KW, C)
-        One spatial filter per channel.
     mix : ndarray of shape (C, M)
         The pointwise weights.
-    stride : int
-    padding : int, ((top, bottom), (left, right)) or "same"
+    stride, padding
+        As of `ops.depthwise_conv2d_forward`.
 
     Returns
     -------
@@ -79,5 +77,6 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)  # rows, computed in pairs at stride 1
     forward = loops.forward_stride1 if geometry.stride == 1 else loops.forward_stride2
     with limit_blas(1):
-        forward(plain(x), plain(w), plain(mix), top, left, group, min(pixels, 256), numba.get_num_threads(), out)
+        cut = loops.Cut(top, left, group, min(pixels, 256), numba.get_num_threads())
+        forward(plain(x), plain(w), plain(mix), cut, out)
     return out

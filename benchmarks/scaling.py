@@ -1,6 +1,6 @@
 """How does the time of a network grow with batch, resolution, width and threads? MobileNetV2, inference, and a peer.
 
-    python benchmarks/scaling.py [--quick] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
+    python benchmarks/scaling.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
 
 Four sweeps, each from the same network, width 1.0, one image of 224x224, on one thread: 1 to 32 images, 64 to 448
 pixels a side, widths 0.35 to 1.4, and as many threads as the machine has cores, 16 at most. Threads are swept with 8

@@ -1,6 +1,6 @@
 """What does a separable convolution really save? Every layer shape of MobileNetV1 and V2, formula beside measurement.
 
-    python benchmarks/separable.py [--quick] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
+    python benchmarks/separable.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
 
 Each case is a 3x3 convolution from C to M channels, and its separable replacement: 3x3 depthwise, then C to M
 pointwise. The shapes are those of the networks' depthwise layers and the pointwise layer behind each, and a sweep of

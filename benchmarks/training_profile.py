@@ -1,6 +1,6 @@
 """Where does a training step go, and how far is each part from its arithmetic?
 
-    python benchmarks/training_profile.py [--quick] [--json FILE] [--plot FILE] [--rounds N]
+    python benchmarks/training_profile.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N]
 
 MobileNetV2 1.0, forward, loss, backward, SGD with momentum, float32, on one thread and on two. Every compiled kernel
 and every operation of NumPy that a layer calls is timed where it is called, in steps in which what calls the kernels of

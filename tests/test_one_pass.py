@@ -36,7 +36,8 @@ def separable_calls():
         (top, _), (left, _) = cache.geometry.pads
         kernel = one_pass_loops.forward_stride1 if stride == 1 else one_pass_loops.forward_stride2
         for bands, group, pixels in ((1, 1, 2), (3, 2, 7), (2, 4, 500), (1, 5, 3), (3, 20, 500)):
-            yield kernel, (x, w, mix, top, left, group, pixels, bands, np.full_like(exact, np.nan)), exact
+            cut = one_pass_loops.Cut(top, left, group, pixels, bands)
+            yield kernel, (x, w, mix, cut, np.full_like(exact, np.nan)), exact
 
 
 def check_separable(problem):

@@ -25,7 +25,7 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
         hidden[n, y, x, c] = sum_ij  xp[n, s*y + i, s*x + j, c] * w[i, j, c]
         out[n, y, x, m]    = sum_c   hidden[n, y, x, c] * mix[c, m]
 
-    There is no backward: it would need `hidden`, which is never whole.
+    There is no backward: it would need `hidden`, which is never whole. Errors are those of `ops` for the two steps.
 
     Parameters
     ----------
@@ -39,11 +39,6 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     Returns
     -------
     out : ndarray of shape (N, OH, OW, M)
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `ops.depthwise_conv2d_forward` and `ops.pointwise_conv2d_forward`.
 
     Notes
     -----

@@ -1,6 +1,6 @@
 """How fast is the depthwise convolution, forward and backward, against loops, NumPy and the engines in production?
 
-    python benchmarks/depthwise.py [--quick] [--json FILE] [--plot FILE]
+    python benchmarks/depthwise.py [--quick] [--core avx2] [--json FILE] [--plot FILE]
 
 Contestants, each through its own front door and at its best settings:
 
@@ -23,19 +23,14 @@ from functools import partial
 
 import numpy as np
 from common.command import arguments, carry_out, progress
-from common.measure import Patience, check_sums, contestants, environment, start, summary, take_turns
-from common.report import machine, processor, show_missing, show_turns, thread_count
+from common.machine import environment
+from common.measure import Patience, check_sums, contestants, start, summary, take_turns
 from depthwise_contestants import prepare, problem
+from depthwise_plot import draw
+from depthwise_report import CONTESTANTS, show
 
 # H = W, C, stride
 SHAPES = [(112, 32, 1), (112, 96, 2), (56, 144, 1), (28, 192, 1), (14, 384, 1), (14, 576, 1), (7, 960, 1)]
-CONTESTANTS = ["loops", "numpy", "kernels", "onnxruntime", "torch nchw", "torch nhwc"]
-LOOKS = {  # of a bar: Okabe and Ito's colours, which the colour-blind tell apart too, and a hatch
-    "numpy": ("#0072b2", ""),
-    "onnxruntime": ("#d55e00", "//"),
-    "torch nchw": ("#56b4e9", ".."),
-    "torch nhwc": ("#009e73", "xx"),
-}
 
 
 def reference(case):
@@ -79,80 +74,6 @@ def run(args):
                         results.append(row)
     progress("")
     return {"environment": info, "missing": missing, "turns": patience.report(), "results": results}
-
-
-def show(report):
-    print(f"{machine(report['environment'])}; float32, 3x3, padding 1; us: time of `kernels`")
-    print("columns x: that contestant's time over ours, above 1 means ours is faster\n")
-    names = [name for name in CONTESTANTS if name != "kernels" and name not in report["missing"]]
-    short = {name: f"{name} x" for name in names} | {
-        "onnxruntime": "ort x",
-        "torch nchw": "tchw x",
-        "torch nhwc": "thwc x",
-    }
-    groups = {}
-    for row in report["results"]:
-        groups.setdefault((row["threads"], row["batch"], row["direction"]), []).append(row)
-    for (threads, N, way), rows in groups.items():
-        print(title_of(way, threads, N))
-        print(f"{'shape':<13}{'us':>8}{'+-':>6}{'copy':>7}" + "".join(f"{short[name]:>9}" for name in names))
-        for row in rows:
-            ours = row["times"]["kernels"]
-            line = f"{row['shape']:<13}{ours['median_us']:>8.0f}{ours['spread_us']:>6.0f}"
-            line += f"{row['copy']['median_us'] / ours['median_us']:>7.0%}"
-            for name in names:
-                theirs = row["times"].get(name)
-                line += f"{theirs['median_us'] / ours['median_us']:>9.2f}" if theirs else f"{'-':>9}"
-            print(line)
-        print()
-    show_turns(report)
-    show_missing(report)
-
-
-def title_of(way, threads, N):
-    return f"{'forward' if way == 'forward' else 'dx + dw'}, batch {N}, {thread_count(threads)}"
-
-
-def draw(report, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    names = [name for name in LOOKS if name not in report["missing"]]
-    groups = {}
-    for row in report["results"]:
-        groups.setdefault((row["direction"], row["threads"], row["batch"]), []).append(row)
-    columns = len(groups) // 2
-
-    def by_forward(group):
-        (way, threads, N), _ = group
-        return way != "forward", threads, N
-
-    figure, axes = plt.subplots(2, columns, figsize=(5 * columns, 7), squeeze=False, layout="constrained")
-    for axis, ((way, threads, N), rows) in zip(axes.flat, sorted(groups.items(), key=by_forward), strict=True):
-        for k, name in enumerate(names):
-            points = [
-                (p, row["times"][name]["median_us"] / row["times"]["kernels"]["median_us"])
-                for p, row in enumerate(rows)
-                if name in row["times"]
-            ]
-            if points:
-                place, ratio = zip(*points, strict=True)
-                heights = np.array(ratio) - 1  # bars grow from 1: up where ours is faster
-                colour, hatch = LOOKS[name]
-                places = np.array(place) + (k - (len(names) - 1) / 2) / 5
-                axis.bar(places, heights, 0.2, bottom=1, label=name, color=colour, hatch=hatch, edgecolor="white", lw=0)
-        axis.axhline(1, color="black", linewidth=0.8)
-        axis.set_yscale("log", base=2)
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.set_xticks(range(len(rows)), [row["shape"] for row in rows], rotation=40, ha="right")
-        axis.set_title(title_of(way, threads, N))
-        axis.set_ylabel("their time / ours")
-    figure.suptitle(f"{processor(report['environment'])}, float32\nabove 1: ours is faster")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 * columns)  # a panel has room for two
-    figure.savefig(path, dpi=110)
 
 
 def main():

@@ -1,6 +1,6 @@
 """What fusing an inverted residual is worth, and how it is best cut: by rows or by channels?
 
-    python benchmarks/fusion.py [--quick] [--json FILE] [--rounds N]
+    python benchmarks/fusion.py [--quick] [--core avx2] [--json FILE] [--rounds N]
 
 For every different block of MobileNetV2 1.0 at 224x224, one image, float32, milliseconds:
 
@@ -18,7 +18,7 @@ import statistics
 import time
 
 from common.command import arguments, carry_out, progress
-from common.report import machine, processor, thread_count
+from common.report import machine, thread_count, where
 
 from npmnv2.runtime.cpu import choose_kernel
 
@@ -26,7 +26,7 @@ if __name__ == "__main__":
     choose_kernel()  # before NumPy loads BLAS
 
 import numpy as np
-from common.measure import environment
+from common.machine import environment
 
 
 def blocks():
@@ -129,8 +129,7 @@ def run(args):
 
 
 def show(report):
-    info = report["environment"]
-    print(f"{machine(info)}; BLAS: {info['blas']}, {info['blas kernel']}\n")
+    print(f"{machine(report['environment'])}\n")
     print("\n".join(table(report["results"])))
 
 
@@ -180,7 +179,7 @@ def draw(report, path):
         panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].legend(frameon=False, title="* what the engine does")
     panels[-1, 0].set_xlabel("block of MobileNetV2 1.0 at 224x224: its input, then its wide and its output channels")
-    figure.suptitle(f"What fusing a block is worth: one image, float32, {processor(report['environment'])}")
+    figure.suptitle(f"What fusing a block is worth: one image, float32\n{where(report['environment'])}")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

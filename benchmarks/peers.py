@@ -1,6 +1,6 @@
 """How fast is this package beside what production uses? MobileNetV2, inference and training, against every peer.
 
-    python benchmarks/peers.py [--quick] [--only inference|training] [--json FILE] [--plot FILE] [--rounds N]
+    python benchmarks/peers.py [--quick] [--core avx2] [--only inference|training] [--json FILE] [--plot FILE]
     python benchmarks/peers.py --cold [--json FILE]          start-up: compiling everything, and the first logits
 
 Widths 0.35, 1.0 and 1.4, images of 96, 160 and 224 pixels, batches of 1, 8 and 32, float32, one thread and two; and one
@@ -31,7 +31,8 @@ import time
 
 from common.command import arguments, carry_out, progress
 from common.limits import measure_limits
-from common.measure import Patience, contestants, environment, in_milliseconds, start, take_turns
+from common.machine import environment
+from common.measure import Patience, contestants, in_milliseconds, start, take_turns
 from peers_contestants import (
     INFERENCE,
     LITE,

@@ -1,7 +1,7 @@
 """The picture of `peers.py`: time over the limit, the whole grid against the better engine, and memory."""
 
 import numpy as np
-from common.report import plain_ticks, processor, thread_count
+from common.report import disturbed, plain_ticks, thread_count, where
 from peers_report import EAGER, ENGINES, in_columns, over
 
 # Okabe and Ito's colours, and a marker each, so that neither is needed alone.
@@ -28,7 +28,8 @@ def draw(report, path):
     against_engines(grid, report)
     held(memory, report)
     quick = ", --quick" if report["quick"] else ""
-    figure.suptitle(f"MobileNetV2 against its peers: {processor(report['environment'])}, float32{quick}")
+    lines = [where(report["environment"]), *disturbed(report["turns"])]
+    figure.suptitle("\n".join([f"MobileNetV2 against its peers, float32{quick}", *lines]))
     figure.savefig(path, dpi=110)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from common import ROOT
 from common.command import progress
-from common.measure import environment
+from common.machine import environment
 from peers_contestants import INFERENCE, TRAINING, images, missing, prepare, write_weights
 from peers_report import title_of
 

@@ -118,8 +118,7 @@ def show_grid(title, rows):
 
 
 def show(report):
-    info = report["environment"]
-    print(f"{machine(info)}; float32; BLAS kernels: {info.get('blas kernel')}")
+    print(f"{machine(report['environment'])}\nfloat32")
     for limit in report["limits"]:
         print(f"{thread_count(limit['threads'])}: {limit['flop_per_s'] / 1e9:.0f} Gflop/s, the limit")
     print()

@@ -1,64 +1,98 @@
-"""The figures of README.md: run the exhibits, keep what they measured in results/, and write its tables anew.
+"""The tables of README.md and its pictures, from the files in results/, each with the machine that it is from.
 
-    python benchmarks/results.py          about half an hour: run everything, then write the tables
-    python benchmarks/results.py --only fusion      or any other exhibit, and write the tables
-    python benchmarks/results.py --only tables
+    python benchmarks/results.py                        print every table
+    python benchmarks/results.py --write                write them into README.md, and draw the pictures
+    python benchmarks/results.py --measure all          half an hour: run every exhibit first, and keep what it measured
+    python benchmarks/results.py --measure fusion       or any other
+    python benchmarks/results.py --measure all --core avx2      the same as if without AVX-512
 
-README.md holds its tables between marks, ``<!-- name -->`` and ``<!-- end -->``; a test compares them with results/.
+A file is named for its exhibit and, but for AVX-512, its kind of core: peers.json, peers-avx2.json. An exhibit may be
+spread over several, as peers-inference.json and peers-training.json from `peers.py --only`: they share tables, so they
+must come from one machine. README.md holds its tables between marks, ``<!-- name -->`` and ``<!-- end -->``; a test
+compares them with results/.
 """
 
 import argparse
+import importlib
 import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
-from common.report import machine as machine_line
-from common.report import thread_count
+from common.machine import STAND_IN, differences, kind
+from common.report import blas_of, caption, core_of, date_of, disturbed, processor, stands_in, thread_count
+from depthwise_report import EVERY_PEER, copying, of_one_image, ours
+from depthwise_report import over as over_kernel
 from peers_report import EAGER, ENGINES, in_columns, number, over, over_limit
 from separable_report import in_exhibits, label, most
-from training_profile import heading, parts_of
+from training_profile_report import heading, parts_of
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-EXHIBITS = ("depthwise", "separable", "fusion", "width_resolution", "peers", "scaling", "training_profile")
+PICTURES = {  # exhibit -> the module that draws it; of start-up there is no picture
+    "depthwise": "depthwise_plot",
+    "separable": "separable_plot",
+    "fusion": "fusion",
+    "width_resolution": "width_resolution_plot",
+    "peers": "peers_plot",
+    "scaling": "scaling",
+    "training_profile": "training_profile_report",
+}
+EXHIBITS = (*PICTURES, "peers_cold")
+CORES = ("AVX-512", "AVX2")  # of each of these the page has a table, or says that there is none
+ALIKE = ("memory",)  # tables that do not differ by kind of core
 
 
-def load(name):
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+# The files.
 
 
-def machine():
-    info = load("separable")["environment"]
-    caches = ", ".join(f"{size} {level}" for level, size in info["caches"].items())
-    packages = ("python", "numpy", "numba", "scipy", "onnxruntime", "torch")
-    versions = ", ".join(f"{package} {info[package]}" for package in packages if package in info)
-    blas = f"BLAS: {info['blas']} with its kernels for {info['blas kernel']}"
-    yield f"{machine_line(info)}; caches: {caches}; {blas}; {versions}."
+def read(folder=RESULTS):
+    """Exhibit -> kind of core -> report, of all files there are."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        core = core_of(report["environment"])
+        found.setdefault(path.stem.partition("-")[0], {}).setdefault(core, {})[path.name] = report
+    return {exhibit: {core: together(files) for core, files in kinds.items()} for exhibit, kinds in found.items()}
 
 
-def depthwise():
+def together(files):
+    """One report from the files that share tables; an error if they are from different machines."""
+    (first, report), *others = files.items()
+    for name, other in others:
+        apart = differences(report["environment"], other["environment"])
+        if apart:
+            raise SystemExit(f"error: {first} and {name} must not share a table; they differ in {'; '.join(apart)}")
+        days = sorted({date_of(report["environment"]), date_of(other["environment"])})
+        more = {key: value + other[key] for key, value in report.items() if isinstance(value, list)}
+        if "turns" in report:
+            more["turns"] = {key: value + other["turns"][key] for key, value in report["turns"].items()}
+        report = report | more | {"environment": report["environment"] | {"date": " and ".join(days)}}
+    return report
+
+
+# The tables: each from the report of its exhibit.
+
+
+def depthwise(report):
     yield "| shape | forward, us | onnxruntime | torch | copy | dx + dw, us | torch | copy |"
     yield "|---|---|---|---|---|---|---|---|"
-    rows = [r for r in load("depthwise")["results"] if (r["batch"], r["threads"]) == (1, 1)]
-    for forward, backward in ((r, b) for r in rows for b in rows if r["shape"] == b["shape"]):
-        if (forward["direction"], backward["direction"]) == ("forward", "backward"):
-            cells = [forward["shape"]]
-            for row, peers in ((forward, ("onnxruntime", "torch")), (backward, ("torch",))):
-                ours = row["times"]["kernels"]["median_us"]
-                cells.append(f"{ours:.0f}")
-                for peer in peers:
-                    theirs = [t["median_us"] for name, t in row["times"].items() if name.startswith(peer)]
-                    cells.append(f"{min(theirs) / ours:.2f}" if theirs else "-")
-                cells.append(f"{row['copy']['median_us'] / ours:.0%}")
-            yield f"| {' | '.join(cells)} |"
+    pairs = zip(of_one_image(report, "forward"), of_one_image(report, "backward"), strict=True)
+    for forward, backward in pairs:
+        cells = [forward["shape"]]
+        for row, peers in ((forward, ("onnxruntime", "torch")), (backward, ("torch",))):
+            cells.append(f"{ours(row):.0f}")
+            cells += [number(over_kernel(row, EVERY_PEER[peer])) for peer in peers]
+            cells.append(f"{copying(row):.0%}")
+        yield f"| {' | '.join(cells)} |"
 
 
-def separable():
+def separable(report):
     yield "| shape | standard, ms | separable, ms | formula | measured | realised | most | set by | ours / ort's |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    rows = in_exhibits(load("separable"))["MobileNetV2", 1, 1]
+    rows = in_exhibits(report)["MobileNetV2", 1, 1]
     for row in rows:
         ours = row["times"]["npmnv2"]
         standard, separable = (ours[kind]["median_us"] for kind in ("standard", "separable"))
@@ -72,10 +106,10 @@ def separable():
         )
 
 
-def fusion():
+def fusion(report):
     yield "| x, wide, out | steps | rows | channels | t | gain | KB: steps | rows | channels |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for row in load("fusion")["results"]:
+    for row in report["results"]:
         if row["threads"] == 1:
             ms, kb, ways = row["ms"], row["kb"], ("steps", "rows", "channels")
             cells = [f"{ms[way]:.3f}{' *' * (way == row['chosen'])}" if way in ms else "-" for way in ways]
@@ -84,41 +118,41 @@ def fusion():
             yield f"| {' | '.join([row['shape'], *cells, str(row['t'].get('channels', '-')), gain, *rooms])} |"
 
 
-def networks():
+def networks(report):
     yield "| network | kind of layer | multiply-adds | time |"
     yield "|---|---|---|---|"
-    rows = load("separable")["layers"]
+    rows = report["layers"]
     for network, name in (("mobilenet_v1", "V1"), ("mobilenet_v2", "V2")):
         mine = [row for row in rows if row["network"] == network]
-        for kind in dict.fromkeys(row["kind"] for row in mine):
+        for layer in dict.fromkeys(row["kind"] for row in mine):
             madds, us = (
-                sum(row[what] for row in mine if row["kind"] == kind) / sum(row[what] for row in mine)
+                sum(row[what] for row in mine if row["kind"] == layer) / sum(row[what] for row in mine)
                 for what in ("madds", "median_us")
             )
-            yield f"| {name} | {kind} | {madds:.1%} | {us:.1%} |"
+            yield f"| {name} | {layer} | {madds:.1%} | {us:.1%} |"
 
 
-def width():
+def width(report):
     yield "| network | threads | exponent | R2 of the curve | farthest from it |"
     yield "|---|---|---|---|---|"
-    for name, fits in load("width_resolution")["fits"].items():
+    for name, fits in report["fits"].items():
         network, threads = name.split(", ")
         curve = fits["curve"]
         point, off = max(curve["residuals"].items(), key=lambda item: abs(item[1]))
         yield f"| {network} | {threads} | {curve['b']:.2f} | {curve['R2']:.3f} | {point}: {off:+.0%} |"
 
 
-def inference():
-    yield from _columns("inference")
+def inference(report):
+    yield from _columns(report, "inference")
 
 
-def training():
-    yield from _columns("training")
+def training(report):
+    yield from _columns(report, "training")
 
 
-def _columns(what):
+def _columns(report, what):
     """A line for each contestant, in milliseconds, and our time over others'."""
-    rows = in_columns(load("peers"), what)
+    rows = in_columns(report, what)
     heads = [f"{r['batch']}x{r['size']}x{r['size']}, {thread_count(r['threads'])}" for r in rows]
     yield f"| milliseconds | {' | '.join(heads)} |"
     yield "|---" * (1 + len(rows)) + "|"
@@ -133,9 +167,9 @@ def _columns(what):
     yield f"| **ours over the limit** | {' | '.join(number(over_limit(row)) for row in rows)} |"
 
 
-def grid():
+def grid(report):
     """Our time over the better engine's."""
-    rows = [row for row in load("peers")["results"] if row["what"] == "inference"]
+    rows = [row for row in report["results"] if row["what"] == "inference"]
     columns = sorted({(row["batch"], row["threads"]) for row in rows})
     heads = [f"batch {N}, {thread_count(n)}" for N, n in columns]
     yield f"| width | pixels | {' | '.join(heads)} |"
@@ -145,8 +179,8 @@ def grid():
         yield f"| {width} | {size} | {' | '.join(number(mine.get(column)) for column in columns)} |"
 
 
-def memory():
-    rows = load("peers")["memory"]
+def memory(report):
+    rows = report["memory"]
     if not rows:
         yield "A quick run measures no memory."
         return
@@ -160,8 +194,7 @@ def memory():
     yield f"| buffers of the engine, counted | {' | '.join(counted)} |"
 
 
-def cold():
-    report = load("peers_cold")
+def cold(report):
     yield "| seconds from the start of a process | median | least | CPU |"
     yield "|---|---|---|---|"
     titles = {
@@ -176,8 +209,8 @@ def cold():
         yield f"| {name.replace('torch nchw', 'torchvision')}, first logits | {cells} |"
 
 
-def step():
-    rows = load("training_profile")["results"]
+def step(report):
+    rows = report["results"]
     yield "| ms, and times over the arithmetic | " + " | ".join(map(heading, rows)) + " |"
     yield "|---" * (1 + len(rows)) + "|"
     for part in parts_of(rows[0]):
@@ -191,8 +224,7 @@ def step():
     yield "| the step | " + " | ".join(f"{ms:.2f}, {ms / limit:.1f}" for ms, limit in whole) + " |"
 
 
-def growth():
-    report = load("scaling")
+def growth(report):
     names = [name for name in ("npmnv2", report["peer"]) if name]
     yield f"| what grows | from | to | {' | '.join(f'{n}: b | R2' for n in names)} | multiply-adds: b |"
     yield "|---" * (4 + 2 * len(names)) + "|"
@@ -204,40 +236,107 @@ def growth():
             yield f"| {sweep} | {values[0]} | {values[-1]} | {cells} | {formula} |"
 
 
-TABLES = {
-    f.__name__: f
-    for f in (
-        *(machine, inference, training, grid, memory, cold, step, growth),
-        *(depthwise, separable, fusion, networks, width),
-    )
+TABLES = {  # name -> (exhibit, the function)
+    name: (exhibit, globals()[name])
+    for exhibit, names in {
+        "peers": ("inference", "training", "grid", "memory"),
+        "peers_cold": ("cold",),
+        "training_profile": ("step",),
+        "scaling": ("growth",),
+        "separable": ("separable", "networks"),
+        "depthwise": ("depthwise",),
+        "fusion": ("fusion",),
+        "width_resolution": ("width",),
+    }.items()
+    for name in names
 }
 
 
-def with_tables(text):
+def table(name, reports):
+    """The lines of a table, of each kind of core one, each under the machine that it is from."""
+    if name == "machines":
+        yield from machines(reports)
+        return
+    exhibit, lines = TABLES[name]
+    kinds = reports.get(exhibit, {})
+    for core in dict.fromkeys([*CORES, *kinds]):
+        if core in kinds:
+            report = kinds[core]
+            yield from textwrap.wrap(caption(report["environment"], report.get("turns")), 118)
+            yield ""
+            yield from lines(report)
+        elif name not in ALIKE:
+            yield f"{core}: not measured yet."
+        else:
+            continue
+        yield ""
+
+
+def machines(reports):
+    """What every file was measured on."""
+    yield "| exhibit | core | CPU | BLAS | large products, a core | date | packages | disturbed |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for exhibit, kinds in reports.items():
+        for core, report in kinds.items():
+            info = report["environment"]
+            packages = ("python", "numpy", "numba", "scipy", "onnxruntime", "openvino", "torch")
+            versions = ", ".join(f"{package} {info[package]}" for package in packages if package in info)
+            kept = "; ".join(disturbed(report.get("turns"))) or ("no turn" if "turns" in report else "not watched")
+            speeds = [limit["flop_per_s"] for limit in report.get("limits", []) if limit["threads"] == 1]
+            speed = f"{speeds[0] / 1e9:.0f} Gflop/s" if speeds else "-"
+            cells = ["; ".join([core, *stands_in(info)]), processor(info, caches=True), blas_of(info), speed]
+            yield f"| {' | '.join([exhibit, *cells, date_of(info), versions, kept])} |"
+
+
+def with_tables(text, reports):
     """README.md with the lines between its marks made anew."""
 
-    def table(match):
-        lines = "\n".join(TABLES[match[1]]())
+    def between(match):
+        lines = "\n".join(table(match[1], reports)).rstrip("\n")
         return f"<!-- {match[1]} -->\n{lines}\n<!-- end -->"
 
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", table, text, flags=re.S)
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", between, text, flags=re.S)
+
+
+# The commands.
+
+
+def measure(exhibit, core):
+    """Run an exhibit and keep what it measured."""
+    there = "AVX2" if core else kind()
+    end = "" if there == "AVX-512" else f"-{there.lower()}"
+    script, more = ("peers", ["--cold"]) if exhibit == "peers_cold" else (exhibit, [])
+    to = [*more, "--json", str(RESULTS / f"{exhibit}{end}.json"), *(["--core", core] if core else [])]
+    subprocess.run([sys.executable, str(HERE / f"{script}.py"), *to], check=True)
+
+
+def write(reports):
+    """Put the tables into README.md and draw the pictures, those of the first kind of core under the exhibit's name."""
+    readme = HERE / "README.md"
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8"), reports), encoding="utf-8")
+    for exhibit, module in PICTURES.items():
+        for core, report in reports.get(exhibit, {}).items():
+            end = "" if core == "AVX-512" else f"-{core.lower()}"
+            importlib.import_module(module).draw(report, RESULTS / f"{exhibit}{end}.png")
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Measure everything that README.md tells, and write its tables.")
-    choices = [*EXHIBITS, "cold", "tables"]
-    parser.add_argument("--only", choices=choices, help="measure one exhibit again; `tables`: none")
-    only = parser.parse_args().only
+    parser = argparse.ArgumentParser(description="The tables of README.md, from what is measured in results/.")
+    parser.add_argument("--measure", choices=["all", *EXHIBITS], help="run an exhibit, or all, and keep its figures")
+    parser.add_argument("--core", choices=[*STAND_IN], help="with --measure: stand in for a core without AVX-512")
+    parser.add_argument("--write", action="store_true", help="write the tables into README.md and draw the pictures")
+    args = parser.parse_args()
+    if args.core and not args.measure:
+        parser.error("--core goes with --measure")
     RESULTS.mkdir(exist_ok=True)
-    for name in EXHIBITS:
-        if only in (None, name):
-            to = ["--json", str(RESULTS / f"{name}.json"), "--plot", str(RESULTS / f"{name}.png")]
-            subprocess.run([sys.executable, str(HERE / f"{name}.py"), *to], check=True)
-    if only in (None, "cold"):
-        to = ["--cold", "--json", str(RESULTS / "peers_cold.json")]
-        subprocess.run([sys.executable, str(HERE / "peers.py"), *to], check=True)
-    readme = HERE / "README.md"
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for exhibit in EXHIBITS:
+        if args.measure in ("all", exhibit):
+            measure(exhibit, args.core)
+    reports = read()
+    if args.write:
+        write(reports)
+    else:
+        print("\n".join(f"# {name}\n\n" + "\n".join(table(name, reports)) for name in ["machines", *TABLES]))
 
 
 if __name__ == "__main__":

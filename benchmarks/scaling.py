@@ -1,6 +1,6 @@
 """How does the time of a network grow with batch, resolution, width and threads? MobileNetV2, inference, and a peer.
 
-    python benchmarks/scaling.py [--quick] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
+    python benchmarks/scaling.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
 
 Four sweeps, each from the same network, width 1.0, one image of 224x224, on one thread: 1 to 32 images, 64 to 448
 pixels a side, widths 0.35 to 1.4, and as many threads as the machine has cores, 16 at most. Threads are swept with 8
@@ -18,12 +18,14 @@ take turns in processes of their own (`common/measure.py`). Under each sweep is 
 import functools
 import os
 import tempfile
+import textwrap
 import time
 
 import numpy as np
 from common.command import arguments, carry_out, progress
-from common.measure import Patience, contestants, environment, in_milliseconds, start, take_turns
-from common.report import machine, processor, show_turns
+from common.machine import environment
+from common.measure import Patience, contestants, in_milliseconds, start, take_turns
+from common.report import disturbed, machine, show_turns, where
 from peers_contestants import SETTINGS, missing, prepare, write_weights
 from peers_reference import check
 
@@ -110,7 +112,8 @@ def fit(values, times):
 
 
 def show(report):
-    print(f"{machine(report['environment'])}; float32; ms: median, half the interquartile range")
+    print(machine(report["environment"]))
+    print("float32; ms: median, half the interquartile range")
     names = [name for name in ("npmnv2", report["peer"]) if name]
     for name, rows in report["sweeps"].items():
         print(f"\n{name:<20}" + "".join(f"{n:>18}" for n in names) + (f"{'ratio':>8}" if len(names) > 1 else ""))
@@ -189,11 +192,12 @@ def draw(report, path):
     last = figure.axes[-1]
     last.axis("off")
     note = [
-        processor(report["environment"]),
+        textwrap.fill(where(report["environment"]), 60),
         "MobileNetV2, inference, float32",
         "elsewhere: width 1.0, 224x224, one image, one thread",
         "lines: a v^b by least squares in logarithms, v as below each panel",
         "bars: half the interquartile range",
+        *disturbed(report["turns"]),
     ]
     last.text(0, 0.9, "\n".join(note), va="top", color="0.3", transform=last.transAxes, linespacing=1.6)
     figure.savefig(path, dpi=110)

@@ -1,13 +1,13 @@
 """What does a separable convolution really save? Every layer shape of MobileNetV1 and V2, formula beside measurement.
 
-    python benchmarks/separable.py [--quick] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
+    python benchmarks/separable.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N] [--patience S]
 
 Each case is a 3x3 convolution from C to M channels, and its separable replacement: 3x3 depthwise, then C to M
 pointwise. The shapes are those of the networks' depthwise layers and the pointwise layer behind each, and a sweep of
 channels at 14x14. Contestants, each in a process of its own, at its best settings:
 
     npmnv2         standard: the faster of `kernels.conv` and `ops.conv2d_im2col_forward`;
-                   separable: the fastest of `kernels.separable` (one pass) and `kernels.depthwise_conv2d_forward`
+                   separable: the fastest of `one_pass.py` and `kernels.depthwise_conv2d_forward`
                    followed by `kernels.conv` or by `x @ w`
     onnxruntime    Conv nodes, forward only; the faster of two optimisation levels
     torch          conv2d and aten.convolution_backward; the faster of its two layouts
@@ -34,7 +34,8 @@ from itertools import chain
 import numpy as np
 from common.command import arguments, carry_out, progress
 from common.limits import measure_limits
-from common.measure import Patience, check_sums, contestants, environment, start, summary, take_turns
+from common.machine import environment
+from common.measure import Patience, check_sums, contestants, start, summary, take_turns
 from separable_contestants import compared, prepare, problem
 from separable_plot import draw
 from separable_report import SWEEP_TITLE, costs, exhibits, label, show

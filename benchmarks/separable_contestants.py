@@ -24,9 +24,10 @@ def problem(case):
 
 
 def run_npmnv2(x, w, wd, wp, dout, stride):
+    from one_pass import separable_conv2d
+
     from npmnv2 import kernels, ops
     from npmnv2.kernels.conv import operations as conv
-    from npmnv2.kernels.separable.operations import separable_conv2d
 
     depthwise, depthwise_backward = kernels.depthwise_conv2d_forward, kernels.depthwise_conv2d_backward
     pointwises = {
@@ -77,9 +78,10 @@ def products(rows, C, M):
     operands stay in cache, on one thread.
     """
     import numba
+    from one_pass import SMALL
 
     tile = min(rows, 64)
-    depth = max(1, min(C, 1_000_000 // (tile * M)))  # so many multiply-adds as `kernels.conv.loops.SMALL`
+    depth = max(1, min(C, SMALL // (tile * M)))
     a, b, out = aligned(np.ones((tile, depth))), aligned(np.ones((depth, M))), aligned(np.ones((tile, M)))
     times = round(rows * C / (tile * depth))
 

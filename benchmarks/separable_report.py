@@ -118,8 +118,8 @@ def show_table(title, rows, step):
 
 def show(report):
     info = report["environment"]
-    print(f"{machine(info)}; float32; one pool of threads at a time:")
-    print(f"Numba's ({info.get('threading layer')}), with BLAS ({info['blas']}, {info['blas kernel']}) on one thread\n")
+    print(machine(info))
+    print(f"float32; one pool of threads at a time: Numba's ({info.get('threading layer')}), BLAS on one thread\n")
     show_costs(measured_exhibits(report))
     for limit in report["limits"]:
         speeds = [f"{int(size) >> 10}: {speed / 1e9:.0f}" for size, speed in limit["bytes_per_s"].items()]

@@ -1,6 +1,6 @@
 """Where does a training step go, and how far is each part from its arithmetic?
 
-    python benchmarks/training_profile.py [--quick] [--json FILE] [--plot FILE] [--rounds N]
+    python benchmarks/training_profile.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N]
 
 MobileNetV2 1.0, forward, loss, backward, SGD with momentum, float32, on one thread and on two. Every compiled kernel
 and every operation of NumPy that a layer calls is timed where it is called, in steps in which what calls the kernels of
@@ -26,7 +26,6 @@ import time
 import unittest.mock
 
 from common.command import arguments, carry_out, progress
-from common.report import machine, processor, thread_count
 
 from npmnv2.runtime.cpu import choose_kernel
 
@@ -34,28 +33,12 @@ if __name__ == "__main__":
     choose_kernel()  # before NumPy loads BLAS
 
 import numpy as np
-from common.measure import environment
+from common.machine import environment
+from training_profile_report import BETWEEN, BLOCK, draw, part_of, show
 
 CASES = ((16, 96), (8, 224))  # images, pixels a side
-BLOCK = "training_block."
-PARTS = {  # what a module of `npmnv2.kernels` belongs to, or a kernel in it, which goes first
-    BLOCK + "forward_loops.expand": "expand, depthwise, forward",
-    BLOCK + "forward_loops.center": "expand, depthwise, forward",
-    BLOCK + "depthwise_loops": "expand, depthwise, forward",
-    BLOCK + "forward_loops.project": "project, forward",
-    BLOCK + "backward_loops.project": "project, backward",
-    BLOCK + "depthwise_backward_loops": "expand, depthwise, backward",
-    BLOCK + "backward_loops.expand": "expand, depthwise, backward",
-    BLOCK + "backward_loops.finish": "expand, depthwise, backward",
-    "batchnorm.loops": "batch norms at the ends",
-    BLOCK + "forward_loops.normalise": "batch norms at the ends",
-    "conv.loops": "stem",
-    "sgd": "SGD",
-    "ops": "head, classifier (NumPy)",
-}
 MODULES = [BLOCK + "forward_loops", BLOCK + "backward_loops", BLOCK + "depthwise_loops"]
 MODULES += [BLOCK + "depthwise_backward_loops", "batchnorm.loops", "conv.loops", "sgd"]
-REST, BETWEEN = "blocks, the rest", "between them"
 MADDS = {  # which layers' multiply-adds, and how many times
     "expand, depthwise, forward": ((".expand", ".dw"), 1),
     "project, forward": ((".project",), 1),
@@ -64,11 +47,6 @@ MADDS = {  # which layers' multiply-adds, and how many times
     "stem": (("stem",), 3),
     "head, classifier (NumPy)": (("head", "fc"), 3),
 }
-
-
-def part_of(name):
-    """Of a kernel, by its module and name, or of an operation of NumPy, "ops"."""
-    return PARTS.get(name) or PARTS.get(name.rpartition(".")[0]) or REST
 
 
 @contextlib.contextmanager
@@ -162,58 +140,6 @@ def run(args):
                 rows.append({"batch": N, "size": side, "threads": threads, "ms": ms, "limit_ms": arithmetic})
     progress("")
     return {"environment": info, "results": rows}
-
-
-def parts_of(row):
-    """In the order of a step."""
-    order = [*dict.fromkeys(PARTS.values()), REST, BETWEEN]
-    return [part for part in order if part in row["ms"]]
-
-
-def heading(row):
-    return f"{row['batch']}x{row['size']}x{row['size']}, {thread_count(row['threads'])}"
-
-
-def show(report):
-    info = report["environment"]
-    print(f"{machine(info)}; BLAS: {info['blas']}, {info['blas kernel']}\n")
-    print("\n".join(table(report["results"])))
-
-
-def table(rows):
-    for row in rows:
-        whole = sum(row["ms"].values())
-        yield f"{heading(row):<28}{'ms':>8}{'%':>6}{'limit':>9}{'x':>7}"
-        for part in parts_of(row):
-            ms, limit = row["ms"][part], row["limit_ms"].get(part)
-            yield f"{part:<28}{ms:>8.2f}{ms / whole:>6.0%}" + (f"{limit:>9.2f}{ms / limit:>7.1f}" if limit else "")
-        limit = sum(row["limit_ms"].values())
-        yield f"{'the step':<28}{whole:>8.2f}{1:>6.0%}{limit:>9.2f}{whole / limit:>7.1f}"
-        yield ""
-
-
-def draw(report, path):
-    """A bar for each part: its time, and in it the part of that which is arithmetic."""
-    import matplotlib.pyplot as plt
-
-    rows = report["results"]
-    across = min(2, len(rows))
-    size = {"figsize": (2 + 4.5 * across, 4.4 * -(-len(rows) // across)), "layout": "constrained"}
-    figure, panels = plt.subplots(-(-len(rows) // across), across, sharey=True, squeeze=False, **size)
-    for panel, row in zip(panels.flat, rows, strict=False):
-        parts = parts_of(rows[0])
-        places = np.arange(len(parts))[::-1]
-        panel.barh(places, [row["ms"].get(part, 0) for part in parts], color="#56b4e9", label="measured")
-        arithmetic = [row["limit_ms"].get(part, 0) for part in parts]
-        panel.barh(places, arithmetic, 0.35, color="#0072b2", hatch="//", edgecolor="white", label="its arithmetic")
-        panel.set_yticks(places, parts)
-        panel.set_title(heading(row), fontsize=10)
-        panel.set_xlabel("ms")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].legend(frameon=False, loc="lower right")
-    figure.suptitle(f"A training step of MobileNetV2 1.0, part by part: {processor(report['environment'])}, float32")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def main():

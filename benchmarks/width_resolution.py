@@ -1,6 +1,6 @@
 """Does the time a network takes follow its multiply-adds? Every published width and resolution of MobileNetV1 and V2.
 
-    python benchmarks/width_resolution.py [--quick] [--json FILE] [--plot FILE] [--rounds N]
+    python benchmarks/width_resolution.py [--quick] [--core avx2] [--json FILE] [--plot FILE] [--rounds N]
 
 The 22 checkpoints of V2 and the 16 of V1 (docs/tables): what each costs by formula, how well it classifies by its
 authors, and how long ``model.eval()(x)`` takes here, for one image, float32, weights random. A line of the table:
@@ -38,7 +38,8 @@ import time
 import numpy as np
 from common import ROOT
 from common.command import arguments, carry_out, progress
-from common.measure import Patience, aligned, contestants, environment, summary, take_turns
+from common.machine import environment
+from common.measure import Patience, aligned, contestants, summary, take_turns
 from common.report import thread_count
 from width_resolution_plot import draw
 from width_resolution_report import QUICK, Point, evaluate, show

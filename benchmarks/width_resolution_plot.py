@@ -1,95 +1,63 @@
-"""The picture of `width_resolution.py`: what accuracy costs in multiply-adds and in time, and the one by the other."""
+"""The picture of `width_resolution.py`, to be projected: does the time of a network follow its multiply-adds?"""
 
 import numpy as np
-from common.report import plain_ticks, processor, thread_count
-from width_resolution_report import NETWORKS, front, points_of
+from common.report import BLUE, ORANGE, SMALLEST, plain_ticks, sign, slide, thread_count
+from width_resolution_report import NETWORKS, points_of
 
-# Okabe and Ito's colours for widths, a marker for each resolution; V2 is filled, V1 hollow.
-COLORS = {
-    1.4: "#000000",
-    1.3: "#56B4E9",
-    1.0: "#0072B2",
-    0.75: "#009E73",
-    0.5: "#E69F00",
-    0.35: "#D55E00",
-    0.25: "#CC79A7",
-}
-MARKERS = {224: "o", 192: "s", 160: "^", 128: "D", 96: "v"}
-STYLES = {"V2": "-", "V1": "--"}
-PLAIN = {"frameon": False, "fontsize": 11, "title_fontsize": 11, "alignment": "left"}
+LOOKS = {"V2": (BLUE, "o", "-"), "V1": (ORANGE, "s", "--")}
 
 
 def draw(report, path):
-    """Accuracy against multiply-adds and latency, and latency against multiply-adds."""
-    from matplotlib.figure import Figure
-
+    """Latency against multiply-adds, one thread, with the fits, and proportion, from the largest network down."""
     one = thread_count(1)
-    points = points_of(report)
-    ms, spread = ([row["times"][one][key] / 1e3 for row in report["points"]] for key in ("median_us", "spread_us"))
-    fronts = [front(costs, [p.top1 for p in points]) for costs in ([p.madds for p in points], ms)]
-    fits = {network: report["fits"].get(f"{network}, {one}") for network in NETWORKS}
-    curves = {network: (both["curve"]["a"], both["curve"]["b"]) for network, both in fits.items() if both}
-    figure = Figure(figsize=(12, 9.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-    (by_madds, by_ms), (follows, legend) = figure.subplots(2, 2)
-    madds, top1 = [p.madds / 1e6 for p in points], [p.top1 for p in points]
-    for axes, costs, best in ((by_madds, madds, fronts[0]), (by_ms, ms, fronts[1])):
-        scatter(axes, points, costs, top1)
-        axes.plot([costs[k] for k in best], [top1[k] for k in best], color="0.82", lw=7, zorder=0)
-    by_ms.errorbar(ms, top1, xerr=spread, fmt="none", ecolor="0.4", lw=1, zorder=2)
-    scatter(follows, points, madds, ms)
-    ends = np.array([min(madds), max(madds)])
-    for network, (a, b) in curves.items():
-        formula = f"{network}: {a:.2g} M$^{{{b:.2f}}}$"
-        follows.plot(ends, a * ends**b, STYLES[network], color="0.45", lw=1.6, zorder=0, label=formula)
-    follows.legend(loc="upper left", title="least squares, ms", **PLAIN)
-    label(by_madds, "multiply-adds, millions", "top-1 accuracy as published, %", "Accuracy for multiply-adds")
-    label(by_ms, "latency, ms", "top-1 accuracy as published, %", "Accuracy for time, one thread")
-    label(follows, "multiply-adds M, millions", "latency, ms", "Time for multiply-adds, one thread")
-    follows.set_yscale("log")
-    plain_ticks(follows.yaxis)
-    explain(legend, points, processor(report["environment"]))
+    fits = {n: report["fits"][f"{n}, {one}"]["curve"] for n in NETWORKS if f"{n}, {one}" in report["fits"]}
+    figure, axes = slide(message(fits))
+    points = [(point, row["times"][one]) for point, row in zip(points_of(report), report["points"], strict=True)]
+    for network, (colour, marker, style) in LOOKS.items():
+        mine = [(p.madds / 1e6, t["median_us"] / 1e3, t["spread_us"] / 1e3) for p, t in points if p.network == network]
+        if not mine:
+            continue
+        madds, ms, spread = (np.array(values) for values in zip(*mine, strict=True))
+        axes.errorbar(madds, ms, spread, fmt=marker, color=colour, ms=11, mec="white", elinewidth=1.5)
+        name = f"MobileNet{network}, {len(mine)} widths and resolutions"
+        if network in fits:
+            curve, ends = fits[network], np.array([madds.min(), madds.max()])
+            axes.plot(ends, curve["a"] * ends ** curve["b"], style, color=colour, lw=2.5)
+            name += f": {curve['a']:.2g} M^{curve['b']:.2f} ms"
+        axes.plot([], [], style, marker=marker, color=colour, ms=11, lw=2.5, label=name)
+    in_proportion(axes, max((p.madds / 1e6, t["median_us"] / 1e3) for p, t in points), points)
+    upset(axes, [(p.madds / 1e6, t["median_us"] / 1e3) for p, t in points if not t["calm"]])
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
+    axes.set_xlabel("multiply-adds M, millions", fontsize=18)
+    axes.set_ylabel("latency, ms", fontsize=18)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=SMALLEST, loc="upper left", frameon=False)
+    sign(figure, report, "one image, one thread, float32; medians, bars: half the interquartile range")
     figure.savefig(path, dpi=110)
 
 
-def scatter(axes, points, x, y):
-    """A marker a point; points of one width are joined."""
-    for network, style in STYLES.items():
-        for width, color in COLORS.items():
-            of = [k for k, p in enumerate(points) if (p.network, p.width) == (network, width)]
-            axes.plot([x[k] for k in of], [y[k] for k in of], style, color=color, lw=1, alpha=0.6, zorder=1)
-            for k in of:
-                face = color if network == "V2" else "white"
-                axes.plot(x[k], y[k], MARKERS[points[k].size], color=color, mfc=face, mew=1.6, ms=7.5, zorder=3)
+def in_proportion(axes, largest, points):
+    """A line from the largest network down, half the time at half the multiply-adds, as far as there are times."""
+    madds, ms = largest
+    least = min(min(p.madds / 1e6 for p, _ in points) / madds, 1.0)
+    lowest = min(t["median_us"] / 1e3 for _, t in points) / ms
+    ends = np.array([max(least, lowest), 1.0])
+    axes.plot(ends * madds, ends * ms, ":", color="black", lw=2.5, label="in proportion to the multiply-adds")
 
 
-def label(axes, x, y, title):
-    axes.set_xscale("log")
-    plain_ticks(axes.xaxis)
-    axes.set(xlabel=x, ylabel=y, title=title)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+def upset(axes, points):
+    """A ring around what was timed while others used the machine."""
+    if points:
+        ring = {"ls": "", "marker": "o", "ms": 22, "mfc": "none", "mec": "black", "mew": 2}
+        axes.plot(*zip(*points, strict=True), **ring, label="others used the machine meanwhile")
 
 
-def explain(axes, points, note):
-    """What colours, markers and lines mean, in a panel of its own."""
-    from matplotlib.lines import Line2D
-
-    axes.axis("off")
-    drawn = {p.width for p in points}, {p.size for p in points}
-    widths = [Line2D([], [], color=c, lw=6, label=f"{w}") for w, c in COLORS.items() if w in drawn[0]]
-    sizes = [
-        Line2D([], [], ls="", marker=m, color="0.3", ms=8, label=f"{s}x{s}")
-        for s, m in MARKERS.items()
-        if s in drawn[1]
-    ]
-    networks = [
-        Line2D([], [], ls=style, marker="o", color="0.3", mfc=face, mew=1.6, ms=8, label=f"MobileNet{network}")
-        for (network, style), face in zip(STYLES.items(), ("0.3", "white"), strict=True)
-    ]
-    networks.append(Line2D([], [], color="0.82", lw=7, label="nothing cheaper is as accurate"))
-    for place, title, handles in ((0.0, "width multiplier", widths), (0.36, "image, pixels", sizes)):
-        axes.add_artist(axes.legend(handles=handles, title=title, loc="upper left", bbox_to_anchor=(place, 1), **PLAIN))
-    axes.legend(handles=networks, loc="upper left", bbox_to_anchor=(0, 0.42), **PLAIN)
-    note += "\none image, float32; medians of all calls,\nbars: half the interquartile range"
-    axes.text(0.02, 0.06, note, transform=axes.transAxes, color="0.3")
+def message(fits):
+    """The title, from the fits: what part of the time is left when half the multiply-adds are saved."""
+    if not fits:
+        return "The time of a network against its multiply-adds"
+    left = [f"{2 ** -curve['b']:.0%} in MobileNet{network}" for network, curve in fits.items()]
+    return f"Half the multiply-adds take {', '.join(left)}".replace("%", "% of the time", 1)

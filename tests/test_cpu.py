@@ -93,7 +93,8 @@ print(json.dumps(dict(os.environ) == before))
 WORKER = """
 import json, os, sys
 sys.path.insert(0, "benchmarks")
-from common.measure import Worker, environment
+from common.machine import environment
+from common.measure import Worker
 worker = Worker("benchmarks/separable.py", "npmnv2", 1)
 told = ""
 while not told and worker.process.poll() is None:  # nothing is there yet while it is only becoming that process

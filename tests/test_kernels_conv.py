@@ -13,8 +13,6 @@ from python_loops import plain
 from npmnv2 import ops
 from npmnv2.kernels.conv import loops as conv_loops
 from npmnv2.kernels.conv import operations as conv
-from npmnv2.kernels.separable import loops as separable_loops
-from npmnv2.kernels.separable import operations as separable
 from npmnv2.runtime.blas import find_blas
 from npmnv2.runtime.threads import limit_threads
 from npmnv2.shapes import conv_geometry
@@ -131,24 +129,6 @@ def gradients_of_groups(dout, cache, groups):
     return np.stack(found)
 
 
-def separable_calls():
-    """The same of the kernels of a separable convolution."""
-    rng = np.random.default_rng(3)
-    for H, W, stride, padding in (
-        (7, 9, 1, 1),
-        (9, 8, 1, ((2, 0), (0, 3))),
-        (9, 13, 2, 1),
-        (8, 12, 2, ((0, 1), (2, 1))),
-    ):
-        x, w, mix = rng.standard_normal((2, H, W, 3)), rng.standard_normal((3, 3, 3)), rng.standard_normal((3, 4))
-        between, cache = ops.depthwise_conv2d_forward(x, w, stride, padding)
-        exact, _ = ops.pointwise_conv2d_forward(between, mix)
-        (top, _), (left, _) = cache.geometry.pads
-        kernel = separable_loops.forward_stride1 if stride == 1 else separable_loops.forward_stride2
-        for bands, group, pixels in ((1, 1, 2), (3, 2, 7), (2, 4, 500), (1, 5, 3), (3, 20, 500)):
-            yield kernel, (x, w, mix, top, left, group, pixels, bands, np.full_like(exact, np.nan)), exact
-
-
 def test_source_and_compiled_agree_and_no_element_has_two_owners(compiled_too):
     check_owners(kernel_calls())
 
@@ -216,12 +196,10 @@ def test_blas_starts_no_threads_of_its_own(monkeypatch):
         real = getattr(conv, name)
         monkeypatch.setattr(conv, name, lambda *a, real=real: (seen.append(blas_threads()), real(*a))[1])
     monkeypatch.setattr(conv.loops, "forward_pointwise", lambda *a: seen.append(blas_threads()))
-    monkeypatch.setattr(separable.loops, "forward_stride1", lambda *a: seen.append(blas_threads()))
     with limit_threads(MOST):
         conv.conv2d_backward(out, conv.conv2d_forward(x, w)[1])
         mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
         conv.pointwise_conv2d_backward(mixed, rows)
-        separable.separable_conv2d(x, w[..., 0], w[0, 0])
         assert blas_threads() == {MOST}
     assert seen and all(numbers == {1} for numbers in seen)
 
@@ -256,61 +234,7 @@ def test_what_does_not_fit_is_refused_by_name():
         (ValueError, "^dout must", lambda: conv.conv2d_backward(out[:, 1:], cache)),
         (ValueError, "^dilation must be 1", lambda: conv.conv2d_backward(dilated, dilated_cache)),
         (ValueError, "^w must", lambda: conv.pointwise_conv2d_forward(x, w[0, 0, :2])),
-        (ValueError, "^w must", lambda: separable.separable_conv2d(x, w[:, :, :2, 0], w[0, 0])),
-        (ValueError, "^mix must", lambda: separable.separable_conv2d(x, w[..., 0], w[0, 0, :2])),
-        (TypeError, "^mix must", lambda: separable.separable_conv2d(x, w[..., 0], w[0, 0].astype(np.float32))),
         (ValueError, "^dout must", lambda: conv.pointwise_conv2d_backward(x, mixed_cache)),
     ):
         with pytest.raises(error, match=message):
             call()
-
-
-# -- the separable convolution in one pass: long to compile, so by default as plain Python on images of a few pixels
-
-
-def check_separable(problem):
-    x, w, options, _ = problem
-    w, mix = w[..., 0], np.random.default_rng(0).standard_normal((x.shape[3], 7)).astype(x.dtype)
-    del options["dilation"]
-    results = []
-    for x64, w64, mix64 in ((x, w, mix), (abs(x), abs(w), abs(mix))):
-        between, _ = ops.depthwise_conv2d_forward(x64.astype(float), w64.astype(float), **options)
-        results.append(ops.pointwise_conv2d_forward(between, mix64.astype(float))[0])
-    close(separable.separable_conv2d(x, w, mix, **options), *results, x.dtype, w[..., 0].size + x.shape[3])
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("image", [(2, 7, 9, 3), (1, 1, 1, 2), (1, 9, 12, 5), (0, 4, 5, 1)], ids=str)
-@pytest.mark.parametrize("padding", [1, "same", ((2, 0), (1, 3))], ids=str)
-def test_separable_agrees_in_python(image, stride, padding, in_python):
-    rng = np.random.default_rng([*image, stride])
-    x, w = rng.standard_normal(image), rng.standard_normal((3, 3, image[3], 1))
-    check_separable((x, w, {"stride": stride, "padding": padding, "dilation": 1}, None))
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@given(st.data())
-@quick
-def test_separable_agrees(dtype, data):
-    check_separable(data.draw(convolutions(dtype)))
-
-
-def test_source_and_compiled_agree_and_no_element_has_two_owners_separable(loops):
-    check_owners(separable_calls())
-
-
-def test_nothing_outside_is_read_or_written_separable(loops):
-    check_frames(separable_calls())
-
-
-@pytest.mark.compiled
-@pytest.mark.parametrize("C, M, H, stride", [(5, 8, 20, 1), (100, 24, 21, 1), (30, 40, 15, 2)])
-def test_same_bits_at_any_number_of_threads_separable(C, M, H, stride):
-    rng = np.random.default_rng(0)
-    x, w, mix = (rng.standard_normal(s).astype(np.float32) for s in ((2, H, H, C), (3, 3, C), (C, M)))
-    seen = set()
-    for n in range(1, MOST + 1):
-        with limit_threads(n):
-            seen.add(separable.separable_conv2d(x, w, mix, stride, 1).tobytes())
-    assert len(seen) == 1

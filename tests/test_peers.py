@@ -5,26 +5,23 @@ import functools
 import json
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
+import peers
+import peers_contestants as contestants
+import peers_plot
+import peers_process
+import peers_reference as reference
+import peers_report as report
 import pytest
+import results
+import scaling
+import training_profile
+import training_profile_report
+from test_results import measured
 
 import npmnv2
 from npmnv2.weights.names import translate
-
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-import peers  # noqa: E402
-import peers_contestants as contestants  # noqa: E402
-import peers_plot  # noqa: E402
-import peers_process  # noqa: E402
-import peers_reference as reference  # noqa: E402
-import peers_report as report  # noqa: E402
-import results  # noqa: E402
-import scaling  # noqa: E402
-import training_profile  # noqa: E402
 
 WIDTH, SIZE, N = 0.35, 64, 4
 
@@ -291,19 +288,18 @@ def test_the_picture(without, quick, tmp_path):
 
 
 def test_the_picture_of_what_was_measured(tmp_path):
-    peers_plot.draw(results.load("peers"), tmp_path / "out.png")
+    peers_plot.draw(measured("peers"), tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 20_000
 
 
-def test_the_page_without_peers(monkeypatch):
-    monkeypatch.setattr(results, "load", lambda name: made_up(contestants.INFERENCE[1:]))
+def test_the_page_without_peers():
     for what in ("inference", "training", "grid", "memory"):
-        lines = list(results.TABLES[what]())
+        lines = list(getattr(results, what)(made_up(contestants.INFERENCE[1:])))
         assert len({line.count("|") for line in lines}) == 1 and len(lines) > 3
 
 
 def test_start_up_fits_80_columns(capsys):
-    report.show_cold(results.load("peers_cold") | {"missing": {"openvino": "no openvino"}})
+    report.show_cold(measured("peers_cold") | {"missing": {"openvino": "no openvino"}})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and "left out: openvino (no openvino); pip install npmnv2[peers]" in lines
 
@@ -338,16 +334,17 @@ def test_the_parts_of_a_step(tmp_path):
     before = numba_backend.implementation, forward_loops.expand, sgd.loops, steps.forward
     ms = training_profile.profile(2, 32, 1)
     assert (numba_backend.implementation, forward_loops.expand, sgd.loops, steps.forward) == before
-    assert set(ms) == {*training_profile.PARTS.values(), training_profile.REST, training_profile.BETWEEN}
-    assert min(ms[part] for part in training_profile.PARTS.values()) > 0
+    parts = training_profile_report.PARTS.values()
+    assert set(ms) == {*parts, training_profile_report.REST, training_profile_report.BETWEEN}
+    assert min(ms[part] for part in parts) > 0
     arithmetic = training_profile.limits(2, 32, 1e9)
     layers = npmnv2.cost.mobilenet_v2(1.0, 32)
     madds = 3 * npmnv2.cost.total(layers).madds
     assert sum(arithmetic.values()) == pytest.approx(2e-6 * 2 * madds)
     row = {"batch": 2, "size": 32, "threads": 1, "ms": ms, "limit_ms": arithmetic}
-    lines = list(training_profile.table([row]))
+    lines = list(training_profile_report.table([row]))
     assert max(map(len, lines)) <= 80 and len(lines) == len(ms) + 3
-    training_profile.draw({"environment": {"system": "Here"}, "results": [row]}, tmp_path / "a.png")
+    training_profile.draw({"environment": {"system": "Here", "cores": 2}, "results": [row]}, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 20_000
 
 
@@ -415,5 +412,5 @@ def test_scaling_is_printed_and_drawn(peer, tmp_path, capsys):
 
 
 def test_the_picture_of_scaling_as_measured(tmp_path):
-    scaling.draw(results.load("scaling"), tmp_path / "out.png")
+    scaling.draw(measured("scaling"), tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_size > 20_000

@@ -2,23 +2,16 @@
 
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import separable
+import separable_contestants as contestants
+import separable_report as report
+from common import command
+from test_results import measured
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-import depthwise  # noqa: E402
-import results  # noqa: E402
-import separable  # noqa: E402
-import separable_contestants as contestants  # noqa: E402
-import separable_plot as plot  # noqa: E402
-import separable_report as report  # noqa: E402
-from common import command  # noqa: E402
-
-from npmnv2 import cost  # noqa: E402
+from npmnv2 import cost
 
 CASES = [[7, 5, 6, 1, 1], [8, 4, 4, 2, 1], [6, 4, 4, 1, 3]]  # H, C, M, stride, N
 
@@ -98,7 +91,7 @@ def test_tables_fit_80_columns(capsys):
 
 
 def test_the_limits_fit_80_columns_and_what_is_missing_is_named(capsys):
-    found = results.load("separable") | {"missing": {"torch nchw": "No module named 'torch'"}}
+    found = measured("separable") | {"missing": {"torch nchw": "No module named 'torch'"}}
     report.show(found)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -120,33 +113,3 @@ def test_bad_arguments_are_one_line_before_any_work(words, says, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *words.split()])
     with pytest.raises(SystemExit, match="error: " + re.escape(says)):
         command.arguments("", "")
-
-
-def test_the_page_shows_what_was_measured():
-    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    assert results.with_tables(page) == page, "run: python benchmarks/results.py --only tables"
-    assert page.count("<!-- end -->") == len(results.TABLES)
-
-
-def test_the_page_without_onnxruntime(monkeypatch):
-    found = results.load("separable")
-    for row in found["results"]:
-        row["times"]["onnxruntime"] = {}
-    monkeypatch.setattr(results, "load", lambda name: found)
-    assert all(line.endswith("| - |") for line in list(results.separable())[2:])
-
-
-def test_the_pictures_of_what_was_measured(tmp_path):
-    plot.draw(results.load("separable"), tmp_path / "out.png")
-    assert (tmp_path / "out.png").stat().st_size > 50_000
-
-
-@pytest.mark.parametrize("quick", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_the_picture_of_the_depthwise_kernel(quick, tmp_path):
-    found = results.load("depthwise")
-    if quick:
-        found["results"] = [row for row in found["results"] if (row["batch"], row["threads"]) == (1, 1)]
-    depthwise.draw(found, tmp_path / "out.png")
-    assert (tmp_path / "out.png").stat().st_size > 20_000
-    assert set(depthwise.LOOKS) == set(depthwise.CONTESTANTS) - {"loops", "kernels"}
-    assert len(set(depthwise.LOOKS.values())) == len(depthwise.LOOKS)

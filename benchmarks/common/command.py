@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from common.machine import STAND_IN, become
+
 
 def arguments(description, quick, rounds=5, patience=300, more=lambda parser: None):
     """The options that all scripts share, as given; what cannot work is one line here, before minutes of work.
@@ -27,6 +29,7 @@ def arguments(description, quick, rounds=5, patience=300, more=lambda parser: No
     )
     parser.add_argument("--json", metavar="FILE", help="write every figure and the environment")
     parser.add_argument("--plot", metavar="FILE", help="draw the picture")
+    parser.add_argument("--core", choices=[*STAND_IN], help="on a machine with AVX-512: stand in for one without")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     more(parser)
     args = parser.parse_args()
@@ -38,6 +41,8 @@ def arguments(description, quick, rounds=5, patience=300, more=lambda parser: No
             check_writable(args.json, "--json")
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
+    if args.core:
+        become(args.core)
     return args
 
 

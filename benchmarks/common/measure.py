@@ -1,4 +1,4 @@
-"""How it is measured: contestants in processes of their own that take turns, and a description of the machine.
+"""How it is measured: contestants in processes of their own that take turns.
 
 A script calls `serve` in the processes, and `contestants`, `start` and `take_turns` in the one that reports. Each
 contestant lives in a process of its own, because thread pools that share cores make each other slow; they take turns,
@@ -13,17 +13,13 @@ on what else the process happens to have freed: the same call was measured at 1.
 import contextlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-
-from common import ROOT
 
 PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
@@ -232,34 +228,3 @@ def take_turns(workers, rounds, seconds, patience):
             for way, some in reply["times"].items():
                 times.setdefault((name, way), []).extend(some)
     return times
-
-
-def environment(packages=()):
-    """The machine and the versions that figures depend on."""
-    import npmnv2
-
-    info = {"npmnv2": npmnv2.__version__, "python": platform.python_version(), "system": platform.platform()}
-    info["cores"] = os.cpu_count()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        info["cpu"] = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    info["caches"] = {}
-    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        with contextlib.suppress(OSError):
-            level, kind, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
-            info["caches"][f"L{level} {kind}"] = size
-    for package in ("numpy", "scipy", "numba", "llvmlite", *packages):
-        with contextlib.suppress(PackageNotFoundError):
-            info[package] = version(package)
-    info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
-    info["blas"] = np.show_config(mode="dicts")["Build Dependencies"]["blas"].get("name")
-    info["blas kernel"] = _blas_kernel()
-    return info
-
-
-def _blas_kernel():
-    """In a process like the contestants': in this one NumPy may have been loaded before the kernel was chosen."""
-    code = "from npmnv2.runtime import cpu; cpu.choose_kernel(); print(cpu.running_kernels())"
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()

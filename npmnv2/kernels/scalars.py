@@ -6,8 +6,6 @@ from npmnv2.kernels.jit import compile_apart, compile_inline, compile_scalar
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
 
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
-
 
 @compile_scalar
 def relu6(v, zero, six):

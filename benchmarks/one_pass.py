@@ -1,16 +1,19 @@
-"""A separable convolution in one pass: depthwise and pointwise, with nothing in memory between them."""
+"""A separable convolution in one pass, a contestant of `separable.py`: no layer of the package runs it.
+
+Depthwise and pointwise, with nothing in memory between them.
+"""
 
 import numba
+import one_pass_loops as loops
 
 from npmnv2.kernels.arrays import empty, geometry_of, plain
-from npmnv2.kernels.conv.loops import SMALL
 from npmnv2.kernels.conv.operations import pointwise_conv2d_forward
 from npmnv2.kernels.depthwise.operations import depthwise_conv2d_forward
-from npmnv2.kernels.separable import loops
 from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_array, check_length
 
+SMALL = 1_000_000  # multiply-adds of a product: so many OpenBLAS's kernels for AVX-512 do without packing operands
 CACHEFUL = 1 << 17  # bytes of what lies between, for one core: it stays in the second-level cache, beside x and out
 
 
@@ -22,33 +25,26 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
         hidden[n, y, x, c] = sum_ij  xp[n, s*y + i, s*x + j, c] * w[i, j, c]
         out[n, y, x, m]    = sum_c   hidden[n, y, x, c] * mix[c, m]
 
-    There is no backward: it would need `hidden`, which is never whole.
+    There is no backward: it would need `hidden`, which is never whole. Errors are those of `ops` for the two steps.
 
     Parameters
     ----------
     x : ndarray of shape (N, H, W, C)
-        Images, float32 or float64.
     w : ndarray of shape (KH, KW, C)
-        One spatial filter per channel.
     mix : ndarray of shape (C, M)
         The pointwise weights.
-    stride : int
-    padding : int, ((top, bottom), (left, right)) or "same"
+    stride, padding
+        As of `ops.depthwise_conv2d_forward`.
 
     Returns
     -------
     out : ndarray of shape (N, OH, OW, M)
 
-    Raises
-    ------
-    ValueError, TypeError
-        As `ops.depthwise_conv2d_forward` and `ops.pointwise_conv2d_forward`.
-
     Notes
     -----
     N*OH*OW * (KH*KW * C + C*M) multiply-adds, as in two steps, but N*OH*OW*C values less are written and read again.
-    Kernels of another size than 3x3, strides above 2, and matrices of more weights than a product should have
-    (`conv/loops.py`) are left to the two steps.
+    Kernels of another size than 3x3, strides above 2, and matrices of more weights than a product should have (`SMALL`)
+    are left to the two steps.
 
     Examples
     --------
@@ -76,5 +72,6 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)  # rows, computed in pairs at stride 1
     forward = loops.forward_stride1 if geometry.stride == 1 else loops.forward_stride2
     with limit_blas(1):
-        forward(plain(x), plain(w), plain(mix), top, left, group, min(pixels, 256), numba.get_num_threads(), out)
+        cut = loops.Cut(top, left, group, min(pixels, 256), numba.get_num_threads())
+        forward(plain(x), plain(w), plain(mix), cut, out)
     return out

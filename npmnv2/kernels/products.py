@@ -1,6 +1,6 @@
-"""Products of matrices by tiles, of matrices that are multiplied once: nothing is packed, both are read where they lie.
+"""Products by tiles of matrices that are multiplied once: nothing is packed, both are read where they lie.
 
-The plain versions are ``x @ w`` and ``x.T @ y``. A tile of the result is a sum over the channels, or over the pixels, of
+The plain versions are ``x @ w`` and ``x.T @ y``. A tile of the result is a sum over the channels, or over the pixels:
 a few values of one matrix times 16 of a row of the other (`tiles.add_scaled`). Columns that fill no tile of 16 make one
 of 8, and what is left then is summed up one by one. OpenBLAS first copies both matrices into an order of its own,
 unless a product is small and the core has AVX-512. At the sizes of MobileNet that takes as long as multiplying.

@@ -93,7 +93,7 @@ def sizes_of(block: Block, shape: tuple[int, ...]) -> tuple[Sizes, Stem]:
 
 def plan(block: Block, shape: tuple[int, ...], threads: int) -> Planned:
     """Cut a block for images of shape (N, H, W, room): large ones and the stem's by rows, small ones by channels."""
-    by_rows = sizes_of(block, shape)[0].W >= TUNING.rows_from or block.source == STEM
+    by_rows = block.source == STEM or sizes_of(block, shape)[0].W >= TUNING.rows_from  # noqa: SIM300
     return plan_as(block, shape, threads, (cut_by_rows if by_rows else cut_by_channels)(block, shape, threads))
 
 

@@ -226,6 +226,17 @@ def test_a_value_that_is_not_finite_is_not_hidden(loops):
     assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
 
 
+@pytest.mark.parametrize("build, width", [(V2, 0.75), (V1, 0.1)])
+def test_an_infinite_value_gives_what_it_gives_the_model(build, width, loops):
+    """It is clipped after the stem, whose channels fill no panel here."""
+    model = trained(build(4, width, dtype="float64"))
+    x = np.random.default_rng(0).normal(size=(1, 14, 13, 3))
+    x[0, 5, 6, 1] = np.inf
+    expected = model(x)
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(npmnv2.fuse(model)(x), expected, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("used", [pytest.param(False, marks=pytest.mark.compiled), True])
 def test_a_copy_gives_the_same_bits(used, loops):
     engine, x = npmnv2.fuse(trained(npmnv2.mobilenet_v2(**SMALL))), np.ones((2, 5, 4, 3), np.float32)
@@ -363,6 +374,19 @@ def test_blocks_are_right_however_they_are_cut(loops):
         run, _, out = call_of(block, plan, x)
         run(x)
         np.testing.assert_allclose(out, exact_block(block, x), rtol=1e-11, atol=1e-10)
+
+
+def test_what_is_not_finite_is_what_it_is_by_ops(loops):
+    """An infinity is clipped to 6 wherever it is, also where channels do not fill a panel; NaN is NaN."""
+    for k, (block, plan, x) in enumerate(block_calls(*((200, (40, 100, 60), 24) if loops == "compiled" else (40,)))):
+        n, y, across = (int(v) for v in np.random.default_rng(k).integers(x.shape[:3]))
+        x[n, y, across, k % block.C] = (np.inf, -np.inf, np.nan)[k % 3 if k % 5 else 2]
+        run, _, out = call_of(block, plan, x)
+        with np.errstate(invalid="ignore"):
+            run(x)
+            exact = exact_block(block, x)
+        M = block.weights.bp.size
+        np.testing.assert_allclose(out[..., :M], exact[..., :M], rtol=1e-11, atol=1e-10)
 
 
 def test_the_bits_of_a_block_do_not_depend_on_threads_or_rows(loops, monkeypatch):

@@ -49,32 +49,37 @@ def blocks():
 
 def ways(block, x, threads):
     """Name -> (call, KB it works in, t) of the ways to run a block, the results compared."""
+    from npmnv2.kernels.arrays import empty
     from npmnv2.kernels.inference_block import cutting
     from npmnv2.kernels.inference_block.records import STEM, Scratch
+    from npmnv2.kernels.tiles import CHANNELS
 
-    raw = cutting.block(block.convs, block.residual)
-    exact = block(x)
+    raw, narrow = cutting.block(block.convs, block.residual), x
+    exact = block(narrow)
     between = [x.shape]
     for conv in block.convs:
         between.append(conv(np.zeros(between[-1], x.dtype)).shape)
-    calls = {"steps": (lambda: block(x), sum(4 * int(np.prod(shape)) for shape in between[1:-1]) / 1024, None)}
-    for name, cut_it in (("rows", cutting.cut_by_rows), ("channels", cutting.cut_by_channels)):
-        if name == "channels" and raw.source == STEM:
-            continue  # the stem is not cut by channels
-        cut = cut_it(raw, x.shape[:3], threads)
-        pieces = cutting.in_pieces(raw, cut.pieces)
-        scratch = Scratch(*(cutting.empty(shape, x.dtype) for shape in cut.scratch))
-        out = cutting.empty(cut.out, x.dtype)
-        run = cutting.bind(pieces, cut, out, scratch)
+    calls = {"steps": (lambda: block(narrow), sum(4 * int(np.prod(shape)) for shape in between[1:-1]) / 1024, None)}
+    if raw.source != STEM:  # between blocks a pixel has room for whole panels of 16 channels
+        x = np.zeros((*x.shape[:3], cutting.whole(raw.C)), x.dtype)
+        x[..., : raw.C] = narrow
+    cuts = {"rows": cutting.cut_by_rows(raw, x.shape, threads)}
+    if raw.source != STEM:  # which is not cut by channels
+        cuts["channels"] = cutting.cut_by_channels(raw, x.shape, threads)
+    for name, cut in cuts.items():
+        plan = cutting.plan_as(raw, x.shape, threads, cut)
+        scratch = Scratch(*(empty(shape, x.dtype) for shape in plan.scratch))
+        out = empty(plan.out, x.dtype)
+        run = cutting.bind(cutting.packed(raw, cut.piece), plan, out, scratch)
 
         def call(run=run, out=out):
             run(x)
-            return out
+            return out[..., : exact.shape[3]]
 
         assert abs(call() - exact).max() <= 1e-5 * max(1, abs(exact).max()), (block.name, name)
-        calls[name] = (call, sum(array.nbytes for array in scratch) / 1024, cut.pieces)
-    is_rows = cutting.cut(raw, x.shape[:3], threads) == cutting.cut_by_rows(raw, x.shape[:3], threads)
-    chosen = "rows" if is_rows else "channels"
+        pieces = -(-cutting.whole(raw.weights.bd.size) // CHANNELS // cut.piece)
+        calls[name] = (call, sum(array.nbytes for array in scratch) / 1024, pieces)
+    chosen = "rows" if cutting.plan(raw, x.shape, threads).cut == cuts["rows"] else "channels"
     return calls, chosen
 
 

@@ -26,7 +26,7 @@ def plain(kernel, **substitutes):
     for name in _globals(loops.__code__):
         if hasattr(scope.get(name), "py_func"):
             scope[name] = plain(scope[name], **substitutes)
-    return types.FunctionType(loops.__code__, scope, loops.__name__)
+    return types.FunctionType(loops.__code__, scope, loops.__name__, loops.__defaults__, loops.__closure__)
 
 
 _plain = functools.cache(plain)

@@ -23,7 +23,7 @@ def run_share(thread, threads, x, b):
     x: flat; b: `Bound`.
     """
     sizes, cut, parts = b.sizes, b.cut, b.scratch.parts
-    panels, wide_panel = len(b.weights.bd) // CHANNELS, cut.images * cut.R * sizes.columns * CHANNELS
+    panels = len(b.weights.bd) // CHANNELS
     pieces = (panels + cut.piece - 1) // cut.piece
     groups, bands = (pieces + cut.pieces - 1) // cut.pieces, (sizes.OH + cut.band - 1) // cut.band
     N = len(b.out) // (sizes.OH * sizes.OW * len(b.weights.bp))

@@ -93,7 +93,7 @@ def sizes_of(block: Block, shape: tuple[int, ...]) -> tuple[Sizes, Stem]:
 
 def plan(block: Block, shape: tuple[int, ...], threads: int) -> Planned:
     """Cut a block for images of shape (N, H, W, room): large ones and the stem's by rows, small ones by channels."""
-    by_rows = block.source == STEM or sizes_of(block, shape)[0].W >= TUNING.rows_from  # noqa: SIM300
+    by_rows = TUNING.rows_from <= sizes_of(block, shape)[0].W or block.source == STEM
     return plan_as(block, shape, threads, (cut_by_rows if by_rows else cut_by_channels)(block, shape, threads))
 
 
@@ -127,6 +127,7 @@ def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 def packed(block: Block, piece: int) -> Block:
     """The block with its weights filled up and in panels; those of the projection piece after piece."""
     we, be, wd, bd, wp, bp = block.weights
+    we, be, wd, bd = (extended(w) for w in (we, be, wd, bd))
     wp, rows = filled_up(wp, 0), piece * CHANNELS
     pieces = [in_panels(wp[k : k + rows]).reshape(-1) for k in range(0, len(wp), rows)]
     return block._replace(
@@ -231,6 +232,17 @@ def filled_up(w: Array, axis: int = -1) -> Array:
     out[...] = 0
     out[tuple(slice(n) for n in w.shape)] = w
     return out
+
+
+def extended(w: Array) -> Array:
+    """With the last channel again and again up to whole panels: weights of zero would make NaN of an infinite x.
+
+    Examples
+    --------
+    >>> extended(np.arange(3.0))[:6].tolist(), extended(np.ones((5, 24))).shape
+    ([0.0, 1.0, 2.0, 2.0, 2.0, 2.0], (5, 32))
+    """
+    return w[..., np.minimum(np.arange(whole(w.shape[-1])), w.shape[-1] - 1)]
 
 
 def whole(channels: int) -> int:

@@ -9,8 +9,9 @@ first two blocks of either network, as one); depthwise, pointwise (the rest of V
 
 A panel is the 16 channels of a tile (`tiles.py`). Weights, `wide` and `hidden` lie panel after panel: `wide` is
 (panels, images, rows, columns, 16). x and out are (N, H, W, channels) as everywhere, but a pixel has room for whole
-panels, with zeros beyond its channels: weights are filled up with zeros, and so make zeros. The kernels see all arrays
-flat. Words and letters are those of `kernels/__init__.py`.
+panels, with zeros beyond its channels: weights are filled up with zeros, and so make zeros. Beyond the channels of
+`wide` and `hidden` lie copies of the last, which the projection multiplies by zero. The kernels see all arrays flat.
+Words and letters are those of `kernels/__init__.py`.
 """
 
 from typing import Any, NamedTuple

@@ -49,7 +49,7 @@ def backward_types() -> tuple[Any, ...]:
 
     vector, matrix, three, four = (np.ones((1,) * dimensions, np.float32) for dimensions in (1, 2, 3, 4))
     geometry = conv_geometry(4, 4, 3, 3, padding=1)
-    sizes, cuts = cutting.cut((1, 4, 4, 8), (48, 8), geometry, True, True, cutting.TUNING)
+    sizes, cuts = cutting.cut((1, 4, 4, 8), (48, 8, 3), geometry, True, True, cutting.TUNING)
     deferred, statistics = records.Deferred(three, three), (matrix, matrix, matrix)
     weights, norm = records.Weights(three, four, three), records.BatchNorm(vector, vector, 1e-5)
     cache = records.BlockCache(

@@ -162,6 +162,16 @@ def _until(context: Any, builder: Any, signature: Any, arguments: Any, which: in
     return [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
 
 
+def three_places(first, stride):
+    """Of three pixels: the taps of a row of a 3x3 kernel, each of which then has a sum."""
+    return (first + np.arange(3)) * stride
+
+
+def five_places(first, stride):
+    """Of five."""
+    return (first + np.arange(5)) * stride
+
+
 def neighbours(first, stride):
     """The places of PIXELS pixels that all exist. Without `last` the compiler sees what windows side by side share."""
     return (first + np.arange(PIXELS)) * stride
@@ -172,11 +182,23 @@ def _(context: Any) -> Callable[..., Any]:
     return lambda first, stride: _places_of(PIXELS)
 
 
+@type_callable(three_places)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda first, stride: _places_of(3)
+
+
+@type_callable(five_places)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda first, stride: _places_of(5)
+
+
+@lower_builtin(three_places, types.Integer, types.Integer)
+@lower_builtin(five_places, types.Integer, types.Integer)
 @lower_builtin(neighbours, types.Integer, types.Integer)
 def _neighbours(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     first, stride = (_index(context, builder, signature, arguments, k) for k in range(2))
     first = builder.mul(first, stride)
-    steps = [builder.mul(stride, INDEX(i)) for i in range(PIXELS)]
+    steps = [builder.mul(stride, INDEX(i)) for i in range(len(signature.return_type))]
     return _pack(context, builder, signature, [builder.add(first, step) for step in steps])
 
 
@@ -304,6 +326,29 @@ def _clip(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     for value in _unpack(builder, arguments[0]):
         value = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
         found.append(builder.select(builder.fcmp_ordered(">", value, six), six, value))
+    return _pack(context, builder, signature, found)
+
+
+def let_through(tile, h, at, offset):
+    """The backward of ReLU6: 0 where 16 values of each pixel of h are its bounds. NaN lets through."""
+    bounded = h[(at + offset)[:, None] + np.arange(tile.shape[1])]
+    return np.where((bounded <= 0) | (bounded >= 6), 0, tile)
+
+
+@type_callable(let_through)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda tile, h, at, offset: tile
+
+
+@lower_builtin(let_through, *TERMS[:4])
+def _let_through(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    h, offset = _Flat(context, builder, signature, arguments, 1), _index(context, builder, signature, arguments, 3)
+    kind, found = context.get_value_type(signature.return_type.dtype), []
+    zero, six = ir.Constant(kind, [0.0] * kind.count), ir.Constant(kind, [6.0] * kind.count)
+    for value, at in zip(_unpack(builder, arguments[0]), _unpack(builder, arguments[2]), strict=True):
+        bounded = h.load(kind, builder.add(at, offset))
+        outside = builder.or_(builder.fcmp_ordered("<=", bounded, zero), builder.fcmp_ordered(">=", bounded, six))
+        found.append(builder.select(outside, zero, value))
     return _pack(context, builder, signature, found)
 
 

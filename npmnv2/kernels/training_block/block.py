@@ -1,8 +1,7 @@
 """The inverted residual in training: what Python does around the two compiled calls of `steps`.
 
 That is: whether they can run, and the shapes in which they take and give arrays. What they compute is
-`nn.blocks.InvertedResidual` layer by layer, which is the version to read first. The products are SciPy's BLAS, which
-compiled code can call.
+`nn.blocks.InvertedResidual` layer by layer, which is the version to read first.
 """
 
 import math
@@ -14,11 +13,10 @@ import numpy as np
 from npmnv2.kernels.arrays import geometry_of, plain
 from npmnv2.kernels.training_block import cutting, steps
 from npmnv2.kernels.training_block.records import BatchNorm, BlockCache, Cuts, Sizes, Weights
-from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
 
-LEAST = 8  # channels in a piece: where the only pieces have fewer, the layers one by one are faster
+LEAST = 16  # channels in a piece: those of a tile
 
 
 class Block(NamedTuple):
@@ -41,7 +39,7 @@ class Statistics(NamedTuple):
 
 
 def is_possible(x: Any, block: Block) -> bool:
-    """Whether the kernels take this: a 3x3 kernel at stride 1 or 2, at most two zeros above and left.
+    """Whether the kernels take this: a 3x3 or 5x5 kernel at stride 1 or 2, fewer zeros above and left than its rows.
 
     The arrays must have one dtype and shapes that fit together. All else, bad input too, is the business of the layers,
     one by one.
@@ -53,7 +51,7 @@ def is_possible(x: Any, block: Block) -> bool:
     if x.ndim != 4 or x.size == 0 or wp.ndim != 2 or any(v.dtype != x.dtype for v in arrays):
         return False
     (*_, H, W, C), (wide, M) = x.shape, wp.shape
-    if wd.shape != (3, 3, wide) or (wide != C if we is None else we.shape != (C, wide)):
+    if wd.shape not in ((3, 3, wide), (5, 5, wide)) or (wide != C if we is None else we.shape != (C, wide)):
         return False
     lengths = [wide] * (len(norms) - 1) + [M]
     if any(v.shape != (n,) for norm, n in zip(norms, lengths, strict=True) for v in norm[:2]):
@@ -63,15 +61,15 @@ def is_possible(x: Any, block: Block) -> bool:
     if block.stride not in (1, 2):
         return False
     try:
-        geometry = geometry_of(H, W, 3, 3, block.stride, block.padding, 1)
+        geometry = geometry_of(H, W, len(wd), len(wd), block.stride, block.padding, 1)
     except ValueError:
         return False
     if block.shortcut and (H, W, C) != (geometry.OH, geometry.OW, M):
         return False
-    if geometry.pads[0][0] > 2 or geometry.pads[1][0] > 2:
+    if max(geometry.pads[0][0], geometry.pads[1][0]) >= len(wd):
         return False
     sizes, _ = _cut(x, block)
-    return sizes.pieces == 1 or sizes.E >= LEAST
+    return sizes.E >= LEAST
 
 
 def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:
@@ -80,11 +78,12 @@ def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:
     sizes, cuts = _cut(x, block)
     norms = [BatchNorm(plain(gamma), plain(beta), float(eps)) for gamma, beta, eps in block.norms]
     wp = plain(wp).reshape(sizes.pieces, sizes.E, sizes.M)
-    weights = Weights(wp[0] if we is None else plain(we), plain(wd).reshape(9, -1), wp)  # compiled code wants a matrix
-    with limit_blas(1):
-        out, cache = steps.forward(
-            x.reshape(-1, sizes.C), sizes, cuts, weights, (norms[0], norms[-2], norms[-1]), numba.get_num_threads()
-        )
+    weights = Weights(
+        wp[0] if we is None else plain(we), plain(wd).reshape(-1, wd.shape[2]), wp
+    )  # compiled code wants a matrix
+    out, cache = steps.forward(
+        x.reshape(-1, sizes.C), sizes, cuts, weights, (norms[0], norms[-2], norms[-1]), numba.get_num_threads()
+    )
     return out.reshape(sizes.N, sizes.OH, sizes.OW, sizes.M), cache
 
 
@@ -100,13 +99,13 @@ def backward(dout: Array, cache: BlockCache) -> tuple[Array, Weights, list[tuple
     """dx, the gradients of the weights, and (dgamma, dbeta) of the batch norms."""
     s = cache.sizes
     check_dout(dout, (s.N, s.OH, s.OW, s.M), cache.x, compiled=True)
-    with limit_blas(1):
-        dx, (dwe, dwd, dwp), norms = steps.backward(plain(dout).reshape(-1, s.M), cache, numba.get_num_threads())
-    dweights = Weights(dwe if s.expands else None, dwd.reshape(3, 3, -1), dwp)
+    dx, (dwe, dwd, dwp), norms = steps.backward(plain(dout).reshape(-1, s.M), cache, numba.get_num_threads())
+    dweights = Weights(dwe if s.expands else None, dwd.reshape(s.K, s.K, -1), dwp)
     return dx.reshape(s.N, s.H, s.W, s.C), dweights, list(norms if s.expands else norms[1:])
 
 
 def _cut(x: Array, block: Block) -> tuple[Sizes, Cuts]:
-    geometry = geometry_of(x.shape[1], x.shape[2], 3, 3, block.stride, block.padding, 1)
+    K = len(block.weights.wd)
+    geometry = geometry_of(x.shape[1], x.shape[2], K, K, block.stride, block.padding, 1)
     expands = block.weights.we is not None
-    return cutting.cut(x.shape, block.weights.wp.shape, geometry, expands, block.shortcut, cutting.TUNING)
+    return cutting.cut(x.shape, (*block.weights.wp.shape, K), geometry, expands, block.shortcut, cutting.TUNING)

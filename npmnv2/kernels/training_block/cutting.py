@@ -25,10 +25,16 @@ TUNING = Tuning()
 
 @lru_cache(maxsize=256)  # a network asks the same few questions at every step
 def cut(
-    image: tuple[int, ...], widths: tuple[int, int], geometry: Geometry, expands: bool, shortcut: bool, tuning: Tuning
+    image: tuple[int, ...],
+    widths: tuple[int, int, int],
+    geometry: Geometry,
+    expands: bool,
+    shortcut: bool,
+    tuning: Tuning,
 ) -> tuple[Sizes, Cuts]:
-    """The sizes of a block, and how its work is cut. image: (N, H, W, C); widths: channels in the middle and behind."""
-    (N, H, W, C), (wide, M), g = image, widths, geometry
+    """The sizes of a block, and how its work is cut. image: (N, H, W, C); widths: channels in the middle
+    and behind, and columns of the kernel."""
+    (N, H, W, C), (wide, M, K), g = image, widths, geometry
     pieces = pieces_of(wide, tuning.piece) if expands else 1
     E, P_in, P_out = wide // pieces, N * H * W, N * g.OH * g.OW
 
@@ -47,7 +53,7 @@ def cut(
 
     recompute = expands and P_in >= tuning.recompute * C and E >= C
     (top, _), (left, right) = g.pads
-    sizes = Sizes(N, H, W, C, pieces, E, g.OH, g.OW, M, g.stride, top, left, right, expands, recompute, shortcut)
+    sizes = Sizes(N, H, W, C, pieces, E, g.OH, g.OW, M, K, g.stride, top, left, right, expands, recompute, shortcut)
     narrow = Cut(tuning.tile, groups(P_in, tuning.tasks), 1)
     return sizes, Cuts(
         by_piece(P_in), by_share(P_in), by_share(P_out), by_piece(P_out), narrow, chunk_rows(C), chunk_rows(M)

@@ -3,20 +3,34 @@
 The plain version is `depthwise_conv2d_backward` of `ops/depthwise.py`, between the backward of a batch norm and that of
 the ReLU6 before it. `backward_loops` says what comes before and after.
 
-Rows and columns are taken in pairs of rows and blocks of four columns, which give rows of dz1 and the nine sums of dwd
-at once. At stride 1 pixel c is column c of `hidden` and sees columns c, c + 1 and c + 2 of the ring of dy2 through taps
-2, 1 and 0: output ox is column ox + 2 - left. At stride 2 a pair begins where its first pixel is under taps 0 and 2:
-pixel c is column c + left, output ox is column ox + 1.
+One row of the image at a time. Row y lies under tap row i of the windows of row oy of the output, where
+``stride * oy = y + top - i``, and column x likewise: pixels whose x + left have the same remainder by the stride lie
+under the same taps. So a row of dz1 is made of tiles of such pixels, out of a ring of rows of dy2. For dwd a tile is
+the taps of one row of the kernel: each adds up what it saw of the row of relu6(bn(y1)), times dy2.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.training_block.backward_loops import let_through, merge_gradients, through_norm
-from npmnv2.kernels.training_block.depthwise_loops import clear_beside, ring_rows
+from npmnv2.kernels.tiles import (
+    CHANNELS,
+    PIXELS,
+    add_products,
+    five_places,
+    let_through,
+    neighbours,
+    places,
+    put,
+    three_places,
+    zeros,
+)
+from npmnv2.kernels.training_block.backward_loops import merge_gradients, through_norm
+from npmnv2.kernels.training_block.depthwise_loops import RING, clear_beside
 from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
 from npmnv2.kernels.training_block.records import (
     DeferredGradient,
@@ -26,79 +40,123 @@ from npmnv2.kernels.training_block.records import (
     Source,
     new_sums,
 )
-from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
 
 
-@compile_inline
-def _store_four(spread, t, r, xx, e, v):
-    spread[t, r, xx, e], spread[t, r, xx + 1, e], spread[t, r, xx + 2, e], spread[t, r, xx + 3, e] = v
+class Shape(NamedTuple):
+    """What the loops over a row need to know, of flat arrays."""
+
+    K: int
+    stride: int
+    beside: int  # columns of zeros left of dy2 in the ring
+    columns: int  # of a row of the ring
+    W: int
+    left: int  # columns of zeros left of relu6(bn(y1)) in its row
+    E: int
+    clips: bool
 
 
-@compile_inline
-def _eight_pixels(ring, hidden, spread, w, dw, place, q, bounds):
-    """At stride 1: spread[t, :, xx ... xx + 3] = the gradient that ReLU6 lets through, and dw[slot] += nine sums.
+@compile_apart
+def _row(ring, first, y, hidden, w, dz, to, shape):
+    """A row of dz1, dz[to] and on. y: its number + top; hidden: its relu6(bn(y1)); ring: of dy2, begins at `first`.
 
-    q: the rows of the ring; upper, lower: the sums of either row, of which a and b are the pixels in `hidden`.
-    `depthwise/loops_3x3_backward.py` has the same sums, and the plain version.
+    The plain version of what `_row_of` makes, and what small images get.
     """
-    t, k, slot, xx = place
-    zero, low, high = ring.dtype.type(0), bounds[0], bounds[1]
-    for e in range(ring.shape[3]):
-        a, b = next_four(hidden, t, 0, xx, e), next_four(hidden, t, 1, xx, e)
-        upper = lower = (zero, zero, zero, zero)
-        g0 = g1 = g2 = (zero, zero, zero)
-        d = next_six(ring, t, q[0], xx, e)
-        upper, g2 = four(d, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], upper), three(d, a, g2)
-        d = next_six(ring, t, q[1], xx, e)
-        upper, g1 = four(d, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], upper), three(d, a, g1)
-        lower, g2 = four(d, w[k, 2, 2, e], w[k, 2, 1, e], w[k, 2, 0, e], lower), three(d, b, g2)
-        d = next_six(ring, t, q[2], xx, e)
-        upper, g0 = four(d, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], upper), three(d, a, g0)
-        lower, g1 = four(d, w[k, 1, 2, e], w[k, 1, 1, e], w[k, 1, 0, e], lower), three(d, b, g1)
-        d = next_six(ring, t, q[3], xx, e)
-        lower, g0 = four(d, w[k, 0, 2, e], w[k, 0, 1, e], w[k, 0, 0, e], lower), three(d, b, g0)
-        _store_four(spread, t, 0, xx, e, let_through(upper, a, zero, low, high))
-        _store_four(spread, t, 1, xx, e, let_through(lower, b, zero, low, high))
-        add_nine(dw, slot, g0, g1, g2, e)
+    K, s, beside, columns, W, left, E, clips = shape
+    for channel in range(0, E, CHANNELS):
+        e = min(channel, E - CHANNELS)
+        for tap in range(s):
+            x = (tap - left) % s  # the first pixel under this tap, of every s-th
+            count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
+            for p in range(0, count, PIXELS):
+                at, seen = places(p, count - 1, E), places(p, count - 1, s * E)
+                tile = zeros(ring, at)
+                for i in range(y % s, K, s):
+                    line = first + ((y - i) // s % RING * columns + column) * E + e
+                    for j in range(tap, K, s):
+                        tile = add_products(tile, ring, at, line - (j - tap) // s * E, w, (i * K + j) * E + e)
+                if clips:
+                    tile = let_through(tile, hidden, seen, (left + x) * E + e)
+                put(tile, dz, seen, to + x * E + e)
+
+
+def _row_of(K, s):
+    """The same for one kernel and stride: the compiler unrolls the taps of a row."""
+
+    @compile_apart
+    def row(ring, first, y, hidden, w, dz, to, shape):
+        _, _, beside, columns, W, left, E, clips = shape
+        for channel in range(0, E, CHANNELS):
+            e = min(channel, E - CHANNELS)
+            for tap in range(s):
+                x = (tap - left) % s
+                count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
+                for p in range(0, count, PIXELS):
+                    pixel = min(p, count - PIXELS)
+                    at, seen = neighbours(pixel, E), neighbours(pixel, s * E)
+                    tile = zeros(ring, at)
+                    for i in range(y % s, K, s):
+                        line = first + ((y - i) // s % RING * columns + column) * E + e
+                        for j in range(tap, K, s):
+                            tile = add_products(tile, ring, at, line - (j - tap) // s * E, w, (i * K + j) * E + e)
+                    if clips:
+                        tile = let_through(tile, hidden, seen, (left + x) * E + e)
+                    put(tile, dz, seen, to + x * E + e)
+
+    return row
+
+
+_row_3x3, _row_3x3_stride2, _row_5x5, _row_5x5_stride2 = (_row_of(K, s) for K in (3, 5) for s in (1, 2))
+
+
+def _taps_of(K, taps):
+    """What adds to one row of dwd, dw[to] and on, what its K taps saw: a row of `hidden` and one of dy2."""
+
+    @compile_apart
+    def add_taps(hidden, ring, line, part, dw, to, shape, OW):
+        s, E = shape.stride, shape.E
+        at, other = taps(0, E), taps(s, E)  # of one pixel of dy2, and of the next
+        for channel in range(0, E, CHANNELS):
+            e = min(channel, E - CHANNELS)
+            even, odd = zeros(ring, at), zeros(ring, at)
+            for x in range(0, OW - 1, 2):
+                even = add_products(even, hidden, at, s * x * E + e, ring, line + x * E + e)
+                odd = add_products(odd, hidden, other, s * x * E + e, ring, line + (x + 1) * E + e)
+            if OW % 2 == 1:
+                even = add_products(even, hidden, at, s * (OW - 1) * E + e, ring, line + (OW - 1) * E + e)
+            put(even, part, taps(0, CHANNELS), 0)
+            put(odd, part, taps(0, CHANNELS), K * CHANNELS)
+            for j in range(K):
+                for c in range(channel - e, CHANNELS):  # those before it have been added
+                    v = part[(j * CHANNELS + c) & NATURAL] + part[((K + j) * CHANNELS + c) & NATURAL]
+                    dw[(to + j * E + e + c) & NATURAL] += v
+
+    return add_taps
+
+
+_add_three_taps, _add_five_taps = _taps_of(3, three_places), _taps_of(5, five_places)
 
 
 @compile_inline
-def _eight_pixels_by_two(ring, hidden, spread, w, dw, place, q, bounds):
-    """The same at stride 2: even rows and columns lie under kernel rows and columns 0 and 2, odd ones under 1.
-
-    They see three columns of two rows of the ring: c and d.
-    """
-    t, k, slot, xx = place
-    zero, low, high, column = ring.dtype.type(0), bounds[0], bounds[1], xx // 2
-    for e in range(ring.shape[3]):
-        c0, c1, c2 = ring[t, q[0], column, e], ring[t, q[0], column + 1, e], ring[t, q[0], column + 2, e]
-        d0, d1, d2 = ring[t, q[1], column, e], ring[t, q[1], column + 1, e], ring[t, q[1], column + 2, e]
-        a, b = next_four(hidden, t, 0, xx, e), next_four(hidden, t, 1, xx, e)
-        w00, w01, w02 = w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e]
-        w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
-        w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
-        upper = (
-            d1 * w00 + d0 * w02 + c1 * w20 + c0 * w22,
-            d1 * w01 + c1 * w21,
-            d2 * w00 + d1 * w02 + c2 * w20 + c1 * w22,
-            d2 * w01 + c2 * w21,
-        )
-        lower = (d1 * w10 + d0 * w12, d1 * w11, d2 * w10 + d1 * w12, d2 * w11)
-        _store_four(spread, t, 0, xx, e, let_through(upper, a, zero, low, high))
-        _store_four(spread, t, 1, xx, e, let_through(lower, b, zero, low, high))
-        g0 = (a[0] * d0 + a[2] * d1, a[1] * d1 + a[3] * d2, a[0] * d1 + a[2] * d2)
-        g1 = (b[0] * d0 + b[2] * d1, b[1] * d1 + b[3] * d2, b[0] * d1 + b[2] * d2)
-        g2 = (a[0] * c0 + a[2] * c1, a[1] * c1 + a[3] * c2, a[0] * c1 + a[2] * c2)
-        add_nine(dw, slot, g0, g1, g2, e)
+def _through_filter(ring, first, y, hidden, w, dz, to, shape):
+    """A row of dz1, by the function that knows its kernel."""
+    if shape.W // shape.stride < PIXELS:  # of the pixels under the same taps
+        _row(ring, first, y, hidden, w, dz, to, shape)
+    elif shape.K == 3 and shape.stride == 1:
+        _row_3x3(ring, first, y, hidden, w, dz, to, shape)
+    elif shape.K == 3:
+        _row_3x3_stride2(ring, first, y, hidden, w, dz, to, shape)
+    elif shape.stride == 1:
+        _row_5x5(ring, first, y, hidden, w, dz, to, shape)
+    else:
+        _row_5x5_stride2(ring, first, y, hidden, w, dz, to, shape)
 
 
 @compile_inline
-def _fill_ring(sizes, dz, y, norm, ring, place, filled, need):
+def _fill_ring(sizes, beside, dz, y, norm, ring, place, filled, need):
     """Rows `filled` to `need` - 1 of dy2 of an image to the ring, zeros for those outside of the output."""
     t, k, image = place
-    beside = 2 - sizes.left if sizes.stride == 1 else 1
     for row in range(filled, need):
-        q = ring_rows(row)[0]
+        q = (row % RING) & NATURAL
         for c in range(sizes.OW):
             to, p = (beside + c) & NATURAL, (row * sizes.OW + c) & NATURAL
             if row < 0 or row >= sizes.OH:
@@ -110,96 +168,97 @@ def _fill_ring(sizes, dz, y, norm, ring, place, filled, need):
 
 
 @compile_inline
-def _fill_hidden(sizes, hidden, raw, norm, place, row, begin):
-    """The two rows of relu6(bn(y1)) from `row` on; place: the thread, the piece, and the plane of raw, as forward."""
+def _fill_hidden(sizes, hidden, raw, norm, place, begin):
+    """A row of relu6(bn(y1)), which begins in pixel `begin`. place: the thread, the piece, and the plane of raw."""
     t, k, plane = place
-    zero, six, beside = hidden.dtype.type(0), hidden.dtype.type(6), 0 if sizes.stride == 1 else sizes.left
-    for r in range(2):
-        for c in range(sizes.W):
-            to, p = (beside + c) & NATURAL, (begin + (row + r) * sizes.W + c) & NATURAL
-            if 0 <= row + r < sizes.H:
-                for e in range(hidden.shape[3]):
-                    hidden[t, r, to, e] = normal(raw[plane, p, e], norm, k, e, sizes.expands, zero, six)
-            else:
-                for e in range(hidden.shape[3]):
-                    hidden[t, r, to, e] = zero
+    zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
+    for c in range(sizes.W):
+        to, p = (sizes.left + c) & NATURAL, (begin + c) & NATURAL
+        for e in range(hidden.shape[3]):
+            hidden[t, 0, to, e] = normal(raw[plane, p, e], norm, k, e, sizes.expands, zero, six)
 
 
 @compile_inline
-def _store_row(spread, y, norm, dz, tile, row, pixels, place):
-    """dz = a row of `spread` without its padding; it is summed up with that of y1.
+def _sum_row(dz, y, norm, tile, places_of, W):
+    """Sum up a row of dz and of dz * (y - mean), four pixels at a time, and what is left one by one.
 
-    row: (thread, row, first column, columns) in spread; pixels: (plane, first pixel of y, and of dz); place: (piece,
-    task). Four pixels at a time, and what is left one by one: the plain version.
+    places_of: the plane, the first pixel of dz, and of y, the piece, the task.
     """
-    (t, r, beside, W), (plane, source, target), (k, task) = row, pixels, place
-    E = spread.shape[3]
+    plane, target, source, k, task = places_of
     fours = W - W % 4
     for column in range(0, fours, 4):
-        c, q, p = (beside + column) & NATURAL, (source + column) & NATURAL, (target + column) & NATURAL
-        for e in range(E):
+        p, q = (target + column) & NATURAL, (source + column) & NATURAL
+        for e in range(dz.shape[2]):
             mean = norm[k, 0, e]
-            g0, g1, g2, g3 = next_four(spread, t, r, c, e)
+            g0, g1, g2, g3 = dz[plane, p, e], dz[plane, p + 1, e], dz[plane, p + 2, e], dz[plane, p + 3, e]
             d0, d1 = y[plane, q, e] - mean, y[plane, q + 1, e] - mean
             d2, d3 = y[plane, q + 2, e] - mean, y[plane, q + 3, e] - mean
-            dz[plane, p, e], dz[plane, p + 1, e], dz[plane, p + 2, e], dz[plane, p + 3, e] = g0, g1, g2, g3
             tile[task, 0, e] += (g0 + g1) + (g2 + g3)
             tile[task, 1, e] += (g0 * d0 + g1 * d1) + (g2 * d2 + g3 * d3)
     for column in range(fours, W):
-        c, q, p = (beside + column) & NATURAL, (source + column) & NATURAL, (target + column) & NATURAL
-        for e in range(E):
-            g = spread[t, r, c, e]
-            dz[plane, p, e] = g
-            tile[task, 0, e] += g
-            tile[task, 1, e] += g * (y[plane, q, e] - norm[k, 0, e])
+        p, q = (target + column) & NATURAL, (source + column) & NATURAL
+        for e in range(dz.shape[2]):
+            tile[task, 0, e] += dz[plane, p, e]
+            tile[task, 1, e] += dz[plane, p, e] * (y[plane, q, e] - norm[k, 0, e])
 
 
 @compile_task
 def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
     """The tasks of thread t of `_depthwise`."""
-    ring, raw, hidden, spread, dz1 = scratch
-    (dz, y, norm2), (x, norm, we, wt), (dx, dw, dwe), (_, tile, total) = dy, source, out, sums
-    H, W, stride, top, left = sizes.H, sizes.W, sizes.stride, sizes.top, sizes.left
-    zero, six, nan = w.dtype.type(0), w.dtype.type(6), w.dtype.type(np.nan)
-    bounds = (zero, six) if sizes.expands else (nan, nan)
-    # rows above the image where the pairs begin, columns of zeros left of it in `hidden`, rows of dy that a pair sees
-    above, beside, seen = (0, 0, 4) if stride == 1 else (top, left, 2)
-    clear_beside(ring, t, 2 - left if stride == 1 else 1, sizes.OW)
-    clear_beside(hidden, t, beside, W)
+    (ring, raw, hidden, part, dz1), (dz, y, norm2), (x, norm, we, wt) = scratch, dy, source
+    (dx, dw, dwe), (_, tile, total) = out, sums
+    H, W, OH, OW, s, K, E = sizes.H, sizes.W, sizes.OH, sizes.OW, sizes.stride, sizes.K, sizes.E
+    beside, columns = beside_of(sizes), ring.shape[2]
+    shape = Shape(K, s, beside, columns, W, sizes.left, E, sizes.expands)
+    first = t * RING * columns * E  # where the ring begins in `rows`
+    rows, seen, flat, sums_of_taps, taps = (
+        ring.reshape(-1),
+        hidden[t].reshape(-1),
+        dz1.reshape(-1),
+        dw.reshape(-1),
+        part[t],
+    )
+    clear_beside(ring, t, beside, OW)
+    clear_beside(hidden, t, sizes.left, W)
     for number in range(t * y.shape[0] // ring.shape[0], (t + 1) * y.shape[0] // ring.shape[0]):
         task, k, n = number & NATURAL, (number // sizes.N) & NATURAL, (number % sizes.N) & NATURAL
-        slot = (n * sizes.pieces + k) & NATURAL  # of its sums: all pieces of an image side by side
+        slot, weights = (n * sizes.pieces + k) & NATURAL, w[k].reshape(-1)  # slot: all pieces of an image side by side
         begin, sent, held = n * H * W, 0, 0  # where the image begins; its pixels that have left dz1, and that are in it
-        dw[slot] = zero
-        filled = top - 2 if stride == 1 else -1  # the first row of dy that is not in the ring yet
-        for row in range(-above, H, 2):
-            oy = row + top - 2 if stride == 1 else (row + top) // 2 - 1  # the first row of dy that is seen
-            _fill_ring(sizes, dz, y, norm2, ring, (t, k, task), filled, oy + seen)
-            filled = oy + seen
-            first, last = max(row, 0) * W, min(row + 2, H) * W  # the pixels of the pair
-            plane, start, to = k, begin, begin  # of raw and dz1, and where the image begins in either
+        dw[slot] = 0
+        filled = (sizes.top - K + 1) // s  # the first row of dy2 that is not in the ring yet
+        for row in range(H):
+            need = (row + sizes.top) // s + 1
+            _fill_ring(sizes, beside, dz, y, norm2, ring, (t, k, task), filled, need)
+            filled = max(filled, need)
+            plane, start, to = k, begin + row * W, begin + row * W  # of raw and dz1, and where the row begins in either
             if sizes.recompute:
-                plane, start, to = t, -first, held - first
-                product(x[0, begin + first : begin + last], we[k], True, raw[t, : last - first])
-            _fill_hidden(sizes, hidden, raw, norm, (t, k, plane), row, start)
-            q = ring_rows(oy)
-            for column in range(0, hidden.shape[2], 4):
-                place = (t, k, slot, column & NATURAL)
-                if stride == 1:
-                    _eight_pixels(ring, hidden, spread, w, dw, place, q, bounds)
-                else:
-                    _eight_pixels_by_two(ring, hidden, spread, w, dw, place, q, bounds)
+                plane, start, to = t, 0, held
+                product(x[0, begin + row * W : begin + row * W + W], we[k], True, raw[t, :W])
+            _fill_hidden(sizes, hidden, raw, norm, (t, k, plane), start)
+            _through_filter(rows, first, row + sizes.top, seen, weights, flat, (plane * dz1.shape[1] + to) * E, shape)
             begin_tile(tile, task)
-            for r in range(max(-row, 0), min(2, H - row)):
-                p = (row + r) * W
-                _store_row(spread, raw, norm, dz1, tile, (t, r, beside, W), (plane, start + p, to + p), (k, task))
+            _sum_row(dz1, raw, norm, tile, (plane, to, start, k, task), W)
             end_tile(tile, total, task)
-            held += last - first
-            if sizes.recompute and (held + 2 * W > dz1.shape[1] or row + 2 >= H):
-                pixels, rows = x[0, begin + sent : begin + sent + held], dz1[t, :held]
-                product(rows, wt[k], True, dx[k, begin + sent : begin + sent + held])
-                product_of_columns(pixels, rows, sent == 0, dwe[slot])
+            for i in range((row + sizes.top) % s, K, s):
+                oy = (row + sizes.top - i) // s
+                if 0 <= oy < OH:
+                    line, place = first + (oy % RING * columns + beside) * E, (slot * K + i) * K * E
+                    if K == 3:
+                        _add_three_taps(seen, rows, line, taps, sums_of_taps, place, shape, OW)
+                    else:
+                        _add_five_taps(seen, rows, line, taps, sums_of_taps, place, shape, OW)
+            held += W
+            if sizes.recompute and (held + W > dz1.shape[1] or row + 1 == H):
+                pixels, made = x[0, begin + sent : begin + sent + held], dz1[t, :held]
+                product(made, wt[k], True, dx[k, begin + sent : begin + sent + held])
+                product_of_columns(pixels, made, sent == 0, dwe[slot])
                 sent, held = sent + held, 0
+
+
+@compile_inline
+def beside_of(sizes):
+    """Columns of zeros that windows see left of dy2."""
+    return max(0, (sizes.K - 1 - sizes.left + sizes.stride - 1) // sizes.stride)
 
 
 def _depthwise(sizes, dy, source, w, scratch, out, sums):
@@ -209,7 +268,7 @@ def _depthwise(sizes, dy, source, w, scratch, out, sums):
     expansion nothing normalises or clips, and dz1 is the gradient of x. With `recompute` the gradient goes on from
     here, in out.dx and out.dwe, as far as the sums do not matter.
 
-    dy: a `records.DeferredGradient`, but of (pieces*N, OH*OW, E); source: a `records.Source`; w: (pieces, 3, 3, E);
+    dy: a `records.DeferredGradient`, but of (pieces*N, OH*OW, E); source: a `records.Source`; w: (pieces, K, K, E);
     scratch: a `records.RowGradientScratch`; out: a `records.DepthwiseGradients`; sums: (pieces, 2, E) in float64, of
     dz1 and dz1 * (y1 - mean). Where scratch.raw is y1 and scratch.dz is dx they are used by these names only, which is
     what `compile_task` asks.

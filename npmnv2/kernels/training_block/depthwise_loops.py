@@ -3,19 +3,93 @@
 The plain version is `depthwise_conv2d_forward` of `ops/depthwise.py`, behind batch norm and ReLU6. `forward_loops` says
 what comes before and after; `depthwise_backward_loops` is the way back.
 
-A ring of four rows of relu6(bn(y1)), with zeros around the image, spares the inner loop the border. At stride 1 two
-rows of four pixels are filtered at a time, at stride 2 one row.
+A ring of rows of relu6(bn(y1)), with zeros around the image, spares the inner loop the border. A row of y2 is made by
+tiles: some neighbours by 16 channels, of which the last step back, so that some are computed twice, alike.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, neighbours, places, put, zeros
 from npmnv2.kernels.training_block.forward_loops import add_deviations, first_mean, merge, normal
 from npmnv2.kernels.training_block.records import RowScratch, Sizes, Source, new_sums
-from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
+
+RING = 8  # rows: row y lies in y modulo RING
+
+
+class Shape(NamedTuple):
+    """What the loops over a row need to know, of flat arrays."""
+
+    K: int
+    stride: int
+    columns: int  # of a row of the ring
+    OW: int
+    E: int
+
+
+@compile_apart
+def _filter_row(ring, first, row, w, piece, y, to, shape):
+    """A row of y2, y[to] and on: its windows begin in `row` of the ring that begins at `first`. piece: where w does.
+
+    The plain version of `_filter_row_of`, and what small images and other kernels get.
+    """
+    K, s, columns, OW, E = shape
+    for channel in range(0, E, CHANNELS):
+        e = min(channel, E - CHANNELS)
+        for p in range(0, OW, PIXELS):
+            at = places(p, OW - 1, s * E)
+            tile = zeros(ring, at)
+            for i in range(K):
+                line = first + ((row + i) % RING * columns) * E + e
+                for j in range(K):
+                    tile = add_products(tile, ring, at, line + j * E, w, piece + (i * K + j) * E + e)
+            put(tile, y, places(p, OW - 1, E), to + e)
+
+
+def _filter_row_of(K, s):
+    """The same for one kernel and stride: the compiler unrolls the taps."""
+
+    @compile_apart
+    def filter_row(ring, first, row, w, piece, y, to, shape):
+        _, _, columns, OW, E = shape
+        for channel in range(0, E, CHANNELS):
+            e = min(channel, E - CHANNELS)
+            for p in range(0, OW, PIXELS):
+                pixel = min(p, OW - PIXELS)
+                at = neighbours(pixel, s * E)
+                tile = zeros(ring, at)
+                for i in range(K):
+                    line = first + ((row + i) % RING * columns) * E + e
+                    for j in range(K):
+                        tile = add_products(tile, ring, at, line + j * E, w, piece + (i * K + j) * E + e)
+                put(tile, y, neighbours(pixel, E), to + e)
+
+    return filter_row
+
+
+_filter_3x3, _filter_3x3_stride2, _filter_5x5, _filter_5x5_stride2 = (
+    _filter_row_of(K, s) for K in (3, 5) for s in (1, 2)
+)
+
+
+@compile_inline
+def _filter(ring, first, row, w, piece, y, to, shape):
+    """A row of y2, by the function that knows its kernel."""
+    if shape.OW < PIXELS:
+        _filter_row(ring, first, row, w, piece, y, to, shape)
+    elif shape.K == 3 and shape.stride == 1:
+        _filter_3x3(ring, first, row, w, piece, y, to, shape)
+    elif shape.K == 3:
+        _filter_3x3_stride2(ring, first, row, w, piece, y, to, shape)
+    elif shape.stride == 1:
+        _filter_5x5(ring, first, row, w, piece, y, to, shape)
+    else:
+        _filter_5x5_stride2(ring, first, row, w, piece, y, to, shape)
 
 
 @compile_inline
@@ -29,12 +103,6 @@ def clear_beside(rows, t, first, width):
 
 
 @compile_inline
-def ring_rows(row):
-    """Where a row and the three below it lie in the ring: after its last comes its first."""
-    return row % 4 & NATURAL, (row + 1) % 4 & NATURAL, (row + 2) % 4 & NATURAL, (row + 3) % 4 & NATURAL
-
-
-@compile_inline
 def _fill(sizes, ring, raw, norm, place, begin, filled, need):
     """Rows `filled` to `need` - 1 of relu6(bn(y1)) of an image to the ring, zeros for those outside of the image.
 
@@ -43,7 +111,7 @@ def _fill(sizes, ring, raw, norm, place, begin, filled, need):
     t, k, plane = place
     zero, six = ring.dtype.type(0), ring.dtype.type(6)
     for row in range(filled, need):
-        q = ring_rows(row)[0]
+        q = (row % RING) & NATURAL
         for c in range(sizes.W):
             to, p = (sizes.left + c) & NATURAL, (begin + row * sizes.W + c) & NATURAL
             if row < 0 or row >= sizes.H:
@@ -54,119 +122,31 @@ def _fill(sizes, ring, raw, norm, place, begin, filled, need):
                     ring[t, q, to, e] = normal(raw[plane, p, e], norm, k, e, sizes.expands, zero, six)
 
 
-@compile_inline
-def _two_rows(ring, w, y, place, q, ox, p, below):
-    """Eight pixels at stride 1: four from pixel p of an image of y on, and the four below them.
-
-    place: the thread, the piece, and the image; q: the rows of the ring.
-    """
-    t, k, image = place
-    zero = y.dtype.type(0)
-    for e in range(y.shape[2]):
-        w00, w01, w02 = w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e]
-        w10, w11, w12 = w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e]
-        w20, w21, w22 = w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e]
-        upper = lower = (zero, zero, zero, zero)
-        a = next_six(ring, t, q[0], ox, e)
-        upper = four(a, w00, w01, w02, upper)
-        a = next_six(ring, t, q[1], ox, e)
-        upper, lower = four(a, w10, w11, w12, upper), four(a, w00, w01, w02, lower)
-        a = next_six(ring, t, q[2], ox, e)
-        upper, lower = four(a, w20, w21, w22, upper), four(a, w10, w11, w12, lower)
-        a = next_six(ring, t, q[3], ox, e)
-        lower = four(a, w20, w21, w22, lower)
-        y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = upper
-        y[image, below, e], y[image, below + 1, e], y[image, below + 2, e], y[image, below + 3, e] = lower
-
-
-@compile_inline
-def _one_row(ring, w, y, place, q, ox, p):
-    """Four pixels at stride 1."""
-    t, k, image = place
-    zero = y.dtype.type(0)
-    for e in range(y.shape[2]):
-        v = (zero, zero, zero, zero)
-        v = four(next_six(ring, t, q[0], ox, e), w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], v)
-        v = four(next_six(ring, t, q[1], ox, e), w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], v)
-        v = four(next_six(ring, t, q[2], ox, e), w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], v)
-        y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = v
-
-
-@compile_inline
-def _one_row_by_two(ring, w, y, place, q, xx, p):
-    """Four pixels at stride 2."""
-    t, k, image = place
-    zero = y.dtype.type(0)
-    for e in range(y.shape[2]):
-        v = (zero, zero, zero, zero)
-        v = four_by_two(ring, t, q[0], xx, e, w[k, 0, 0, e], w[k, 0, 1, e], w[k, 0, 2, e], v)
-        v = four_by_two(ring, t, q[1], xx, e, w[k, 1, 0, e], w[k, 1, 1, e], w[k, 1, 2, e], v)
-        v = four_by_two(ring, t, q[2], xx, e, w[k, 2, 0, e], w[k, 2, 1, e], w[k, 2, 2, e], v)
-        y[image, p, e], y[image, p + 1, e], y[image, p + 2, e], y[image, p + 3, e] = v
-
-
-@compile_inline
-def _pixel(ring, w, y, place, q, xx, p):
-    """One pixel: the plain version of the three above, and what images of under four columns get."""
-    t, k, image = place
-    for e in range(y.shape[2]):
-        v = ring[t, q[0], xx, e] * w[k, 0, 0, e]
-        v += ring[t, q[0], xx + 1, e] * w[k, 0, 1, e]
-        v += ring[t, q[0], xx + 2, e] * w[k, 0, 2, e]
-        v += ring[t, q[1], xx, e] * w[k, 1, 0, e]
-        v += ring[t, q[1], xx + 1, e] * w[k, 1, 1, e]
-        v += ring[t, q[1], xx + 2, e] * w[k, 1, 2, e]
-        v += ring[t, q[2], xx, e] * w[k, 2, 0, e]
-        v += ring[t, q[2], xx + 1, e] * w[k, 2, 1, e]
-        v += ring[t, q[2], xx + 2, e] * w[k, 2, 2, e]
-        y[image, p, e] = v
-
-
-@compile_inline
-def _filter(sizes, ring, w, y, place, oy, rows):
-    """Rows oy to oy + rows - 1 of an image of y2. place: as in `_two_rows`."""
-    OW, stride = sizes.OW, sizes.stride
-    if OW >= 4:
-        q = ring_rows(stride * oy - sizes.top)
-        for start in range(0, OW, 4):
-            ox = min(start, OW - 4) & NATURAL  # the last block steps back: some are done twice, alike
-            p = (oy * OW + ox) & NATURAL
-            if rows == 2:
-                _two_rows(ring, w, y, place, q, ox, p, (p + OW) & NATURAL)
-            elif stride == 1:
-                _one_row(ring, w, y, place, q, ox, p)
-            else:
-                _one_row_by_two(ring, w, y, place, q, (2 * ox) & NATURAL, p)
-    else:
-        for r in range(rows):
-            q = ring_rows(stride * oy + r - sizes.top)
-            for ox in range(OW):
-                _pixel(ring, w, y, place, q, (stride * ox) & NATURAL, ((oy + r) * OW + ox) & NATURAL)
-
-
 @compile_task
 def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
     """The tasks of thread t of `_depthwise`."""
     (x, norm, we, _), (ring, raw), (center, tile, total) = source, scratch, sums
-    H, W, tasks, step = sizes.H, sizes.W, y.shape[0], 2 if sizes.stride == 1 else 1
+    H, W, K, E, tasks = sizes.H, sizes.W, sizes.K, sizes.E, y.shape[0]
+    shape = Shape(K, sizes.stride, ring.shape[2], sizes.OW, E)
+    flat, rows, weights = y.reshape(-1), ring.reshape(-1), w.reshape(-1)
+    first = t * RING * ring.shape[2] * E
     clear_beside(ring, t, sizes.left, W)
     for number in range(t * tasks // ring.shape[0], (t + 1) * tasks // ring.shape[0]):
         task, k, n = number & NATURAL, (number // sizes.N) & NATURAL, (number % sizes.N) & NATURAL
         filled = -sizes.top  # the first row that is not in the ring yet
-        for oy in range(0, sizes.OH, step):
-            rows = min(step, sizes.OH - oy)
-            need = sizes.stride * (oy + rows - 1) - sizes.top + 3
+        for oy in range(sizes.OH):
+            row = sizes.stride * oy - sizes.top
             plane, begin = k, n * H * W  # of raw, and where the image begins in it
             if sizes.recompute:
-                first, last = max(filled, 0), min(need, H)
-                plane, begin = t, -first * W
-                if first < last:
-                    pixels = x[0, (n * H + first) * W : (n * H + last) * W]
-                    product(pixels, we[k], True, raw[t, : (last - first) * W])
-            _fill(sizes, ring, raw, norm, (t, k, plane), begin, filled, need)
-            filled = need
-            _filter(sizes, ring, w, y, (t, k, task), oy, rows)
-            made = (task, oy * sizes.OW, (oy + rows) * sizes.OW, task)
+                low, high = max(filled, 0), min(row + K, H)
+                plane, begin = t, -low * W
+                if low < high:
+                    product(x[0, (n * H + low) * W : (n * H + high) * W], we[k], True, raw[t, : (high - low) * W])
+            _fill(sizes, ring, raw, norm, (t, k, plane), begin, filled, row + K)
+            filled = row + K
+            pixel = oy * sizes.OW
+            _filter(rows, first, row, weights, k * K * K * E, flat, (task * sizes.OH * sizes.OW + pixel) * E, shape)
+            made = (task, pixel, pixel + sizes.OW, task)
             if oy == 0:
                 first_mean(y, made, center)
             add_deviations(y, made, center, tile, total)
@@ -175,7 +155,7 @@ def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
 def _depthwise(sizes, source, w, scratch, y, mean, var):
     """y = depthwise(relu6(bn(y1)), w) and the statistics of y. A task is an image of a piece.
 
-    source: a `records.Source`; w: (pieces, 3, 3, E); scratch: a `records.RowScratch`; y: (pieces*N, OH*OW, E);
+    source: a `records.Source`; w: (pieces, K, K, E); scratch: a `records.RowScratch`; y: (pieces*N, OH*OW, E);
     mean, var: (pieces, E) in float64.
     """
     sizes, sums = Sizes(*sizes), new_sums(y.shape[0], y)

@@ -25,6 +25,7 @@ class Sizes(NamedTuple):
     OH: int
     OW: int
     M: int
+    K: int  # rows and columns of the depthwise kernel: 3 or 5
     stride: int
     top: int  # rows of zeros above the image
     left: int
@@ -66,7 +67,7 @@ class Weights(NamedTuple):
     """The convolutions of a block, or their gradients. In brackets as the kernels take them, cut into pieces."""
 
     we: Array | None  # (C, wide), without an expansion None [(pieces, C, E), any such array]
-    wd: Array  # (3, 3, wide) [(pieces, 3, 3, E)]
+    wd: Array  # (K, K, wide) [(pieces, K, K, E)]
     wp: Array  # (wide, M) [(pieces, E, M)]
 
 
@@ -108,7 +109,7 @@ class DepthwiseGradients(NamedTuple):
     """What the backward of the depthwise convolution writes; a group of pixels is an image."""
 
     dx: Array  # dz1, (pieces, N*H*W, E); with `recompute` dz1[k] @ wt[k], (pieces, N*H*W, C)
-    dw: Array  # (N*pieces, 3, 3, E)
+    dw: Array  # (N*pieces, K, K, E)
     dwe: Array  # (N*pieces, C, E): with `recompute` x.T @ dz1
 
 
@@ -130,17 +131,17 @@ class BlockCache(NamedTuple):
 class RowScratch(NamedTuple):
     """Scratch of the depthwise convolution. Where y1 is stored `raw` is y1 itself, so that nothing is copied."""
 
-    ring: Array  # (threads, 4, columns, E): rows of relu6(bn(y1)) with zeros around; after the last comes the first
-    raw: Array  # (threads, 4*W, E): rows of y1
+    ring: Array  # (threads, RING, columns, E): rows of relu6(bn(y1)) with zeros around; after the last comes the first
+    raw: Array  # (threads, K*W, E): rows of y1
 
 
 class RowGradientScratch(NamedTuple):
     """Scratch of its backward. Where y1 is stored `raw` is y1, and `dz` is dx itself."""
 
-    ring: Array  # (threads, 4, columns, E): rows of dy2 with zeros around
-    raw: Array  # (threads, 2*W, E): two rows of y1
-    hidden: Array  # (threads, 2, across, E): the two rows of relu6(bn(y1)) with zeros around
-    spread: Array  # like `hidden`: rows of dz1, with what is computed beyond the image
+    ring: Array  # (threads, RING, columns, E): rows of dy2 with zeros around
+    raw: Array  # (threads, W, E): a row of y1
+    hidden: Array  # (threads, 1, columns, E): a row of relu6(bn(y1)) with zeros beside it
+    part: Array  # (threads, 2*K*16): what the taps of a row of the kernel saw
     dz: Array  # (threads, pixels, E): as many rows of dz1 as fit
 
 

@@ -139,8 +139,9 @@ def _depthwise(sizes, source, wd, bn, threads):
     s, N, E = sizes.stride, sizes.N, sizes.E
     y = aligned((sizes.pieces * N, sizes.OH * sizes.OW, E), wd)
     mean, var = np.empty((sizes.pieces, E)), np.empty((sizes.pieces, E))
-    ring = aligned((threads, 4, max(sizes.left + sizes.W + sizes.right, s * (sizes.OW - 1) + 3), E), wd)
-    raw = aligned((threads, 4 * sizes.W, E), wd) if sizes.recompute else source.x
+    columns = max(sizes.left + sizes.W + sizes.right, s * (sizes.OW - 1) + sizes.K)
+    ring = aligned((threads, depthwise_loops.RING, columns, E), wd)
+    raw = aligned((threads, sizes.K * sizes.W, E), wd) if sizes.recompute else source.x
     depthwise_loops.depthwise(sizes, source, wd, RowScratch(ring, raw), y, mean, var)
     norm, statistics = _normaliser(mean, var, bn)
     return Deferred(y.reshape((sizes.pieces, N * sizes.OH * sizes.OW, E)), norm), statistics
@@ -163,12 +164,15 @@ def _project(sizes, cuts, h, wp, bn, threads):
 def _forward(x, sizes, cuts, weights, norms, threads):
     """Expand, filter, project, each with its batch norm; with a shortcut, + x. `block.forward` has the Python side.
 
-    x: (N*H*W, C); weights: we (C, pieces*E), any matrix without an expansion; wd (9, pieces*E); wp (pieces, E, M);
+    x: (N*H*W, C); weights: we (C, pieces*E), any matrix without an expansion; wd (K*K, pieces*E); wp (pieces, E, M);
     norms: three `records.BatchNorm`, the first is any without an expansion.
     Returns out, (N*OH*OW, M), and the `records.BlockCache`.
     """
     kept, we = x.reshape((1, x.shape[0], sizes.C)), _split(weights.we, sizes.pieces)
-    gram_we, wd = aligned((0, 0), x), _split(weights.wd, sizes.pieces).reshape((sizes.pieces, 3, 3, sizes.E))
+    gram_we, wd = (
+        aligned((0, 0), x),
+        _split(weights.wd, sizes.pieces).reshape((sizes.pieces, sizes.K, sizes.K, sizes.E)),
+    )
     if sizes.recompute:
         h1, gram_we, statistics1 = _center(sizes, cuts, kept, weights.we, norms[0], threads)
         kept = h1.y
@@ -220,28 +224,27 @@ def _project_backward(sizes, cut, dy, h, wp, threads):
 
 @compile_inline
 def _row_gradient_scratch(sizes, tile, source, dx, threads):
-    """The `records.RowGradientScratch`: `hidden` has a multiple of four columns, which the loops take at a time."""
-    W, E, s = sizes.W, sizes.E, sizes.stride
-    across = (W + (sizes.left if s == 2 else 0) + 3) // 4 * 4
-    columns = max(across + 2, sizes.OW + 2 - sizes.left) if s == 1 else max(across // 2 + 1, sizes.OW + 1)
-    ring = aligned((threads, 4, columns, E), dx)
-    hidden, spread = aligned((threads, 2, across, E), dx), aligned((threads, 2, across, E), dx)
+    """The `records.RowGradientScratch`."""
+    W, E, s, K = sizes.W, sizes.E, sizes.stride, sizes.K
+    beside = depthwise_backward_loops.beside_of(sizes)
+    ring = aligned((threads, depthwise_loops.RING, beside + max(sizes.OW, (W - 1 + sizes.left) // s + 1), E), dx)
+    hidden = aligned((threads, 1, max(sizes.left + W, s * (sizes.OW - 1) + K), E), dx)
     raw, dz = source.x, dx
     if sizes.recompute:
-        raw, dz = aligned((threads, 2 * W, E), dx), aligned((threads, max(2 * W, tile), E), dx)
-    return RowGradientScratch(ring, raw, hidden, spread, dz)
+        raw, dz = aligned((threads, W, E), dx), aligned((threads, max(W, tile), E), dx)
+    return RowGradientScratch(ring, raw, hidden, aligned((threads, 2 * K * 16), dx), dz)
 
 
 @compile_inline
 def _depthwise_backward(sizes, tile, dz, h2, norm2, h1, weights, threads):
-    """`records.DepthwiseGradients`, dwd, (9, pieces*E), and the sums that `_gradient_norm` needs of dz1.
+    """`records.DepthwiseGradients`, dwd, (K*K, pieces*E), and the sums that `_gradient_norm` needs of dz1.
 
     norm2: of `_gradient_norm`; tile: pixels in a product with a piece of we.
     """
     N, C, E, pieces, recompute = sizes.N, sizes.C, sizes.E, sizes.pieces, sizes.recompute
     dx = aligned((pieces, N * sizes.H * sizes.W, C if recompute else E), dz)
     out = DepthwiseGradients(
-        dx, aligned((N * pieces, 3, 3, E), dz), aligned((N * pieces if recompute else 0, C, E), dz)
+        dx, aligned((N * pieces, sizes.K, sizes.K, E), dz), aligned((N * pieces if recompute else 0, C, E), dz)
     )
     wt, we = aligned((1, 1, 1), dz), weights.we
     if recompute:
@@ -255,7 +258,7 @@ def _depthwise_backward(sizes, tile, dz, h2, norm2, h1, weights, threads):
     dy = DeferredGradient(dz.reshape(images), h2.y.reshape(images), norm2)
     scratch = _row_gradient_scratch(sizes, tile, source, dx, threads)
     depthwise_backward_loops.depthwise(sizes, dy, source, weights.wd, scratch, out, sums)
-    return out, _sum(out.dw.reshape((N, pieces, 9, E))), sums
+    return out, _sum(out.dw.reshape((N, pieces, sizes.K * sizes.K, E))), sums
 
 
 @compile_inline

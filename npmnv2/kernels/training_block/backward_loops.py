@@ -95,9 +95,9 @@ def _mask_rows(y, norm, dz, hidden, tile, place):
 
 
 @compile_task
-def _project_tasks(t, dy, h, wt, cut, hidden, out, sums):
+def _project_tasks(t, dy, h, wt, cut, scratch, out, sums):
     """The tasks of thread t of `_project`."""
-    (y, norm), (dz, dw), (_, tile, total) = h, out, sums
+    (y, norm), hidden, (dz, dw), (_, tile, total) = h, scratch, out, sums
     (pieces, P, _), threads = y.shape, hidden.shape[0]
     tasks = pieces * cut.groups
     for number in range(t * tasks // threads, (t + 1) * tasks // threads):
@@ -112,24 +112,24 @@ def _project_tasks(t, dy, h, wt, cut, hidden, out, sums):
             product_of_columns(hidden[t, : last - first], dy[first:last], first == begin, dw[g * pieces + k])
 
 
-def _project(dy, h, wt, cut, hidden, out, sums):
+def _project(dy, h, wt, cut, scratch, out, sums):
     """dz2, its sums and dwp, from the gradient `dy` of h @ wp, h = relu6(bn(y2)). A task is (piece, group of pixels).
 
     dy: (P, M); h: a `records.Deferred`; wt: (pieces, M, E), each wp[k].T; out: a `records.Gradients`, of dz2, like y2,
-    and (groups*pieces, E, M); hidden: scratch, (threads, tile, E), a tile of h; sums: (pieces, 2, E) in float64.
+    and (groups*pieces, E, M); scratch: (threads, tile, E), a tile of h; sums: (pieces, 2, E) in float64.
     """
     made = new_sums(h.y.shape[0] * cut.groups, h.y)
     h, cut = Deferred(*h), Cut(*cut)
     out = Gradients(*out)
-    for t in prange(hidden.shape[0]):
-        _project_tasks(np.int64(t), dy, h, wt, cut, hidden, out, made)
+    for t in prange(scratch.shape[0]):
+        _project_tasks(np.int64(t), dy, h, wt, cut, scratch, out, made)
     merge_gradients(made, sums)
 
 
 @compile_task
-def _expand_tasks(t, dy, x, wt, shortcut, cut, rows, out):
+def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
     """The tasks of thread t of `_expand`."""
-    (dz, y, norm), (dx, dw) = dy, out
+    (dz, y, norm), rows, (dx, dw) = dy, scratch, out
     (pieces, P, E), threads = y.shape, rows.shape[0]
     tasks = dx.shape[0] * cut.groups
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
@@ -154,17 +154,17 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, rows, out):
                 product(tile, wt[k], begins, dx[share, first:last])
 
 
-def _expand(dy, x, wt, shortcut, cut, rows, out):
+def _expand(dy, x, wt, shortcut, cut, scratch, out):
     """dx[share] = what the pieces of a share add to the gradient of x in ``y1 = x @ we``; and dwe.
 
     A task is (share, group of pixels). dy: a `records.DeferredGradient`; x: (1, P, C); wt: (pieces, E, C), each
     we[k].T; shortcut: (P, C), the gradient that it adds, of no rows without one; out: a `records.Gradients`, of
-    (shares, P, C) and (groups*pieces, C, E); rows: scratch, (threads, tile, E), a tile of dy.
+    (shares, P, C) and (groups*pieces, C, E); scratch: (threads, tile, E), a tile of dy.
     """
     dy, cut = DeferredGradient(*dy), Cut(*cut)
     out = Gradients(*out)
-    for t in prange(rows.shape[0]):
-        _expand_tasks(np.int64(t), dy, x, wt, shortcut, cut, rows, out)
+    for t in prange(scratch.shape[0]):
+        _expand_tasks(np.int64(t), dy, x, wt, shortcut, cut, scratch, out)
 
 
 @compile_task

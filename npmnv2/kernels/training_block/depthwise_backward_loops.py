@@ -30,14 +30,16 @@ from npmnv2.kernels.tiles import (
     zeros,
 )
 from npmnv2.kernels.training_block.backward_loops import merge_gradients, through_norm
-from npmnv2.kernels.training_block.depthwise_loops import RING, clear_beside
+from npmnv2.kernels.training_block.depthwise_loops import clear_beside
 from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
 from npmnv2.kernels.training_block.records import (
+    RING,
     DeferredGradient,
     DepthwiseGradients,
     RowGradientScratch,
     Sizes,
     Source,
+    beside_of,
     new_sums,
 )
 
@@ -253,12 +255,6 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
                 product(made, wt[k], True, dx[k, begin + sent : begin + sent + held])
                 product_of_columns(pixels, made, sent == 0, dwe[slot])
                 sent, held = sent + held, 0
-
-
-@compile_inline
-def beside_of(sizes):
-    """Columns of zeros that windows see left of dy2."""
-    return max(0, (sizes.K - 1 - sizes.left + sizes.stride - 1) // sizes.stride)
 
 
 def _depthwise(sizes, dy, source, w, scratch, out, sums):

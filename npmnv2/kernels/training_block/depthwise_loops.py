@@ -17,9 +17,7 @@ from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, neighbours, places, put, zeros
 from npmnv2.kernels.training_block.forward_loops import add_deviations, first_mean, merge, normal
-from npmnv2.kernels.training_block.records import RowScratch, Sizes, Source, new_sums
-
-RING = 8  # rows: row y lies in y modulo RING
+from npmnv2.kernels.training_block.records import RING, RowScratch, Sizes, Source, new_sums
 
 
 class Shape(NamedTuple):

@@ -136,9 +136,9 @@ def _expand(x, w, cut, y, mean, var):
 
 
 @compile_task
-def _center_tasks(t, x, mean, cut, rows, centered, gram):
+def _center_tasks(t, x, mean, cut, scratch, centered, gram):
     """The tasks of thread t of `_center`."""
-    threads, (P, C) = rows.shape[0], x.shape
+    rows, threads, (P, C) = scratch, scratch.shape[0], x.shape
     for task in range(t * cut.groups // threads, (t + 1) * cut.groups // threads):
         g = task & NATURAL
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
@@ -154,20 +154,20 @@ def _center_tasks(t, x, mean, cut, rows, centered, gram):
             product_of_columns(tile, tile, first == begin, gram[g])
 
 
-def _center(x, mean, cut, rows, centered, gram):
+def _center(x, mean, cut, scratch, centered, gram):
     """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
 
-    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and rows, scratch: (threads, tile, C).
+    x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and the scratch, (threads, tile, C).
     """
     cut = Cut(*cut)
-    for t in prange(rows.shape[0]):
-        _center_tasks(np.int64(t), x, mean, cut, rows, centered, gram)
+    for t in prange(scratch.shape[0]):
+        _center_tasks(np.int64(t), x, mean, cut, scratch, centered, gram)
 
 
 @compile_task
-def _project_tasks(t, h, w, cut, rows, parts):
+def _project_tasks(t, h, w, cut, scratch, parts):
     """The tasks of thread t of `_project`."""
-    y, norm = h
+    (y, norm), rows = h, scratch
     pieces, P, E = y.shape
     threads, tasks = rows.shape[0], parts.shape[0] * cut.groups
     zero, six = y.dtype.type(0), y.dtype.type(6)
@@ -186,14 +186,14 @@ def _project_tasks(t, h, w, cut, rows, parts):
                 product(rows[t, :count], w[k], begins, parts[share, first:last])
 
 
-def _project(h, w, cut, rows, parts):
+def _project(h, w, cut, scratch, parts):
     """parts[share] = what the pieces of a share add to h @ w, h = relu6(bn(y2)). A task is (share, group of pixels).
 
-    h: a `records.Deferred`; w: (pieces, E, M); rows: scratch, (threads, tile, E), a tile of h; parts: (shares, P, M).
+    h: a `records.Deferred`; w: (pieces, E, M); scratch: (threads, tile, E), a tile of h; parts: (shares, P, M).
     """
     h, cut = Deferred(*h), Cut(*cut)
-    for t in prange(rows.shape[0]):
-        _project_tasks(np.int64(t), h, w, cut, rows, parts)
+    for t in prange(scratch.shape[0]):
+        _project_tasks(np.int64(t), h, w, cut, scratch, parts)
 
 
 def _normalise(y, norm, x, shortcut, chunk, out):

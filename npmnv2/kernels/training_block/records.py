@@ -12,6 +12,8 @@ import numpy as np
 from npmnv2.kernels.jit import compile_inline
 from npmnv2.validate import Array
 
+RING = 8  # rows of an image in the scratch of the depthwise convolution: row y lies in y modulo RING
+
 
 class Sizes(NamedTuple):
     """The sizes of a block, and what it has."""
@@ -158,3 +160,9 @@ def new_sums(tasks, y):
     """Sums of 0 for so many tasks, of channels as y has them."""
     E = y.shape[2]
     return Sums(np.zeros((tasks, E), y.dtype), np.zeros((tasks, 2, E), y.dtype), np.zeros((tasks, 2, E)))
+
+
+@compile_inline
+def beside_of(sizes):
+    """Columns of zeros that windows see left of dy2."""
+    return max(0, (sizes.K - 1 - sizes.left + sizes.stride - 1) // sizes.stride)

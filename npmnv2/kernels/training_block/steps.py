@@ -17,6 +17,7 @@ from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
 from npmnv2.kernels.products import product
 from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loops, depthwise_loops, forward_loops
 from npmnv2.kernels.training_block.records import (
+    RING,
     BlockCache,
     Deferred,
     DeferredGradient,
@@ -26,6 +27,7 @@ from npmnv2.kernels.training_block.records import (
     RowScratch,
     Source,
     Weights,
+    beside_of,
 )
 
 
@@ -140,7 +142,7 @@ def _depthwise(sizes, source, wd, bn, threads):
     y = aligned((sizes.pieces * N, sizes.OH * sizes.OW, E), wd)
     mean, var = np.empty((sizes.pieces, E)), np.empty((sizes.pieces, E))
     columns = max(sizes.left + sizes.W + sizes.right, s * (sizes.OW - 1) + sizes.K)
-    ring = aligned((threads, depthwise_loops.RING, columns, E), wd)
+    ring = aligned((threads, RING, columns, E), wd)
     raw = aligned((threads, sizes.K * sizes.W, E), wd) if sizes.recompute else source.x
     depthwise_loops.depthwise(sizes, source, wd, RowScratch(ring, raw), y, mean, var)
     norm, statistics = _normaliser(mean, var, bn)
@@ -226,8 +228,8 @@ def _project_backward(sizes, cut, dy, h, wp, threads):
 def _row_gradient_scratch(sizes, tile, source, dx, threads):
     """The `records.RowGradientScratch`."""
     W, E, s, K = sizes.W, sizes.E, sizes.stride, sizes.K
-    beside = depthwise_backward_loops.beside_of(sizes)
-    ring = aligned((threads, depthwise_loops.RING, beside + max(sizes.OW, (W - 1 + sizes.left) // s + 1), E), dx)
+    beside = beside_of(sizes)
+    ring = aligned((threads, RING, beside + max(sizes.OW, (W - 1 + sizes.left) // s + 1), E), dx)
     hidden = aligned((threads, 1, max(sizes.left + W, s * (sizes.OW - 1) + K), E), dx)
     raw, dz = source.x, dx
     if sizes.recompute:

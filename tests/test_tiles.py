@@ -16,9 +16,11 @@ from python_loops import plain
 import npmnv2
 from npmnv2.kernels import tiles
 from npmnv2.kernels.jit import compile_scalar
+from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.tiles import (
     CHANNELS,
     FEW,
+    HALF,
     PIXELS,
     add,
     add_products,
@@ -26,6 +28,7 @@ from npmnv2.kernels.tiles import (
     clip,
     few_places,
     few_places_in,
+    half_zeros,
     neighbours,
     places,
     places_in,
@@ -37,32 +40,37 @@ from npmnv2.kernels.tiles import (
 KERNELS = pathlib.Path(npmnv2.__file__).parent / "kernels"
 FRAME = 300  # values on either side of an array
 ROW = PIXELS * CHANNELS  # values of a tile
-TILES = 5  # of places
-RESULTS = 6  # of each
+TILES = 9
+RESULTS = 5  # of each
 
 
 @compile_scalar
-def _results(at, to, x, w, b, numbers, out, n):
-    """What is done with a tile at these places, a result in each row of `out` from row n on."""
-    _, _, _, offset, row, m = numbers
-    put(zeros(x, at), out, to, n * ROW)
-    put(spread(b, m, at), out, to, (n + 1) * ROW)
-    put(add(zeros(x, at), x, at, offset), out, to, (n + 2) * ROW)
-    put(add_scaled(spread(b, m, at), x, at, offset, w, row), out, to, (n + 3) * ROW)
-    put(add_products(spread(b, m, at), x, at, offset, w, row), out, to, (n + 4) * ROW)
-    put(clip(add(spread(b, m, at), x, at, offset)), out, to, (n + 5) * ROW)
+def _results(tile, at, to, x, w, numbers, out, n):
+    """What is done with a tile, a result in each row of `out` from row n on."""
+    _, _, _, offset, row, _ = numbers
+    put(tile, out, to, n * ROW)
+    put(add(tile, x, at, offset), out, to, (n + 1) * ROW)
+    put(add_scaled(tile, x, at, offset, w, row), out, to, (n + 2) * ROW)
+    put(add_products(tile, x, at, offset, w, row), out, to, (n + 3) * ROW)
+    put(clip(add(tile, x, at, offset)), out, to, (n + 4) * ROW)
 
 
 def _operate(x, w, b, table, numbers, out):
-    """Every operation: the rows of PIXELS pixels first, then those of FEW, and at the end a tile wherever it falls."""
-    first, last, stride, offset, _, _ = numbers
+    """Every operation, with tiles of every size, and at the end one that is put where its pixels lie."""
+    first, last, stride, offset, _, m = numbers
     to, few_to = places(0, PIXELS, CHANNELS), few_places(0, PIXELS, CHANNELS)
-    _results(places(first, last, stride), to, x, w, b, numbers, out, 0)
-    _results(places_in(table, first, last), to, x, w, b, numbers, out, RESULTS)
-    _results(neighbours(first, stride), to, x, w, b, numbers, out, 2 * RESULTS)
-    _results(few_places(first, last, stride), few_to, x, w, b, numbers, out, 3 * RESULTS)
-    _results(few_places_in(table, first, last), few_to, x, w, b, numbers, out, 4 * RESULTS)
-    at = places(first, last, stride)
+    at, at_in = places(first, last, stride), places_in(table, first, last)
+    few_at, few_at_in = few_places(first, last, stride), few_places_in(table, first, last)
+    all_at = neighbours(first, stride)
+    _results(spread(b, m, at), at, to, x, w, numbers, out, 0)
+    _results(spread(b, m, at_in), at_in, to, x, w, numbers, out, RESULTS)
+    _results(zeros(x, at), at, to, x, w, numbers, out, 2 * RESULTS)
+    _results(spread(b, m, few_at), few_at, few_to, x, w, numbers, out, 3 * RESULTS)
+    _results(spread(b, m, few_at_in), few_at_in, few_to, x, w, numbers, out, 4 * RESULTS)
+    _results(zeros(x, few_at), few_at, few_to, x, w, numbers, out, 5 * RESULTS)
+    _results(half_zeros(x, at), at, to, x, w, numbers, out, 6 * RESULTS)
+    _results(half_zeros(x, few_at), few_at, few_to, x, w, numbers, out, 7 * RESULTS)
+    _results(spread(b, m, all_at), all_at, to, x, w, numbers, out, 8 * RESULTS)
     put(add(zeros(x, at), x, at, offset), out, at, TILES * RESULTS * ROW + offset)
 
 
@@ -135,9 +143,10 @@ WRONG = {
     "neighbours": lambda first, stride: first + np.arange(PIXELS) * stride,
     "spread": lambda b, m, at: np.tile(b[:CHANNELS], (len(at), 1)),
     "zeros": lambda like, at: np.full((len(at), CHANNELS), -0.0, like.dtype),
+    "half_zeros": lambda like, at: tiles.zeros(like, at),
     "add_scaled": lambda tile, x, at, offset, w, row: add_products(tile, x, at, offset, w, row),
     "add_products": lambda tile, x, at, offset, w, row: tile + add_scaled(tile * 0, x, at, offset, w, 0),
-    "add": lambda tile, x, at, offset: tile + x[at[:, None] + np.arange(CHANNELS)],
+    "add": lambda tile, x, at, offset: tiles.add(tile, x, at, 0),
     "clip": lambda tile: np.nan_to_num(np.clip(tile, 0, 6), nan=0),
     "put": lambda tile, out, at, offset: tiles.put(tile[:, ::-1], out, at, offset),
 }
@@ -168,15 +177,46 @@ def test_none_is_left_out():
 
 
 @dtypes
-def test_a_tile_of_few_has_the_bits_of_the_other(dtype):
-    """So it makes no difference which pixels of an image share a tile; and a sum is what it is, to one rounding."""
+def test_a_smaller_tile_has_the_bits_of_a_larger(dtype):
+    """So it makes no difference which pixels share a tile; and a sum is what it is, to one rounding."""
     rng, in_python = np.random.default_rng(0), plain(operate)
     for _ in range(20):
         arguments = draw(rng, dtype, lambda rng, size: rng.normal(size=size))
         found, exact = (run(function, arguments)[FRAME:][: TILES * RESULTS * ROW] for function in (operate, in_python))
         np.testing.assert_allclose(found, exact, rtol=0, atol=20 * np.finfo(dtype).eps)
-        by_tile = found.reshape(TILES, RESULTS, PIXELS, CHANNELS)
-        np.testing.assert_array_equal(by_tile[3:, :, :FEW], by_tile[:2, :, :FEW])
+        large, few, half = np.split(found.reshape(TILES, RESULTS, PIXELS, CHANNELS)[:8], (3, 6))
+        np.testing.assert_array_equal(few[:, :, :FEW], large[:, :, :FEW])
+        np.testing.assert_array_equal(half[0, ..., :HALF], large[2, ..., :HALF])
+        np.testing.assert_array_equal(half[1, :, :FEW, :HALF], large[2, :, :FEW, :HALF])
+
+
+def _multiply(x, w, y, begins, out, out_of_columns):
+    product(x, w, begins, out)
+    product_of_columns(x, y, begins, out_of_columns)
+
+
+multiply = numba.njit(_multiply)
+
+
+def test_products_of_matrices():
+    """Of any shape, a sum that begins or goes on, in frames of NaN; plain and compiled."""
+    rng = np.random.default_rng(0)
+    for k in range(60):
+        P, C, M = (int(n) for n in rng.integers(1, (30, 20, 60)))
+        shapes = (P, C), (C, M), (P, M), (P, M), (C, M)
+        for function in (multiply, plain(multiply)) if k < 15 else (multiply,):
+            framed = [np.full(2 * FRAME + rows * columns, np.nan) for rows, columns in shapes]
+            arrays = [whole[FRAME:-FRAME].reshape(shape) for whole, shape in zip(framed, shapes, strict=True)]
+            for a in arrays:
+                a[:] = rng.normal(size=a.shape)
+            x, w, y, out, out_of_columns = arrays
+            begins = bool(k % 2)
+            exact, exact_of_columns = x @ w + (0 if begins else out), x.T @ y + (0 if begins else out_of_columns)
+            function(x, w, y, begins, out, out_of_columns)
+            np.testing.assert_allclose(out, exact, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(out_of_columns, exact_of_columns, rtol=0, atol=1e-13)
+            for whole in framed:
+                assert np.isnan(whole[:FRAME]).all() and np.isnan(whole[-FRAME:]).all()
 
 
 # -- how the kernels are written

@@ -28,20 +28,23 @@ from npmnv2.kernels.tiles import (
     clip,
     few_places,
     few_places_in,
+    five_places,
     half_zeros,
+    let_through,
     neighbours,
     places,
     places_in,
     put,
     spread,
+    three_places,
     zeros,
 )
 
 KERNELS = pathlib.Path(npmnv2.__file__).parent / "kernels"
 FRAME = 300  # values on either side of an array
 ROW = PIXELS * CHANNELS  # values of a tile
-TILES = 9
-RESULTS = 5  # of each
+TILES = 11
+RESULTS = 6  # of each
 
 
 @compile_scalar
@@ -52,7 +55,8 @@ def _results(tile, at, to, x, w, numbers, out, n):
     put(add(tile, x, at, offset), out, to, (n + 1) * ROW)
     put(add_scaled(tile, x, at, offset, w, row), out, to, (n + 2) * ROW)
     put(add_products(tile, x, at, offset, w, row), out, to, (n + 3) * ROW)
-    put(clip(add(tile, x, at, offset)), out, to, (n + 4) * ROW)
+    put(let_through(tile, x, at, offset), out, to, (n + 4) * ROW)
+    put(clip(add(tile, x, at, offset)), out, to, (n + 5) * ROW)
 
 
 def _operate(x, w, b, table, numbers, out):
@@ -71,6 +75,9 @@ def _operate(x, w, b, table, numbers, out):
     _results(half_zeros(x, at), at, to, x, w, numbers, out, 6 * RESULTS)
     _results(half_zeros(x, few_at), few_at, few_to, x, w, numbers, out, 7 * RESULTS)
     _results(spread(b, m, all_at), all_at, to, x, w, numbers, out, 8 * RESULTS)
+    three, five = three_places(first, stride), five_places(first, stride)
+    _results(zeros(x, three), three, three_places(0, CHANNELS), x, w, numbers, out, 9 * RESULTS)
+    _results(half_zeros(x, five), five, five_places(0, CHANNELS), x, w, numbers, out, 10 * RESULTS)
     put(add(zeros(x, at), x, at, offset), out, at, TILES * RESULTS * ROW + offset)
 
 
@@ -82,7 +89,7 @@ def draw(rng, dtype, values):
     """Arguments of `_operate`, their arrays as long as they need be."""
     first, stride, offset, row, m = (int(n) for n in rng.integers(0, (9, 40, 50, 30, 30)))
     last = first + int(rng.integers(0, PIXELS + 3))
-    reach = max(last, first + PIXELS - 1) * stride + offset + CHANNELS
+    reach = max(last, first + max(PIXELS, 5) - 1) * stride + offset + CHANNELS
     x, w, b = (values(rng, size).astype(dtype) for size in (reach, row + CHANNELS, m + CHANNELS))
     table = rng.permutation(last + 1) * stride
     return x, w, b, table, (first, last, stride, offset, row, m)
@@ -148,6 +155,9 @@ WRONG = {
     "add_products": lambda tile, x, at, offset, w, row: tile + add_scaled(tile * 0, x, at, offset, w, 0),
     "add": lambda tile, x, at, offset: tiles.add(tile, x, at, 0),
     "clip": lambda tile: np.nan_to_num(np.clip(tile, 0, 6), nan=0),
+    "three_places": lambda first, stride: (first + np.arange(3)) * stride + 1,
+    "five_places": lambda first, stride: first + np.arange(5) * stride,
+    "let_through": lambda tile, h, at, offset: tiles.let_through(tile, np.nextafter(h, 0), at, offset),
     "put": lambda tile, out, at, offset: tiles.put(tile[:, ::-1], out, at, offset),
 }
 

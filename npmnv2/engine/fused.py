@@ -205,7 +205,9 @@ class Engine:
         from npmnv2.kernels.tiles import CHANNELS, PIXELS
 
         (N, H, W, room), C = shape, len(conv.w)
-        w, b = self._packed((conv.name,), lambda: (cutting.in_panels(conv.w), cutting.filled_up(conv.bias)))
+        w, b = self._packed(
+            (conv.name,), lambda: (cutting.in_panels(cutting.extended(conv.w)), cutting.extended(conv.bias))
+        )
         sizes = Head(N, H * W, C, room, cutting.images_of(N, H * W, threads), cutting.piece_of(len(w)))
 
         def bind(out: Array, scratch: Any) -> Run:

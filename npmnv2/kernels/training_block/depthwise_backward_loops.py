@@ -154,9 +154,12 @@ def _through_filter(ring, first, y, hidden, w, dz, to, shape):
 
 
 @compile_inline
-def _fill_ring(sizes, beside, dz, y, norm, ring, place, filled, need):
-    """Rows `filled` to `need` - 1 of dy2 of an image to the ring, zeros for those outside of the output."""
-    t, k, image = place
+def _fill_ring(sizes, dy, ring, place, beside, filled, need):
+    """Rows `filled` to `need` - 1 of dy2 of an image to the ring, zeros for those outside of the output.
+
+    dy: dz2, y2 and its norm; place: the thread, the piece, the image.
+    """
+    (dz, y, norm), (t, k, image) = dy, place
     for row in range(filled, need):
         q = (row % RING) & NATURAL
         for c in range(sizes.OW):
@@ -230,7 +233,7 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
         filled = (sizes.top - K + 1) // s  # the first row of dy2 that is not in the ring yet
         for row in range(H):
             need = (row + sizes.top) // s + 1
-            _fill_ring(sizes, beside, dz, y, norm2, ring, (t, k, task), filled, need)
+            _fill_ring(sizes, (dz, y, norm2), ring, (t, k, task), beside, filled, need)
             filled = max(filled, need)
             plane, start, to = k, begin + row * W, begin + row * W  # of raw and dz1, and where the row begins in either
             if sizes.recompute:

@@ -4,10 +4,9 @@
     python benchmarks/peers.py --cold [--json FILE]          start-up: compiling everything, and the first logits
 
 Widths 0.35, 1.0 and 1.4, images of 96, 160 and 224 pixels, batches of 1, 8 and 32, float32, one thread and two; and one
-row of EfficientNet-Lite0 (`lite0`), inference of one image, without an aim: 9 of its 16 depthwise kernels are 5x5, and
-blocks with those are not fused. Peers that are not installed are named and left out. `peers_contestants.py` runs them,
-each at its best settings, which the output names; `torchscript` and `torch.compile`, which take long to prepare, only
-in the columns of the first tables.
+row of EfficientNet-Lite0 (`lite0`), inference of one image: 9 of its 16 depthwise kernels are 5x5. Peers that are not
+installed are named and left out. `peers_contestants.py` runs them, each at its best settings, which the output names;
+`torchscript` and `torch.compile`, which take long to prepare, only in the columns of the first tables.
 
 All have the same weights, and before anything is timed its results are compared with NumPy in float64: the logits; in
 training the loss, every gradient, and every parameter and running statistic after a step. How they are timed:

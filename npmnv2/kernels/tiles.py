@@ -309,6 +309,26 @@ def _add(context: Any, builder: Any, signature: Any, arguments: Any, load: Calla
     return _pack(context, builder, signature, found)
 
 
+def fetch(w, row):
+    """Ask for w[row : row + 16], which will be wanted soon, from the far end of the caches. It may lie beyond w."""
+
+
+@type_callable(fetch)
+def _(context: Any) -> Callable[..., Any]:
+    return lambda w, row: types.none
+
+
+@lower_builtin(fetch, types.Array, types.Integer)
+def _fetch(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    w, row = _Flat(context, builder, signature, arguments, 0), _index(context, builder, signature, arguments, 1)
+    number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+    rule = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], rule)
+    read, to_second_level, data = number(0), number(2), number(1)
+    builder.call(prefetch, [builder.bitcast(builder.gep(w.data, [row]), pointer), read, to_second_level, data])
+    return context.get_dummy_value()
+
+
 def clip(tile):
     """ReLU6. NaN stays NaN."""
     return np.clip(tile, 0, 6)

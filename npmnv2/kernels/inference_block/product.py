@@ -7,7 +7,7 @@ copied. `depthwise.py` is this with one operator changed.
 from typing import NamedTuple
 
 from npmnv2.kernels.jit import compile_scalar
-from npmnv2.kernels.tiles import CHANNELS, add_scaled
+from npmnv2.kernels.tiles import CHANNELS, add_scaled, fetch
 
 
 class Window(NamedTuple):
@@ -21,8 +21,10 @@ class Window(NamedTuple):
 @compile_scalar
 def add_window(tile, x, at, offset, window, w, row):
     """Add the products of windows, which begin at `at` + `offset`, and the panel (rows * length, 16) from w[row] on."""
+    ahead = window.rows * window.length * CHANNELS  # to the same row of the next panel
     for i in range(window.rows):
         for c in range(window.length):
             tile = add_scaled(tile, x, at, offset + i * window.pitch + c, w, row)
+            fetch(w, row + ahead)
             row += CHANNELS
     return tile

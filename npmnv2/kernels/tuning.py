@@ -17,6 +17,24 @@ class Tuning(NamedTuple):
     gather: int  # pixels: so many and no more of several small images go through a piece together
 
 
+class Training(NamedTuple):
+    """The same for training, where each number decides in which order something is summed up: so all cores share them.
+
+    How many threads there are decides nothing, or the bits would depend on it.
+    """
+
+    tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
+    piece: int = 192  # channels in a piece, at most
+    tasks: int = 8  # at least so many, if there are pixels enough (a task of the depthwise step is an image of a piece)
+    # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece has
+    # fewer channels than x, for in its place the backward stores an array like x for each piece.
+    recompute: int = 64
+    few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
+    least: int = 8  # channels in a piece: where the only pieces have fewer, the layers one by one are faster
+    chunk: int = 1 << 14  # values that batch norm sums up together: it looks twice, and finds them in the cache
+    update: int = 1 << 12  # values that SGD changes in a task: likewise
+
+
 AVX512 = Tuning(pixels=7, rows_from=20, cache=1 << 19, piece=128, gather=160)  # 32 registers of 16 floats
 AVX2 = AVX512._replace(pixels=6)  # 16 registers of 8 floats: the sums take 12, two rows of weights and a value three
 ARM64 = AVX512._replace(pixels=6)  # 32 registers of 4 floats: the sums take 24
@@ -37,4 +55,4 @@ def of_this_core() -> Tuning:
     return AVX512 if compiles_avx512() else AVX2
 
 
-TUNING = of_this_core()
+TUNING, TRAINING = of_this_core(), Training()

@@ -18,8 +18,6 @@ from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
 
-LEAST = 8  # channels in a piece: where the only pieces have fewer, the layers one by one are faster
-
 
 class Block(NamedTuple):
     """A block and its parameters. Without an expansion there is no `weights.we`, and `norms` has two."""
@@ -71,7 +69,7 @@ def is_possible(x: Any, block: Block) -> bool:
     if geometry.pads[0][0] > 2 or geometry.pads[1][0] > 2:
         return False
     sizes, _ = _cut(x, block)
-    return sizes.pieces == 1 or sizes.E >= LEAST
+    return sizes.pieces == 1 or cutting.TUNING.least <= sizes.E
 
 
 def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:

@@ -32,11 +32,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from common.command import arguments, carry_out, progress
 from common.machine import environment
-from common.measure import Patience, aligned, contestants, silent, start, take_turns
+from common.measure import Patience, aligned, contestants, copier, silent, start, take_turns
 from common.report import machine, show_turns
 
 PRODUCTS = [(12544, 16, 96), (3136, 144, 24), (784, 192, 32), (196, 384, 64), (196, 96, 576), (49, 960, 160)]
 NEVER = 1 << 30  # of `recompute`
+WAKE = "wake"  # the first call of a turn, not reported: threads were asleep
 WORTH = 0.02  # a smaller difference changes no number
 
 
@@ -106,9 +107,8 @@ def prepare(name, case):
         compile_with(int(name.partition("=")[2]), folder)
         calls = {**products(), **({} if quick else whole_network())}
         return {f"{key}|{name.partition('=')[2]}|": silent(call) for key, call in calls.items()}
-    if QUESTIONS[number].record == "TUNING":
-        return inference(number)
-    return training(number, quick)
+    calls = inference(number) if QUESTIONS[number].record == "TUNING" else training(number, quick)
+    return {WAKE: silent(copier(1 << 16)), **calls}
 
 
 def compile_with(pixels, folder):
@@ -210,7 +210,8 @@ def training(number, quick):
         setattr(holder, attribute, tuning.TRAINING._replace(**{name: candidate}))
         call()
 
-    for case in QUESTIONS[number].cases[:: 2 if quick else 1]:
+    cases = QUESTIONS[number].cases
+    for case in cases[::2] if quick and cases is BLOCKS else cases:
         label, call = make(case)
         for candidate in candidates(number):
             calls[f"{label}|{candidate}|"] = silent(functools.partial(with_number, candidate, call))
@@ -283,6 +284,8 @@ def run(args):
 def collect(times, prefix, found):
     """Least milliseconds and KB by case and candidate."""
     for (_, way), some in times.items():
+        if way == WAKE:
+            continue
         case, alike, KB = way.split("|")
         for candidate in alike.split():
             found["ms"].setdefault(prefix + case, {})[candidate] = min(some) * 1e3

@@ -50,13 +50,18 @@ def test_candidates_that_cut_alike_share_a_call():
 def test_every_candidate_of_training_has_a_call(number):
     calls = tune.prepare("numbers", [number, "", False])
     cases, candidates = len(tune.QUESTIONS[number].cases), tune.candidates(number)
+    assert calls.pop(tune.WAKE).result() is None
     assert len(calls) == cases * len(candidates)
     assert {int(way.split("|")[1]) for way in calls} == {*candidates}
 
 
 def test_the_least_of_all_turns_counts():
     found = {"standing": 7, "ms": {}, "KB": {}}
-    tune.collect({("numbers", "a|6 7|12"): [0.003, 0.002], ("numbers", "a|8|9"): [0.004]}, "2 t: ", found)
+    tune.collect(
+        {("numbers", "a|6 7|12"): [0.003, 0.002], ("numbers", "a|8|9"): [0.004], ("numbers", tune.WAKE): [1.0]},
+        "2 t: ",
+        found,
+    )
     assert found["ms"] == {"2 t: a": {"6": 2.0, "7": 2.0, "8": 4.0}}
     assert found["KB"] == {"2 t: a": {"6": 12, "7": 12, "8": 9}}
 

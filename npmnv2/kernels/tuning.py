@@ -12,8 +12,10 @@ class Tuning(NamedTuple):
 
     pixels: int  # of a tile: with 16 channels each, their sums fill the registers and leave room for the weights
     rows_from: int  # columns of the wide image: from here on an inference block is cut by rows, below by channels
-    cache: int  # bytes of the rows of wide and hidden that one core works on: half of its second-level cache
-    piece: int  # channels of a piece, if it is cut by channels
+    cache: int  # bytes of the rows of wide and hidden that one core works on: twice as many are no faster
+    # Channels of a piece, if it is cut by channels. Twice as many save up to 3 % on one or two threads, but pieces are
+    # tasks: of an image of 14x14 there would be two, and nothing to do for a third thread.
+    piece: int
     gather: int  # pixels: so many and no more of several small images go through a piece together
 
 
@@ -36,7 +38,9 @@ class Training(NamedTuple):
 
 
 AVX512 = Tuning(pixels=7, rows_from=20, cache=1 << 19, piece=128, gather=160)  # 32 registers of 16 floats
-AVX2 = AVX512._replace(pixels=6)  # 16 registers of 8 floats: the sums take 12, two rows of weights and a value three
+# 16 registers of 8 floats: the sums take 12, a row of weights two and a value one. With 7 a sum is in memory, and a
+# product has half the speed.
+AVX2 = AVX512._replace(pixels=6)
 ARM64 = AVX512._replace(pixels=6)  # 32 registers of 4 floats: the sums take 24
 
 

@@ -19,7 +19,7 @@ from npmnv2.__main__ import main
 from npmnv2.models.mobilenet_v2 import plan
 from npmnv2.shapes import conv_geometry, taps
 from npmnv2.show import figures, plots
-from npmnv2.show.figures import batchnorm, blocks, convolutions, trained
+from npmnv2.show.figures import batchnorm, blocks, convolutions, kernels, trained
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 COMMITTED = ROOT / "docs" / "figures"
@@ -277,6 +277,31 @@ def test_what_a_value_sees_is_what_its_gradient_is_not_zero_for():
         areas = [_area(patch.get_path().vertices) for patch in filled[kind]]
         assert len(areas) == (4 if channels == C else 1) + 1  # four channels are drawn, and the output value
         assert areas == pytest.approx([pixels * areas[-1]] * (len(areas) - 1) + [areas[-1]])
+
+
+def test_a_tile_is_what_the_two_lines_add_up():
+    """The lines of the figure are run; the cells are those that they read; the sizes are the kernels'."""
+    from npmnv2.kernels.tiles import CHANNELS
+    from npmnv2.kernels.tuning import AVX512
+
+    assert (AVX512.pixels, CHANNELS) == (kernels.PIXELS, kernels.CHANNELS)
+    shown = texts(COMMITTED / "tile_and_panel.svg")
+    product, depthwise = (line for line in shown if line.startswith("tile += "))
+    rng = np.random.default_rng(0)
+    x, w, tile = rng.standard_normal((7, kernels.C)), rng.standard_normal((kernels.C, 16)), np.zeros((7, 16))
+    for c in range(kernels.C):
+        exec(product, {"tile": tile, "x": x, "w": w, "c": c})
+    np.testing.assert_allclose(tile, x @ w, atol=1e-12)
+    x, w, tile = rng.standard_normal((3, 9, 16)), rng.standard_normal((3, 3, 16)), np.zeros((7, 16))
+    for i, j in np.ndindex(3, 3):
+        exec(depthwise, {"tile": tile, "x": x, "w": w, "i": i, "j": j})
+    np.testing.assert_allclose(tile, ops.depthwise_conv2d_forward(x[None], w)[0][0, 0], atol=1e-12)
+    side, cell = kernels.SIDE, kernels.CELL
+    assert _cells("tile_and_panel", plots.GREEN, side) == [(16, 7)] * 2
+    assert _cells("tile_and_panel", plots.ORANGE, side)[:2] == [(1, 7), (16, 7)]
+    assert _cells("tile_and_panel", plots.ORANGE, cell)[2:] == [(7, 1)]
+    assert _cells("tile_and_panel", plots.BLUE, side)[:2] == [(16, 1)] * 2
+    assert _cells("tile_and_panel", plots.BLUE, cell)[2:] == [(1, 1)]
 
 
 def _filled(name, color):

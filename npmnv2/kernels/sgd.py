@@ -9,9 +9,8 @@ from numba import prange
 from npmnv2.kernels.arrays import plain
 from npmnv2.kernels.jit import compile_kernel
 from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tuning import TRAINING
 from npmnv2.validate import Array
-
-CHUNK = 4096  # values in a task: the second loop finds them in a cache of the core
 
 
 def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float, decay: float) -> None:
@@ -29,7 +28,7 @@ def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float,
     """
     number = value.dtype.type
     arrays = [v.reshape(-1) for v in (value, velocity, plain(grad))]
-    loops(*arrays, number(lr), number(momentum), decay != 0, number(decay), CHUNK)
+    loops(*arrays, number(lr), number(momentum), decay != 0, number(decay), TRAINING.update)
 
 
 def _step(value, velocity, grad, lr, momentum, decays, decay, chunk):

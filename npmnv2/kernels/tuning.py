@@ -12,13 +12,34 @@ class Tuning(NamedTuple):
 
     pixels: int  # of a tile: with 16 channels each, their sums fill the registers and leave room for the weights
     rows_from: int  # columns of the wide image: from here on an inference block is cut by rows, below by channels
-    cache: int  # bytes of the rows of wide and hidden that one core works on: half of its second-level cache
-    piece: int  # channels of a piece, if it is cut by channels
+    cache: int  # bytes of the rows of wide and hidden that one core works on: twice as many are no faster
+    # Channels of a piece, if it is cut by channels. Twice as many save up to 3 % on one or two threads, but pieces are
+    # tasks: of an image of 14x14 there would be two, and nothing to do for a third thread.
+    piece: int
     gather: int  # pixels: so many and no more of several small images go through a piece together
 
 
+class Training(NamedTuple):
+    """The same for training, where each number decides in which order something is summed up: so all cores share them.
+
+    How many threads there are decides nothing, or the bits would depend on it.
+    """
+
+    tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
+    piece: int = 192  # channels in a piece, at most
+    tasks: int = 8  # at least so many, if there are pixels enough (a task of the depthwise step is an image of a piece)
+    # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece has
+    # fewer channels than x, for in its place the backward stores an array like x for each piece.
+    recompute: int = 64
+    few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
+    chunk: int = 1 << 14  # values that batch norm sums up together: it looks twice, and finds them in the cache
+    update: int = 1 << 12  # values that SGD changes in a task: likewise
+
+
 AVX512 = Tuning(pixels=7, rows_from=20, cache=1 << 19, piece=128, gather=160)  # 32 registers of 16 floats
-AVX2 = AVX512._replace(pixels=6)  # 16 registers of 8 floats: the sums take 12, two rows of weights and a value three
+# 16 registers of 8 floats: the sums take 12, a row of weights two and a value one. With 7 a sum is in memory, and a
+# product has half the speed.
+AVX2 = AVX512._replace(pixels=6)
 ARM64 = AVX512._replace(pixels=6)  # 32 registers of 4 floats: the sums take 24
 
 
@@ -37,4 +58,4 @@ def of_this_core() -> Tuning:
     return AVX512 if compiles_avx512() else AVX2
 
 
-TUNING = of_this_core()
+TUNING, TRAINING = of_this_core(), Training()

@@ -12,11 +12,12 @@ from numba import prange
 
 from npmnv2.kernels.jit import compile_kernel, compile_scalar
 from npmnv2.kernels.scalars import all_finite, merge_moments, relu6
+from npmnv2.kernels.tuning import TRAINING
 
 
 def chunk_rows(channels):
-    """Rows per chunk: about 16,384 values, so that the second look at a chunk finds it in the second-level cache."""
-    return max(1, 16384 // channels)
+    """Rows per chunk."""
+    return max(1, TRAINING.chunk // channels)
 
 
 def _statistics(x, size, mean, var):

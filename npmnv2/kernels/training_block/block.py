@@ -11,12 +11,11 @@ import numba
 import numpy as np
 
 from npmnv2.kernels.arrays import geometry_of, plain
+from npmnv2.kernels.tiles import CHANNELS
 from npmnv2.kernels.training_block import cutting, steps
 from npmnv2.kernels.training_block.records import BatchNorm, BlockCache, Cuts, Sizes, Weights
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
-
-LEAST = 16  # channels in a piece: those of a tile
 
 
 class Block(NamedTuple):
@@ -69,7 +68,7 @@ def is_possible(x: Any, block: Block) -> bool:
     if max(geometry.pads[0][0], geometry.pads[1][0]) >= len(wd):
         return False
     sizes, _ = _cut(x, block)
-    return sizes.E >= LEAST
+    return sizes.E >= CHANNELS
 
 
 def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:

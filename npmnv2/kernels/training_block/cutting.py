@@ -1,26 +1,13 @@
 """How the work of a block in training is cut. The bits of a result depend on it, so it depends on the shapes alone."""
 
 from functools import lru_cache
-from typing import NamedTuple
 
 from npmnv2.kernels.batchnorm.loops import chunk_rows
 from npmnv2.kernels.training_block.records import Cut, Cuts, Sizes
+from npmnv2.kernels.tuning import TRAINING, Training
 from npmnv2.shapes import Geometry
 
-
-class Tuning(NamedTuple):
-    """The numbers that decide."""
-
-    tile: int = 256  # pixels in one product, at most: two or three tiles of a piece lie in the second-level cache
-    piece: int = 192  # channels in a piece, at most
-    tasks: int = 8  # at least so many, if there are pixels enough (a task of `depthwise` is an image of a piece)
-    # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece has
-    # fewer channels than x, for in its place the backward stores an array like x for each piece.
-    recompute: int = 64
-    few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
-
-
-TUNING = Tuning()
+TUNING = TRAINING
 
 
 @lru_cache(maxsize=256)  # a network asks the same few questions at every step
@@ -30,10 +17,12 @@ def cut(
     geometry: Geometry,
     expands: bool,
     shortcut: bool,
-    tuning: Tuning,
+    tuning: Training,
 ) -> tuple[Sizes, Cuts]:
-    """The sizes of a block, and how its work is cut. image: (N, H, W, C); widths: channels in the middle
-    and behind, and columns of the kernel."""
+    """The sizes of a block, and how its work is cut.
+
+    image: (N, H, W, C); widths: channels in the middle and behind, and columns of the kernel.
+    """
     (N, H, W, C), (wide, M, K), g = image, widths, geometry
     pieces = pieces_of(wide, tuning.piece) if expands else 1
     E, P_in, P_out = wide // pieces, N * H * W, N * g.OH * g.OW

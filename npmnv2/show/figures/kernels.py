@@ -8,7 +8,7 @@ from npmnv2.show.plots import BLUE, GREEN, ORANGE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PIXELS, CHANNELS = 7, 16  # of a tile, as in `kernels.tiles` but on ARM; to import that would load Numba
+PIXELS, CHANNELS = 7, 16  # of a tile with AVX-512, `kernels.tuning`; to import that would load Numba
 C, CHANNEL = 8, 3  # input channels of the product, and which of them
 K, TAP = 3, 1  # columns of the depthwise window, and which of them, in its first row
 SIDE = 11  # of a cell: one value
@@ -32,7 +32,9 @@ def tile_and_panel() -> "Figure":
     _memory(page, WIDTH / 4, C, channel, BLUE)
     _memory(page, 3 * WIDTH / 4, PIXELS + K - 1, rows, ORANGE)
     page.text(
-        WIDTH / 2, 526, f"{PIXELS} pixels of {CHANNELS} sums stay in registers. A cell of a strip is {CHANNELS} values."
+        WIDTH / 2,
+        526,
+        f"{PIXELS} pixels (AVX2: {PIXELS - 1}) stay in registers. A cell of a strip is {CHANNELS} values.",
     )
     return page.figure
 

@@ -7,7 +7,6 @@ the one layer with three channels; in tiles it is a quarter of that.
 from npmnv2 import ops
 from npmnv2.kernels.conv import operations as conv
 from npmnv2.ops.conv import Conv2dCache
-from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array
 
@@ -42,5 +41,4 @@ def conv2d_im2col_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Arra
     """
     if cache.geometry.dilation == 1:
         return conv.conv2d_backward(dout, cache)
-    with limit_blas(1):
-        return ops.conv2d_im2col_backward(dout, cache)
+    return ops.conv2d_im2col_backward(dout, cache)

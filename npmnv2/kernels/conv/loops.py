@@ -1,193 +1,218 @@
-"""The loops of the standard convolution: the tap loop of `ops/conv.py` on a few pixels at a time, which stay in cache.
+"""The loops of the standard convolution, of which a pointwise one is the case of a single tap.
 
-A standard convolution is bound by arithmetic, and the arithmetic is a matrix product, which nobody should write in
-Python: `np.dot` is the BLAS library's. What is left to arrange is what it is given. Measured with OpenBLAS on one
-AVX-512 core, in Gflop/s: a product of all pixels at once, ``(pixels, KH*KW*C) @ (KH*KW*C, M)``, 90 to 170; a product of
-up to `SMALL` multiply-adds, which OpenBLAS does without packing its operands first, 130 to 220, and its pixels need
-not be copied into one huge array before (im2col), or pass through memory once a tap (the tap loop).
+The plain version is `ops/conv.py`. Here the rows of the image that some rows of the output see are copied first, with
+zeros around them, so that no window reaches over a border. A value that a window sees then lies at the place of its
+pixel plus the place of its tap, and forward and backward are one sum, `_multiply`, with pixels and taps exchanged::
 
-So the output is cut into tiles of some pixels, by the shape alone, and the tiles into bands, one for a thread. A band
-takes a tap (or a piece of its channels) after the other; the weights stay in cache while all its tiles see them::
+    out[p, m] = sum_k rows[pixels[p] + taps[k]] * w[k, m]
+    dw[k, m]  = sum_p rows[pixels[p] + taps[k]] * dout[p, m]
 
-    tile += np.dot(tap, w[i, j])
-
-Who computes a tile makes no difference to it, so the bits do not depend on the number of bands.
-`np.dot` in compiled code calls SciPy's BLAS, which the callers here limit to one thread: the threads are those of
-`prange`.
+No window is copied beside its neighbours (im2col). The order of a sum depends on the shape alone, and so do the bits.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_inline, compile_kernel
+from npmnv2.kernels.jit import compile_apart, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.products import product
+from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tiles import (
+    CHANNELS,
+    FEW,
+    HALF,
+    PIXELS,
+    add,
+    add_scaled,
+    few_places,
+    few_places_in,
+    half_zeros,
+    places,
+    places_in,
+    put,
+    zeros,
+)
 
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-SMALL = 1_000_000  # multiply-adds; OpenBLAS's own limit (interface/gemm.c, gemm_small_matrix_permit)
-
-
-def _forward_rows(x, w, dilation, top, left, pixels, bands, out):
-    """Stride 1: what a tap sees in a row of the image is a matrix as it lies there, (pixels, C). A band owns rows."""
-    N, H, W, C = x.shape
-    KH, KW, _, M = w.shape
-    _, OH, OW, _ = out.shape
-    rows = N * OH
-    for band in prange(bands):
-        begin, end = band * rows // bands, (band + 1) * rows // bands
-        tile = np.empty((pixels, M), x.dtype)
-        for row in range(begin, end):
-            n, oy = row // OH, row % OH
-            for ox in range(OW):
-                for m in range(M):
-                    out[n, oy, ox, m] = 0
-        for i in range(KH):
-            for j in range(KW):
-                shift = dilation * j - left
-                lo, hi = max(0, -shift), min(OW, W - shift)  # the columns whose tap lies in the image
-                for row in range(begin, end):
-                    n, oy = row // OH, row % OH
-                    y = oy + dilation * i - top
-                    if 0 <= y < H:
-                        for first in range(lo, hi, pixels):
-                            last = min(first + pixels, hi)
-                            tap = x[n, y, first + shift : last + shift]
-                            np.dot(tap, w[i, j], tile[: last - first])
-                            for r in range(last - first):
-                                for m in range(M):
-                                    out[n, oy, first + r, m] += tile[r, m]
+DEPTH = 256  # taps, each of one channel, in a sum: so many times 16 weights stay in the first-level cache
 
 
-@compile_inline
-def _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch):
-    """patch[p, k - k0] = what weight k of a filter sees at pixel first + p of `out`: k0 <= k < k1 of KH*KW*C.
+class Window(NamedTuple):
+    """What the windows of the output see of the image."""
 
-    rows: x as (N*H, W*C). A kernel row lies there as one run of KW*C values, unless dilated: then a tap, C values.
+    KH: int
+    KW: int
+    stride: int
+    dilation: int
+    top: int  # rows of zeros above the image; below 0, so many of its rows that no window sees
+    left: int
+    columns: int  # of a row with its zeros
+
+
+@compile_apart
+def _multiply(rows, at, along, w, begins, out):
+    """out[i] += the sum over k of rows[at[i] + along[k]] * w[k], or where a sum begins out[i] = that sum."""
+    (P, M), last = out.shape, out.shape[0] - 1
+    w, out = w.reshape(-1), out.reshape(-1)
+    whole = M - M % CHANNELS
+    for m in range(0, whole, CHANNELS):
+        for i in range(0, P, PIXELS):
+            if P - i > FEW:
+                to = places(i, last, M)
+                tile = _sum(zeros(rows, to), rows, places_in(at, i, last), along, w, m, M)
+                put(tile if begins else add(tile, out, to, m), out, to, m)
+            else:
+                few_to = few_places(i, last, M)
+                few = _sum(zeros(rows, few_to), rows, few_places_in(at, i, last), along, w, m, M)
+                put(few if begins else add(few, out, few_to, m), out, few_to, m)
+    if M - whole >= HALF:
+        for i in range(0, P, PIXELS):
+            to = places(i, last, M)
+            half = _sum(half_zeros(rows, to), rows, places_in(at, i, last), along, w, whole, M)
+            put(half if begins else add(half, out, to, whole), out, to, whole)
+        whole += HALF
+    for i in range(P):
+        for m in range(whole, M):
+            total = rows.dtype.type(0)
+            for k in range(len(along)):
+                total += rows[(at[i] + along[k]) & NATURAL] * w[(k * M + m) & NATURAL]
+            to_one = (i * M + m) & NATURAL
+            out[to_one] = total if begins else out[to_one] + total
+
+
+@compile_scalar
+def _sum(tile, rows, at, along, w, m, M):
+    """The sum of one tile."""
+    for k in range(len(along)):
+        tile = add_scaled(tile, rows, at, along[k], w, m)
+        m += M
+    return tile
+
+
+@compile_scalar
+def _rows_seen(x, window, OH, first, last, rows):
+    """Rows `first` to `last` - 1 of the output of all images see these rows: of each KH, with zeros around them."""
+    _, H, W, C = x.shape
+    flat, zero, length = x.reshape(-1), x.dtype.type(0), window.columns * C
+    begin = max(0, window.left)  # the columns begin <= c < end lie in the image
+    end = max(begin, min(window.columns, W + window.left))
+    for r in range((last - first) * window.KH):
+        n, oy = (first + r // window.KH) // OH, (first + r // window.KH) % OH
+        y, to = window.stride * oy + window.dilation * (r % window.KH) - window.top, (r * length) & NATURAL
+        inside = 0 <= y < H
+        source = (((n * H + y) * W + begin - window.left) * C) & NATURAL
+        for v in range(begin * C):
+            rows[to + v] = zero
+        if inside:
+            for v in range((end - begin) * C):
+                rows[to + begin * C + v] = flat[source + v]
+        else:
+            for v in range((end - begin) * C):
+                rows[to + begin * C + v] = zero
+        for v in range(end * C, length):
+            rows[to + v] = zero
+
+
+@compile_apart
+def _tables(window, C, pixels, OW):
+    """The places of the pixels of so many rows of the output, and of the taps; their sum is a place in `_rows_seen`."""
+    at, taps = np.empty(pixels, np.int64), np.empty(window.KH * window.KW * C, np.int64)
+    for p in range(pixels):
+        at[p] = (p // OW * window.KH * window.columns + p % OW * window.stride) * C
+    for k in range(len(taps)):
+        i, j, c = k // C // window.KW, k // C % window.KW, k % C
+        taps[k] = (i * window.columns + j * window.dilation) * C + c
+    return at, taps
+
+
+@compile_scalar
+def _seen(x, window, OH, first, last, rows):
+    """`_rows_seen`; of a 1x1 convolution that sees every pixel x itself, not copied."""
+    _, _, W, C = x.shape
+    if window.KH * window.KW * window.stride == 1 and window.columns == W and window.top == 0 and window.left == 0:
+        return x.reshape(-1)[first * W * C :]
+    _rows_seen(x, window, OH, first, last, rows)
+    return rows
+
+
+@compile_task
+def _forward_share(thread, tasks, x, w, window, scratch, out):
+    """What one thread does of `_forward`."""
+    (N, OH, OW, M), K, threads = out.shape, w.shape[0], len(scratch)
+    flat, rows = out.reshape((N * OH * OW, M)), scratch[thread]
+    at, taps = _tables(window, x.shape[3], (N * OH // tasks + 1) * OW, OW)
+    for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
+        first, last = task * N * OH // tasks, (task + 1) * N * OH // tasks
+        seen, pixels = _seen(x, window, OH, first, last, rows), at[: (last - first) * OW]
+        for k in range(0, K, DEPTH):
+            _multiply(seen, pixels, taps[k : k + DEPTH], w[k : k + DEPTH], k == 0, flat[first * OW : last * OW])
+
+
+def _forward(x, w, window, tasks, scratch, out):
+    """out = x convolved with w. A task is some rows of the output. w: (KH*KW*C, M); scratch: (threads, `_rows_seen`)."""
+    for thread in prange(len(scratch)):
+        _forward_share(np.int64(thread), tasks, x, w, window, scratch, out)
+
+
+@compile_task
+def _weights_task(task, dout, x, window, tasks, rows, dw):
+    """One task of `_backward_w`."""
+    (N, OH, OW, M), (groups, K, _) = dout.shape, dw.shape
+    pieces = len(rows) // groups
+    g, piece = task // pieces, task % pieces
+    k0, k1 = piece * K // pieces, (piece + 1) * K // pieces
+    flat = dout.reshape((N * OH * OW, M))
+    at, taps = _tables(window, x.shape[3], (N * OH // tasks + 1) * OW, OW)
+    for band in range(g * tasks // groups, (g + 1) * tasks // groups):
+        first, last = band * N * OH // tasks, (band + 1) * N * OH // tasks
+        seen, pixels = _seen(x, window, OH, first, last, rows[task]), at[: (last - first) * OW]
+        begins = band == g * tasks // groups
+        _multiply(seen, taps[k0:k1], pixels, flat[first * OW : last * OW], begins, dw[g, k0:k1])
+
+
+def _backward_w(dout, x, window, bands, rows, dw):
+    """dw[g] = the gradient of the weights from group g of the bands of rows. A task is (group, piece of the taps).
+
+    rows: scratch, (groups * pieces, `_rows_seen`); dw: (groups, KH*KW*C, M).
     """
-    run = C if dilation > 1 else KW * C
-    zero = rows.dtype.type(0)
-    for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
-        i, j = t * run // C // KW, t * run // C % KW
-        lo, hi = max(k0, t * run), min(k1, t * run + run)
-        to = (lo - k0) & NATURAL
-        r = 0
-        while r < count:  # the pixels of the tile that lie in one row of out
-            row, ox = (first + r) // OW, (first + r) % OW
-            n, y = row // OH, row % OH * stride + dilation * i - top
-            stop = min(count, r + OW - ox)
-            at = (ox * stride + dilation * j - left) * C + lo - t * run
-            for p in range(r, stop):
-                if 0 <= y < H and at >= 0 and at + hi - lo <= W * C:
-                    source, start = (n * H + y) & NATURAL, at & NATURAL
-                    for k in range(hi - lo):
-                        patch[p, to + k] = rows[source, start + k]
-                else:
-                    for k in range(hi - lo):
-                        inside = 0 <= y < H and 0 <= at + k < W * C
-                        patch[p, to + k] = rows[n * H + y, at + k] if inside else zero
-                at += stride * C
-            r = stop
+    for task in prange(len(rows)):
+        _weights_task(np.int64(task), dout, x, window, bands, rows, dw)
 
 
-def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out):
-    """Any stride: what `depth` of the KH*KW*C weights of a filter see is copied beside each other first (im2col).
+@compile_task
+def _scatter(n, dout, wt, window, sent, dx):
+    """Image n of `_backward_x`."""
+    (_, H, W, C), (_, OH, OW, _) = dx.shape, dout.shape
+    run, rows = window.KW * C, dx.reshape(-1)  # what a row of a window sees lies in a row of x side by side
+    length = wt.shape[1]
+    flat = sent.reshape(-1)
+    zero = dx.dtype.type(0)
+    for v in range(H * W * C):
+        rows[(n * H * W * C + v) & NATURAL] = zero
+    for oy in range(OH):
+        product(dout[n, oy], wt, True, sent)
+        for i in range(window.KH):
+            y = window.stride * oy + i - window.top
+            if 0 <= y < H:
+                row = (n * H + y) * W * C
+                for ox in range(OW):
+                    at = (window.stride * ox - window.left) * C
+                    begin, end = max(0, -at), min(run, W * C - at)
+                    to, source = (row + at + begin) & NATURAL, (ox * length + i * run + begin) & NATURAL
+                    for q in range(end - begin):
+                        rows[to + q] += flat[source + q]
 
-    A tile is a run of `pixels` pixels of `out`, across its rows and images. A band owns some of them.
+
+def _backward_x(dout, wt, window, sent, dx):
+    """dx of few channels: ``dout @ wt`` says what each window sends to all it saw; added up there. A task is an image.
+
+    wt: (M, KH*KW*C and zeros). For 3 channels, a stem's, this was measured three times as fast as a convolution with
+    s*s parts of the kernel, which multiplies matrices of 3 to 12 columns.
     """
-    N, H, W, C = x.shape
-    KH, KW, _, M = w.shape
-    _, OH, OW, _ = out.shape
-    K = KH * KW * C
-    tiles = (N * OH * OW + pixels - 1) // pixels
-    rows, flat, weights = x.reshape(N * H, W * C), out.reshape(N * OH * OW, M), w.reshape(K, M)
-    for band in prange(bands):
-        begin, end = band * tiles // bands * pixels, min((band + 1) * tiles // bands * pixels, N * OH * OW)
-        tile = np.empty((pixels, M), x.dtype)
-        for k0 in range(0, K, depth):
-            k1 = min(k0 + depth, K)
-            patch = np.empty((pixels, k1 - k0), x.dtype)
-            for first in range(begin, end, pixels):
-                count = min(pixels, end - first)
-                _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
-                np.dot(patch[:count], weights[k0:k1], tile[:count])
-                if k0 == 0:
-                    for r in range(count):
-                        for m in range(M):
-                            flat[first + r, m] = tile[r, m]
-                else:
-                    for r in range(count):
-                        for m in range(M):
-                            flat[first + r, m] += tile[r, m]
+    for n in prange(len(dx)):
+        _scatter(np.int64(n), dout, wt, window, sent[n], dx)
 
 
-def _backward_w(dout, x, KW, stride, dilation, top, left, pixels, depth, dw):
-    """dw[g, k, m] = sum_p patch[p, k] * dout[p, m] of group g of the pixels, a tile at a time. Owns `depth` rows of it.
-
-    dw: (groups, KH*KW*C, M).
-    """
-    N, H, W, C = x.shape
-    _, OH, OW, M = dout.shape
-    groups, K, _ = dw.shape
-    P, pieces = N * OH * OW, (K + depth - 1) // depth
-    rows, flat = x.reshape(N * H, W * C), dout.reshape(P, M)
-    for task in prange(groups * pieces):
-        g, piece = task // pieces, task % pieces
-        k0, k1 = piece * depth, min(piece * depth + depth, K)
-        patch = np.empty((pixels, k1 - k0), x.dtype)
-        part = np.empty((k1 - k0, M), x.dtype)
-        for k in range(k0, k1):
-            for m in range(M):
-                dw[g, k, m] = 0
-        end = (g + 1) * P // groups
-        for first in range(g * P // groups, end, pixels):
-            count = min(pixels, end - first)
-            _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
-            np.dot(patch[:count].T, flat[first : first + count], part)
-            for k in range(k1 - k0):
-                for m in range(M):
-                    dw[g, k0 + k, m] += part[k, m]
-
-
-def _backward_x(dout, wt, KW, stride, top, left, dx):
-    """dx of few channels: ``dout @ wt`` says what each window sends to all it saw; added up there. Owns an image.
-
-    wt: (M, KH*KW*C). For 3 channels, a stem's, this was measured three times as fast as a convolution with s*s parts of
-    the kernel, which multiplies matrices of 3 to 12 columns.
-    """
-    N, H, W, C = dx.shape
-    _, OH, OW, M = dout.shape
-    run = KW * C  # what a kernel row sees lies in a row of x side by side
-    KH = wt.shape[1] // run
-    rows = dx.reshape(N, H, W * C)
-    for n in prange(N):
-        sent = np.empty((OW, KH * run), dx.dtype)
-        for y in range(H):
-            for k in range(W * C):
-                rows[n, y, k] = 0
-        for oy in range(OH):
-            np.dot(dout[n, oy], wt, sent)
-            for i in range(KH):
-                y = stride * oy + i - top
-                if 0 <= y < H:
-                    for ox in range(OW):
-                        at = (stride * ox - left) * C
-                        if at >= 0 and at + run <= W * C:
-                            to, k = at & NATURAL, (i * run) & NATURAL
-                            for q in range(run):
-                                rows[n, y & NATURAL, to + q] += sent[ox, k + q]
-                        else:
-                            for q in range(max(0, -at), min(run, W * C - at)):
-                                rows[n, y, at + q] += sent[ox, i * run + q]
-
-
-def _forward_pointwise(x, w, pixels, out):
-    """A 1x1 convolution is one product, cut into tiles of so many pixels. x: (P, C), out: (P, M). Owns a tile."""
-    P = x.shape[0]
-    for tile in prange((P + pixels - 1) // pixels):
-        first, last = tile * pixels, min(tile * pixels + pixels, P)
-        np.dot(x[first:last], w, out[first:last])
-
-
-forward_rows = compile_kernel(_forward_rows)
-forward_tiles = compile_kernel(_forward_tiles)
-forward_pointwise = compile_kernel(_forward_pointwise)
+forward = compile_kernel(_forward)
 backward_w = compile_kernel(_backward_w)
 backward_x = compile_kernel(_backward_x)

@@ -9,14 +9,17 @@ OpenBLAS that SciPy brings; they decide how fast a result comes, and of the resu
 """
 
 import numba
+import numpy as np
 
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.conv import loops
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
-from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
+
+BAND = 1 << 18  # bytes that the sums of a band read and write, for one core: they stay in its second-level cache
+_POINT = loops.Window(1, 1, 1, 1, 0, 0, 1)
 
 
 def conv2d_forward(
@@ -46,11 +49,8 @@ def conv2d_forward(
     KH, KW, _, M = w.shape
     check_length(w, "w", 2, C, "the channels of x")
     geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
-    stride, dilation = geometry.stride, geometry.dilation
-    (top, _), (left, _) = geometry.pads
     out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    with limit_blas(1):
-        _convolve(plain(x), plain(w), stride, dilation, top, left, out)
+    _convolve(plain(x), plain(w).reshape(-1, M), _window(geometry, KH, KW), out)
     return out, Conv2dCache(x, w, geometry)
 
 
@@ -72,13 +72,7 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    pixels = loops.SMALL // (C * M)
-    with limit_blas(1):
-        if pixels >= 16:  # else all weights at once leave room for too few: they are cut as well
-            loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
-        else:
-            bands = numba.get_num_threads()
-            _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
+    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), _POINT, out.reshape(1, -1, 1, M))
     return out, PointwiseCache(x, w)
 
 
@@ -111,20 +105,20 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     x, w, geometry = cache
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C M", like=x, compiled=True)
-    _, KW, C, M = w.shape
+    KH, KW, C, M = w.shape
     check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x, compiled=True)
     if geometry.dilation != 1:
         raise ValueError(f"dilation must be 1 in kernels.conv.operations.conv2d_backward; was {geometry.dilation}")
-    (top, _), (left, _) = geometry.pads
-    dout = plain(dout)
+    dout, window = plain(dout), _window(geometry, KH, KW)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
-    with limit_blas(1):
-        _weights(dout, plain(x), KW, geometry.stride, top, left, dw.reshape(-1, M))
-        if KW * C <= 16:
-            loops.backward_x(dout, plain(w.reshape(-1, M).T), KW, geometry.stride, top, left, dx)
-        else:
-            _image(dout, w, geometry, dx)
+    _weights(dout, plain(x), window, dw.reshape(-1, M))
+    if KW * C <= 16:
+        wt = np.zeros((M, -(-KH * KW * C // 16) * 16), x.dtype)
+        wt[:, : KH * KW * C] = w.reshape(-1, M).T
+        loops.backward_x(dout, wt, window, empty((len(x), geometry.OW, wt.shape[1]), x.dtype), dx)
+    else:
+        _image(dout, w, geometry, dx)
     return dx, dw
 
 
@@ -143,8 +137,9 @@ def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
                 part[...] = 0
             else:
                 taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1]  # (i // s + 1, j // s + 1, C, M)
-                taps = plain(taps.swapaxes(2, 3))  # (..., M, C)
-                _convolve(dout, taps, 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
+                above, before = (i - first_y - top) // s, (j - first_x - left) // s
+                window = _window_of(*taps.shape[:2], 1, 1, above, before, part.shape[2])
+                _convolve(dout, plain(taps.swapaxes(2, 3)).reshape(-1, dx.shape[3]), window, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part
 
@@ -168,24 +163,52 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     dout = plain(dout)
     dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
-    with limit_blas(1):
-        _weights(dout, plain(x), 1, 1, 0, 0, dw)
+    _weights(dout.reshape(1, -1, 1, dout.shape[3]), plain(x).reshape(1, -1, 1, x.shape[3]), _POINT, dw)
     return dx, dw
 
 
-def _weights(dout: Array, x: Array, KW: int, stride: int, top: int, left: int, dw: Array) -> None:
-    """dw as a matrix (KH*KW*C, M). The tiles are cut by the shape alone."""
-    K, M = dw.shape
-    P = dout.size // M
-    if P == 0:
+def _window(geometry: Geometry, KH: int, KW: int) -> loops.Window:
+    (top, _), (left, _) = geometry.pads
+    return _window_of(KH, KW, geometry.stride, geometry.dilation, top, left, geometry.OW)
+
+
+def _window_of(KH: int, KW: int, stride: int, dilation: int, top: int, left: int, OW: int) -> loops.Window:
+    return loops.Window(KH, KW, stride, dilation, top, left, (OW - 1) * stride + (KW - 1) * dilation + 1)
+
+
+def _bands(x: Array, window: loops.Window, out: Array) -> int:
+    """Into how many bands of rows the output is cut, so that what a band sees stays in cache."""
+    N, OH, OW, M = out.shape
+    row = (window.KH * window.columns * x.shape[3] + OW * M) * x.itemsize
+    return max(1, min(N * OH, -(-N * OH * row // BAND)))
+
+
+def _scratch(tasks: int, bands: int, x: Array, window: loops.Window, out: Array) -> Array:
+    """Memory in which each task copies the rows that a band sees."""
+    rows = -(-out.shape[0] * out.shape[1] // bands)
+    return empty((tasks, rows * window.KH * window.columns * x.shape[3]), x.dtype)
+
+
+def _convolve(x: Array, w: Array, window: loops.Window, out: Array) -> None:
+    """Fill `out`. w: (KH*KW*C, M)."""
+    if out.size == 0:
+        return
+    threads = numba.get_num_threads()
+    bands = -(-_bands(x, window, out) // threads) * threads
+    bands = min(bands, out.shape[0] * out.shape[1])
+    loops.forward(x, w, window, bands, _scratch(threads, bands, x, window, out), out)
+
+
+def _weights(dout: Array, x: Array, window: loops.Window, dw: Array) -> None:
+    """dw as a matrix (KH*KW*C, M). The bands and their groups are cut by the shape alone."""
+    if dout.size == 0:
         dw[...] = 0
         return
-    pixels = min(P, max(112, loops.SMALL // (K * M)))
-    depth = max(1, min(K, loops.SMALL // (pixels * M)))
-    # Few weights are one piece, so it is the pixels that are shared out: each group adds up for itself, all in order.
-    groups = max(1, min(8 // -(-K // depth), P // (2 * pixels)))
-    parts = empty((groups, K, M), dw.dtype)
-    loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, parts)
+    bands = _bands(x, window, dout)
+    groups = min(8, bands) if dw.size <= 1 << 16 else 1
+    pieces = 1 if groups > 1 else numba.get_num_threads()
+    parts = empty((groups, *dw.shape), dw.dtype)
+    loops.backward_w(dout, x, window, bands, _scratch(groups * pieces, bands, x, window, dout), parts)
     parts.sum(axis=0, out=dw)
 
 
@@ -193,29 +216,3 @@ def _last_tap(taps: int, position: int, stride: int) -> int:
     """The last of the taps through which the pixel at this padded position is seen; -1 if there is none."""
     last = taps - 1 - (taps - 1 - position) % stride
     return last if last >= 0 else -1
-
-
-def _convolve(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:
-    """Fill `out`, by the kernel that suits the shape; `top` and `left` may be negative, which cuts x off there."""
-    C, M = w.shape[2:]
-    # One band a thread keeps the weights in cache; more keep a band of the image there, if all the weights fit as well.
-    threads = numba.get_num_threads()
-    bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
-    pixels = min(out.shape[2], loops.SMALL // (C * M))
-    # What one tap sees lies there as a matrix; with few channels, the taps are copied together to make a larger one.
-    if stride == 1 and C >= 96 and pixels >= 12:
-        loops.forward_rows(x, w, dilation, top, left, pixels, bands, out)
-    else:
-        _in_tiles(x, w, stride, dilation, top, left, bands, out)
-
-
-def _in_tiles(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, bands: int, out: Array) -> None:
-    """Cut pixels and weights so that no product has more than `SMALL` multiply-adds, in pieces of equal length."""
-    KH, KW, C, M = w.shape
-    P, K = out.size // M, KH * KW * C
-    if P == 0:
-        return
-    tiles = -(-P // min(112, max(32, loops.SMALL // (K * M))))
-    pixels = -(-P // tiles)
-    pieces = min(K, -(-K * pixels * M // loops.SMALL))
-    loops.forward_tiles(x, w, stride, dilation, top, left, pixels, -(-K // pieces), bands, out)

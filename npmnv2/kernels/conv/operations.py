@@ -13,13 +13,15 @@ import numpy as np
 
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.conv import loops
+from npmnv2.kernels.tiles import HALF
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
 from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
-BAND = 1 << 18  # bytes that the sums of a band read and write, for one core: they stay in its second-level cache
-_POINT = loops.Window(1, 1, 1, 1, 0, 0, 1)
+BAND = 1 << 19  # bytes that the sums of a band read and write, for one core: they stay in its second-level cache
+FITS = 1 << 22  # bytes of an image that a core finds in its caches; a larger one is read faster if it is copied
+POINT = loops.Window(1, 1, 1, 1, 0, 0, 1)
 
 
 def conv2d_forward(
@@ -50,7 +52,7 @@ def conv2d_forward(
     check_length(w, "w", 2, C, "the channels of x")
     geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
     out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    _convolve(plain(x), plain(w).reshape(-1, M), _window(geometry, KH, KW), out)
+    _convolve(plain(x), plain(w).reshape(-1, M), _window(w, geometry), out)
     return out, Conv2dCache(x, w, geometry)
 
 
@@ -72,7 +74,7 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), _POINT, out.reshape(1, -1, 1, M))
+    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), POINT, out.reshape(1, -1, 1, M), x.nbytes > FITS)
     return out, PointwiseCache(x, w)
 
 
@@ -105,21 +107,26 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     x, w, geometry = cache
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "KH KW C M", like=x, compiled=True)
-    KH, KW, C, M = w.shape
+    _, KW, C, M = w.shape
     check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x, compiled=True)
     if geometry.dilation != 1:
         raise ValueError(f"dilation must be 1 in kernels.conv.operations.conv2d_backward; was {geometry.dilation}")
-    dout, window = plain(dout), _window(geometry, KH, KW)
+    dout, window = plain(dout), _window(w, geometry)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
     _weights(dout, plain(x), window, dw.reshape(-1, M))
     if KW * C <= 16:
-        wt = np.zeros((M, -(-KH * KW * C // 16) * 16), x.dtype)
-        wt[:, : KH * KW * C] = w.reshape(-1, M).T
+        wt = _widened(plain(w.reshape(-1, M).T))
         loops.backward_x(dout, wt, window, empty((len(x), geometry.OW, wt.shape[1]), x.dtype), dx)
     else:
         _image(dout, w, geometry, dx)
     return dx, dw
+
+
+def _window(w: Array, geometry: Geometry) -> loops.Window:
+    (KH, KW), (top, _), (left, _) = w.shape[:2], *geometry.pads
+    columns = geometry.stride * (geometry.OW - 1) + geometry.dilation * (KW - 1) + 1
+    return loops.Window(KH, KW, geometry.stride, geometry.dilation, top, left, columns)
 
 
 def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
@@ -138,7 +145,7 @@ def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
             else:
                 taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1]  # (i // s + 1, j // s + 1, C, M)
                 above, before = (i - first_y - top) // s, (j - first_x - left) // s
-                window = _window_of(*taps.shape[:2], 1, 1, above, before, part.shape[2])
+                window = loops.Window(*taps.shape[:2], 1, 1, above, before, part.shape[2] + taps.shape[1] - 1)
                 _convolve(dout, plain(taps.swapaxes(2, 3)).reshape(-1, dx.shape[3]), window, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part
@@ -163,53 +170,69 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     dout = plain(dout)
     dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
-    _weights(dout.reshape(1, -1, 1, dout.shape[3]), plain(x).reshape(1, -1, 1, x.shape[3]), _POINT, dw)
+    M, C = dout.shape[3], x.shape[3]
+    _weights(dout.reshape(1, -1, 1, M), plain(x).reshape(1, -1, 1, C), POINT, dw, x.nbytes > FITS)
     return dx, dw
 
 
-def _window(geometry: Geometry, KH: int, KW: int) -> loops.Window:
-    (top, _), (left, _) = geometry.pads
-    return _window_of(KH, KW, geometry.stride, geometry.dilation, top, left, geometry.OW)
+def _convolve(x: Array, w: Array, window: loops.Window, out: Array, copies: bool = True) -> None:
+    """Fill `out`. w: (KH*KW*C, M)."""
+    M = out.shape[3]
+    if out.size == 0:
+        return
+    if M % HALF > 0:
+        wider = empty((*out.shape[:3], M + -M % HALF), out.dtype)
+        _convolve(x, _widened(w), window, wider, copies)
+        out[...] = wider[..., :M]
+        return
+    threads, rows = numba.get_num_threads(), out.shape[0] * out.shape[1]
+    bands = min(rows, -(-_bands(x, window, out, BAND) // threads) * threads)
+    scratch = _scratch(threads, bands, x, window, out) if copies else empty((threads, 0), x.dtype)
+    loops.forward(x, w, window, bands, scratch, out)
 
 
-def _window_of(KH: int, KW: int, stride: int, dilation: int, top: int, left: int, OW: int) -> loops.Window:
-    return loops.Window(KH, KW, stride, dilation, top, left, (OW - 1) * stride + (KW - 1) * dilation + 1)
+def _weights(dout: Array, x: Array, window: loops.Window, dw: Array, copies: bool = True) -> None:
+    """Fill `dw`, (KH*KW*C, M). The bands and their groups, which decide the order of the sums, depend on shapes alone.
+
+    Few weights are one piece, and groups of bands add up each for itself. Of many the taps are shared out.
+    """
+    if dout.size == 0:
+        dw[...] = 0
+        return
+    dout = _widened(dout)
+    bands = _bands(x, window, dout, max(BAND, dw.nbytes) // 2)
+    groups = min(8, bands) if dw.size <= 1 << 16 else 1
+    tasks = groups if groups == 8 else groups * numba.get_num_threads()
+    parts = empty((groups, dw.shape[0], dout.shape[3]), dw.dtype)
+    scratch = _scratch(tasks, bands, x, window, dout) if copies else empty((tasks, 0), x.dtype)
+    loops.backward_w(dout, x, window, bands, scratch, parts)
+    parts[..., : dw.shape[1]].sum(axis=0, out=dw)
 
 
-def _bands(x: Array, window: loops.Window, out: Array) -> int:
-    """Into how many bands of rows the output is cut, so that what a band sees stays in cache."""
+def _bands(x: Array, window: loops.Window, out: Array, size: int) -> int:
+    """Into how many bands the rows of all images are cut, so that what a band reads and writes has about this size."""
     N, OH, OW, M = out.shape
-    row = (window.KH * window.columns * x.shape[3] + OW * M) * x.itemsize
-    return max(1, min(N * OH, -(-N * OH * row // BAND)))
+    row = (window.stride * window.columns * x.shape[3] + OW * M) * x.itemsize
+    return max(1, min(N * OH, -(-N * OH * row // size)))
 
 
 def _scratch(tasks: int, bands: int, x: Array, window: loops.Window, out: Array) -> Array:
     """Memory in which each task copies the rows that a band sees."""
-    rows = -(-out.shape[0] * out.shape[1] // bands)
-    return empty((tasks, rows * window.KH * window.columns * x.shape[3]), x.dtype)
+    N, OH, OW, _ = out.shape
+    rows = -(-N * OH // bands)
+    images = min(N, 1 + -(-(rows - 1) // OH))  # that a band may be of
+    height = window.stride * rows + images * (window.dilation * (window.KH - 1) + 1)
+    return empty((tasks, height * window.columns * x.shape[3]), x.dtype)
 
 
-def _convolve(x: Array, w: Array, window: loops.Window, out: Array) -> None:
-    """Fill `out`. w: (KH*KW*C, M)."""
-    if out.size == 0:
-        return
-    threads = numba.get_num_threads()
-    bands = -(-_bands(x, window, out) // threads) * threads
-    bands = min(bands, out.shape[0] * out.shape[1])
-    loops.forward(x, w, window, bands, _scratch(threads, bands, x, window, out), out)
-
-
-def _weights(dout: Array, x: Array, window: loops.Window, dw: Array) -> None:
-    """dw as a matrix (KH*KW*C, M). The bands and their groups are cut by the shape alone."""
-    if dout.size == 0:
-        dw[...] = 0
-        return
-    bands = _bands(x, window, dout)
-    groups = min(8, bands) if dw.size <= 1 << 16 else 1
-    pieces = 1 if groups > 1 else numba.get_num_threads()
-    parts = empty((groups, *dw.shape), dw.dtype)
-    loops.backward_w(dout, x, window, bands, _scratch(groups * pieces, bands, x, window, dout), parts)
-    parts.sum(axis=0, out=dw)
+def _widened(values: Array) -> Array:
+    """With zeros up to a multiple of 8 columns, which tiles need."""
+    columns = values.shape[-1]
+    if columns % HALF == 0:
+        return values
+    wider = np.zeros((*values.shape[:-1], columns + -columns % HALF), values.dtype)
+    wider[..., :columns] = values
+    return wider
 
 
 def _last_tap(taps: int, position: int, stride: int) -> int:

@@ -1,21 +1,20 @@
-"""Standard and pointwise convolution, compiled: the signatures of `ops`, the matrix products cut to fit the cache.
+"""Standard and pointwise convolution, compiled: the signatures of `ops`; what is computed, and how, says `loops.py`.
 
-The layers call the standard one; both are the two sides of `benchmarks/separable.py`, which compares a separable
-convolution with a standard one that is as fast as we can write it. The products are SciPy's BLAS, which compiled code
-can call.
-
-How many pixels and channels make a product worth its call is a matter of the BLAS library. The bounds here suit the
-OpenBLAS that SciPy brings; they decide how fast a result comes, and of the result no more than its last bits.
+The layers call the standard one, by the names of its twins in `ops` that use im2col. Both are the two sides of
+`benchmarks/separable.py`, which compares a separable convolution with a standard one that is as fast as we can write
+it.
 """
 
 import numba
 import numpy as np
 
+from npmnv2 import ops
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.conv import loops
 from npmnv2.kernels.tiles import HALF
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
+from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
@@ -29,13 +28,7 @@ def conv2d_forward(
 ) -> tuple[Array, Conv2dCache]:
     """Slide M filters over the image: the compiled twin of `ops.conv2d_forward`.
 
-    The formula, the parameters and the other errors are there. This one takes float32 and float64 only. Its cache
-    serves `ops.conv2d_backward` and `ops.conv2d_im2col_backward`.
-
-    Notes
-    -----
-    N*OH*OW * KH*KW * C*M multiply-adds. At stride 1 with many channels nothing is copied, else N*OH*OW * KH*KW*C
-    values, a cacheful at a time. `loops.py` says how the products are cut, and what that is worth.
+    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
 
     Examples
     --------
@@ -85,15 +78,7 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     is whole. So for each of the s*s remainders of (y + top) and (x + left), every s-th tap takes part, the last one
     first, with its matrix transposed, at stride 1; the s*s small images lie interleaved in dx.
 
-    Raises
-    ------
-    ValueError
-        If the dilation is not 1.
-
-    Notes
-    -----
-    2 * N*OH*OW * KH*KW * C*M multiply-adds. dw is summed over pixels in one fixed order: the same bits at any number of
-    threads.
+    With a dilation it is the one of `ops`.
 
     Examples
     --------
@@ -110,7 +95,8 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     _, KW, C, M = w.shape
     check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x, compiled=True)
     if geometry.dilation != 1:
-        raise ValueError(f"dilation must be 1 in kernels.conv.operations.conv2d_backward; was {geometry.dilation}")
+        with limit_blas(1):
+            return ops.conv2d_im2col_backward(dout, cache)
     dout, window = plain(dout), _window(w, geometry)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)

@@ -1,8 +1,7 @@
 """The inverted residual in training: what Python does around the two compiled calls of `steps`.
 
 That is: whether they can run, and the shapes in which they take and give arrays. What they compute is
-`nn.blocks.InvertedResidual` layer by layer, which is the version to read first. The products are SciPy's BLAS, which
-compiled code can call.
+`nn.blocks.InvertedResidual` layer by layer, which is the version to read first.
 """
 
 import math
@@ -14,7 +13,6 @@ import numpy as np
 from npmnv2.kernels.arrays import geometry_of, plain
 from npmnv2.kernels.training_block import cutting, steps
 from npmnv2.kernels.training_block.records import BatchNorm, BlockCache, Cuts, Sizes, Weights
-from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_dout
 
@@ -81,10 +79,9 @@ def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:
     norms = [BatchNorm(plain(gamma), plain(beta), float(eps)) for gamma, beta, eps in block.norms]
     wp = plain(wp).reshape(sizes.pieces, sizes.E, sizes.M)
     weights = Weights(wp[0] if we is None else plain(we), plain(wd).reshape(9, -1), wp)  # compiled code wants a matrix
-    with limit_blas(1):
-        out, cache = steps.forward(
-            x.reshape(-1, sizes.C), sizes, cuts, weights, (norms[0], norms[-2], norms[-1]), numba.get_num_threads()
-        )
+    out, cache = steps.forward(
+        x.reshape(-1, sizes.C), sizes, cuts, weights, (norms[0], norms[-2], norms[-1]), numba.get_num_threads()
+    )
     return out.reshape(sizes.N, sizes.OH, sizes.OW, sizes.M), cache
 
 
@@ -100,8 +97,7 @@ def backward(dout: Array, cache: BlockCache) -> tuple[Array, Weights, list[tuple
     """dx, the gradients of the weights, and (dgamma, dbeta) of the batch norms."""
     s = cache.sizes
     check_dout(dout, (s.N, s.OH, s.OW, s.M), cache.x, compiled=True)
-    with limit_blas(1):
-        dx, (dwe, dwd, dwp), norms = steps.backward(plain(dout).reshape(-1, s.M), cache, numba.get_num_threads())
+    dx, (dwe, dwd, dwp), norms = steps.backward(plain(dout).reshape(-1, s.M), cache, numba.get_num_threads())
     dweights = Weights(dwe if s.expands else None, dwd.reshape(3, 3, -1), dwp)
     return dx.reshape(s.N, s.H, s.W, s.C), dweights, list(norms if s.expands else norms[1:])
 

@@ -131,7 +131,8 @@ def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
             else:
                 taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1]  # (i // s + 1, j // s + 1, C, M)
                 above, before = (i - first_y - top) // s, (j - first_x - left) // s
-                window = loops.Window(*taps.shape[:2], 1, 1, above, before, part.shape[2] + taps.shape[1] - 1)
+                down, across = taps.shape[:2]
+                window = loops.Window(down, across, 1, 1, above, before, part.shape[2] + across - 1)
                 _convolve(dout, plain(taps.swapaxes(2, 3)).reshape(-1, dx.shape[3]), window, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part

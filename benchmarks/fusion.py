@@ -17,16 +17,10 @@ import os
 import statistics
 import time
 
-from common.command import arguments, carry_out, progress
-from common.report import machine, thread_count, where
-
-from npmnv2.runtime.cpu import choose_kernel
-
-if __name__ == "__main__":
-    choose_kernel()  # before NumPy loads BLAS
-
 import numpy as np
+from common.command import arguments, carry_out, progress
 from common.machine import environment
+from common.report import machine, thread_count, where
 
 
 def blocks():

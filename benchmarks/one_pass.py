@@ -9,12 +9,11 @@ import one_pass_loops as loops
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.conv.operations import pointwise_conv2d_forward
 from npmnv2.kernels.depthwise.operations import depthwise_conv2d_forward
-from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Padding
 from npmnv2.validate import Array, check_array, check_length
 
-SMALL = 1_000_000  # multiply-adds of a product: so many OpenBLAS's kernels for AVX-512 do without packing operands
-CACHEFUL = 1 << 17  # bytes of what lies between, for one core: it stays in the second-level cache, beside x and out
+WEIGHTS = 80_000  # values of a matrix that stays in the second-level cache, beside x, out, and
+CACHEFUL = 1 << 17  # bytes of what lies between, for one core
 
 
 def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: Padding = 0) -> Array:
@@ -43,7 +42,7 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     Notes
     -----
     N*OH*OW * (KH*KW * C + C*M) multiply-adds, as in two steps, but N*OH*OW*C values less are written and read again.
-    Kernels of another size than 3x3, strides above 2, and matrices of more weights than a product should have (`SMALL`)
+    Kernels of another size than 3x3, strides above 2, and matrices of more weights than `WEIGHTS`
     are left to the two steps.
 
     Examples
@@ -62,8 +61,7 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     check_length(mix, "mix", 0, C, "the channels of x")
     M = mix.shape[1]
     geometry = geometry_of(H, W, KH, KW, stride, padding, 1)
-    pixels = SMALL // (C * M)
-    if (KH, KW) != (3, 3) or geometry.stride > 2 or pixels < 12:
+    if (KH, KW) != (3, 3) or geometry.stride > 2 or C * M > WEIGHTS:
         hidden, _ = depthwise_conv2d_forward(x, w, stride, padding)
         return pointwise_conv2d_forward(hidden, mix)[0]
     (top, _), (left, _) = geometry.pads
@@ -71,7 +69,5 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)
     group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)  # rows, computed in pairs at stride 1
     forward = loops.forward_stride1 if geometry.stride == 1 else loops.forward_stride2
-    with limit_blas(1):
-        cut = loops.Cut(top, left, group, min(pixels, 256), numba.get_num_threads())
-        forward(plain(x), plain(w), plain(mix), cut, out)
+    forward(plain(x), plain(w), plain(mix), loops.Cut(top, left, group, numba.get_num_threads()), out)
     return out

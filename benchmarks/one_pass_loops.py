@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
@@ -24,7 +25,6 @@ class Cut(NamedTuple):
     top: int
     left: int
     group: int  # rows at a time
-    pixels: int  # of a product, at most
     bands: int
 
 
@@ -172,14 +172,12 @@ def _row_stride2(x, w, row, columns, hidden):
 
 
 @compile_apart
-def _mix(hidden, b, rows, mix, pixels, n, first, out):
+def _mix(hidden, b, rows, mix, n, first, out):
     """`rows` rows of `out` from row `first` on: the product of what lies in plane b of `hidden` with `mix`."""
     _, group, OW, C = hidden.shape
     _, OH, _, M = out.shape
     room, flat = hidden[b].reshape(group * OW, C), out[n].reshape(OH * OW, M)
-    for p in range(0, rows * OW, pixels):
-        q = min(p + pixels, rows * OW)
-        np.dot(room[p:q], mix, flat[first * OW + p : first * OW + q])
+    product(room[: rows * OW], mix, True, flat[first * OW : (first + rows) * OW])
 
 
 def _forward_stride1(x, w, mix, cut, out):
@@ -189,7 +187,7 @@ def _forward_stride1(x, w, mix, cut, out):
     """
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
-    top, left, group, pixels, bands = cut
+    top, left, group, bands = cut
     groups = (OH + group - 1) // group
     hidden = np.empty((bands, group, OW, C), x.dtype)  # (bands, group, OW, C)
     lo = min(OW, max(0, left))  # columns lo <= ox < hi have their whole window in the image
@@ -216,14 +214,14 @@ def _forward_stride1(x, w, mix, cut, out):
                             _pixel(x, w, row, ox - left, ox & NATURAL, hidden)
                 else:
                     _row_stride1(x, w, row, Columns(left, lo, hi), hidden)
-            _mix(hidden, b, rows, mix, pixels, n, first, out)
+            _mix(hidden, b, rows, mix, n, first, out)
 
 
 def _forward_stride2(x, w, mix, cut, out):
     """`_forward_stride1` at stride 2."""
     N, H, W, C = x.shape
     _, OH, OW, _ = out.shape
-    top, left, group, pixels, bands = cut
+    top, left, group, bands = cut
     groups = (OH + group - 1) // group
     hidden = np.empty((bands, group, OW, C), x.dtype)  # (bands, group, OW, C)
     lo = min(OW, max(0, (left + 1) // 2))
@@ -236,7 +234,7 @@ def _forward_stride2(x, w, mix, cut, out):
             rows = min(group, OH - first)
             for r in range(rows):
                 _row_stride2(x, w, Row(n, 2 * (first + r) - top, b, r & NATURAL), Columns(left, lo, hi), hidden)
-            _mix(hidden, b, rows, mix, pixels, n, first, out)
+            _mix(hidden, b, rows, mix, n, first, out)
 
 
 forward_stride1 = compile_kernel(_forward_stride1, contract=True)

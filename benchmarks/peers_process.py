@@ -22,8 +22,6 @@ from common.machine import environment
 from peers_contestants import INFERENCE, TRAINING, images, missing, prepare, write_weights
 from peers_report import title_of
 
-from npmnv2.runtime.cpu import choose_kernel
-
 COLD = {  # a program each, as short as its users would write it: `x` and the weights from files, `logits`
     "npmnv2": """
 import numpy as np, npmnv2
@@ -150,7 +148,6 @@ def memory(cases, names, folder):
 
 
 def _in_process(name, case):
-    choose_kernel()
     one = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     command = [sys.executable, __file__, name, json.dumps(case)]
     done = subprocess.run(command, env=os.environ | one, stdout=subprocess.PIPE, text=True)
@@ -164,7 +161,6 @@ def _in_process(name, case):
 
 def first_logits(program, folder, exact=None, cache=None):
     """Seconds from the start of a process to its first logits, and of CPU; with an error if they are not `exact`."""
-    choose_kernel()
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "golden")])
     env = os.environ | {"PYTHONPATH": paths, "NUMBA_CACHE_DIR": cache or f"{folder}/cache"}
     begin = time.perf_counter()

@@ -78,17 +78,18 @@ def products(rows, C, M):
     operands stay in cache, on one thread.
     """
     import numba
-    from one_pass import SMALL
 
-    tile = min(rows, 64)
-    depth = max(1, min(C, SMALL // (tile * M)))
+    from npmnv2.kernels.products import product
+
+    tile = min(rows, 84)
+    depth = max(1, min(C, (1 << 16) // M))
     a, b, out = aligned(np.ones((tile, depth))), aligned(np.ones((depth, M))), aligned(np.ones((tile, M)))
     times = round(rows * C / (tile * depth))
 
     @numba.njit
     def repeat(a, b, out, times):
         for _ in range(times):
-            np.dot(a, b, out)
+            product(a, b, True, out)
 
     return lambda: repeat(a, b, out, times)
 

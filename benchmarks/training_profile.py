@@ -25,14 +25,8 @@ import statistics
 import time
 import unittest.mock
 
-from common.command import arguments, carry_out, progress
-
-from npmnv2.runtime.cpu import choose_kernel
-
-if __name__ == "__main__":
-    choose_kernel()  # before NumPy loads BLAS
-
 import numpy as np
+from common.command import arguments, carry_out, progress
 from common.machine import environment
 from training_profile_report import BETWEEN, BLOCK, draw, part_of, show
 

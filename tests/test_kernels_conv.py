@@ -1,7 +1,5 @@
 """The compiled standard and pointwise convolutions agree with NumPy, whatever tiles and bands they are cut into."""
 
-import itertools
-
 import numba
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from python_loops import plain
 from npmnv2 import ops
 from npmnv2.kernels.conv import loops as conv_loops
 from npmnv2.kernels.conv import operations as conv
-from npmnv2.runtime.blas import find_blas
 from npmnv2.runtime.threads import limit_threads
 from npmnv2.shapes import conv_geometry
 
@@ -25,7 +22,7 @@ MOST = numba.config.NUMBA_NUM_THREADS
 
 @st.composite
 def convolutions(draw, dtype):
-    """x, w, options, dout; channels up to 130, since from 96 on rows of the image are used as they lie."""
+    """x, w, options, dout; more taps than go in one sum (`loops.DEPTH`) among them."""
     size = st.integers(1, 24)
     N, H, W = draw(st.integers(0, 3)), draw(size), draw(size)
     C, M = draw(st.one_of(st.integers(1, 20), st.integers(90, 130))), draw(st.integers(1, 20))
@@ -59,10 +56,9 @@ def check_conv(problem):
         results.append((exact, *ops.conv2d_backward(d64, exact_cache)))
     close(out, results[0][0], results[1][0], x.dtype, w[..., 0].size)
     assert cache.x is x and cache.w is w
-    if options["dilation"] == 1:
-        dx, dw = conv.conv2d_backward(dout, cache)
-        close(dx, results[0][1], results[1][1], x.dtype, w.size // w.shape[2])
-        close(dw, results[0][2], results[1][2], x.dtype, max(1, dout[..., 0].size))
+    dx, dw = conv.conv2d_backward(dout, cache)
+    close(dx, results[0][1], results[1][1], x.dtype, w.size // w.shape[2])
+    close(dw, results[0][2], results[1][2], x.dtype, max(1, dout[..., 0].size))
 
 
 @pytest.mark.parametrize("dtype", DTYPES_AND_PYTHON)
@@ -97,35 +93,45 @@ def test_pointwise_agrees(pixels, C, M, compiled_too):
 def kernel_calls():
     """Every kernel on small arrays, its arguments with the result last, and what it must give; cut unevenly."""
     rng = np.random.default_rng(3)
-    x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, 4))
-    for stride, dilation, padding in ((1, 1, ((2, 0), (0, 1))), (1, 2, 1), (2, 1, 1), (3, 2, ((1, 3), (2, 2)))):
+    for M, stride, dilation, padding in (
+        (8, 1, 1, ((2, 0), (0, 1))),
+        (24, 1, 2, 1),
+        (16, 2, 1, 1),
+        (8, 3, 2, ((1, 3), (2, 2))),
+    ):
+        x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 2, 3, M))
         exact, cache = ops.conv2d_forward(x, w, stride, padding, dilation)
-        (top, _), (left, _) = cache.geometry.pads
-        out = np.full_like(exact, np.nan)
-        for bands, pixels in itertools.product((1, 3, 5), (1, 4, 100)):
-            if stride == 1:
-                yield conv_loops.forward_rows, (x, w, dilation, top, left, pixels, bands, out), exact
-            for depth in (2, 7, 18):
-                tiles = (x, w, stride, dilation, top, left, pixels, depth, bands, out)
-                yield conv_loops.forward_tiles, tiles, exact
-        dout = rng.standard_normal(exact.shape)
-        for groups, pixels, depth in itertools.product((1, 3), (1, 5, 100), (1, 4, 18)):
-            arguments = (dout, x, 2, stride, dilation, top, left, pixels, depth, np.full((groups, 18, 4), np.nan))
-            yield conv_loops.backward_w, arguments, gradients_of_groups(dout, cache, groups)
-    flat, matrix = rng.standard_normal((13, 3)), rng.standard_normal((3, 5))
-    for pixels in (1, 4, 13, 50):
-        yield conv_loops.forward_pointwise, (flat, matrix, pixels, np.full((13, 5), np.nan)), flat @ matrix
+        dout, window = rng.standard_normal(exact.shape), conv._window(w, cache.geometry)
+        rows = exact.shape[0] * exact.shape[1]
+        for threads, bands in ((1, 1), (2, rows), (3, min(3, rows))):
+            seen = np.full_like(conv._scratch(threads, bands, x, window, exact), np.nan)
+            out = np.full_like(exact, np.nan)
+            yield conv_loops.forward, (x, w.reshape(-1, M), window, bands, seen, out), exact
+        for groups, pieces, bands in ((1, 1, 1), (1, 4, 2), (2, 3, rows)):
+            seen = np.full_like(conv._scratch(groups * pieces, bands, x, window, exact), np.nan)
+            dw = np.full((groups, 18, M), np.nan)
+            yield (
+                conv_loops.backward_w,
+                (dout, x, window, bands, seen, dw),
+                gradients_of_groups(dout, cache, groups, bands),
+            )
+        if dilation == 1:
+            wt, sent = conv._widened(w.reshape(18, M).T.copy()), np.full((2, exact.shape[2], 24), np.nan)
+            dx = np.full_like(x, np.nan)
+            yield conv_loops.backward_x, (dout, wt, window, sent, dx), ops.conv2d_backward(dout, cache)[0]
+    x, w, out = rng.standard_normal((1, 13, 1, 3)), rng.standard_normal((3, 8)), np.full((1, 13, 1, 8), np.nan)
+    for bands in (1, 4, 13):
+        yield conv_loops.forward, (x, w, conv.POINT, bands, np.empty((2, 0)), out.copy()), x @ w
 
 
-def gradients_of_groups(dout, cache, groups):
-    """dw of each group of pixels, as if all others had no gradient."""
-    P, M = dout.size // dout.shape[3], dout.shape[3]
-    found = []
+def gradients_of_groups(dout, cache, groups, bands):
+    """dw of each group of the bands, as if all other rows had no gradient."""
+    rows, found = dout.shape[0] * dout.shape[1], []
     for g in range(groups):
-        alone = np.zeros((P, M))
-        mine = slice(g * P // groups, (g + 1) * P // groups)
-        alone[mine] = dout.reshape(P, M)[mine]
-        found.append(ops.conv2d_backward(alone.reshape(dout.shape), cache)[1].reshape(-1, M))
+        alone = np.zeros((rows, *dout.shape[2:]))
+        first, last = (k * bands // groups * rows // bands for k in (g, g + 1))
+        alone[first:last] = dout.reshape(alone.shape)[first:last]
+        found.append(ops.conv2d_backward(alone.reshape(dout.shape), cache)[1].reshape(-1, dout.shape[3]))
     return np.stack(found)
 
 
@@ -187,27 +193,6 @@ def test_same_bits_at_any_number_of_threads(C, M, H, stride, dtype):
     assert len(seen) == 1
 
 
-def test_blas_starts_no_threads_of_its_own(monkeypatch):
-    """Else OpenBLAS would, on processors where it has no way of its own for small products."""
-    x, w = np.ones((1, 5, 5, 2)), np.ones((3, 3, 2, 4))
-    out, cache = conv.conv2d_forward(x, w)
-    seen = []
-    for name in ("_convolve", "_in_tiles", "_weights"):
-        real = getattr(conv, name)
-        monkeypatch.setattr(conv, name, lambda *a, real=real: (seen.append(blas_threads()), real(*a))[1])
-    monkeypatch.setattr(conv.loops, "forward_pointwise", lambda *a: seen.append(blas_threads()))
-    with limit_threads(MOST):
-        conv.conv2d_backward(out, conv.conv2d_forward(x, w)[1])
-        mixed, rows = conv.pointwise_conv2d_forward(x, w[0, 0])
-        conv.pointwise_conv2d_backward(mixed, rows)
-        assert blas_threads() == {MOST}
-    assert seen and all(numbers == {1} for numbers in seen)
-
-
-def blas_threads():
-    return {library.get_num_threads() for library in find_blas()}
-
-
 def test_any_layout_is_accepted(compiled_too):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 2, 8, 9)).transpose(0, 2, 3, 1)[:, ::-1]  # as from PyTorch, and upside down
@@ -224,7 +209,6 @@ def test_any_layout_is_accepted(compiled_too):
 def test_what_does_not_fit_is_refused_by_name():
     x, w = np.ones((1, 5, 5, 3)), np.ones((3, 3, 3, 2))
     out, cache = conv.conv2d_forward(x, w)
-    dilated, dilated_cache = conv.conv2d_forward(x, w, dilation=2)
     _, mixed_cache = conv.pointwise_conv2d_forward(x, w[0, 0])
     for error, message, call in (
         (ValueError, "^w must have .* channels of x", lambda: conv.conv2d_forward(x, w[:, :, :2])),
@@ -232,7 +216,6 @@ def test_what_does_not_fit_is_refused_by_name():
         (TypeError, "^w must", lambda: conv.conv2d_forward(x, w.astype(np.float32))),
         (ValueError, "^stride must", lambda: conv.conv2d_forward(x, w, stride=0)),
         (ValueError, "^dout must", lambda: conv.conv2d_backward(out[:, 1:], cache)),
-        (ValueError, "^dilation must be 1", lambda: conv.conv2d_backward(dilated, dilated_cache)),
         (ValueError, "^w must", lambda: conv.pointwise_conv2d_forward(x, w[0, 0, :2])),
         (ValueError, "^dout must", lambda: conv.pointwise_conv2d_backward(x, mixed_cache)),
     ):

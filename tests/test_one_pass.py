@@ -12,7 +12,7 @@ import one_pass_loops
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kernels_conv import blas_threads, check_frames, check_owners, close, convolutions, quick
+from test_kernels_conv import check_frames, check_owners, close, convolutions, quick
 
 from npmnv2 import ops
 from npmnv2.runtime.threads import limit_threads
@@ -35,8 +35,8 @@ def separable_calls():
         exact, _ = ops.pointwise_conv2d_forward(between, mix)
         (top, _), (left, _) = cache.geometry.pads
         kernel = one_pass_loops.forward_stride1 if stride == 1 else one_pass_loops.forward_stride2
-        for bands, group, pixels in ((1, 1, 2), (3, 2, 7), (2, 4, 500), (1, 5, 3), (3, 20, 500)):
-            cut = one_pass_loops.Cut(top, left, group, pixels, bands)
+        for bands, group in ((1, 1), (3, 2), (2, 4), (1, 5), (3, 20)):
+            cut = one_pass_loops.Cut(top, left, group, bands)
             yield kernel, (x, w, mix, cut, np.full_like(exact, np.nan)), exact
 
 
@@ -86,16 +86,6 @@ def test_same_bits_at_any_number_of_threads(C, M, H, stride):
         with limit_threads(n):
             seen.add(one_pass.separable_conv2d(x, w, mix, stride, 1).tobytes())
     assert len(seen) == 1
-
-
-def test_blas_starts_no_threads_of_its_own(monkeypatch):
-    x, w, mix = np.ones((1, 5, 5, 2)), np.ones((3, 3, 2)), np.ones((2, 4))
-    seen = []
-    monkeypatch.setattr(one_pass_loops, "forward_stride1", lambda *a: seen.append(blas_threads()))
-    with limit_threads(MOST):
-        one_pass.separable_conv2d(x, w, mix)
-        assert blas_threads() == {MOST}
-    assert seen == [{1}]
 
 
 def test_what_does_not_fit_is_refused_by_name():

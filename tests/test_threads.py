@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 import npmnv2
 from npmnv2 import kernels
 from npmnv2.models import mobilenet_v1, mobilenet_v2
-from npmnv2.runtime import blas, threads
+from npmnv2.runtime import blas
 from npmnv2.runtime.threads import get_num_threads, limit_threads, one_pool, set_num_threads
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -215,43 +215,11 @@ def test_a_model_that_fails_gives_blas_back(loops, monkeypatch):
     assert _blas() <= {MOST}
 
 
-def test_the_libraries_are_looked_for_once_and_again_when_scipy_has_come(monkeypatch):
-    """Numba loads SciPy, if there is one, and with it a second BLAS, after the first kernel was asked for."""
-    monkeypatch.delitem(sys.modules, "scipy.linalg.cython_blas", raising=False)
-    alone = blas.find_blas()
-    assert blas.find_blas() is alone
-    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", threads)
-    assert blas.find_blas() is not alone and blas.find_blas() is blas.find_blas()
-
-
-LATE = """
-import sys
-import numpy as np
-from threadpoolctl import threadpool_info
-import npmnv2
-from npmnv2.runtime.threads import one_pool
-
-def numbers():
-    return sorted(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
-
-npmnv2.set_num_threads(2)
-with one_pool():
-    print(numbers(), "scipy.linalg.cython_blas" in sys.modules)
-    from npmnv2.kernels.conv import operations as conv
-    conv.pointwise_conv2d_forward(np.ones((1, 8, 8, 16)), np.ones((16, 16)))
-    print(numbers(), "scipy.linalg.cython_blas" in sys.modules)
-print(numbers())
-"""
+def test_the_libraries_are_looked_for_once():
+    assert blas.find_blas() is blas.find_blas()
 
 
 TWO = {"NUMBA_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "NPMNV2_BACKEND": "numba"}
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's BLAS cannot be told a number of threads")
-def test_the_blas_of_scipy_is_held_too_though_it_is_loaded_inside_a_block():
-    environment = os.environ | TWO
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.splitlines() == ["[1] False", "[1, 1] True", "[2, 2]"]
 
 
 # -- several Python threads
@@ -395,21 +363,3 @@ def test_several_python_threads_at_once(what, layer):
     assert done.returncode == 0, done.stderr
     used, rest = done.stdout.split(maxsplit=1)
     assert rest == "[] [0, 1, 2] True\n" and layer in (used, "default")
-
-
-NESTED = """
-from npmnv2.runtime.blas import find_blas, limit_blas, set_blas
-set_blas(2)
-with limit_blas(1):
-    import scipy.linalg.cython_blas
-    with limit_blas(1):
-        print(len(find_blas()), *(library.get_num_threads() for library in find_blas()))
-print(*(library.get_num_threads() for library in find_blas()))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's BLAS cannot be told a number of threads")
-def test_a_library_that_comes_late_is_limited_too():
-    environment = os.environ | TWO
-    done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, env=environment)
-    assert done.stdout.splitlines() == ["2 1 1", "2 2"], done.stderr

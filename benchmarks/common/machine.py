@@ -91,7 +91,7 @@ def environment(packages=()):
         with contextlib.suppress(OSError):
             level, what, size = ((index / part).read_text().strip() for part in ("level", "type", "size"))
             info["caches"][f"L{level} {what}"] = size
-    for package in ("numpy", "scipy", "numba", "llvmlite", *packages):
+    for package in ("numpy", "numba", "llvmlite", *packages):
         with contextlib.suppress(PackageNotFoundError):
             info[package] = version(package)
     info["numba cpu"] = {key: os.environ[key] for key in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES") if key in os.environ}
@@ -101,8 +101,8 @@ def environment(packages=()):
 
 
 def _blas_kernel():
-    """In a process like the contestants': in this one NumPy may have been loaded before the kernel was chosen."""
-    code = "from npmnv2.runtime import cpu; cpu.choose_kernel(); print(cpu.running_kernels())"
+    """In a process of its own: this one may have loaded other libraries that bring a BLAS."""
+    code = "from npmnv2.runtime.blas import running_kernels; print(running_kernels())"
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()

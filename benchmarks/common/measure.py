@@ -118,9 +118,6 @@ class Worker:
     """A contestant, seen from the process that reports: `script` runs `serve` when called with --worker `name`."""
 
     def __init__(self, script, name, threads):
-        from npmnv2.runtime.cpu import choose_kernel
-
-        choose_kernel()  # for the new process
         self.name = name
         limits = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         self.process = subprocess.Popen(

@@ -2,7 +2,7 @@
 
 What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. A folder a family:
 `operations.py` checks and calls, `loops.py` is the loops. Start with `depthwise/loops.py`. `jit.py` says what every
-kernel promises. Importing this package imports Numba and SciPy; `import npmnv2` alone does not.
+kernel promises. Importing this package imports Numba; `import npmnv2` alone does not.
 
 Words, each for one thing:
 
@@ -10,7 +10,7 @@ thread     One of those that run a kernel at the same time; `threads` of them.
 task       What one iteration of a parallel loop does. A task owns what it writes.
 image      One of the N of a batch.
 tile       Some pixels and channels of an output while their sums are added up: in registers in inference, where it is
-           7 pixels by 16 channels (`tiles.py`); in cache where BLAS multiplies, with all channels.
+           7 pixels by 16 channels (`tiles.py`); in training also the pixels of one product, in cache.
 panel      The 16 channels of a tile, in inference. What lies "in panels" lies one panel after the other.
 piece      Some of the wide channels of a block; in inference whole panels. Its weights are contiguous.
 group      What one task adds up: in inference pieces, in training pixels of the batch.
@@ -42,12 +42,9 @@ from npmnv2.kernels.batchnorm.operations import (
     batchnorm_relu6_forward,
     batchnorm_relu6_inference,
 )
-from npmnv2.kernels.conv.im2col import conv2d_im2col_backward, conv2d_im2col_forward
+from npmnv2.kernels.conv.operations import conv2d_backward as conv2d_im2col_backward
+from npmnv2.kernels.conv.operations import conv2d_forward as conv2d_im2col_forward
 from npmnv2.kernels.depthwise.operations import depthwise_conv2d_backward, depthwise_conv2d_forward
-from npmnv2.runtime.blas import load_scipy_blas
-
-# Here, not when Numba first wants it, which is after BLAS was limited: so that SciPy's copy is limited too.
-load_scipy_blas()
 
 __all__ = [
     "batchnorm_backward",

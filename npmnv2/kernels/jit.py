@@ -163,7 +163,7 @@ def compile_task(loops: Callable[..., Any]) -> Any:
 def compile_apart(loops: Callable[..., Any]) -> Any:
     """Compile a helper that stays a function of its own.
 
-    In a loop over `prange` what takes slices of arrays and calls `np.dot` goes in here: of a loop that holds it Numba
+    In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop that holds it Numba
     does not promise that the arrays do not overlap, and it was measured to be five times slower in `separable`.
     So does what is called from several places, and is then compiled once.
     """

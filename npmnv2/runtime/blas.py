@@ -1,17 +1,13 @@
 """How many threads BLAS uses inside a block. The number is the process's, so blocks have to know of each other.
 
-While the backend is ``"numba"``, it is one thread around each product of `ops` (`engine.numba_backend`), around a call
-of an engine, and around each kernel that multiplies matrices. Such a kernel already runs on Numba's threads: OpenBLAS
-would start threads of its own in each of its products, if one is large and there is no faster way
-(`kernels/conv/loops.py`), and the last bits would depend on their number.
+While the backend is ``"numba"``, it is one thread around each product of `ops` (`engine.numba_backend`) and around a
+call of an engine. Compiled kernels call no BLAS.
 
-There are two BLAS libraries: NumPy's, and the one that SciPy brings, which `np.dot` in compiled code calls. That one is
-loaded with the kernels, perhaps inside a block that is running already: `load_scipy_blas` holds it too.
+Which of its kernels OpenBLAS runs, it decides as it loads, by what the CPU can do or by ``OPENBLAS_CORETYPE``. The
+package chooses none.
 """
 
 import functools
-import importlib
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +16,6 @@ from typing import Any
 _lock = threading.Lock()
 _inside: dict[object, int] = {}  # the limit of every block that is running now, in any Python thread
 _outside: dict[str, int] = {}  # what each library, by its file, gets back when the last block ends
-_held = 0  # libraries that were there when the limit was last applied
 
 
 @contextmanager
@@ -40,7 +35,7 @@ def limit_blas(n: int) -> Iterator[None]:
     with _lock:
         lowers = _lowers(n)
         _inside[block] = n
-        if lowers or len(find_blas()) != _held:  # neither for most: a kernel's block in an engine's
+        if lowers:  # which most do not: a product's block in an engine's
             _apply()
     try:
         yield
@@ -66,19 +61,9 @@ def set_blas(n: int) -> None:
                 _set(library, n)
 
 
-def load_scipy_blas() -> None:
-    """Load the BLAS that compiled code calls, and hold it to the limit of the blocks that are running."""
-    importlib.import_module("scipy.linalg.cython_blas")
-    with _lock:
-        _apply()
-
-
 def _apply() -> None:
     """Hold every library to the least limit of the blocks that are running; without one give back what it had."""
-    global _held
-    libraries = find_blas()
-    _held = len(libraries)
-    for library in libraries:
+    for library in find_blas():
         if _inside:
             now, n = library.get_num_threads(), min(_inside.values())
             _outside.setdefault(library.filepath, now)
@@ -101,15 +86,22 @@ def _set(library: Any, n: int) -> None:
     give_up(force=True)
 
 
+@functools.cache  # it takes milliseconds
 def find_blas() -> list[Any]:
-    """The BLAS libraries this process has loaded, NumPy's and perhaps SciPy's, as `threadpoolctl` controls them."""
-    return _find_blas("scipy.linalg.cython_blas" in sys.modules)  # which it is once its BLAS is loaded, not before
-
-
-@functools.cache
-def _find_blas(with_scipy: bool) -> list[Any]:
-    """Finding them takes milliseconds, so it is done once, and once more when SciPy has come."""
+    """NumPy's BLAS, and what else of BLAS this process had loaded by the first call, as `threadpoolctl` controls it."""
     import numpy as np  # noqa: F401 (its BLAS must be loaded to be found)
     from threadpoolctl import ThreadpoolController
 
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+
+
+def running_kernels() -> str:
+    """Which of its kernels BLAS runs in this process, for people: ``"SkylakeX"``.
+
+    Examples
+    --------
+    >>> len(running_kernels()) > 0
+    True
+    """
+    found = {str(getattr(library, "architecture", None) or library.internal_api) for library in find_blas()}
+    return ", ".join(sorted(found)) or "unknown"

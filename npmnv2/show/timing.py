@@ -22,7 +22,7 @@ from npmnv2.engine.fused import Engine, fuse
 from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBN
-from npmnv2.runtime.cpu import running_kernels
+from npmnv2.runtime.blas import running_kernels
 from npmnv2.show import roofline
 from npmnv2.show.roofline import Limit, Roofline
 from npmnv2.validate import Array

@@ -1,193 +1,225 @@
-"""The loops of the standard convolution: the tap loop of `ops/conv.py` on a few pixels at a time, which stay in cache.
+"""The loops of the standard convolution, of which a pointwise one is the case of a single tap.
 
-A standard convolution is bound by arithmetic, and the arithmetic is a matrix product, which nobody should write in
-Python: `np.dot` is the BLAS library's. What is left to arrange is what it is given. Measured with OpenBLAS on one
-AVX-512 core, in Gflop/s: a product of all pixels at once, ``(pixels, KH*KW*C) @ (KH*KW*C, M)``, 90 to 170; a product of
-up to `SMALL` multiply-adds, which OpenBLAS does without packing its operands first, 130 to 220, and its pixels need
-not be copied into one huge array before (im2col), or pass through memory once a tap (the tap loop).
+The plain version is `ops/conv.py`. Here the rows of the image that some rows of the output see are copied first, with
+zeros around them, so that no window reaches over a border. A value that a window sees then lies at the place of its
+pixel plus the place of its tap, and forward and backward are one sum, `_multiply`, with pixels and taps exchanged::
 
-So the output is cut into tiles of some pixels, by the shape alone, and the tiles into bands, one for a thread. A band
-takes a tap (or a piece of its channels) after the other; the weights stay in cache while all its tiles see them::
+    out[p, m] = sum_k rows[pixels[p] + taps[k]] * w[k, m]
+    dw[k, m]  = sum_p rows[pixels[p] + taps[k]] * dout[p, m]
 
-    tile += np.dot(tap, w[i, j])
-
-Who computes a tile makes no difference to it, so the bits do not depend on the number of bands.
-`np.dot` in compiled code calls SciPy's BLAS, which the callers here limit to one thread: the threads are those of
-`prange`.
+No window is copied beside its neighbours (im2col). The order of a sum depends on the shape alone, and so do the bits.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_inline, compile_kernel
+from npmnv2.kernels.jit import compile_apart, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.products import product
+from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tiles import (
+    CHANNELS,
+    FEW,
+    PIXELS,
+    add,
+    add_scaled,
+    few_places,
+    few_places_in,
+    half_zeros,
+    places,
+    places_in,
+    put,
+    zeros,
+)
 
-NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative
-SMALL = 1_000_000  # multiply-adds; OpenBLAS's own limit (interface/gemm.c, gemm_small_matrix_permit)
+DEPTH = 256  # taps in a sum, of one channel each: their weights for 16 channels stay in the first-level cache
 
 
-def _forward_rows(x, w, dilation, top, left, pixels, bands, out):
-    """Stride 1: what a tap sees in a row of the image is a matrix as it lies there, (pixels, C). A band owns rows."""
-    N, H, W, C = x.shape
-    KH, KW, _, M = w.shape
-    _, OH, OW, _ = out.shape
-    rows = N * OH
-    for band in prange(bands):
-        begin, end = band * rows // bands, (band + 1) * rows // bands
-        tile = np.empty((pixels, M), x.dtype)
-        for row in range(begin, end):
-            n, oy = row // OH, row % OH
+class Window(NamedTuple):
+    """What a pixel of the output sees of the image."""
+
+    KH: int
+    KW: int
+    stride: int
+    dilation: int
+    top: int  # rows of zeros above the image; below 0, rows of it that no window sees
+    left: int
+    columns: int  # that a row of the output sees
+
+
+@compile_apart
+def _multiply(rows, at, along, w, begins, out):
+    """out[i] += the sum over k of rows[at[i] + along[k]] * w[k], or where a sum begins out[i] = that sum.
+
+    out has a multiple of 8 columns.
+    """
+    (P, M), last = out.shape, out.shape[0] - 1
+    w, out = w.reshape(-1), out.reshape(-1)
+    whole = M - M % CHANNELS
+    for m in range(0, whole, CHANNELS):
+        for i in range(0, P, PIXELS):
+            if P - i > FEW:
+                to = places(i, last, M)
+                tile = _sum(zeros(rows, to), rows, places_in(at, i, last), along, w, m, M)
+                put(tile if begins else add(tile, out, to, m), out, to, m)
+            else:
+                few_to = few_places(i, last, M)
+                few = _sum(zeros(rows, few_to), rows, few_places_in(at, i, last), along, w, m, M)
+                put(few if begins else add(few, out, few_to, m), out, few_to, m)
+    if whole < M:
+        for i in range(0, P, PIXELS):
+            to = places(i, last, M)
+            half = _sum(half_zeros(rows, to), rows, places_in(at, i, last), along, w, whole, M)
+            put(half if begins else add(half, out, to, whole), out, to, whole)
+
+
+@compile_scalar
+def _sum(tile, rows, at, along, w, m, M):
+    """The sum of one tile."""
+    for k in range(len(along)):
+        tile = add_scaled(tile, rows, at, along[k], w, m)
+        m += M
+    return tile
+
+
+@compile_apart
+def _taps(window, C):
+    """The place of each tap, of one channel each, from where its window begins."""
+    found, k = np.empty(window.KH * window.KW * C, np.int64), 0
+    for i in range(window.KH):
+        for j in range(window.KW):
+            for c in range(C):
+                found[k] = (i * window.columns + j) * window.dilation * C + c
+                k += 1
+    return found
+
+
+@compile_scalar
+def _copy_rows(x, n, y, count, left, columns, rows, to):
+    """Copy so many rows of image n, from row y on, to rows[to:]; zeros where they reach beyond the image."""
+    _, H, W, C = x.shape
+    flat, zero = x.reshape(-1), x.dtype.type(0)
+    begin = max(0, left)  # the columns begin <= c < end lie in the image
+    end = max(begin, min(columns, W + left))
+    for r in range(count):
+        row, middle, right = to & NATURAL, (to + begin * C) & NATURAL, (to + end * C) & NATURAL
+        if 0 <= y + r < H:
+            source = (((n * H + y + r) * W + begin - left) * C) & NATURAL
+            for v in range(begin * C):
+                rows[row + v] = zero
+            for v in range((end - begin) * C):
+                rows[middle + v] = flat[source + v]
+            for v in range((columns - end) * C):
+                rows[right + v] = zero
+        else:
+            for v in range(columns * C):
+                rows[row + v] = zero
+        to += columns * C
+
+
+@compile_scalar
+def _look(x, window, size, first, last, rows, at):
+    """What rows `first` to `last` - 1 of the output of all images see, and the places in it where windows begin.
+
+    It is copied to `rows`; if there is no room, it is x as it lies, which serves a pointwise convolution.
+    """
+    (_, _, W, C), (OH, OW), columns = x.shape, size, window.columns
+    tall = window.dilation * (window.KH - 1) + 1
+    row, to, p = first, 0, 0
+    while row < last:
+        n, oy = row // OH, row % OH
+        count = min(last - row, OH - oy)  # rows of one image, whose windows overlap
+        height = window.stride * (count - 1) + tall
+        if len(rows) > 0:
+            _copy_rows(x, n, window.stride * oy - window.top, height, window.left, columns, rows, to)
+        for r in range(count):
             for ox in range(OW):
-                for m in range(M):
-                    out[n, oy, ox, m] = 0
-        for i in range(KH):
-            for j in range(KW):
-                shift = dilation * j - left
-                lo, hi = max(0, -shift), min(OW, W - shift)  # the columns whose tap lies in the image
-                for row in range(begin, end):
-                    n, oy = row // OH, row % OH
-                    y = oy + dilation * i - top
-                    if 0 <= y < H:
-                        for first in range(lo, hi, pixels):
-                            last = min(first + pixels, hi)
-                            tap = x[n, y, first + shift : last + shift]
-                            np.dot(tap, w[i, j], tile[: last - first])
-                            for r in range(last - first):
-                                for m in range(M):
-                                    out[n, oy, first + r, m] += tile[r, m]
+                at[p] = to + (r * columns + ox) * window.stride * C
+                p += 1
+        to += height * columns * C
+        row += count
+    return (rows if len(rows) > 0 else x.reshape(-1)[first * W * C :]), at[:p]
 
 
-@compile_inline
-def _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch):
-    """patch[p, k - k0] = what weight k of a filter sees at pixel first + p of `out`: k0 <= k < k1 of KH*KW*C.
+@compile_task
+def _forward_share(thread, bands, x, w, window, scratch, out):
+    """What one thread does of `_forward`."""
+    (N, OH, OW, M), K, threads = out.shape, w.shape[0], len(scratch)
+    flat, taps = out.reshape((N * OH * OW, M)), _taps(window, x.shape[3])
+    at, pieces = np.empty((N * OH // bands + 1) * OW, np.int64), (K + DEPTH - 1) // DEPTH
+    for band in range(thread * bands // threads, (thread + 1) * bands // threads):
+        first, last = band * N * OH // bands, (band + 1) * N * OH // bands
+        seen, pixels = _look(x, window, (OH, OW), first, last, scratch[thread], at)
+        for piece in range(pieces):
+            k0, k1 = piece * K // pieces, (piece + 1) * K // pieces
+            _multiply(seen, pixels, taps[k0:k1], w[k0:k1], piece == 0, flat[first * OW : last * OW])
 
-    rows: x as (N*H, W*C). A kernel row lies there as one run of KW*C values, unless dilated: then a tap, C values.
+
+def _forward(x, w, window, bands, scratch, out):
+    """out = x convolved with w. A task is some bands of rows of the output.
+
+    w: (KH*KW*C, M); scratch: for each thread the rows that a band sees.
     """
-    run = C if dilation > 1 else KW * C
-    zero = rows.dtype.type(0)
-    for t in range(k0 // run, (k1 - 1) // run + 1):  # the runs among weights k0 ... k1
-        i, j = t * run // C // KW, t * run // C % KW
-        lo, hi = max(k0, t * run), min(k1, t * run + run)
-        to = (lo - k0) & NATURAL
-        r = 0
-        while r < count:  # the pixels of the tile that lie in one row of out
-            row, ox = (first + r) // OW, (first + r) % OW
-            n, y = row // OH, row % OH * stride + dilation * i - top
-            stop = min(count, r + OW - ox)
-            at = (ox * stride + dilation * j - left) * C + lo - t * run
-            for p in range(r, stop):
-                if 0 <= y < H and at >= 0 and at + hi - lo <= W * C:
-                    source, start = (n * H + y) & NATURAL, at & NATURAL
-                    for k in range(hi - lo):
-                        patch[p, to + k] = rows[source, start + k]
-                else:
-                    for k in range(hi - lo):
-                        inside = 0 <= y < H and 0 <= at + k < W * C
-                        patch[p, to + k] = rows[n * H + y, at + k] if inside else zero
-                at += stride * C
-            r = stop
+    for thread in prange(len(scratch)):
+        _forward_share(np.int64(thread), bands, x, w, window, scratch, out)
 
 
-def _forward_tiles(x, w, stride, dilation, top, left, pixels, depth, bands, out):
-    """Any stride: what `depth` of the KH*KW*C weights of a filter see is copied beside each other first (im2col).
+@compile_task
+def _backward_w_task(task, dout, x, window, bands, scratch, dw):
+    """One task of `_backward_w`."""
+    (N, OH, OW, M), (groups, K, _) = dout.shape, dw.shape
+    pieces = len(scratch) // groups
+    g, piece = task // pieces, task % pieces
+    k0, k1 = piece * K // pieces, (piece + 1) * K // pieces
+    flat, taps = dout.reshape((N * OH * OW, M)), _taps(window, x.shape[3])
+    at, begin = np.empty((N * OH // bands + 1) * OW, np.int64), g * bands // groups
+    for band in range(begin, (g + 1) * bands // groups):
+        first, last = band * N * OH // bands, (band + 1) * N * OH // bands
+        seen, pixels = _look(x, window, (OH, OW), first, last, scratch[task], at)
+        _multiply(seen, taps[k0:k1], pixels, flat[first * OW : last * OW], band == begin, dw[g, k0:k1])
 
-    A tile is a run of `pixels` pixels of `out`, across its rows and images. A band owns some of them.
+
+def _backward_w(dout, x, window, bands, scratch, dw):
+    """dw[g] = what group g of the bands adds to the gradient of the weights. A task is (group, piece of the taps).
+
+    scratch: for each task the rows that a band sees; dw: (groups, KH*KW*C, M).
     """
-    N, H, W, C = x.shape
-    KH, KW, _, M = w.shape
-    _, OH, OW, _ = out.shape
-    K = KH * KW * C
-    tiles = (N * OH * OW + pixels - 1) // pixels
-    rows, flat, weights = x.reshape(N * H, W * C), out.reshape(N * OH * OW, M), w.reshape(K, M)
-    for band in prange(bands):
-        begin, end = band * tiles // bands * pixels, min((band + 1) * tiles // bands * pixels, N * OH * OW)
-        tile = np.empty((pixels, M), x.dtype)
-        for k0 in range(0, K, depth):
-            k1 = min(k0 + depth, K)
-            patch = np.empty((pixels, k1 - k0), x.dtype)
-            for first in range(begin, end, pixels):
-                count = min(pixels, end - first)
-                _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
-                np.dot(patch[:count], weights[k0:k1], tile[:count])
-                if k0 == 0:
-                    for r in range(count):
-                        for m in range(M):
-                            flat[first + r, m] = tile[r, m]
-                else:
-                    for r in range(count):
-                        for m in range(M):
-                            flat[first + r, m] += tile[r, m]
+    for task in prange(len(scratch)):
+        _backward_w_task(np.int64(task), dout, x, window, bands, scratch, dw)
 
 
-def _backward_w(dout, x, KW, stride, dilation, top, left, pixels, depth, dw):
-    """dw[g, k, m] = sum_p patch[p, k] * dout[p, m] of group g of the pixels, a tile at a time. Owns `depth` rows of it.
+@compile_task
+def _backward_x_task(n, dout, wt, window, sent, dx):
+    """Image n of `_backward_x`."""
+    (_, H, W, C), (_, OH, OW, _), length = dx.shape, dout.shape, wt.shape[1]
+    run = window.KW * C  # what a row of a window sees lies in a row of x side by side
+    flat, parts, zero = dx.reshape(-1), sent.reshape(-1), dx.dtype.type(0)
+    for v in range(H * W * C):
+        flat[((n * H * W * C) & NATURAL) + v] = zero
+    for oy in range(OH):
+        product(dout[n, oy], wt, True, sent)
+        for i in range(window.KH):
+            y = window.stride * oy + i - window.top
+            if 0 <= y < H:
+                for ox in range(OW):
+                    at = (window.stride * ox - window.left) * C
+                    begin, end = max(0, -at), min(run, W * C - at)
+                    to, source = ((n * H + y) * W * C + at + begin) & NATURAL, (ox * length + i * run + begin) & NATURAL
+                    for v in range(end - begin):
+                        flat[to + v] += parts[source + v]
 
-    dw: (groups, KH*KW*C, M).
+
+def _backward_x(dout, wt, window, sent, dx):
+    """dx of few channels: ``dout @ wt`` says what each window sends to all it saw; added up there. A task is an image.
+
+    As a convolution dx would fill 3 of the 8 channels of a tile, a stem's.
+    wt: (M, KH*KW*C and some columns of zeros); sent: scratch for each image, a row of ``dout @ wt``.
     """
-    N, H, W, C = x.shape
-    _, OH, OW, M = dout.shape
-    groups, K, _ = dw.shape
-    P, pieces = N * OH * OW, (K + depth - 1) // depth
-    rows, flat = x.reshape(N * H, W * C), dout.reshape(P, M)
-    for task in prange(groups * pieces):
-        g, piece = task // pieces, task % pieces
-        k0, k1 = piece * depth, min(piece * depth + depth, K)
-        patch = np.empty((pixels, k1 - k0), x.dtype)
-        part = np.empty((k1 - k0, M), x.dtype)
-        for k in range(k0, k1):
-            for m in range(M):
-                dw[g, k, m] = 0
-        end = (g + 1) * P // groups
-        for first in range(g * P // groups, end, pixels):
-            count = min(pixels, end - first)
-            _gather(rows, H, W, C, OH, OW, KW, stride, dilation, top, left, first, count, k0, k1, patch)
-            np.dot(patch[:count].T, flat[first : first + count], part)
-            for k in range(k1 - k0):
-                for m in range(M):
-                    dw[g, k0 + k, m] += part[k, m]
+    for n in prange(len(dx)):
+        _backward_x_task(np.int64(n), dout, wt, window, sent[n], dx)
 
 
-def _backward_x(dout, wt, KW, stride, top, left, dx):
-    """dx of few channels: ``dout @ wt`` says what each window sends to all it saw; added up there. Owns an image.
-
-    wt: (M, KH*KW*C). For 3 channels, a stem's, this was measured three times as fast as a convolution with s*s parts of
-    the kernel, which multiplies matrices of 3 to 12 columns.
-    """
-    N, H, W, C = dx.shape
-    _, OH, OW, M = dout.shape
-    run = KW * C  # what a kernel row sees lies in a row of x side by side
-    KH = wt.shape[1] // run
-    rows = dx.reshape(N, H, W * C)
-    for n in prange(N):
-        sent = np.empty((OW, KH * run), dx.dtype)
-        for y in range(H):
-            for k in range(W * C):
-                rows[n, y, k] = 0
-        for oy in range(OH):
-            np.dot(dout[n, oy], wt, sent)
-            for i in range(KH):
-                y = stride * oy + i - top
-                if 0 <= y < H:
-                    for ox in range(OW):
-                        at = (stride * ox - left) * C
-                        if at >= 0 and at + run <= W * C:
-                            to, k = at & NATURAL, (i * run) & NATURAL
-                            for q in range(run):
-                                rows[n, y & NATURAL, to + q] += sent[ox, k + q]
-                        else:
-                            for q in range(max(0, -at), min(run, W * C - at)):
-                                rows[n, y, at + q] += sent[ox, i * run + q]
-
-
-def _forward_pointwise(x, w, pixels, out):
-    """A 1x1 convolution is one product, cut into tiles of so many pixels. x: (P, C), out: (P, M). Owns a tile."""
-    P = x.shape[0]
-    for tile in prange((P + pixels - 1) // pixels):
-        first, last = tile * pixels, min(tile * pixels + pixels, P)
-        np.dot(x[first:last], w, out[first:last])
-
-
-forward_rows = compile_kernel(_forward_rows)
-forward_tiles = compile_kernel(_forward_tiles)
-forward_pointwise = compile_kernel(_forward_pointwise)
+forward = compile_kernel(_forward)
 backward_w = compile_kernel(_backward_w)
 backward_x = compile_kernel(_backward_x)

@@ -1,22 +1,26 @@
-"""Standard and pointwise convolution, compiled: the signatures of `ops`, the matrix products cut to fit the cache.
+"""Standard and pointwise convolution, compiled: the signatures of `ops`; what is computed, and how, says `loops.py`.
 
-The layers call the standard one; both are the two sides of `benchmarks/separable.py`, which compares a separable
-convolution with a standard one that is as fast as we can write it. The products are SciPy's BLAS, which compiled code
-can call.
-
-How many pixels and channels make a product worth its call is a matter of the BLAS library. The bounds here suit the
-OpenBLAS that SciPy brings; they decide how fast a result comes, and of the result no more than its last bits.
+The layers call the standard one, by the names of its twins in `ops` that use im2col. Both are the two sides of
+`benchmarks/separable.py`, which compares a separable convolution with a standard one that is as fast as we can write
+it.
 """
 
 import numba
+import numpy as np
 
+from npmnv2 import ops
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.conv import loops
+from npmnv2.kernels.tiles import HALF
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
 from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
+
+BAND = 1 << 19  # bytes that the sums of a band read and write, for one core: they stay in its second-level cache
+FITS = 1 << 22  # bytes of an image that a core finds in its caches; a larger one is read faster if it is copied
+POINT = loops.Window(1, 1, 1, 1, 0, 0, 1)
 
 
 def conv2d_forward(
@@ -24,13 +28,7 @@ def conv2d_forward(
 ) -> tuple[Array, Conv2dCache]:
     """Slide M filters over the image: the compiled twin of `ops.conv2d_forward`.
 
-    The formula, the parameters and the other errors are there. This one takes float32 and float64 only. Its cache
-    serves `ops.conv2d_backward` and `ops.conv2d_im2col_backward`.
-
-    Notes
-    -----
-    N*OH*OW * KH*KW * C*M multiply-adds. At stride 1 with many channels nothing is copied, else N*OH*OW * KH*KW*C
-    values, a cacheful at a time. `loops.py` says how the products are cut, and what that is worth.
+    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
 
     Examples
     --------
@@ -46,11 +44,8 @@ def conv2d_forward(
     KH, KW, _, M = w.shape
     check_length(w, "w", 2, C, "the channels of x")
     geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
-    stride, dilation = geometry.stride, geometry.dilation
-    (top, _), (left, _) = geometry.pads
     out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    with limit_blas(1):
-        _convolve(plain(x), plain(w), stride, dilation, top, left, out)
+    _convolve(plain(x), plain(w).reshape(-1, M), _window(w, geometry), out)
     return out, Conv2dCache(x, w, geometry)
 
 
@@ -72,13 +67,7 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    pixels = loops.SMALL // (C * M)
-    with limit_blas(1):
-        if pixels >= 16:  # else all weights at once leave room for too few: they are cut as well
-            loops.forward_pointwise(plain(x).reshape(-1, C), plain(w), min(pixels, 256), out.reshape(-1, M))
-        else:
-            bands = numba.get_num_threads()
-            _in_tiles(plain(x), plain(w).reshape(1, 1, C, M), 1, 1, 0, 0, bands, out)
+    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), POINT, out.reshape(1, -1, 1, M), x.nbytes > FITS)
     return out, PointwiseCache(x, w)
 
 
@@ -89,15 +78,7 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     is whole. So for each of the s*s remainders of (y + top) and (x + left), every s-th tap takes part, the last one
     first, with its matrix transposed, at stride 1; the s*s small images lie interleaved in dx.
 
-    Raises
-    ------
-    ValueError
-        If the dilation is not 1.
-
-    Notes
-    -----
-    2 * N*OH*OW * KH*KW * C*M multiply-adds. dw is summed over pixels in one fixed order: the same bits at any number of
-    threads.
+    With a dilation it is the one of `ops`.
 
     Examples
     --------
@@ -114,18 +95,24 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     _, KW, C, M = w.shape
     check_dout(dout, (x.shape[0], geometry.OH, geometry.OW, M), x, compiled=True)
     if geometry.dilation != 1:
-        raise ValueError(f"dilation must be 1 in kernels.conv.operations.conv2d_backward; was {geometry.dilation}")
-    (top, _), (left, _) = geometry.pads
-    dout = plain(dout)
+        with limit_blas(1):
+            return ops.conv2d_im2col_backward(dout, cache)
+    dout, window = plain(dout), _window(w, geometry)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
-    with limit_blas(1):
-        _weights(dout, plain(x), KW, geometry.stride, top, left, dw.reshape(-1, M))
-        if KW * C <= 16:
-            loops.backward_x(dout, plain(w.reshape(-1, M).T), KW, geometry.stride, top, left, dx)
-        else:
-            _image(dout, w, geometry, dx)
+    _weights(dout, plain(x), window, dw.reshape(-1, M))
+    if KW * C <= 16:
+        wt = _widened(plain(w.reshape(-1, M).T))
+        loops.backward_x(dout, wt, window, empty((len(x), geometry.OW, wt.shape[1]), x.dtype), dx)
+    else:
+        _image(dout, w, geometry, dx)
     return dx, dw
+
+
+def _window(w: Array, geometry: Geometry) -> loops.Window:
+    (KH, KW), (top, _), (left, _) = w.shape[:2], *geometry.pads
+    columns = geometry.stride * (geometry.OW - 1) + geometry.dilation * (KW - 1) + 1
+    return loops.Window(KH, KW, geometry.stride, geometry.dilation, top, left, columns)
 
 
 def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
@@ -143,8 +130,10 @@ def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
                 part[...] = 0
             else:
                 taps = w[i % s : i + 1 : s, j % s : j + 1 : s][::-1, ::-1]  # (i // s + 1, j // s + 1, C, M)
-                taps = plain(taps.swapaxes(2, 3))  # (..., M, C)
-                _convolve(dout, taps, 1, 1, (i - first_y - top) // s, (j - first_x - left) // s, part)
+                above, before = (i - first_y - top) // s, (j - first_x - left) // s
+                down, across = taps.shape[:2]
+                window = loops.Window(down, across, 1, 1, above, before, part.shape[2] + across - 1)
+                _convolve(dout, plain(taps.swapaxes(2, 3)).reshape(-1, dx.shape[3]), window, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part
 
@@ -168,54 +157,72 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     dout = plain(dout)
     dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
-    with limit_blas(1):
-        _weights(dout, plain(x), 1, 1, 0, 0, dw)
+    M, C = dout.shape[3], x.shape[3]
+    _weights(dout.reshape(1, -1, 1, M), plain(x).reshape(1, -1, 1, C), POINT, dw, x.nbytes > FITS)
     return dx, dw
 
 
-def _weights(dout: Array, x: Array, KW: int, stride: int, top: int, left: int, dw: Array) -> None:
-    """dw as a matrix (KH*KW*C, M). The tiles are cut by the shape alone."""
-    K, M = dw.shape
-    P = dout.size // M
-    if P == 0:
+def _convolve(x: Array, w: Array, window: loops.Window, out: Array, copies: bool = True) -> None:
+    """Fill `out`. w: (KH*KW*C, M)."""
+    M = out.shape[3]
+    if out.size == 0:
+        return
+    if M % HALF > 0:
+        wider = empty((*out.shape[:3], M + -M % HALF), out.dtype)
+        _convolve(x, _widened(w), window, wider, copies)
+        out[...] = wider[..., :M]
+        return
+    threads, rows = numba.get_num_threads(), out.shape[0] * out.shape[1]
+    bands = min(rows, -(-_bands(x, window, out, BAND) // threads) * threads)
+    scratch = _scratch(threads, bands, x, window, out) if copies else empty((threads, 0), x.dtype)
+    loops.forward(x, w, window, bands, scratch, out)
+
+
+def _weights(dout: Array, x: Array, window: loops.Window, dw: Array, copies: bool = True) -> None:
+    """Fill `dw`, (KH*KW*C, M). The bands and their groups, which decide the order of the sums, depend on shapes alone.
+
+    Few weights are one piece, and groups of bands add up each for itself. Of many the taps are shared out.
+    """
+    if dout.size == 0:
         dw[...] = 0
         return
-    pixels = min(P, max(112, loops.SMALL // (K * M)))
-    depth = max(1, min(K, loops.SMALL // (pixels * M)))
-    # Few weights are one piece, so it is the pixels that are shared out: each group adds up for itself, all in order.
-    groups = max(1, min(8 // -(-K // depth), P // (2 * pixels)))
-    parts = empty((groups, K, M), dw.dtype)
-    loops.backward_w(dout, x, KW, stride, 1, top, left, pixels, depth, parts)
-    parts.sum(axis=0, out=dw)
+    dout = _widened(dout)
+    bands = _bands(x, window, dout, max(BAND, dw.nbytes) // 2)
+    groups = min(8, bands) if dw.size <= 1 << 16 else 1
+    tasks = groups if groups == 8 else groups * numba.get_num_threads()
+    parts = empty((groups, dw.shape[0], dout.shape[3]), dw.dtype)
+    scratch = _scratch(tasks, bands, x, window, dout) if copies else empty((tasks, 0), x.dtype)
+    loops.backward_w(dout, x, window, bands, scratch, parts)
+    parts[..., : dw.shape[1]].sum(axis=0, out=dw)
+
+
+def _bands(x: Array, window: loops.Window, out: Array, size: int) -> int:
+    """Into how many bands the rows of all images are cut, so that what a band reads and writes has about this size."""
+    N, OH, OW, M = out.shape
+    row = (window.stride * window.columns * x.shape[3] + OW * M) * x.itemsize
+    return max(1, min(N * OH, -(-N * OH * row // size)))
+
+
+def _scratch(tasks: int, bands: int, x: Array, window: loops.Window, out: Array) -> Array:
+    """Memory in which each task copies the rows that a band sees."""
+    N, OH, OW, _ = out.shape
+    rows = -(-N * OH // bands)
+    images = min(N, 1 + -(-(rows - 1) // OH))  # that a band may be of
+    height = window.stride * rows + images * (window.dilation * (window.KH - 1) + 1)
+    return empty((tasks, height * window.columns * x.shape[3]), x.dtype)
+
+
+def _widened(values: Array) -> Array:
+    """With zeros up to a multiple of 8 columns, which tiles need."""
+    columns = values.shape[-1]
+    if columns % HALF == 0:
+        return values
+    wider = np.zeros((*values.shape[:-1], columns + -columns % HALF), values.dtype)
+    wider[..., :columns] = values
+    return wider
 
 
 def _last_tap(taps: int, position: int, stride: int) -> int:
     """The last of the taps through which the pixel at this padded position is seen; -1 if there is none."""
     last = taps - 1 - (taps - 1 - position) % stride
     return last if last >= 0 else -1
-
-
-def _convolve(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, out: Array) -> None:
-    """Fill `out`, by the kernel that suits the shape; `top` and `left` may be negative, which cuts x off there."""
-    C, M = w.shape[2:]
-    # One band a thread keeps the weights in cache; more keep a band of the image there, if all the weights fit as well.
-    threads = numba.get_num_threads()
-    bands = threads * max(1, x.nbytes // (threads << 18)) if w.nbytes <= 1 << 19 else threads
-    pixels = min(out.shape[2], loops.SMALL // (C * M))
-    # What one tap sees lies there as a matrix; with few channels, the taps are copied together to make a larger one.
-    if stride == 1 and C >= 96 and pixels >= 12:
-        loops.forward_rows(x, w, dilation, top, left, pixels, bands, out)
-    else:
-        _in_tiles(x, w, stride, dilation, top, left, bands, out)
-
-
-def _in_tiles(x: Array, w: Array, stride: int, dilation: int, top: int, left: int, bands: int, out: Array) -> None:
-    """Cut pixels and weights so that no product has more than `SMALL` multiply-adds, in pieces of equal length."""
-    KH, KW, C, M = w.shape
-    P, K = out.size // M, KH * KW * C
-    if P == 0:
-        return
-    tiles = -(-P // min(112, max(32, loops.SMALL // (K * M))))
-    pixels = -(-P // tiles)
-    pieces = min(K, -(-K * pixels * M // loops.SMALL))
-    loops.forward_tiles(x, w, stride, dilation, top, left, pixels, -(-K // pieces), bands, out)

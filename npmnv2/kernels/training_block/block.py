@@ -77,9 +77,8 @@ def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:
     sizes, cuts = _cut(x, block)
     norms = [BatchNorm(plain(gamma), plain(beta), float(eps)) for gamma, beta, eps in block.norms]
     wp = plain(wp).reshape(sizes.pieces, sizes.E, sizes.M)
-    weights = Weights(
-        wp[0] if we is None else plain(we), plain(wd).reshape(-1, wd.shape[2]), wp
-    )  # compiled code wants a matrix
+    wd = plain(wd).reshape(-1, wd.shape[2])
+    weights = Weights(wp[0] if we is None else plain(we), wd, wp)  # compiled code wants a matrix
     out, cache = steps.forward(
         x.reshape(-1, sizes.C), sizes, cuts, weights, (norms[0], norms[-2], norms[-1]), numba.get_num_threads()
     )

@@ -110,12 +110,12 @@ def _row_of(K, s):
 _row_3x3, _row_3x3_stride2, _row_5x5, _row_5x5_stride2 = (_row_of(K, s) for K in (3, 5) for s in (1, 2))
 
 
-def _taps_of(K, taps):
+def _taps_of(K, s, taps):
     """What adds to one row of dwd, dw[to] and on, what its K taps saw: a row of `hidden` and one of dy2."""
 
     @compile_apart
     def add_taps(hidden, ring, line, part, dw, to, shape, OW):
-        s, E = shape.stride, shape.E
+        E = shape.E
         at, other = taps(0, E), taps(s, E)  # of one pixel of dy2, and of the next
         for channel in range(0, E, CHANNELS):
             e = min(channel, E - CHANNELS)
@@ -135,7 +135,22 @@ def _taps_of(K, taps):
     return add_taps
 
 
-_add_three_taps, _add_five_taps = _taps_of(3, three_places), _taps_of(5, five_places)
+_add_three_taps, _add_three_taps_stride2, _add_five_taps, _add_five_taps_stride2 = (
+    _taps_of(K, s, taps) for K, taps in ((3, three_places), (5, five_places)) for s in (1, 2)
+)
+
+
+@compile_inline
+def _add_taps(hidden, ring, line, part, dw, to, shape, OW):
+    """One row of dwd, by the function that knows its kernel."""
+    if shape.K == 3 and shape.stride == 1:
+        _add_three_taps(hidden, ring, line, part, dw, to, shape, OW)
+    elif shape.K == 3:
+        _add_three_taps_stride2(hidden, ring, line, part, dw, to, shape, OW)
+    elif shape.stride == 1:
+        _add_five_taps(hidden, ring, line, part, dw, to, shape, OW)
+    else:
+        _add_five_taps_stride2(hidden, ring, line, part, dw, to, shape, OW)
 
 
 @compile_inline
@@ -248,10 +263,7 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
                 oy = (row + sizes.top - i) // s
                 if 0 <= oy < OH:
                     line, place = first + (oy % RING * columns + beside) * E, (slot * K + i) * K * E
-                    if K == 3:
-                        _add_three_taps(seen, rows, line, taps, sums_of_taps, place, shape, OW)
-                    else:
-                        _add_five_taps(seen, rows, line, taps, sums_of_taps, place, shape, OW)
+                    _add_taps(seen, rows, line, taps, sums_of_taps, place, shape, OW)
             held += W
             if sizes.recompute and (held + W > dz1.shape[1] or row + 1 == H):
                 pixels, made = x[0, begin + sent : begin + sent + held], dz1[t, :held]

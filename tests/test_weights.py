@@ -232,7 +232,7 @@ def test_everything_wrong_is_one_error(tmp_path):
 
 def test_one_wrong_name_is_one_line_and_many_are_twenty(tmp_path):
     arrays = theirs(frameworks.GOLDENS[0], np.float32)
-    extra = write(str(tmp_path / "extra.pth"), {**arrays, "line\nbreak" + "x" * 500: np.zeros(1, np.float32)})
+    extra = write(str(tmp_path / "extra.pth"), {**arrays, "line\nbreak" + "x" * 500: np.zeros(2, np.float32)})
     with pytest.raises(FormatError) as error:
         weights.load_model(extra)
     assert "\n" not in str(error.value)
@@ -281,7 +281,7 @@ def test_a_file_that_repeats_itself_is_refused_before_a_network_is_built(tmp_pat
     arrays = theirs(frameworks.GOLDENS[0], np.float32)
     arrays["classifier.1.weight"] = np.broadcast_to(np.float32(0), (10**9, 1280))
     arrays["classifier.1.bias"] = np.broadcast_to(np.float32(0), (10**9,))
-    monkeypatch.setattr(torch_file, "read", lambda path: arrays)
+    monkeypatch.setattr(torch_file, "read_whole", lambda path, choose: torch_file.TorchFile(arrays, "", (), ()))
     (tmp_path / "model.pth").write_bytes(b"\x80\x02")
     with pytest.raises(FormatError, match=r"classifier.1.weight repeats 4 bytes to be 5120000000000"):
         weights.load_model(tmp_path / "model.pth")
@@ -346,10 +346,10 @@ def test_partial_loading_is_asked_for_and_said(tmp_path):
 def test_a_file_without_a_classifier(tmp_path):
     arrays = {name: value for name, value in theirs(frameworks.GOLDENS[3]).items() if "predictions" not in name}
     path = write(str(tmp_path / "no_top.weights.h5"), arrays)
-    with pytest.raises(FormatError, match="missing: predictions/kernel"):
+    with pytest.raises(FormatError, match="has no classifier; "):
         weights.load_model(path)
     model = network(names="keras", classes=3)
-    with pytest.raises(FormatError, match="missing: predictions/kernel"):
+    with pytest.raises(FormatError, match="has no classifier; "):
         weights.load_into(model, path)
     assert weights.load_into(model, path, partial=True) == ["fc.w", "fc.b"]
     arrays.pop("Conv1/kernel")

@@ -92,10 +92,15 @@ def golden(name):
     return lambda path: path.write_bytes((checkpoints.FOLDER / name).read_bytes())
 
 
+def largest(path):
+    """Of a training checkpoint, the dictionary with the most tensors."""
+    return torch_file.read_whole(path, lambda places: max(places, key=lambda place: len(places[place]))).arrays
+
+
 FORMATS = {
     "pth": Format(lambda path: torch_file.write(path, arrays()), torch_file.read, hostile.zip_pickle_altered, True),
     "PyTorch's pth": Format(golden("zip.pth"), torch_file.read, hostile.zip_pickle_altered, True),
-    "training pth": Format(golden("training.pth"), torch_file.read, hostile.zip_pickle_altered, True),
+    "training pth": Format(golden("training.pth"), largest, hostile.zip_pickle_altered, True),
     "legacy pth": Format(golden("legacy.pth"), torch_file.read, hostile.legacy_altered),
     "npz": Format(
         lambda path: native.write(path, arrays(), {"epoch": 3}),

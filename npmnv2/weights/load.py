@@ -18,7 +18,7 @@ from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
 BUILDERS: dict[str, Any] = {builder.__name__: builder for builder in as_built.BUILDERS.values()}
 CLASSIFIER = ["fc.w", "fc.b"]
-_PREPROCESSED_AS = {"slim": "hf"}  # the same weights
+_PREPROCESSED_AS = {"slim": "hf", "keras_2018": "keras", "tonylins": "torchvision", "d-li14": "torchvision"}
 
 
 def load_model(path: Path, *, dtype: Any = np.float32) -> Network:

@@ -119,12 +119,14 @@ def _digest(members: Iterable[tuple[str, Array]]) -> str:
     return digest.hexdigest()
 
 
-def read(path: str | os.PathLike[str]) -> Checkpoint:
+def read(path: str | os.PathLike[str], plain: bool = False) -> Checkpoint:
     """Read a checkpoint.
 
     Parameters
     ----------
     path : str or path-like
+    plain : bool
+        Whether it may be any uncompressed .npz, as `np.savez` writes it; then `info` is empty.
 
     Returns
     -------
@@ -144,12 +146,14 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive, file.bytes)
                 file.allow_all()
-                header = _header(archive, members)
+                header = {} if plain and HEADER not in members else _header(archive, members)
                 arrays = {name: _array(name, archive.read(member)) for name, member in members.items()}
         except OSError as error:
             if error.errno == errno.EINVAL:  # a directory that claims to begin before the file does
                 raise FormatError("is damaged: its zip directory lies outside of it") from None
             raise
+        if not header:
+            return Checkpoint(arrays, {})
         if _digest(arrays.items()) != header["sha256"]:
             raise FormatError("is damaged: its content does not have the checksum that it should")
         return Checkpoint(arrays, _info(arrays.pop(INFO, None)))

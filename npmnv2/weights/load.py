@@ -172,6 +172,31 @@ def architecture(model: Network) -> str:
     return as_built.builder_of(model).__name__
 
 
+def explain(source: Source) -> list[str]:
+    """What a file was found to be, and what in it was found, left out and assumed, a line each.
+
+    Examples
+    --------
+    >>> state = {"fc.w": np.zeros((1280, 2))}
+    >>> config = {"width_mult": 1.0, "num_classes": 2, "in_channels": 3, "padding": 1, "eps": 1e-5}
+    >>> found = ("under net", "the classifier is head.weight, without a bias: it is 0 here")
+    >>> print(*explain(Source("a.pth", "pth", "timm", "mobilenet_v2", config, state, {}, found=found)), sep="\\n")
+    a.pth: mobilenet_v2 of width 1 for images of 3 channels and 2 classes
+      container: pth, names: timm; from these follow padding 1 and epsilon 1e-05
+      found: under net
+      found: the classifier is head.weight, without a bias: it is 0 here
+    """
+    config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
+    if "fc.w" not in source.state:
+        lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
+    follow = "the file says" if source.names == "npmnv2" else "from these follow"
+    conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
+    lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
+    for what, said in (("found", source.found), ("left out", source.left_out), ("assumed", source.assumed)):
+        lines += [f"  {what}: {sentence}" for sentence in said]
+    return lines
+
+
 def assumptions(source: Source) -> str:
     """What the file does not say and was assumed, in a line; empty if nothing was."""
     return (
@@ -231,6 +256,7 @@ def _labels(source: Source) -> list[str] | None:
         return None
     if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
         raise ValueError('info["labels"] must be a list of strings')
-    if len(said) != source.config["num_classes"]:
-        raise ValueError(f'info["labels"] must name {source.config["num_classes"]} classes; names {len(said)}')
+    classes = max(2, source.config["num_classes"])  # one output is a yes or no
+    if len(said) != classes:
+        raise ValueError(f'info["labels"] must name {classes} classes; names {len(said)}')
     return said

@@ -164,12 +164,8 @@ def _source(
         raise FormatError(f"{path}: {classifier.problem}")
     left_out = list(said.left_out)
     if classifier.problem:  # of several layers, no part is the whole
-        beside = [*sorted(known), *beside]
+        left_out.append(f"the classifier, for the file {classifier.problem}")
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    if beside:
-        left_out.append(
-            f"what stands behind the network: {', '.join(map(shown, beside[:5]))}{', ...' * (len(beside) > 5)}"
-        )
     if "fc.w" in state and "fc.b" not in state:
         state["fc.b"] = np.zeros(classifier.classes, state["fc.w"].dtype)
     return Source(

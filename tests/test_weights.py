@@ -459,3 +459,32 @@ def test_networks_that_a_library_has_not(tmp_path):
 def test_strides_by_number_are_those_by_name(tmp_path):
     model = npmnv2.mobilenet_v2(5, 0.1, strides=[2, 1, 2, 2, 2, 1, 2, 1])
     weights.save(model, tmp_path / "a.pth", names="torchvision")
+
+
+# -- beginning with the network of a file, whatever its classifier is
+
+
+@pytest.mark.parametrize("head", ["another number", "the same number", "none", "two layers", "two classifiers"])
+def test_fine_tuning_takes_the_network_below_any_classifier(head, tmp_path):
+    from npmnv2.data import Dataset
+    from npmnv2.train.fine_tuning import network_from
+
+    classes = {"another number": 5, "the same number": 3}.get(head, 5)
+    arrays = translate(network(classes=classes).state_dict(), "mobilenet_v2", "torchvision")
+    if head == "none":
+        arrays = {name: value for name, value in arrays.items() if "classifier" not in name}
+    elif head.startswith("two"):
+        arrays["classifier.3.weight"] = np.zeros((3, 5 if head == "two layers" else 1280), np.float32)
+    path = write(str(tmp_path / "model.pth"), arrays)
+    pixels, labels = np.zeros((3, 32, 32, 3), np.float32), np.arange(3)
+    photos = Dataset(pixels, labels, pixels, labels, list("abc"))
+    model, is_new = network_from(path, photos, None, seed=4)
+    found, wanted = model.state_dict(), network(classes=classes).state_dict()
+    assert is_new and found["fc.w"].shape == (1280, 3)
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted if not name.startswith("fc."))
+    if head == "the same number":
+        model, is_new = network_from(path, photos, None, keep_classifier=True)
+        assert not is_new and same(model.state_dict(), wanted)
+    else:
+        with pytest.raises(ValueError, match=r"keep_classifier must be False for .*; data has 3 classes"):
+            network_from(path, photos, None, keep_classifier=True)

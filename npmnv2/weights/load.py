@@ -69,19 +69,19 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     """
     source = read(path)
     model = build(source, dtype)
-    _warn(source)
+    warn(source)
     return model
 
 
 def build(source: Source, dtype: Any) -> Network:
     """The network that `read` has found. Its shapes have been compared with the file's arrays: it is as large."""
     config = {**source.config, "dtype": check_dtype(dtype)}
-    preprocessing, labels = _said(source)
+    preprocessing, labels = said_of(source)
     try:
         model: Network = BUILDERS[source.architecture](**config)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{source.path}: {shown(str(error), MOST_LETTERS)}") from None
-    _load(model, source.state, source.path)
+    load_state(model, source.state, source.path)
     model.preprocessing, model.labels = preprocessing, labels
     model.eval()
     return model
@@ -151,12 +151,12 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
                 f"{name} must be {source.config[name]!r}, which the network of {source.path} was trained with; "
                 f"the model has {model.config[name]!r}"
             )
-    preprocessing, labels = _said(source)
-    _load(model, {**source.state, **{name: own[name] for name in left}}, source.path)
+    preprocessing, labels = said_of(source)
+    load_state(model, {**source.state, **{name: own[name] for name in left}}, source.path)
     model.preprocessing = preprocessing
     if not left:
         model.labels = labels
-    _warn(source)
+    warn(source)
     return list(left)
 
 
@@ -204,9 +204,10 @@ def assumptions(source: Source) -> str:
     )
 
 
-def _warn(source: Source) -> None:
+def warn(source: Source) -> None:
+    """Warn of what was assumed, in the line that called the caller."""
     if source.assumed:
-        warnings.warn(assumptions(source), stacklevel=3)  # in the line that called load_model
+        warnings.warn(assumptions(source), stacklevel=3)
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
@@ -215,14 +216,15 @@ def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
     return f"{architecture} of width {width:g}{depth} for images of {channels} channels and {classes} classes"
 
 
-def _load(model: Network, state: Mapping[str, Array], path: str) -> None:
+def load_state(model: Network, state: Mapping[str, Array], path: str) -> None:
+    """`model.load_state_dict`; what is wrong with the numbers is wrong with the file."""
     try:
         model.load_state_dict(state)
     except (ValueError, TypeError) as error:  # a negative variance, a number that is too large, ...
         raise FormatError(f"{path}: {error}") from None
 
 
-def _said(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
+def said_of(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
     """What is said about the network's input and its classes."""
     try:
         return _input(source), _labels(source)

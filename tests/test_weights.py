@@ -488,3 +488,37 @@ def test_fine_tuning_takes_the_network_below_any_classifier(head, tmp_path):
     else:
         with pytest.raises(ValueError, match=r"keep_classifier must be False for .*; data has 3 classes"):
             network_from(path, photos, None, keep_classifier=True)
+
+
+# -- what is taken for weights
+
+
+LOOKALIKES = {
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "a page": (b"\n<!DOCTYPE html>\n<html lang='en'>", "is a web page"),
+    "an older page": (b"<HTML><head>", "is a web page"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "looks like an ONNX file"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_what_is_taken_for_weights_is_called_by_its_name(name, tmp_path):
+    content, message = LOOKALIKES[name]
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(FormatError, match=message):
+        weights.load_model(tmp_path / "model.pth")
+
+
+def test_a_folder_is_searched(tmp_path):
+    with pytest.raises(FormatError, match="is a folder without a file of weights"):
+        weights.load_model(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    write(str(tmp_path / "pytorch_model.bin.pth"), theirs(frameworks.GOLDENS[0], np.float32))
+    write(str(tmp_path / "model.safetensors"), theirs(frameworks.GOLDENS[0], np.float32))
+    assert weights.read(tmp_path).path == str(tmp_path / "model.safetensors")
+    write(str(tmp_path / "other.safetensors"), theirs(frameworks.GOLDENS[0], np.float32))
+    with pytest.raises(FormatError, match=r"is a folder of 2 files of weights: model\.safetensors, other\.safetensors"):
+        weights.load_model(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(FormatError, match="is a SavedModel of TensorFlow"):
+        weights.load_model(tmp_path)

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,12 +21,12 @@ from npmnv2.weights.conventions import (
     published_variant,
 )
 from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
+from npmnv2.weights.formats.raw import format_errors, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
 
 Path = str | os.PathLike[str]
-CONTAINERS = ("npz", "pth", "safetensors", "keras")
 SETTINGS = ("strides", "in_channels", "dropout", "padding", "eps", "momentum", "running_var", "dtype", "seed")
 MOST_LETTERS = 300  # of an error that quotes what a file says
 _LINES = 20  # of an error
@@ -82,8 +81,8 @@ def read(path: Path, partial: bool = False) -> Source:
     OSError
         If the file cannot be opened.
     """
-    name = os.fspath(path)
-    container = _container(name)
+    name = containers.file_in(os.fspath(path))
+    container = containers.container(name)
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
     place, left_out = "", list[str]()
     if container == "keras":
@@ -194,37 +193,6 @@ def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:
         f"holds no MobileNet or EfficientNet-Lite under names of torchvision, timm, Keras, Hugging Face or "
         f"efficientnet_pytorch, nor one by the order and shapes of its arrays; it begins with {first}"
     )
-
-
-# -- the container
-
-
-def _container(path: str) -> str:
-    check_no_pipe(path)
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "keras"
-    if start.startswith(b"PK"):
-        return _zip(path)
-    if start[8:] == b"{":  # eight bytes of length, then JSON
-        return "safetensors"
-    if start.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
-        return "pth"
-    raise FormatError(f"{path}: no known format; known are native .npz, .pth, .safetensors and Keras's .h5 and .keras")
-
-
-def _zip(path: str) -> str:
-    """Three formats are zip archives. They are told apart by what lies in them."""
-    with format_errors(path), FrugalFile(path, DIRECTORY_BYTES) as file, zipfile.ZipFile(file) as archive:
-        members = archive.namelist()
-    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in members):
-        return "pth"
-    if any(name.endswith((".weights.h5", ".h5")) for name in members):
-        return "keras"
-    if any(name.endswith(".npy") for name in members):
-        return "npz"
-    raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")
 
 
 def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -517,7 +517,7 @@ def test_a_folder_is_searched(tmp_path):
     write(str(tmp_path / "model.safetensors"), theirs(frameworks.GOLDENS[0], np.float32))
     assert weights.read(tmp_path).path == str(tmp_path / "model.safetensors")
     write(str(tmp_path / "other.safetensors"), theirs(frameworks.GOLDENS[0], np.float32))
-    with pytest.raises(FormatError, match=r"is a folder of 2 files of weights: model\.safetensors, other\.safetensors"):
+    with pytest.raises(FormatError, match=r"is a folder of 2 such files: model\.safetensors, other\.safetensors"):
         weights.load_model(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(FormatError, match="is a SavedModel of TensorFlow"):

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from npmnv2.shapes import LARGEST
 from npmnv2.weights.conventions import find_depth, find_width
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import Entry, bare_entries, count_blocks, schemes, shape_there, shapes
-from npmnv2.weights.tables import LEAVES
+from npmnv2.weights.tables import LEAVES, PYTORCH
 
 Scheme = tuple[str, str]  # (architecture, names)
 AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}  # in what a moving average of the weights is called
@@ -202,30 +203,27 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
 # -- without names
 
 
+_IN_ORDER = {  # whose conventions a network has that is recognised by its order
+    ("mobilenet_v2", "torchvision"): "PyTorch",
+    ("mobilenet_v1", "timm"): "PyTorch",
+    ("mobilenet_v2", "keras"): "Keras",
+    ("mobilenet_v1", "keras"): "Keras",
+}
+_LEAF_NAMES = [leaf[1:] for names in ("torchvision", "keras") for leaf in LEAVES[names].values()]  # in their order
+
+
 def _in_order(arrays: Mapping[str, Any], among: Iterable[Scheme]) -> Found | None:
     """The backbone whose arrays, one after the other, have the shapes of the file's; its names may be any."""
     orders = {"in the order of the file": list(arrays), "sorted by name": sorted(arrays, key=_natural)}
     for order, names in orders.items():
-        weights = [name for name in names if len(arrays[name].shape) in (1, 2, 4) and _leaf(name) in _LEAF_NAMES]
-        for scheme in dict.fromkeys(s for s in [*_PREFERRED, *among] if s in set(among)):
-            known = _fits(arrays, weights, scheme)
+        for scheme in set(_IN_ORDER) & set(among):
+            known = _fitting(arrays, names, scheme)
             if known:
                 taken = {entry.theirs for entry in known}
                 said = f"no library's names are known in the file: its arrays were taken {order}, by their shapes"
-                whose = {"torchvision": "PyTorch", "timm": "PyTorch", "keras": "Keras"}[scheme[1]]
-                guess = f"padding and epsilon are those that {whose}'s networks have, for the names do not say"
-                beside = [name for name in arrays if name not in taken]
-                return Found(*scheme, 1.0, known, beside, (), (said, guess))
+                guess = f"padding and epsilon are those that {_IN_ORDER[scheme]}'s networks have: no name says it"
+                return Found(*scheme, 1.0, known, [name for name in arrays if name not in taken], (), (said, guess))
     return None
-
-
-_PREFERRED = (
-    ("mobilenet_v2", "torchvision"),
-    ("mobilenet_v1", "timm"),
-    ("mobilenet_v2", "keras"),
-    ("mobilenet_v1", "keras"),
-)
-_LEAF_NAMES = [leaf[1:] for names in ("torchvision", "keras") for leaf in LEAVES[names].values()]  # in their order
 
 
 def _leaf(name: str) -> str:
@@ -235,29 +233,36 @@ def _leaf(name: str) -> str:
 def _natural(name: str) -> tuple[list[Any], int]:
     """Sorts layers with numbers in their names as numbers, and the arrays of a layer as its library does."""
     layer, leaf = name[: len(name) - len(_leaf(name))], _leaf(name)
-    parts = [int(part[:9]) if part.isdigit() else part for part in _NUMBER.split(layer)]
+    parts = [int(part[:9]) if k % 2 else part for k, part in enumerate(_NUMBER.split(layer))]
     return parts, _LEAF_NAMES.index(leaf) if leaf in _LEAF_NAMES else -1
 
 
-def _fits(arrays: Mapping[str, Any], names: list[str], scheme: Scheme) -> list[Entry]:
-    """The entries of a backbone under these names, if leaves and shapes are its; else nothing."""
-    if scheme not in _PREFERRED:
+def _fitting(arrays: Mapping[str, Any], names: list[str], scheme: Scheme) -> list[Entry]:
+    """The entries of a backbone under these names, if leaves and shapes are its; else nothing.
+
+    Keras may count the layers of each class by themselves, so each has an order of its own.
+    """
+    is_keras = LEAVES[scheme[1]] is not PYTORCH
+    queues: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        shape = tuple(arrays[name].shape)
+        if len(shape) in (1, 4):
+            is_depthwise = is_keras and len(shape) == 4 and shape[3] == 1 and shape[:2] != (1, 1)
+            queues.setdefault((_leaf(name), is_depthwise), []).append(name)
+    waiting = {key: iter(queue) for key, queue in queues.items()}
+    known = []
+    for entry in bare_entries(*scheme):
+        key = _leaf(entry.theirs), is_keras and entry.ours.endswith("dw.conv.w")
+        there = next(waiting.get(key, iter(())), None)
+        if there is None:
+            return []
+        known.append(entry._replace(theirs=there))
+    counts = {e.ours.removesuffix(".bn.gamma"): arrays[e.theirs].shape[0] for e in known if e.ours.endswith("gamma")}
+    width, stem = find_width(scheme[0], counts), tuple(arrays[known[0].theirs].shape)
+    if width is None or len(stem) != 4:
         return []
-    entries = bare_entries(*scheme)
-    known = [entry._replace(theirs=name) for entry, name in zip(entries, names, strict=False)]
-    if len(known) < len(entries) or any(
-        _leaf(k.theirs) != _leaf(e.theirs) for k, e in zip(known, entries, strict=True)
-    ):
+    config = {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": stem[2 if is_keras else 1]}
+    if not 0 < config["in_channels"] <= LARGEST:
         return []
-    counts = {e.ours.removesuffix(".gamma"): arrays[e.theirs].shape[0] for e in known if e.ours.endswith(".gamma")}
-    width = find_width(scheme[0], {name.removesuffix(".bn"): count for name, count in counts.items()})
-    if width is None:
-        return []
-    channels = arrays[known[0].theirs].shape[1 if LEAVES[scheme[1]]["gamma"] == ".weight" else 2 :][:1]
-    for in_channels in channels:
-        wanted = shapes(
-            scheme[0], {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
-        )
-        if all(tuple(arrays[e.theirs].shape) == shape_there(e, wanted[e.ours]) for e in known):
-            return known
-    return []
+    wanted = shapes(scheme[0], config)
+    return known if all(tuple(arrays[e.theirs].shape) == shape_there(e, wanted[e.ours]) for e in known) else []

@@ -4,7 +4,7 @@ import os
 import zipfile
 
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
 CONTAINERS = ("npz", "pth", "safetensors", "keras")
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5")  # in a folder, the best first
@@ -35,7 +35,7 @@ def file_in(path: str) -> str:
             return os.path.join(path, found[0])
         if found:
             raise FormatError(
-                f"{path}: is a folder of {len(found)} files of weights: {', '.join(found[:5])}; name one of them"
+                f"{path}: is a folder of {len(found)} such files: {', '.join(map(shown, found[:5]))}; name one of them"
             )
     raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)})")
 

@@ -291,7 +291,8 @@ def _places(value: object) -> Places:
             found[place] = tensors
         if depth < DEPTH:
             start = f"{place}." if place else ""
-            waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(items)]
+            inside = [(key, part) for key, part in items if part and isinstance(part, dict | list | tuple)]
+            waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
     return found
 
 

@@ -36,7 +36,7 @@ class Source(NamedTuple):
     """What `read` found in a file: which network it is, and its state under our names, in our layouts."""
 
     path: str
-    container: str  # "npz", "pth", "safetensors" or "keras"
+    container: str  # "npz" (ours), "plain npz", "pth", "safetensors" or "keras"
     names: str  # "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
     architecture: str  # "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
     config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
@@ -88,11 +88,11 @@ def read(path: Path, partial: bool = False) -> Source:
     if container == "keras":
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
     if container == "npz":
+        return _read_native(name)
+    if container == "plain npz":
         from npmnv2.weights.formats import native
 
-        arrays, info = native.read(name, plain=True)
-        if info:
-            return _read_native(name, arrays, info)
+        arrays = native.read_plain(name)
     elif container == "safetensors":
         from npmnv2.weights.formats import safetensors_file
 
@@ -117,8 +117,11 @@ def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str,
     return file.arrays, file.place, left_out
 
 
-def _read_native(path: str, arrays: dict[str, Array], info: dict[str, Any]) -> Source:
+def _read_native(path: str) -> Source:
     """A checkpoint of our own, which says everything."""
+    from npmnv2.weights.formats import native
+
+    arrays, info = native.read(path)
     kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
     arrays = {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}
     architecture, config = _own_config(path, info)

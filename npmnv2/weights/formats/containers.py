@@ -4,9 +4,10 @@ import os
 import zipfile
 
 from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.native import HEADER
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
-CONTAINERS = ("npz", "pth", "safetensors", "keras")
+CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras")
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5")  # in a folder, the best first
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
 ONNX = "looks like an ONNX file, which is written here and not read: load the file that it was made from"
@@ -68,5 +69,5 @@ def _zip(path: str) -> str:
     if any(name.endswith((".weights.h5", ".h5")) for name in members):
         return "keras"
     if any(name.endswith(".npy") for name in members):
-        return "npz"
+        return "npz" if f"{HEADER}.npy" in members else "plain npz"
     raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")

@@ -124,7 +124,7 @@ def _read_native(path: str) -> Source:
     arrays, info = native.read(path)
     kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
     arrays = {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}
-    architecture, config = _own_config(path, info)
+    architecture, config = _own_config(path, arrays, info)
     _wanted(path, architecture, config)
     depth = config.get("depth_mult", 1.0)
     known = entries(architecture, "npmnv2", depth)
@@ -269,17 +269,20 @@ def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth
     return best
 
 
-def _own_config(path: str, info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _own_config(path: str, arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The network and the builder's arguments as a native file says them."""
     said = info.get("model")
     architecture = said.get("name") if isinstance(said, dict) else None
+    if architecture is not None:
+        scheme = (architecture, "npmnv2")
+        theirs = {entry.theirs for entry in entries(*scheme)} if scheme in schemes() else set()
+        if len(theirs & arrays.keys()) < recognise.LEAST * len(theirs) or not theirs:
+            raise FormatError(f"{path}: says it is a {shown(str(architecture))}; its arrays have other names")
     variant = VARIANT if architecture == "mobilenet_v2" else {}
     wanted = {"name", "num_classes", "width_mult", *SETTINGS, *variant}
     wanted |= {"depth_mult"} if architecture == "efficientnet_lite" else set()
     if not isinstance(said, dict) or said.keys() | variant.keys() != wanted:  # older files are of the published one
         raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
-    if (architecture, "npmnv2") not in schemes():
-        raise FormatError(f"{path}: says it is a {shown(str(architecture))}, which no network here is")
     if said["dtype"] not in ("float32", "float64"):  # which nobody asks for: `load_model` has an argument
         raise FormatError(f"{path}: dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
     return str(architecture), {**variant, **{name: value for name, value in said.items() if name != "name"}}

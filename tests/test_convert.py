@@ -1,13 +1,15 @@
 """`python -m npmnv2 convert`."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 from golden import frameworks
+from PIL import Image
 from test_weights import same, theirs, write
 
-from npmnv2 import weights
+from npmnv2 import data, weights
 from npmnv2.__main__ import main
 
 
@@ -60,3 +62,47 @@ def test_convert_without_a_library_is_one_line_and_a_mistake_of_ours_is_not_hidd
     monkeypatch.setitem(sys.modules, "npmnv2.engine.onnx_export", None)
     with pytest.raises(ImportError):
         main(words)
+
+
+def test_explain(tmp_path, capsys):
+    arrays = theirs(frameworks.GOLDENS[0], np.float32)
+    arrays["classifier.1.total_ops"] = np.zeros((), np.int64)
+    path = write(str(tmp_path / "a.pth"), {f"net.{name}": value for name, value in arrays.items()})
+    assert main(["convert", "--explain", path]) == 0
+    assert capsys.readouterr().out.split("\n") == [
+        f"{path}: mobilenet_v2 of width 0.1 for images of 3 channels and 5 classes",
+        "  container: pth, names: torchvision; from these follow padding 1 and epsilon 1e-05",
+        "  found: behind the prefix net.",
+        "  found: the classifier is net.classifier.1.weight",
+        "  left out: single numbers that no network needs: total_ops (1)",
+        "",
+    ]
+    assert main(["convert", path, str(tmp_path / "b.npz"), "--explain"]) == 0
+    assert capsys.readouterr().out.endswith("numbers\n")
+    assert main(["convert", path]) == 1
+    assert capsys.readouterr().err == (
+        "npmnv2 convert: OUT must be given, the file to write; only with --explain it may be missing\n"
+    )
+    two = {**arrays, "classifier.2.weight": np.zeros((3, 5), np.float32)}
+    write(path, two)
+    assert main(["convert", "--explain", path]) == 0
+    out = capsys.readouterr().out
+    assert "width 0.1, without a classifier" in out and "for the file has more than one layer behind the network" in out
+
+
+def test_one_logit_is_two_labels(tmp_path, capsys):
+    arrays = theirs(frameworks.GOLDENS[0], np.float32)
+    arrays = {name: value[:1] if "classifier" in name else value for name, value in arrays.items()}
+    path, image, labels = write(str(tmp_path / "a.pth"), arrays), tmp_path / "a.png", tmp_path / "labels.txt"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(image)
+    labels.write_text("cat\ndog\n")
+    assert main(["classify", str(image), "--weights", path, "--labels", str(labels), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["network"] == "MobileNetV2, width 0.1, one output, a yes or no"
+    top = {guess["label"]: guess["probability"] for guess in said["images"][0]["top"]}
+    model = weights.load_model(path)
+    logit = model(data.prepare(data.open_image(image), model.preprocessing)[None])[0, 0]
+    assert top["dog"] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-4) and sum(top.values()) == pytest.approx(1)
+    model.labels = ["cat", "dog"]
+    weights.save(model, tmp_path / "a.npz")
+    assert weights.load_model(tmp_path / "a.npz").labels == ["cat", "dog"]

@@ -61,14 +61,16 @@ def test_views_stay_views(name):
 
 def test_training_checkpoint():
     wanted = {name: checkpoints.tensors()[f"conv.{name}"] for name in ("weight", "bias")}
-    assert_same(torch_file.read(checkpoints.FOLDER / checkpoints.TRAINING), wanted)
+    found = torch_file.read_whole(checkpoints.FOLDER / checkpoints.TRAINING, lambda places: "model")
+    assert_same({name.removeprefix("module."): array for name, array in found.arrays.items()}, wanted)
+    assert found.others == ("optimizer.state.0", "optimizer.state.1")
 
 
 def big_endian(data, order=b"big"):
     """The zip file as a machine of the other byte order would have written it."""
     sizes = {}  # of the numbers in each storage
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        _, storages = torch_pickle.load(io.BytesIO(archive.read("zip/data.pkl")))
+        storages = torch_pickle.load(io.BytesIO(archive.read("zip/data.pkl"))).storages
     sizes = {f"zip/data/{s.key}": 2 if s.dtype == "bfloat16" else np.dtype(s.dtype).itemsize for s in storages}
 
     def swap(name, content):
@@ -130,24 +132,59 @@ def one(name):
     return [hostile.text(name) + hostile.tensor()]
 
 
-@pytest.mark.parametrize("wrapper", torch_file.WRAPPERS)
+@pytest.mark.parametrize("wrapper", ["state_dict", "net", "ema", "model_state", "any word", ""])
 def test_wrappers(read, wrapper):
-    assert list(wrapped(read, epoch=b"K\3", **{wrapper: one("weight")}, optimizer=one("momentum"))) == ["weight"]
+    """The only dictionary that holds tensors, whatever it is called."""
+    assert list(wrapped(read, epoch=b"K\3", **{wrapper: one("weight")}, options=b"}")) == ["weight"]
+    inside = b"}" + hostile.text("deeper") + b"]}" + one("weight")[0] + b"sas"
+    assert list(wrapped(read, **{wrapper: inside})) == ["weight"]
 
 
-def test_the_weights_and_not_their_average(read):
-    assert list(wrapped(read, model_ema=one("average"), model=one("weight"))) == ["weight"]
+def test_several_dictionaries_of_tensors(read, tmp_path):
+    data = b"\x80\x02}" + b"".join(hostile.text(k) + b"}" + one(v)[0] + b"ss" for k, v in {"a": "w", "b": "v"}.items())
+    refused(read, hostile.zip_pth(data + b"."), r"holds 2 dictionaries of tensors \(a, b\); one is read")
+    found = torch_file.read_whole("model.pth", lambda places: "b" if places["b"]["v"].shape == (3, 2) else "")
+    assert (list(found.arrays), found.place, found.others) == (["v"], "b", ("a",))
 
 
-@pytest.mark.parametrize("name", ["module.weight", "module.module.weight", "_orig_mod.module.weight"])
-def test_prefixes(read, name):
-    assert list(wrapped(read, model=one(name))) == ["weight"]
-    assert list(wrapped(read, model=one(name.replace("weight", "module_list.weight")))) == ["module_list.weight"]
+ODD_KEYS = {"minus one": b"J\xff\xff\xff\xff", "none": b"N", "a float": b"G" + bytes(8), "a tuple": b"K\1K\2\x86"}
 
 
-def test_two_of_one_name(read):
-    data = b"\x80\x02}" + hostile.text("weight") + hostile.tensor() + b"s" + one("module.weight")[0] + b"s."
-    refused(read, hostile.zip_pth(data), "two tensors called weight, one of them as module.weight")
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_keys_of_any_kind_outside_of_the_state_dict(read, key):
+    assert list(wrapped(read, odd=b"}" + ODD_KEYS[key] + b"Ns", net=one("weight"))) == ["weight"]
+
+
+OBJECTS = {
+    "a version": (b"ctorch.torch_version\nTorchVersion\n" + hostile.text("2.1") + b"\x85\x81", "torch_version"),
+    "a date": (b"cdatetime\ndatetime\n" + hostile.text("x") + b"\x85R", "datetime.datetime"),
+    "a defaultdict": (b"ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R" + hostile.text("a") + b"Ns", "list"),
+    "a deque": (b"ccollections\ndeque\n)R" + b"K\1a", "collections.deque"),
+    "a dtype": (b"ctorch\nfloat32\n", "torch.float32"),
+    "a set of Python 2": (b"c__builtin__\nset\n]K\1a\x85R", "__builtin__.set"),
+    "a set": (b"\x8f(K\1\x90", ""),
+    "a frozen set": (b"(K\1\x91", ""),
+    "somebody's class": (b"cmine.utils\nConfig\n)\x81}" + hostile.text("lr") + b"K\1sb", "mine.utils.Config"),
+    "by keyword": (b"cmine.utils\nConfig\n)}\x92", "mine.utils.Config"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_beside_the_tensors_are_dropped_and_named(read, name, tmp_path):
+    pickled, said = OBJECTS[name]
+    assert list(wrapped(read, about=pickled, net=one("weight"))) == ["weight"]
+    found = torch_file.read_whole("model.pth")
+    assert any(said in dropped for dropped in found.dropped) if said else not found.dropped
+
+
+def test_tensors_of_a_class_of_ones_own(read):
+    """And parameters with attributes."""
+    rebuild, _, arguments = hostile.tensor().partition(b"(")
+    mine = b"ctorch._tensor\n_rebuild_from_type_v2\n(" + rebuild + b"cmine\nTensor\n(" + arguments[:-1] + b"NtR"
+    parameter = b"ctorch._utils\n_rebuild_parameter_with_state\n(" + hostile.tensor() + b"\x88N}tR"
+    for body in (mine, parameter):
+        (array,) = read(hostile.zip_pth(b"\x80\x02}" + hostile.text("weight") + body + b"s.")).values()
+        assert np.array_equal(array, np.arange(6).reshape(3, 2))
 
 
 def test_no_tensors(read):

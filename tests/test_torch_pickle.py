@@ -11,7 +11,7 @@ import tracemalloc
 import hostile
 import pytest
 
-from npmnv2.weights import FormatError
+from npmnv2.weights import FormatError, source
 from npmnv2.weights.formats import torch_file, torch_pickle
 
 CONTAINERS = {"zip": hostile.zip_pth, "legacy": hostile.legacy_pth}
@@ -98,8 +98,10 @@ def test_a_negative_claim_makes_no_room(refused):
 
 
 def test_a_very_long_prefix(read):
-    name = hostile.text("module." * 500_000)  # each taken off for itself would take hours
-    assert list(read(hostile.zip_pth(b"\x80\x02}" + name + hostile.tensor() + b"s."))) == [""]
+    name = "module." * 500_000  # each taken off for itself would take hours
+    assert list(read(hostile.zip_pth(b"\x80\x02}" + hostile.text(name) + hostile.tensor() + b"s."))) == [name]
+    with pytest.raises(FormatError, match="holds no MobileNet"):
+        source.read("model.pth")
 
 
 def test_a_pickle_too_long(refused):

@@ -232,7 +232,7 @@ def test_everything_wrong_is_one_error(tmp_path):
 
 def test_one_wrong_name_is_one_line_and_many_are_twenty(tmp_path):
     arrays = theirs(frameworks.GOLDENS[0], np.float32)
-    extra = write(str(tmp_path / "extra.pth"), {**arrays, "line\nbreak" + "x" * 500: np.zeros(1, np.float32)})
+    extra = write(str(tmp_path / "extra.pth"), {**arrays, "line\nbreak" + "x" * 500: np.zeros(2, np.float32)})
     with pytest.raises(FormatError) as error:
         weights.load_model(extra)
     assert "\n" not in str(error.value)
@@ -281,7 +281,7 @@ def test_a_file_that_repeats_itself_is_refused_before_a_network_is_built(tmp_pat
     arrays = theirs(frameworks.GOLDENS[0], np.float32)
     arrays["classifier.1.weight"] = np.broadcast_to(np.float32(0), (10**9, 1280))
     arrays["classifier.1.bias"] = np.broadcast_to(np.float32(0), (10**9,))
-    monkeypatch.setattr(torch_file, "read", lambda path: arrays)
+    monkeypatch.setattr(torch_file, "read_whole", lambda path, choose: torch_file.TorchFile(arrays, "", (), ()))
     (tmp_path / "model.pth").write_bytes(b"\x80\x02")
     with pytest.raises(FormatError, match=r"classifier.1.weight repeats 4 bytes to be 5120000000000"):
         weights.load_model(tmp_path / "model.pth")
@@ -346,10 +346,10 @@ def test_partial_loading_is_asked_for_and_said(tmp_path):
 def test_a_file_without_a_classifier(tmp_path):
     arrays = {name: value for name, value in theirs(frameworks.GOLDENS[3]).items() if "predictions" not in name}
     path = write(str(tmp_path / "no_top.weights.h5"), arrays)
-    with pytest.raises(FormatError, match="missing: predictions/kernel"):
+    with pytest.raises(FormatError, match="has no classifier; "):
         weights.load_model(path)
     model = network(names="keras", classes=3)
-    with pytest.raises(FormatError, match="missing: predictions/kernel"):
+    with pytest.raises(FormatError, match="has no classifier; "):
         weights.load_into(model, path)
     assert weights.load_into(model, path, partial=True) == ["fc.w", "fc.b"]
     arrays.pop("Conv1/kernel")
@@ -459,3 +459,66 @@ def test_networks_that_a_library_has_not(tmp_path):
 def test_strides_by_number_are_those_by_name(tmp_path):
     model = npmnv2.mobilenet_v2(5, 0.1, strides=[2, 1, 2, 2, 2, 1, 2, 1])
     weights.save(model, tmp_path / "a.pth", names="torchvision")
+
+
+# -- beginning with the network of a file, whatever its classifier is
+
+
+@pytest.mark.parametrize("head", ["another number", "the same number", "none", "two layers", "two classifiers"])
+def test_fine_tuning_takes_the_network_below_any_classifier(head, tmp_path):
+    from npmnv2.data import Dataset
+    from npmnv2.train.fine_tuning import network_from
+
+    classes = {"another number": 5, "the same number": 3}.get(head, 5)
+    arrays = translate(network(classes=classes).state_dict(), "mobilenet_v2", "torchvision")
+    if head == "none":
+        arrays = {name: value for name, value in arrays.items() if "classifier" not in name}
+    elif head.startswith("two"):
+        arrays["classifier.3.weight"] = np.zeros((3, 5 if head == "two layers" else 1280), np.float32)
+    path = write(str(tmp_path / "model.pth"), arrays)
+    pixels, labels = np.zeros((3, 32, 32, 3), np.float32), np.arange(3)
+    photos = Dataset(pixels, labels, pixels, labels, list("abc"))
+    model, is_new = network_from(path, photos, None, seed=4)
+    found, wanted = model.state_dict(), network(classes=classes).state_dict()
+    assert is_new and found["fc.w"].shape == (1280, 3)
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted if not name.startswith("fc."))
+    if head == "the same number":
+        model, is_new = network_from(path, photos, None, keep_classifier=True)
+        assert not is_new and same(model.state_dict(), wanted)
+    else:
+        with pytest.raises(ValueError, match=r"keep_classifier must be False for .*; data has 3 classes"):
+            network_from(path, photos, None, keep_classifier=True)
+
+
+# -- what is taken for weights
+
+
+LOOKALIKES = {
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "a page": (b"\n<!DOCTYPE html>\n<html lang='en'>", "is a web page"),
+    "an older page": (b"<HTML><head>", "is a web page"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "looks like an ONNX file"),
+}
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_what_is_taken_for_weights_is_called_by_its_name(name, tmp_path):
+    content, message = LOOKALIKES[name]
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(FormatError, match=message):
+        weights.load_model(tmp_path / "model.pth")
+
+
+def test_a_folder_is_searched(tmp_path):
+    with pytest.raises(FormatError, match="is a folder without a file of weights"):
+        weights.load_model(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    write(str(tmp_path / "pytorch_model.bin.pth"), theirs(frameworks.GOLDENS[0], np.float32))
+    write(str(tmp_path / "model.safetensors"), theirs(frameworks.GOLDENS[0], np.float32))
+    assert weights.read(tmp_path).path == str(tmp_path / "model.safetensors")
+    write(str(tmp_path / "other.safetensors"), theirs(frameworks.GOLDENS[0], np.float32))
+    with pytest.raises(FormatError, match=r"is a folder of 2 such files: model\.safetensors, other\.safetensors"):
+        weights.load_model(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(FormatError, match="is a SavedModel of TensorFlow"):
+        weights.load_model(tmp_path)

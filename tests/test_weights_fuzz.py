@@ -92,10 +92,28 @@ def golden(name):
     return lambda path: path.write_bytes((checkpoints.FOLDER / name).read_bytes())
 
 
+def largest(path):
+    """Of a training checkpoint, the dictionary with the most tensors."""
+    return torch_file.read_whole(path, lambda places: max(places, key=lambda place: len(places[place]))).arrays
+
+
+def wrapped(path):
+    """The dictionary of tensors three deep, between keys and objects of other kinds."""
+    pickled = torch_file._pickled(arrays())[2:-1]
+    inside = b"}" + hostile.text("net") + b"}" + hostile.text("b") + pickled + b"ss"
+    beside = b"}J\xff\xff\xff\xffNs" + hostile.text("options") + b"cmine\nOptions\n)\x81}bs"
+    values = {f"data/{k}": np.ascontiguousarray(value).tobytes() for k, value in enumerate(arrays().values())}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + beside + hostile.text("a") + inside + b"s.")
+        for name, value in values.items():
+            archive.writestr(f"a/{name}", value)
+
+
 FORMATS = {
     "pth": Format(lambda path: torch_file.write(path, arrays()), torch_file.read, hostile.zip_pickle_altered, True),
     "PyTorch's pth": Format(golden("zip.pth"), torch_file.read, hostile.zip_pickle_altered, True),
-    "training pth": Format(golden("training.pth"), torch_file.read, hostile.zip_pickle_altered, True),
+    "training pth": Format(golden("training.pth"), largest, hostile.zip_pickle_altered, True),
+    "wrapped pth": Format(wrapped, largest, hostile.zip_pickle_altered, True),
     "legacy pth": Format(golden("legacy.pth"), torch_file.read, hostile.legacy_altered),
     "npz": Format(
         lambda path: native.write(path, arrays(), {"epoch": 3}),

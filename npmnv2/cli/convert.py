@@ -12,7 +12,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     convert.add_argument("source", metavar="IN", help="a file of weights; what it is is found by its content")
     convert.add_argument(
-        "target", metavar="OUT", help=".npz, .pth, .safetensors, .weights.h5 or .onnx: the ending chooses the format"
+        "target",
+        metavar="OUT",
+        nargs="?",
+        help=".npz, .pth, .safetensors, .weights.h5 or .onnx: the ending chooses the format",
+    )
+    convert.add_argument(
+        "--explain", action="store_true", help="print what was found in IN, left out and assumed; OUT may be missing"
     )
     convert.add_argument(
         "--names",
@@ -25,10 +31,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.cli.output import complain
     from npmnv2.weights import read
-    from npmnv2.weights.load import assumptions, build
+    from npmnv2.weights.load import assumptions, build, explain
     from npmnv2.weights.save import ENDINGS, save
 
     target = arguments.target
+    if arguments.explain:
+        print(*explain(read(arguments.source, partial=True)), sep="\n")
+        if target is None:
+            return 0
+    if target is None:
+        raise ValueError("OUT must be given, the file to write; only with --explain it may be missing")
     names = arguments.names or next((n for end, n in NAMES_OF.items() if target.lower().endswith(end)), None)
     is_onnx = target.lower().endswith(".onnx")
     if is_onnx and arguments.names:

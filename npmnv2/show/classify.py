@@ -84,6 +84,7 @@ def load(
         model.labels = read_labels(labels)
     elif model.labels is None and classes in (1000, 1001):
         model.labels = imagenet_labels(background=classes == 1001)
+    classes = max(2, classes)  # one output is a yes or no
     if model.labels is not None and len(model.labels) != classes:
         count, source = len(model.labels), path if labels is None else labels
         hint = "; 'background' belongs before them" if count == 1000 and classes == 1001 else ""
@@ -163,6 +164,8 @@ def _answers(model: Network, network: FoldedNetwork, waiting: list[tuple[str, Ar
 def likeliest(logits: Array, labels: list[str] | None, top: int = 5) -> list[Guess]:
     """The classes with the largest probabilities, by softmax in float64; of equal ones the lower number first.
 
+    A single logit is a yes or no: its sigmoid, which is the softmax of 0 and the logit, is the probability of class 1.
+
     Parameters
     ----------
     logits : ndarray of shape (num_classes,)
@@ -178,7 +181,10 @@ def likeliest(logits: Array, labels: list[str] | None, top: int = 5) -> list[Gue
     --------
     >>> [(guess.label, round(guess.probability, 3)) for guess in likeliest(np.log([1.0, 6.0, 3.0]), ["a", "b", "c"], 2)]
     [('b', 0.6), ('c', 0.3)]
+    >>> [(guess.label, round(guess.probability, 3)) for guess in likeliest(np.log([3.0]), ["cat", "dog"])]
+    [('dog', 0.75), ('cat', 0.25)]
     """
+    logits = np.append(0.0, logits) if len(logits) == 1 else logits
     p = softmax(logits[None].astype(np.float64))[0]  # (num_classes,)
     order = np.argsort(-p, kind="stable")[:top]
     return [Guess(int(k), labels[k] if labels else None, float(p[k])) for k in order]
@@ -228,7 +234,9 @@ def about(model: Network) -> str:
     'MobileNetV2, width 0.35, 10 classes'
     """
     depth = f", depth {model.config['depth_mult']:g}" if "depth_mult" in model.config else ""
-    return f"{type(model).__name__}, width {model.config['width_mult']:g}{depth}, {model.config['num_classes']} classes"
+    classes = model.config["num_classes"]
+    many = "one output, a yes or no" if classes == 1 else f"{classes} classes"
+    return f"{type(model).__name__}, width {model.config['width_mult']:g}{depth}, {many}"
 
 
 def document(answer: Answer) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
 from npmnv2.nn.layers import BatchNorm
 from npmnv2.validate import Array
-from npmnv2.weights.load import BUILDERS, architecture, load_model
+from npmnv2.weights.load import BUILDERS, load_state, said_of, warn
+from npmnv2.weights.source import read
 
 CLASSIFIER = "fc"
 
@@ -61,19 +62,23 @@ def keep_statistics(model: Layer) -> None:
             layer.eval()
 
 
-def network_from(path: str, data: Dataset, width: float | None, **config: Any) -> tuple[Network, bool]:
+def network_from(
+    path: str, data: Dataset, width: float | None, *, keep_classifier: bool = False, **config: Any
+) -> tuple[Network, bool]:
     """A network for `data` with the weights in a file.
 
     What the network is (its width, its padding, its epsilon, the normalisation of its pixels) is as in the file. Its
-    classifier is new, unless the file names the very classes of `data`.
+    classifier is new, unless the file names the very classes of `data`; so the file may have any classifier, or none.
 
     Parameters
     ----------
     path : str
-        Any file that `weights.load_model` reads.
+        Any file that `weights.read` reads.
     data : Dataset
     width : float or None
         The width multiplier that the network must have; None takes any.
+    keep_classifier : bool
+        Whether a classifier of as many classes as `data` has is kept, though the file does not name them.
     **config
         Arguments of the builder that are not to be as in the file.
 
@@ -83,22 +88,31 @@ def network_from(path: str, data: Dataset, width: float | None, **config: Any) -
     is_new : bool
         Whether the classifier is new.
 
+    Warns
+    -----
+    UserWarning
+        Of what was assumed, as `weights.load_model` does.
+
     Raises
     ------
     ValueError
-        If the network has another width, or is for images with other channels.
+        If the network has another width, or is for images with other channels; or its classifier cannot be kept.
     """
-    trained = load_model(path)
-    own, channels = trained.config, data.train_x.shape[3]
+    source = read(path, partial=True)
+    own, channels, many = source.config, data.train_x.shape[3], len(data.classes)
     if width is not None and width != own["width_mult"]:
         raise ValueError(f"width must be that of the weights in {path}, {own['width_mult']:g}; was {width:g}")
     if channels != own["in_channels"]:
         raise ValueError(f"{path} must be for images of {channels} channels, as in data; was for {own['in_channels']}")
-    model = BUILDERS[architecture(trained)](**{**own, **config, "num_classes": len(data.classes)})
-    is_new = trained.labels != list(data.classes)
-    state = trained.state_dict()
-    if is_new:
-        state |= {name: value for name, value in model.state_dict().items() if name.startswith(f"{CLASSIFIER}.")}
-    model.load_state_dict(state)
-    model.preprocessing = trained.preprocessing
+    has = source.state[f"{CLASSIFIER}.w"].shape[1] if f"{CLASSIFIER}.w" in source.state else 0
+    if keep_classifier and has != many:
+        held = f"a classifier of {has} classes" if has else "no classifier that can be read"
+        raise ValueError(f"keep_classifier must be False for {path}, which has {held}; data has {many} classes")
+    preprocessing, labels = said_of(source)
+    is_new = not keep_classifier and labels != list(data.classes)
+    model = BUILDERS[source.architecture](**{**own, "dtype": "float32", **config, "num_classes": many})
+    below = {name: value for name, value in source.state.items() if not name.startswith(f"{CLASSIFIER}.")}
+    load_state(model, {**model.state_dict(), **(below if is_new else source.state)}, path)
+    model.preprocessing = preprocessing
+    warn(source)
     return model, is_new

@@ -5,7 +5,7 @@ Every direction, with commands, is in docs/checkpoints.md; what the libraries do
 
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.imagenet import pretrained, pretrained_path
-from npmnv2.weights.load import load_into, load_model
+from npmnv2.weights.load import explain, load_into, load_model
 from npmnv2.weights.save import describe, save
 from npmnv2.weights.source import Source, read
 
@@ -13,6 +13,7 @@ __all__ = [
     "FormatError",
     "Source",
     "describe",
+    "explain",
     "load_into",
     "load_model",
     "pretrained",

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, repeats
-from npmnv2.weights.names import TABLES, layers
+from npmnv2.weights.names import layers
+from npmnv2.weights.tables import TABLES
 
 # Each is an argument of `mobilenet_v2`, and but for the variant of the other networks too. The first two and the
 # variant change what a network answers, the others only how it goes on training.
@@ -20,9 +21,12 @@ _SLIM = {"padding": "same", "eps": 1e-3, "running_var": "unbiased"}
 
 CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("torchvision", "mobilenet_v2"): {**_PYTORCH, **VARIANT, "dropout": 0.2},
+    ("tonylins", "mobilenet_v2"): {**_PYTORCH, **VARIANT, "dropout": 0.2},
+    ("d-li14", "mobilenet_v2"): {**_PYTORCH, **VARIANT, "dropout": 0.0},
     ("timm", "mobilenet_v2"): {**_PYTORCH, **VARIANT, "dropout": 0.0},
     ("timm", "mobilenet_v1"): {**_PYTORCH, "dropout": 0.0},
     ("keras", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
+    ("keras_2018", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
     ("keras", "mobilenet_v1"): {**_KERAS, "momentum": 0.01, "dropout": 0.001},  # its batch norms keep Keras's default
     ("slim", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("slim", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},

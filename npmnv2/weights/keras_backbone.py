@@ -14,6 +14,7 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.keras_graph import Graph, Node
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import entries
+from npmnv2.weights.recognise import Found
 
 PADS = ([0, 1], [1, 1])  # of an even size and of an odd one, as a network here pads at stride 2
 NORMS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
@@ -40,13 +41,12 @@ AXES = (-1, 3, [-1], [3])  # the channels, to a batch norm
 
 
 class Parts:
-    """What Keras calls the parts of a network, and how it sets them."""
+    """What a file of Keras's calls the parts of a network, and how Keras sets them."""
 
-    def __init__(self, architecture: str, width: float) -> None:
-        known = entries(architecture, "keras")
-        self.backbone = [entry.theirs for entry in known if not entry.ours.startswith("fc.")]
-        self.fc = {entry.ours.removeprefix("fc."): entry for entry in known if entry.ours.startswith("fc.")}
-        self.classifier = _layer(self.fc["w"].theirs)  # predictions
+    def __init__(self, found: Found, width: float) -> None:
+        architecture, known = found.architecture, found.known
+        self.backbone = [entry.theirs for entry in known]
+        self.classifier = _layer(entries(architecture, found.names)[-1].theirs)  # predictions
         self.first, self.last = _layer(self.backbone[0]), _layer(self.backbone[-1])  # Conv1, Conv_1_bn
         self.stem = _layer(self.backbone[1])  # bn_Conv1
         costs = {layer.name: layer for layer in NETWORKS[architecture](width)}
@@ -54,7 +54,7 @@ class Parts:
         self.shortcuts: set[str] = set()  # the batch norms behind which one ends
         for entry in known:
             name, _, leaf = entry.ours.rpartition(".")
-            if leaf == "w" and name != "fc":
+            if leaf == "w":
                 self.convolutions[_layer(entry.theirs)] = costs[name.removesuffix(".conv")]
             if leaf == "gamma" and costs[name.removesuffix(".bn")].shortcut:
                 self.shortcuts.add(_layer(entry.theirs))

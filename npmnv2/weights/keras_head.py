@@ -21,7 +21,9 @@ from npmnv2.weights.formats import keras_graph
 from npmnv2.weights.formats.keras_file import KerasFile
 from npmnv2.weights.formats.keras_graph import FED, Graph, Node
 from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.head import ONLY_NETWORK
 from npmnv2.weights.keras_backbone import Parts, check_backbone, is_number, only, setting
+from npmnv2.weights.recognise import Found, Said
 
 # What does nothing when a trained network answers.
 IDLE = {
@@ -42,34 +44,20 @@ ARITHMETIC = {
     "math.add": "add",
     "__operators__.add": "add",
 }
-SOFTMAX = [("Softmax", "linear", -1), ("Activation", "softmax", -1)]  # class, activation, axis
 RIGHT = ("args", "x2", "y")  # how the right side of an operation is given: by position, or by name
-OTHERWISE = "weights.load_into(model, path, partial=True) loads the network below the classifier alone"
 MUST = "a classifier must be global average pooling, dropout if any, and one dense layer with softmax or none"
 
 
-class Adapted(NamedTuple):
-    """What `adapt` makes of a file."""
-
-    arrays: dict[str, Array]  # under the names that ``keras.applications`` has
-    config: dict[str, Any]  # arguments of the builder that the file says
-    preprocessing: dict[str, Any] | None  # where it is not that of ``keras.applications``
-    assumed: tuple[str, ...]  # what the file does not say, a sentence each
-    left_out: tuple[str, ...]  # what it has and no network here, a sentence each
-
-
-def adapt(
-    file: KerasFile, arrays: Mapping[str, Array], architecture: str, width: float, partial: bool = False
-) -> Adapted:
-    """Read the model around a MobileNet, and give its classifier the name that ``keras.applications`` has for it.
+def adapt(file: KerasFile, arrays: Mapping[str, Array], network: Found, width: float, partial: bool = False) -> Said:
+    """Read the model around a MobileNet: whether what is behind it is a classifier, and what prepares its pictures.
 
     Parameters
     ----------
     file : KerasFile
     arrays : mapping of str -> ndarray
         Those of the file, with names for all layers.
-    architecture, width
-        Of the MobileNet.
+    network, width
+        The MobileNet among them.
     partial : bool
         Whether a classifier that cannot be read may be left out.
 
@@ -79,52 +67,32 @@ def adapt(
         In a sentence that names the layer which no network here has.
     """
     graph = keras_graph.read(file.config)
-    parts = Parts(architecture, width)
+    parts = Parts(network, width)
     left_out = ["the state of the optimiser"] if file.trained else []
-    if graph is None:
-        found, assumed = _undescribed(arrays, parts, partial)
-        return Adapted(found, {}, None, tuple(assumed), tuple(left_out))
+    if graph is None:  # a file of weights alone: what it has beside the network's layers can be its classifier
+        layers = {name.rpartition("/")[0] for name in network.beside}
+        assumed = []
+        if len(layers) == 1 and parts.classifier not in layers:
+            (own,) = layers
+            assumed = [f"global average pooling stands before {shown(own)}", _assumption(None, scaled=False)]
+        return Said(assumed=tuple(assumed), left_out=tuple(left_out))
     last, otherwise = check_backbone(graph, parts, _size(graph, parts))
     left_out += otherwise
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
+    config: dict[str, Any] = {}
+    has_own = True
     try:
         head = _head(graph, parts, last)
-        found, config = _renamed(arrays, head, parts), {"dropout": head.dropout}
-        own = head.dense.name != parts.classifier
+        _check_arrays(arrays, head.dense)
+        config, has_own = {"dropout": head.dropout}, head.dense.name != parts.classifier
         left_out += head.left_out
     except FormatError:
         if not partial:
             raise
-        found, config, own = {name: arrays[name] for name in parts.backbone if name in arrays}, {}, True
-        left_out.append("the layers behind the network")
-    preprocessing, assumed, idle = _pictures(graph, parts, own)
-    return Adapted(found, config, preprocessing, tuple(assumed), (*left_out, *idle))
-
-
-# -- a file that does not describe its model
-
-
-def _undescribed(arrays: Mapping[str, Array], parts: Parts, partial: bool) -> tuple[dict[str, Array], list[str]]:
-    """The arrays of a file of weights alone: one more layer than the network's own can be its classifier."""
-    layers = sorted({name.rpartition("/")[0] for name in arrays if name not in parts.backbone})
-    if not layers or parts.classifier in layers:
-        return dict(arrays), []
-    kernel = arrays.get(f"{layers[0]}/kernel")
-    dense = Node(
-        layers[0], "Dense", {"units": kernel.shape[-1] if kernel is not None and kernel.ndim else None}, (), ()
-    )
-    channels = arrays.get(f"{parts.last}/gamma")
-    fits = kernel is not None and channels is not None and kernel.ndim == 2 and len(kernel) == len(channels)
-    if len(layers) > 1 or not fits:
-        if partial:
-            return {name: arrays[name] for name in parts.backbone if name in arrays}, []
-        named = ", ".join(shown(layer) for layer in layers[:5]) + (", ..." if len(layers) > 5 else "")
-        raise FormatError(
-            f"has the layers {named} beside those of the network, and does not describe its model; {MUST}; {OTHERWISE}"
-        )
-    assumed = [f"global average pooling stands before {shown(dense.path)}", _assumption(None, scaled=False)]
-    return _renamed(arrays, _Head(dense, 0.0, ()), parts), assumed
+    preprocessing, assumed, idle = _pictures(graph, parts, has_own)
+    info = {} if preprocessing is None else {"preprocessing": preprocessing}
+    return Said(config, info, tuple(assumed), (*left_out, *idle), has_classifier=bool(config))
 
 
 # -- what stands behind it
@@ -138,7 +106,7 @@ class _Head(NamedTuple):
 
 def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
     """The classifier; or the error that names the layer which ours has not."""
-    dense, kept, pooled, softmax, left_out = None, 1.0, False, False, []
+    dense, kept, pooled, last_activation, left_out = None, 1.0, False, "", []
     for node in _chain(graph, parts, graph.output, last.path):
         config, activation = node.config, node.config.get("activation", "linear")
         if node.kind == keras_graph.INPUT:
@@ -149,20 +117,20 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
             kept *= 1 - _rate(node)
         elif node.kind in ("Flatten", "Reshape") and pooled and dense is None:
             pass  # of one number a channel
-        elif _is_dense(node, parts) and pooled and dense is None and activation in ("linear", "softmax"):
-            dense, softmax = node, activation == "softmax"
-        elif dense is not None and not softmax and (node.kind, activation, config.get("axis", -1)) in SOFTMAX:
-            softmax = True
+        elif _is_dense(node, parts) and pooled and dense is None and activation in ("linear", _last(node)):
+            dense, last_activation = node, activation.replace("linear", "")
+        elif dense is not None and not last_activation and _activation(node) == _last(dense):
+            last_activation = _last(dense)
         elif _is_idle(node, dense):
             pass
         elif node.kind in IDLE or node.kind == "Dropout":
             left_out.append(f"{node}, which does nothing when a trained network answers")
         else:
-            raise FormatError(f"has {node}{_why(node, dense, activation)} behind the network; {MUST}; {OTHERWISE}")
+            raise FormatError(f"has {node}{_why(node, dense, activation)} behind the network; {MUST}; {ONLY_NETWORK}")
     if dense is None:
-        raise FormatError(f"has no dense layer behind the network; {MUST}; {OTHERWISE}")
-    if softmax:
-        left_out.append(f"the softmax behind {shown(dense.path)}: a network here gives the logits before it")
+        raise FormatError(f"has no dense layer behind the network; {MUST}; {ONLY_NETWORK}")
+    if last_activation:
+        left_out.append(f"the {last_activation} behind {shown(dense.path)}: a network here gives the logits before it")
     return _Head(dense, round(1 - kept, 12), tuple(left_out))
 
 
@@ -172,6 +140,18 @@ def _of_channels(config: Mapping[str, Any]) -> bool:
 
 def _units(dense: Node) -> Any:
     return dense.config.get("filters" if dense.kind == "Conv2D" else "units")
+
+
+def _last(dense: Node) -> str:
+    """The activation that a network may end in, which changes no order of its classes."""
+    return "sigmoid" if _units(dense) == 1 else "softmax"
+
+
+def _activation(node: Node) -> Any:
+    """What a layer that is nothing but an activation over the classes does."""
+    if node.kind == "Softmax":
+        return "softmax" if node.config.get("axis", -1) == -1 else None
+    return node.config.get("activation") if node.kind == "Activation" else None
 
 
 def _is_idle(node: Node, dense: Node | None) -> bool:
@@ -190,6 +170,8 @@ def _why(node: Node, dense: Node | None, activation: Any) -> str:
     """What is wrong with a layer whose class would be right."""
     if node.kind == "Dense" and dense is not None:
         return f" after {dense}"
+    if node.kind == "Dense" and activation == "softmax" and _units(node) == 1:
+        return " with the softmax of one output, which is 1 for every picture,"
     if node.kind == "Dense" and activation in ("linear", "softmax"):
         return " without pooling before it,"
     return "" if activation == "linear" else f" with the activation {shown(str(activation))}"
@@ -202,28 +184,21 @@ def _rate(node: Node) -> float:
     return float(rate)
 
 
-def _renamed(arrays: Mapping[str, Array], head: _Head, parts: Parts) -> dict[str, Array]:
-    """The arrays with the classifier's under the name that it has in ``keras.applications``."""
-    name, found = head.dense.name, dict(arrays)
-    kernel, bias = found.pop(f"{name}/kernel", None), found.pop(f"{name}/bias", None)
-    biased = setting(head.dense, "use_bias")
+def _check_arrays(arrays: Mapping[str, Array], dense: Node) -> None:
+    """Whether the classifier's arrays are those that the description says; their shapes are compared later."""
+    kernel, bias = (arrays.get(f"{dense.name}/{variable}") for variable in ("kernel", "bias"))
+    biased = setting(dense, "use_bias")
     if kernel is None or (bias is None and biased):
-        raise FormatError(f"has no {'kernel' if kernel is None else 'bias'} for {head.dense}")
+        raise FormatError(f"has no {'kernel' if kernel is None else 'bias'} for {dense}")
     if bias is not None and not biased:
-        raise FormatError(f"has {head.dense} with use_bias {shown(repr(biased))} and a bias for it")
-    if name == parts.classifier and head.dense.kind != "Dense":
-        said = setting(head.dense, "kernel_size"), _units(head.dense), setting(head.dense, "groups")
-        if kernel.ndim != 4 or said != (list(kernel.shape[:2]), kernel.shape[3], 1):
-            raise FormatError(f"has {head.dense} of {shown(repr(said))} with a kernel of {kernel.shape}")
-        bias = np.zeros(kernel.shape[3], kernel.dtype) if bias is None else bias
-        return found | {f"{name}/kernel": kernel, f"{name}/bias": bias}
-    if kernel.ndim != 2 or kernel.shape[1] != _units(head.dense):
-        raise FormatError(f"has {head.dense} of {_units(head.dense)} units with a kernel of {kernel.shape}")
-    if kernel.shape[1] == 1:
-        raise FormatError(f"has {head.dense} with one output, a yes or no; {MUST}, of two classes or more; {OTHERWISE}")
-    if bias is None:
-        bias = np.zeros(kernel.shape[1], kernel.dtype)
-    return found | {parts.fc["w"].theirs: parts.fc["w"].to_theirs(kernel), parts.fc["b"].theirs: bias}
+        raise FormatError(f"has {dense} with use_bias {shown(repr(biased))} and a bias for it")
+    if dense.kind == "Dense":
+        if kernel.ndim != 2 or kernel.shape[1] != _units(dense):
+            raise FormatError(f"has {dense} of {shown(repr(_units(dense)))} units with a kernel of {kernel.shape}")
+        return
+    said = setting(dense, "kernel_size"), _units(dense), setting(dense, "groups")
+    if kernel.ndim != 4 or said != (list(kernel.shape[:2]), kernel.shape[3], 1):
+        raise FormatError(f"has {dense} of {shown(repr(said))} with a kernel of {kernel.shape}")
 
 
 # -- what stands before it

@@ -18,7 +18,7 @@ from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
 BUILDERS: dict[str, Any] = {builder.__name__: builder for builder in as_built.BUILDERS.values()}
 CLASSIFIER = ["fc.w", "fc.b"]
-_PREPROCESSED_AS = {"slim": "hf"}  # the same weights
+_PREPROCESSED_AS = {"slim": "hf", "keras_2018": "keras", "tonylins": "torchvision", "d-li14": "torchvision"}
 
 
 def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
@@ -69,19 +69,19 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     """
     source = read(path)
     model = build(source, dtype)
-    _warn(source)
+    warn(source)
     return model
 
 
 def build(source: Source, dtype: Any) -> Network:
     """The network that `read` has found. Its shapes have been compared with the file's arrays: it is as large."""
     config = {**source.config, "dtype": check_dtype(dtype)}
-    preprocessing, labels = _said(source)
+    preprocessing, labels = said_of(source)
     try:
         model: Network = BUILDERS[source.architecture](**config)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{source.path}: {shown(str(error), MOST_LETTERS)}") from None
-    _load(model, source.state, source.path)
+    load_state(model, source.state, source.path)
     model.preprocessing, model.labels = preprocessing, labels
     model.eval()
     return model
@@ -151,12 +151,12 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
                 f"{name} must be {source.config[name]!r}, which the network of {source.path} was trained with; "
                 f"the model has {model.config[name]!r}"
             )
-    preprocessing, labels = _said(source)
-    _load(model, {**source.state, **{name: own[name] for name in left}}, source.path)
+    preprocessing, labels = said_of(source)
+    load_state(model, {**source.state, **{name: own[name] for name in left}}, source.path)
     model.preprocessing = preprocessing
     if not left:
         model.labels = labels
-    _warn(source)
+    warn(source)
     return list(left)
 
 
@@ -172,6 +172,31 @@ def architecture(model: Network) -> str:
     return as_built.builder_of(model).__name__
 
 
+def explain(source: Source) -> list[str]:
+    """What a file was found to be, and what in it was found, left out and assumed, a line each.
+
+    Examples
+    --------
+    >>> state = {"fc.w": np.zeros((1280, 2))}
+    >>> config = {"width_mult": 1.0, "num_classes": 2, "in_channels": 3, "padding": 1, "eps": 1e-5}
+    >>> found = ("under net", "the classifier is head.weight, without a bias: it is 0 here")
+    >>> print(*explain(Source("a.pth", "pth", "timm", "mobilenet_v2", config, state, {}, found=found)), sep="\\n")
+    a.pth: mobilenet_v2 of width 1 for images of 3 channels and 2 classes
+      container: pth, names: timm; from these follow padding 1 and epsilon 1e-05
+      found: under net
+      found: the classifier is head.weight, without a bias: it is 0 here
+    """
+    config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
+    if "fc.w" not in source.state:
+        lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
+    follow = "the file says" if source.names == "npmnv2" else "from these follow"
+    conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
+    lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
+    for what, said in (("found", source.found), ("left out", source.left_out), ("assumed", source.assumed)):
+        lines += [f"  {what}: {sentence}" for sentence in said]
+    return lines
+
+
 def assumptions(source: Source) -> str:
     """What the file does not say and was assumed, in a line; empty if nothing was."""
     return (
@@ -179,9 +204,10 @@ def assumptions(source: Source) -> str:
     )
 
 
-def _warn(source: Source) -> None:
+def warn(source: Source) -> None:
+    """Warn of what was assumed, in the line that called the caller."""
     if source.assumed:
-        warnings.warn(assumptions(source), stacklevel=3)  # in the line that called load_model
+        warnings.warn(assumptions(source), stacklevel=3)
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
@@ -190,14 +216,15 @@ def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
     return f"{architecture} of width {width:g}{depth} for images of {channels} channels and {classes} classes"
 
 
-def _load(model: Network, state: Mapping[str, Array], path: str) -> None:
+def load_state(model: Network, state: Mapping[str, Array], path: str) -> None:
+    """`model.load_state_dict`; what is wrong with the numbers is wrong with the file."""
     try:
         model.load_state_dict(state)
     except (ValueError, TypeError) as error:  # a negative variance, a number that is too large, ...
         raise FormatError(f"{path}: {error}") from None
 
 
-def _said(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
+def said_of(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
     """What is said about the network's input and its classes."""
     try:
         return _input(source), _labels(source)
@@ -231,6 +258,7 @@ def _labels(source: Source) -> list[str] | None:
         return None
     if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
         raise ValueError('info["labels"] must be a list of strings')
-    if len(said) != source.config["num_classes"]:
-        raise ValueError(f'info["labels"] must name {source.config["num_classes"]} classes; names {len(said)}')
+    classes = max(2, source.config["num_classes"])  # one output is a yes or no
+    if len(said) != classes:
+        raise ValueError(f'info["labels"] must name {classes} classes; names {len(said)}')
     return said

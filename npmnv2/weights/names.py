@@ -1,10 +1,4 @@
-"""What every library calls the arrays of a network, and how it lays them out.
-
-The tables are to be read: a line is a convolution of ours, its name there, and the name of the batch norm behind it.
-`{i}` counts the blocks from 1, `{row}.{repeat}` as the paper's table does (our own names begin with those). Hugging
-Face's V1 counts convolutions, two a block: `{2i-2}`, `{2i-1}`. The leaves, what is stored of a layer, are in
-`LEAVES`.
-"""
+"""The names and the layouts of every library's arrays, worked out from `tables`."""
 
 import functools
 import re
@@ -16,140 +10,11 @@ import numpy as np
 from npmnv2.cost.layer import LayerCost
 from npmnv2.cost.network import NETWORKS
 from npmnv2.validate import Array
+from npmnv2.weights.tables import COUNTER, LEAVES, PREFIX, PYTORCH, TABLES
 
-# -- the names, part by part
-
-_V2 = {
-    "torchvision": """
-        stem         features.0.0                         features.0.1
-        b0.0.dw      features.1.conv.0.0                  features.1.conv.0.1
-        b0.0.project features.1.conv.1                    features.1.conv.2
-        expand       features.{i}.conv.0.0                features.{i}.conv.0.1
-        dw           features.{i}.conv.1.0                features.{i}.conv.1.1
-        project      features.{i}.conv.2                  features.{i}.conv.3
-        head         features.18.0                        features.18.1
-        fc           classifier.1
-    """,
-    "timm": """
-        stem         conv_stem                            bn1
-        b0.0.dw      blocks.0.0.conv_dw                   blocks.0.0.bn1
-        b0.0.project blocks.0.0.conv_pw                   blocks.0.0.bn2
-        expand       blocks.{row}.{repeat}.conv_pw        blocks.{row}.{repeat}.bn1
-        dw           blocks.{row}.{repeat}.conv_dw        blocks.{row}.{repeat}.bn2
-        project      blocks.{row}.{repeat}.conv_pwl       blocks.{row}.{repeat}.bn3
-        head         conv_head                            bn2
-        fc           classifier
-    """,
-    "keras": """
-        stem         Conv1                                bn_Conv1
-        b0.0.dw      expanded_conv_depthwise              expanded_conv_depthwise_BN
-        b0.0.project expanded_conv_project                expanded_conv_project_BN
-        expand       block_{i-1}_expand                   block_{i-1}_expand_BN
-        dw           block_{i-1}_depthwise                block_{i-1}_depthwise_BN
-        project      block_{i-1}_project                  block_{i-1}_project_BN
-        head         Conv_1                               Conv_1_bn
-        fc           predictions
-    """,
-    "hf": """
-        stem         conv_stem.first_conv.convolution     conv_stem.first_conv.normalization
-        b0.0.dw      conv_stem.conv_3x3.convolution       conv_stem.conv_3x3.normalization
-        b0.0.project conv_stem.reduce_1x1.convolution     conv_stem.reduce_1x1.normalization
-        expand       layer.{i-2}.expand_1x1.convolution   layer.{i-2}.expand_1x1.normalization
-        dw           layer.{i-2}.conv_3x3.convolution     layer.{i-2}.conv_3x3.normalization
-        project      layer.{i-2}.reduce_1x1.convolution   layer.{i-2}.reduce_1x1.normalization
-        head         conv_1x1.convolution                 conv_1x1.normalization
-        fc           classifier
-    """,
-    "slim": """
-        stem         Conv                                 Conv/BatchNorm
-        b0.0.dw      expanded_conv/depthwise              expanded_conv/depthwise/BatchNorm
-        b0.0.project expanded_conv/project                expanded_conv/project/BatchNorm
-        expand       expanded_conv_{i-1}/expand           expanded_conv_{i-1}/expand/BatchNorm
-        dw           expanded_conv_{i-1}/depthwise        expanded_conv_{i-1}/depthwise/BatchNorm
-        project      expanded_conv_{i-1}/project          expanded_conv_{i-1}/project/BatchNorm
-        head         Conv_1                               Conv_1/BatchNorm
-        fc           Logits/Conv2d_1c_1x1
-    """,
-}
-
-_V1 = {
-    "timm": """
-        stem         conv_stem                            bn1
-        dw           blocks.{row}.{repeat}.conv_dw        blocks.{row}.{repeat}.bn1
-        pw           blocks.{row}.{repeat}.conv_pw        blocks.{row}.{repeat}.bn2
-        fc           classifier
-    """,
-    "keras": """
-        stem         conv1                                conv1_bn
-        dw           conv_dw_{i}                          conv_dw_{i}_bn
-        pw           conv_pw_{i}                          conv_pw_{i}_bn
-        fc           conv_preds
-    """,
-    "hf": """
-        stem         conv_stem.convolution                conv_stem.normalization
-        dw           layer.{2i-2}.convolution             layer.{2i-2}.normalization
-        pw           layer.{2i-1}.convolution             layer.{2i-1}.normalization
-        fc           classifier
-    """,
-    "slim": """
-        stem         Conv2d_0                             Conv2d_0/BatchNorm
-        dw           Conv2d_{i}_depthwise                 Conv2d_{i}_depthwise/BatchNorm
-        pw           Conv2d_{i}_pointwise                 Conv2d_{i}_pointwise/BatchNorm
-        fc           Logits/Conv2d_1c_1x1
-    """,
-}
-
-_LITE = {  # efficientnet_lite_pytorch, whose names are those of efficientnet_pytorch
-    "efficientnet_pytorch": """
-        stem         _conv_stem                           _bn0
-        expand       _blocks.{i-1}._expand_conv           _blocks.{i-1}._bn0
-        dw           _blocks.{i-1}._depthwise_conv        _blocks.{i-1}._bn1
-        project      _blocks.{i-1}._project_conv          _blocks.{i-1}._bn2
-        head         _conv_head                           _bn1
-        fc           _fc
-    """,
-}
-
-TABLES = {"mobilenet_v2": _V2, "mobilenet_v1": _V1, "efficientnet_lite": _LITE}
-_BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names in `_LITE`
+_BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names of efficientnet_pytorch
 # timm gathers V1's blocks into rows of one width each: (row, repeat) of the thirteen
 _V1_ROWS = [(row, repeat) for row, repeats in enumerate((1, 2, 2, 6, 2)) for repeat in range(repeats)]
-
-# What stands before the names of a whole network; Hugging Face's classifier stands outside of it.
-_PREFIX = {
-    ("hf", "mobilenet_v2"): "mobilenet_v2.",
-    ("hf", "mobilenet_v1"): "mobilenet_v1.",
-    ("slim", "mobilenet_v2"): "MobilenetV2/",
-    ("slim", "mobilenet_v1"): "MobilenetV1/",
-}
-
-# -- the leaves: what is stored of a convolution, a batch norm, the classifier
-
-_PYTORCH = {
-    "w": ".weight",
-    "b": ".bias",
-    "gamma": ".weight",
-    "beta": ".bias",
-    "mean": ".running_mean",
-    "var": ".running_var",
-}
-_KERAS = {
-    "w": "/kernel",
-    "b": "/bias",
-    "gamma": "/gamma",
-    "beta": "/beta",
-    "mean": "/moving_mean",
-    "var": "/moving_variance",
-}
-LEAVES = {
-    "torchvision": _PYTORCH,
-    "timm": _PYTORCH,
-    "hf": _PYTORCH,
-    "efficientnet_pytorch": _PYTORCH,
-    "keras": _KERAS,
-    "slim": {**_KERAS, "w": "/weights", "b": "/biases"},
-}
-COUNTER = ".num_batches_tracked"  # beside every batch norm of PyTorch's: how often it was updated, which nothing uses
 
 # -- the layouts
 
@@ -247,6 +112,20 @@ def layers(architecture: str, depth_mult: float = 1.0, **settings: Any) -> list[
     return NETWORKS[architecture](**deeper, **settings)
 
 
+@functools.lru_cache(maxsize=64)
+def bare_entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entry]:
+    """The entries of a backbone, without what some libraries put before all names: a file may have it or not.
+
+    Examples
+    --------
+    >>> [entries("mobilenet_v2", "hf")[0].theirs, bare_entries("mobilenet_v2", "hf")[0].theirs]
+    ['mobilenet_v2.conv_stem.first_conv.convolution.weight', 'conv_stem.first_conv.convolution.weight']
+    """
+    prefix = PREFIX.get((names, architecture), "")
+    known = [entry for entry in entries(architecture, names, depth_mult) if not entry.ours.startswith("fc.")]
+    return [entry._replace(theirs=entry.theirs.removeprefix(prefix)) for entry in known]
+
+
 def count_blocks(names: Iterable[str]) -> int:
     """How many blocks an EfficientNet-Lite has whose arrays have these names of efficientnet_lite_pytorch.
 
@@ -280,7 +159,7 @@ def _theirs(architecture: str, names: str, layer: LayerCost, leaf: str, numbers:
     table = _table(architecture, names)
     conv, bn = table[layer.name] if layer.name in table else table[layer.name.rpartition(".")[2]]
     place = re.sub(r"{(.+?)}", lambda field: str(numbers[field[1]]), conv if leaf in ("w", "b") else bn)
-    prefix = "" if (names, layer.name) == ("hf", "fc") else _PREFIX.get((names, architecture), "")
+    prefix = "" if (names, layer.name) == ("hf", "fc") else PREFIX.get((names, architecture), "")
     end = "/depthwise_weights" if (names, layer.kind, leaf) == ("slim", "depthwise", "w") else LEAVES[names][leaf]
     return prefix + place + end
 
@@ -294,8 +173,48 @@ def _table(architecture: str, names: str) -> dict[str, tuple[str, str]]:
 def _layouts(names: str, kind: str) -> tuple[Layout, Layout]:
     if names == "npmnv2":
         return (lambda a: a), (lambda a: a)
-    to, back = (TO_PYTORCH, FROM_PYTORCH) if LEAVES[names] is _PYTORCH else (TO_KERAS, FROM_KERAS)
+    to, back = (TO_PYTORCH, FROM_PYTORCH) if LEAVES[names] is PYTORCH else (TO_KERAS, FROM_KERAS)
     return to[kind], back[kind]
+
+
+def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated.
+
+    Examples
+    --------
+    >>> config = {"num_classes": 10**9, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}
+    >>> shapes("mobilenet_v2", config)["fc.w"]
+    (1280, 1000000000)
+    """
+    own = layers(
+        architecture,
+        config.get("depth_mult", 1.0),
+        width_mult=config["width_mult"],
+        num_classes=config["num_classes"],
+        strides=config["strides"],
+        in_channels=config["in_channels"],
+    )
+    result: dict[str, tuple[int, ...]] = {}
+    for layer in own:
+        K, C, M = layer.kernel, layer.in_shape[2], layer.out_shape[2]
+        if layer.bias:
+            result |= {f"{layer.name}.w": (C, M), f"{layer.name}.b": (M,)}
+            continue
+        kernels = {"standard": (K, K, C, M), "depthwise": (K, K, C), "pointwise": (C, M)}
+        result[f"{layer.name}.conv.w"] = kernels[layer.kind]
+        result |= {f"{layer.name}.bn.{leaf}": (M,) for leaf in ("gamma", "beta", "mean", "var")}
+    return result
+
+
+def shape_there(entry: Entry, ours: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a library gives an array of this shape of ours.
+
+    Examples
+    --------
+    >>> shape_there(entries("mobilenet_v2", "torchvision")[0], (3, 3, 3, 32))
+    (32, 3, 3, 3)
+    """
+    return entry.to_theirs(np.broadcast_to(np.float32(0), ours)).shape  # of no memory
 
 
 def schemes() -> list[tuple[str, str]]:
@@ -351,5 +270,5 @@ def counters(names: Iterable[str]) -> dict[str, Array]:
     >>> counters(["bn1.running_mean", "bn1.running_var"])
     {'bn1.num_batches_tracked': array(0)}
     """
-    end = _PYTORCH["var"]
+    end = PYTORCH["var"]
     return {name.removesuffix(end) + COUNTER: np.zeros((), np.int64) for name in names if name.endswith(end)}

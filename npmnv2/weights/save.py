@@ -12,8 +12,9 @@ from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
 from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, lacks_shortcut
 from npmnv2.weights.load import architecture
-from npmnv2.weights.names import TABLES, counters, translate
+from npmnv2.weights.names import counters, translate
 from npmnv2.weights.source import Path
+from npmnv2.weights.tables import TABLES
 
 NAMES = ("npmnv2", "torchvision", "timm", "keras", "hf", "efficientnet_pytorch")
 ENDINGS = {  # of a path -> the container

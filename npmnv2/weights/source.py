@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,23 +10,23 @@ import numpy as np
 from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
+from npmnv2.weights import head, recognise
 from npmnv2.weights.conventions import (
     CONVENTIONS,
     PUBLISHED,
     VARIANT,
     channels,
-    find_depth,
     find_width,
     lacks_shortcut,
     published_variant,
 )
 from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
-from npmnv2.weights.names import COUNTER, Entry, count_blocks, entries, layers, schemes
+from npmnv2.weights.formats.raw import format_errors, shown
+from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
 
 Path = str | os.PathLike[str]
-CONTAINERS = ("npz", "pth", "safetensors", "keras")
 SETTINGS = ("strides", "in_channels", "dropout", "padding", "eps", "momentum", "running_var", "dtype", "seed")
 MOST_LETTERS = 300  # of an error that quotes what a file says
 _LINES = 20  # of an error
@@ -37,14 +36,15 @@ class Source(NamedTuple):
     """What `read` found in a file: which network it is, and its state under our names, in our layouts."""
 
     path: str
-    container: str  # "npz", "pth", "safetensors" or "keras"
+    container: str  # "npz" (ours), "plain npz", "pth", "safetensors" or "keras"
     names: str  # "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
     architecture: str  # "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
     config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
     state: dict[str, Array]  # by our names; views of what the file holds, in its dtype
     info: dict[str, Any]  # what a file says besides: preprocessing, and a native one labels and training
-    assumed: tuple[str, ...] = ()  # what a Keras model of one's own does not say, a sentence each
+    assumed: tuple[str, ...] = ()  # what the file does not say and was guessed, a sentence each
     left_out: tuple[str, ...] = ()  # what it has and no network here, a sentence each
+    found: tuple[str, ...] = ()  # where the network was in the file, a sentence each
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -58,6 +58,8 @@ def read(path: Path, partial: bool = False) -> Source:
 
     The container is found by the file's first bytes, the library by the names in it, the width multiplier and the
     number of classes by the shapes, the depth multiplier by the number of blocks. The name of the file says nothing.
+    The network may lie in dictionaries, and behind any prefix; its classifier may have any name. If no library's names
+    are in the file, it is the order of the arrays and their shapes that tell.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def read(path: Path, partial: bool = False) -> Source:
         A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras.
     partial : bool
         Whether the classifier may be missing, as in the files of Keras that end in ``no_top``, or be one that cannot be
-        read.
+        read, of several layers.
 
     Returns
     -------
@@ -79,81 +81,121 @@ def read(path: Path, partial: bool = False) -> Source:
     OSError
         If the file cannot be opened.
     """
-    name = os.fspath(path)
-    container = _container(name)
+    name = containers.file_in(os.fspath(path))
+    container = containers.container(name)
+    among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
+    place, left_out = "", list[str]()
     if container == "keras":
-        return _read_keras(name, partial)
-    arrays, info = _arrays(name, container)
-    architecture, names = _scheme(name, arrays, container, info)
-    own = names == "npmnv2"
-    config = _own_config(name, info, architecture) if own else _config(name, arrays, architecture, names)
-    state = _checked(name, arrays, architecture, names, config, partial)
-    return Source(name, container, names, architecture, config, state, info)
+        return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
+    if container == "npz":
+        return _read_native(name)
+    if container == "plain npz":
+        from npmnv2.weights.formats import native
+
+        arrays = native.read_plain(name)
+    elif container == "safetensors":
+        from npmnv2.weights.formats import safetensors_file
+
+        arrays = safetensors_file.read(name)[0]
+    else:
+        arrays, place, left_out = _read_torch(name, among)
+    with format_errors(name):
+        found = recognise.recognise(arrays, among, place) or _nothing(arrays)
+    found, counted = recognise.without_counters(arrays, found)
+    return _source(name, container, arrays, found, partial, recognise.Said(left_out=(*left_out, *counted)))
 
 
-def _read_keras(path: str, partial: bool) -> Source:
+def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str]]:
+    """The arrays of the dictionary that holds a network, the keys that lead to it, and what lies beside it."""
+    from npmnv2.weights.formats import torch_file
+
+    file = torch_file.read_whole(path, lambda places: recognise.choose(places, among))
+    others = ", ".join(shown(other or "the whole", 30) for other in file.others[:5])
+    left_out = [f"tensors under {others}{', ...' * (len(file.others) > 5)}"] if others else []
+    names = ", ".join(file.dropped)
+    left_out += [f"objects of {names}: none of these names was looked up or run"] if names else []
+    return file.arrays, file.place, left_out
+
+
+def _read_native(path: str) -> Source:
+    """A checkpoint of our own, which says everything."""
+    from npmnv2.weights.formats import native
+
+    arrays, info = native.read(path)
+    kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
+    arrays = {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}
+    architecture, config = _own_config(path, arrays, info)
+    _wanted(path, architecture, config)
+    depth = config.get("depth_mult", 1.0)
+    known = entries(architecture, "npmnv2", depth)
+    beside = sorted(arrays.keys() - {entry.theirs for entry in known})
+    found = recognise.Found(architecture, "npmnv2", depth, known, beside)
+    state = _checked(path, arrays, found, config)
+    return Source(path, "npz", "npmnv2", architecture, config, state, info)
+
+
+def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> Source:
     """A network of ``keras.applications``, alone or with layers of one's own around it."""
     from npmnv2.weights.formats import keras_file
     from npmnv2.weights.keras_head import adapt
 
     file = keras_file.read_whole(path)
     arrays = _with_names(file.arrays)
-    architecture, names = _scheme(path, arrays, "keras", {})
-    width = _config(path, arrays, architecture, names)["width_mult"]
     with format_errors(path):
-        found = adapt(file, arrays, architecture, width, partial)
-    config = {**_config(path, found.arrays, architecture, names), **found.config}
-    state = _checked(path, found.arrays, architecture, names, config, partial)
-    info = {} if found.preprocessing is None else {"preprocessing": found.preprocessing}
-    return Source(path, "keras", names, architecture, config, state, info, found.assumed, found.left_out)
+        found = recognise.recognise(arrays, among) or _nothing(arrays)
+    width = _config(path, arrays, found)["width_mult"]
+    with format_errors(path):
+        said = adapt(file, arrays, found, width, partial)
+    return _source(path, "keras", arrays, found, partial, said)
 
 
-# -- the container
+def _source(
+    path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: recognise.Said
+) -> Source:
+    """The state of a network that was recognised, once its classifier is found and everything is compared."""
+    config = {**_config(path, arrays, found), **said.config}
+    last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
+    classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names)
+    if classifier.known:
+        config["num_classes"] = classifier.classes
+    known = {entry.theirs for entry in classifier.known}
+    beside = [name for name in found.beside if name not in known]
+    found = found._replace(known=[*found.known, *classifier.known], beside=beside)
+    state = _checked(path, arrays, found, config)
+    if classifier.problem and not partial:
+        raise FormatError(f"{path}: {classifier.problem}")
+    left_out = list(said.left_out)
+    if classifier.problem:  # of several layers, no part is the whole
+        left_out.append(f"the classifier, for the file {classifier.problem}")
+        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    if "fc.w" in state and "fc.b" not in state:
+        state["fc.b"] = np.zeros(classifier.classes, state["fc.w"].dtype)
+    return Source(
+        path,
+        container,
+        found.names,
+        found.architecture,
+        config,
+        state,
+        dict(said.info),
+        (*found.assumed, *said.assumed),
+        tuple(left_out),
+        (*found.notes, *classifier.notes),
+    )
 
 
-def _container(path: str) -> str:
-    check_no_pipe(path)
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "keras"
-    if start.startswith(b"PK"):
-        return _zip(path)
-    if start[8:] == b"{":  # eight bytes of length, then JSON
-        return "safetensors"
-    if start.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
-        return "pth"
-    raise FormatError(f"{path}: no known format; known are native .npz, .pth, .safetensors and Keras's .h5 and .keras")
-
-
-def _zip(path: str) -> str:
-    """Three formats are zip archives. They are told apart by what lies in them."""
-    with format_errors(path), FrugalFile(path, DIRECTORY_BYTES) as file, zipfile.ZipFile(file) as archive:
-        members = archive.namelist()
-    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in members):
-        return "pth"
-    if any(name.endswith((".weights.h5", ".h5")) for name in members):
-        return "keras"
-    if any(name.endswith(".npy") for name in members):
-        return "npz"
-    raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")
-
-
-def _arrays(path: str, container: str) -> tuple[dict[str, Array], dict[str, Any]]:
-    """What the reader of the container gives. Each is imported when it is first needed."""
-    if container == "npz":
-        from npmnv2.weights.formats import native
-
-        arrays, info = native.read(path)
-        kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
-        return {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}, info
-    if container == "safetensors":
-        from npmnv2.weights.formats import safetensors_file
-
-        return safetensors_file.read(path)[0], {}
-    from npmnv2.weights.formats import torch_file
-
-    return torch_file.read(path), {}
+def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:
+    """The error for arrays that are no network."""
+    if arrays.keys() & {entry.theirs for entry in entries("mobilenet_v2", "npmnv2")}:
+        raise FormatError(
+            "holds npmnv2's own names, but only a native .npz says which padding and epsilon belong to them: "
+            "write the file with weights.save"
+        )
+    first = ", ".join(map(shown, sorted(arrays)[:3])) or "nothing"
+    raise FormatError(
+        f"holds no MobileNet or EfficientNet-Lite under names of torchvision, timm, Keras, Hugging Face or "
+        f"efficientnet_pytorch, nor one by the order and shapes of its arrays; it begins with {first}"
+    )
 
 
 def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
@@ -164,7 +206,7 @@ def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
         ours, known = shapes(architecture, config), entries(architecture, "keras")
         without_classifier = [entry for entry in known if not entry.ours.startswith("fc.")]
         for part in (known, without_classifier):
-            like = {entry.theirs: _shape_there(entry, ours[entry.ours]) for entry in part}
+            like = {entry.theirs: shape_there(entry, ours[entry.ours]) for entry in part}
             for model in models:
                 above = f"{model}/" if model else ""
                 inside = {name.removeprefix(above): a for name, a in arrays.items() if name.startswith(above)}
@@ -174,61 +216,34 @@ def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
     return arrays
 
 
-# -- the library and the network
+# -- the network
 
 
-def _scheme(path: str, arrays: Mapping[str, Array], container: str, info: Mapping[str, Any]) -> tuple[str, str]:
-    """The network and the library whose names the most arrays have; of our own names, the network that the file says.
-
-    A deep network of ours has all the names of one that is less deep.
-    """
-    possible = [scheme for scheme in schemes() if (scheme[1] == "npmnv2") == (container == "npz")]
-    if container == "keras":
-        possible = [scheme for scheme in possible if scheme[1] == "keras"]
-    theirs = {scheme: {entry.theirs for entry in entries(*scheme)} for scheme in possible}
-    common = {scheme: len(known & arrays.keys()) / len(known) for scheme, known in theirs.items()}
-    said = info.get("model")
-    own = said.get("name") if isinstance(said, dict) else None
-    best = max(common, key=lambda scheme: (common[scheme] >= 0.5 and scheme == (own, "npmnv2"), common[scheme]))
-    if common[best] >= 0.5:
-        return best
-    if arrays.keys() & {entry.theirs for entry in entries("mobilenet_v2", "npmnv2")}:
-        raise FormatError(
-            f"{path}: holds npmnv2's own names, but only a native .npz says which padding and epsilon belong to them: "
-            "write the file with weights.save"
-        )
-    first = ", ".join(map(shown, sorted(arrays)[:3])) or "nothing"
-    raise FormatError(
-        f"{path}: holds no MobileNet or EfficientNet-Lite under names of torchvision, timm, Keras, Hugging Face or "
-        f"efficientnet_pytorch; it begins with {first}"
-    )
-
-
-def _config(path: str, arrays: Mapping[str, Array], architecture: str, names: str) -> dict[str, Any]:
+def _config(path: str, arrays: Mapping[str, Array], found: recognise.Found) -> dict[str, Any]:
     """The builder's arguments from the names and the shapes; `_checked` compares all shapes with them later."""
-    found: dict[str, int] = {}
-    num_classes, in_channels = 1000, 3
-    depth = find_depth(count_blocks(arrays)) if architecture == "efficientnet_lite" else 1.0
-    for entry in entries(architecture, names, depth):
+    architecture, names, depth = found.architecture, found.names, found.depth
+    counts: dict[str, int] = {}
+    in_channels = 3
+    for entry in found.known:
+        layer, _, leaf = entry.ours.rpartition(".")
+        if leaf != "w":
+            continue
         try:
             shape = entry.to_ours(arrays[entry.theirs]).shape
         except (KeyError, IndexError, ValueError):  # missing or of another rank: reported by _checked
             continue
-        layer, _, leaf = entry.ours.rpartition(".")
-        if layer == "fc":
-            num_classes = shape[-1] if shape else num_classes
-        elif leaf == "w" and len(shape) > 1:
-            found[layer.removesuffix(".conv")] = shape[-1]
+        if len(shape) > 1:
+            counts[layer.removesuffix(".conv")] = shape[-1]
             if layer == "stem.conv" and len(shape) == 4:
                 in_channels = shape[2]
-    width = find_width(architecture, found, depth) or _nearest_width(path, architecture, found, depth)
+    width = find_width(architecture, counts, depth) or _nearest_width(path, architecture, counts, depth)
     if block := lacks_shortcut(names, architecture, width):
         whose = {"hf": "Hugging Face"}.get(names, names)
         raise FormatError(
             f"{path}: holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
             f"{_A[architecture]} has at that width"
         )
-    arguments = {"num_classes": num_classes, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
+    arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
     arguments |= CONVENTIONS[names, architecture]
     return arguments if architecture != "efficientnet_lite" else _as_published({**arguments, "depth_mult": depth})
 
@@ -254,82 +269,56 @@ def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth
     return best
 
 
-def _own_config(path: str, info: Mapping[str, Any], architecture: str) -> dict[str, Any]:
-    """The builder's arguments as a native file says them."""
-    said, variant = info.get("model"), VARIANT if architecture == "mobilenet_v2" else {}
+def _own_config(path: str, arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The network and the builder's arguments as a native file says them."""
+    said = info.get("model")
+    architecture = said.get("name") if isinstance(said, dict) else None
+    if architecture is not None:
+        scheme = (architecture, "npmnv2")
+        theirs = {entry.theirs for entry in entries(*scheme)} if scheme in schemes() else set()
+        if len(theirs & arrays.keys()) < recognise.LEAST * len(theirs) or not theirs:
+            raise FormatError(f"{path}: says it is a {shown(str(architecture))}; its arrays have other names")
+    variant = VARIANT if architecture == "mobilenet_v2" else {}
     wanted = {"name", "num_classes", "width_mult", *SETTINGS, *variant}
     wanted |= {"depth_mult"} if architecture == "efficientnet_lite" else set()
     if not isinstance(said, dict) or said.keys() | variant.keys() != wanted:  # older files are of the published one
         raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
-    if said["name"] != architecture:
-        raise FormatError(f"{path}: says it is a {shown(str(said['name']))}; its names are those of a {architecture}")
     if said["dtype"] not in ("float32", "float64"):  # which nobody asks for: `load_model` has an argument
         raise FormatError(f"{path}: dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
-    return {**variant, **{name: value for name, value in said.items() if name != "name"}}
+    return str(architecture), {**variant, **{name: value for name, value in said.items() if name != "name"}}
 
 
 # -- one error for all that does not fit
 
 
-def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated.
-
-    Examples
-    --------
-    >>> config = {"num_classes": 10**9, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}
-    >>> shapes("mobilenet_v2", config)["fc.w"]
-    (1280, 1000000000)
-    """
-    own = layers(
-        architecture,
-        config.get("depth_mult", 1.0),
-        width_mult=config["width_mult"],
-        num_classes=config["num_classes"],
-        strides=config["strides"],
-        in_channels=config["in_channels"],
-    )
-    result: dict[str, tuple[int, ...]] = {}
-    for layer in own:
-        K, C, M = layer.kernel, layer.in_shape[2], layer.out_shape[2]
-        if layer.bias:
-            result |= {f"{layer.name}.w": (C, M), f"{layer.name}.b": (M,)}
-            continue
-        kernels = {"standard": (K, K, C, M), "depthwise": (K, K, C), "pointwise": (C, M)}
-        result[f"{layer.name}.conv.w"] = kernels[layer.kind]
-        result |= {f"{layer.name}.bn.{leaf}": (M,) for leaf in ("gamma", "beta", "mean", "var")}
-    return result
-
-
-def _checked(
-    path: str,
-    arrays: Mapping[str, Array],
-    architecture: str,
-    names: str,
-    config: Mapping[str, Any],
-    partial: bool,
-) -> dict[str, Array]:
-    """The state under our names; or the error that lists everything that keeps it from being one."""
+def _wanted(path: str, architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network that was described, if there can be one."""
     try:
         for name in ("num_classes", "in_channels"):  # beyond it NumPy takes no shape
             check_int(config[name], name, 1, LARGEST)
-        wanted = shapes(architecture, config)
+        return shapes(architecture, config)
     except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"{path}: describes no network: {shown(str(error), MOST_LETTERS)}") from None
-    known = entries(architecture, names, config.get("depth_mult", 1.0))
-    theirs = {entry.theirs for entry in known}
-    classifier = [entry.theirs for entry in known if entry.ours.startswith("fc.")]
-    may_miss = classifier if partial and not any(name in arrays for name in classifier) else []
-    missing = [entry.theirs for entry in known if entry.theirs not in arrays and entry.theirs not in may_miss]
-    unknown = [name for name in arrays if name not in theirs and not _is_counter(name, theirs)]
-    present = [entry for entry in known if entry.theirs in arrays]
+
+
+def _checked(
+    path: str, arrays: Mapping[str, Array], found: recognise.Found, config: Mapping[str, Any]
+) -> dict[str, Array]:
+    """The state under our names; or the error that lists everything that keeps it from being one."""
+    wanted = _wanted(path, found.architecture, config)
+    missing = [entry.theirs for entry in found.known if entry.theirs not in arrays]
+    present = [entry for entry in found.known if entry.theirs in arrays]
     misshapen = [problem for entry in present if (problem := _problem(arrays[entry.theirs], entry, wanted[entry.ours]))]
+    if not missing and not misshapen and found.names != "npmnv2":  # what is beside a whole backbone is its classifier
+        return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
+    likely = missing or sorted(entry.theirs for entry in found.known)
     problems = [f"missing: {shown(name, 90)}" for name in missing]
-    problems += [f"unknown: {shown(name, 90)}{_near(name, missing or sorted(theirs))}" for name in unknown[:_LINES]]
+    problems += [f"unknown: {shown(name, 90)}{_near(name, likely)}" for name in found.beside[:_LINES]]
     problems += misshapen
-    count = len(missing) + len(unknown) + len(misshapen)
     if problems:
-        what = f"{architecture}, width {config['width_mult']:g}, {config['num_classes']} classes"
-        raise FormatError(f"{path}: does not fit {names}'s names of a {what}:{_listed(problems, count)}")
+        what = f"{found.architecture}, width {config['width_mult']:g}, {config['num_classes']} classes"
+        count = len(missing) + len(found.beside) + len(misshapen)
+        raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_listed(problems, count)}")
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
 
 
@@ -344,7 +333,7 @@ def _listed(problems: Sequence[str], count: int) -> str:
 
 def _problem(array: Array, entry: Entry, wanted: tuple[int, ...]) -> str:
     """What is wrong with an array of a known name, or nothing."""
-    shape = _shape_there(entry, wanted)
+    shape = shape_there(entry, wanted)
     if array.shape != shape:
         return f"misshapen: {entry.theirs} must be {shape}, was {array.shape}"
     if array.dtype.kind != "f":
@@ -354,15 +343,6 @@ def _problem(array: Array, entry: Entry, wanted: tuple[int, ...]) -> str:
     if memory < array.nbytes:  # a small file would become a large network
         return f"no array of its own: {entry.theirs} repeats {memory} bytes to be {array.nbytes}"
     return ""
-
-
-def _shape_there(entry: Entry, ours: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that the library gives an array of this shape of ours."""
-    return entry.to_theirs(np.broadcast_to(np.float32(0), ours)).shape  # of no memory
-
-
-def _is_counter(name: str, theirs: set[str]) -> bool:
-    return name.endswith(COUNTER) and name.removesuffix(COUNTER) + ".running_var" in theirs
 
 
 def _near(name: str, known: Sequence[str]) -> str:

@@ -231,6 +231,21 @@ class File:
 
         One of more than `most` bytes is an error.
         """
+        for dtype, shape, at in self._attributes(address, name):
+            return self._value(dtype, at, most) if self._shape(shape) == () else None
+        return None
+
+    def texts(self, address: int, name: str) -> list[str]:
+        """The attribute of that name that is a list of texts; empty if there is none."""
+        for dtype, shape, at in self._attributes(address, name):
+            count, (size,) = self._shape(shape), self._unpack("<I", dtype + 4)
+            if len(count) == 1 and count[0] <= MOST_LINKS:
+                found = [self._value(dtype, at + size * k, MOST_TEXT) for k in range(count[0])]
+                return [text for text in found if text is not None]
+        return []
+
+    def _attributes(self, address: int, name: str) -> Iterator[tuple[int, int, int]]:
+        """Where the type, the shape and the value of the attributes of that name are."""
         for message in self._messages(address):
             if message.kind != ATTRIBUTE:
                 continue
@@ -239,9 +254,8 @@ class File:
             for length in lengths:  # of the name, the type and the shape; then comes the value
                 starts.append(at)
                 at += length + (-length % 8 if version == 1 else 0)
-            if self._text(starts[0], lengths[0]) == name and self._shape(starts[2]) == ():
-                return self._value(starts[1], at, most)
-        return None
+            if self._text(starts[0], lengths[0]) == name:
+                yield starts[1], starts[2], at
 
     def _value(self, dtype: int, at: int, most: int) -> str | None:
         kind, flags, size = self._unpack("<BBxxI", dtype)

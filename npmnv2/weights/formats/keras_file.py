@@ -24,7 +24,7 @@ needed: layers without variables need no group.
     mobilenet/Conv1/kernel:0             of a model inside of the model, which here is a layer
 
 Keras goes by the lists "layer_names" and "weight_names" in the attributes, and their order (by the names, if asked to).
-The lists say nothing that the groups do not say, so here they are written and not read.
+Here they are read for their order, by which a network is found whose layers have names of one's own.
 
 **`.keras`** is a zip archive with a `.weights.h5` (``model.weights.h5``) and ``config.json``, the description of the
 model. The `.h5` of a whole model has the same in the attribute "model_config". From that nothing is built here;
@@ -39,7 +39,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from npmnv2.atomic import writing
 from npmnv2.validate import Array
@@ -48,6 +48,7 @@ from npmnv2.weights.formats.hdf5 import SIGNATURE, File
 from npmnv2.weights.formats.keras_layers import VARIABLES, GroupPath, class_of, class_with, names_in, variables
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, format_errors, shown, storable
 
+T = TypeVar("T")
 ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second in Keras 2.12
 DEPTH = 16  # of models within models, and of groups
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras
@@ -76,7 +77,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
         The names are ``layer/variable``, the variables ``kernel``, ``bias``, ``gamma``, ``beta``, ``moving_mean`` and
         ``moving_variance`` whatever the kind of file, and numbers in layers of another class. The shapes are those of
         Keras, float16, float32 and float64 stay what they are, bfloat16 becomes float32, exactly. The arrays are views
-        of what was read, and read-only. The order is that of the file, which is sorted by name.
+        of what was read, and read-only. The layers of a class are in the order of the model, where the file says it.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def read_whole(path: str | os.PathLike[str]) -> KerasFile:
         links = hdf5.links(hdf5.root)
         config = config or (hdf5.text(hdf5.root, "model_config", CONFIG_BYTES) or "").encode()
         if not any(root in links for root in ROOTS):
-            arrays = dict(_legacy(hdf5, hdf5.links(links["model_weights"]) if "model_weights" in links else links))
+            arrays = dict(_legacy(hdf5, links.get("model_weights", hdf5.root)))
         else:
             layers = [layer for root in ROOTS if root in links for layer in _layers(hdf5, links[root])]
             arrays = _named(layers, config)
@@ -183,7 +184,7 @@ def _named(layers: Sequence[Layer], config: bytes) -> dict[str, Array]:
     nameless = any(layer.name is None for layer in layers)
     names = names_in(config, [layer.path for layer in layers]) if nameless else {}
     arrays: dict[str, Array] = {}
-    for layer in layers:
+    for layer in sorted(layers, key=lambda layer: [(len(group), group) for group in layer.path]):  # as they are counted
         name = layer.name if layer.name is not None else names.get(layer.path, "/".join(layer.path))
         for variable, value in layer.arrays.items():
             if f"{name}/{variable}" in arrays:
@@ -195,13 +196,14 @@ def _named(layers: Sequence[Layer], config: bytes) -> dict[str, Array]:
 # -- the older .h5
 
 
-def _legacy(file: File, layers: Mapping[str, int]) -> Iterator[tuple[str, Array]]:
-    """The arrays in the groups of the layers, by layer and variable."""
+def _legacy(file: File, root: int) -> Iterator[tuple[str, Array]]:
+    """The arrays in the groups of the layers, by layer and variable, in Keras's order where the file says it."""
     seen = set()
-    for group, address in layers.items():
+    for group, address in _listed_first(file.links(root), file.texts(root, "layer_names")).items():
         if group == "top_level_model_weights" or not file.is_group(address):
             continue
-        for path, target in _datasets(file, address):
+        inside = {"/".join(path): (path, target) for path, target in _datasets(file, address)}
+        for path, target in _listed_first(inside, file.texts(address, "weight_names")).values():
             *_, layer, variable = group, *path
             if re.fullmatch(re.escape(group) + r"_\d+", layer):  # TensorFlow 1 counted layers of the same name
                 layer = group
@@ -211,6 +213,11 @@ def _legacy(file: File, layers: Mapping[str, int]) -> Iterator[tuple[str, Array]
                 raise FormatError(f"has two arrays called {shown(name)}")
             seen.add(name)
             yield name, file.array(target, name)
+
+
+def _listed_first(found: Mapping[str, T], listed: Sequence[str]) -> dict[str, T]:
+    """The same in the order of a list, and what the list does not name after it."""
+    return {name: found[name] for name in [*dict.fromkeys(n for n in listed if n in found), *found]}
 
 
 def _datasets(file: File, address: int, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:

@@ -22,7 +22,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,9 @@ _NPY = re.compile(
     re.DOTALL,
 )
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same arrays give the same file, whenever it is written
+
+
+Header = Callable[[zipfile.ZipFile, dict[str, zipfile.ZipInfo]], dict[str, Any]]
 
 
 class Checkpoint(NamedTuple):
@@ -138,21 +141,42 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     OSError
         If there is no such file, or it cannot be read.
     """
-    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path), warnings.catch_warnings():
+    with format_errors(path):
+        header, arrays = _read(path, _header)
+        if _digest(arrays.items()) != header["sha256"]:
+            raise FormatError("is damaged: its content does not have the checksum that it should")
+        return Checkpoint(arrays, _info(arrays.pop(INFO, None)))
+
+
+def read_plain(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The arrays of any uncompressed .npz, as `np.savez` writes it; with no checksum but the zip's own.
+
+    Examples
+    --------
+    >>> read_plain(os.devnull)
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    """
+    with format_errors(path):
+        return _read(path, lambda archive, members: {})[1]
+
+
+def _read(path: str | os.PathLike[str], header_of: Header) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The header and the other arrays."""
+    with FrugalFile(path, DIRECTORY_BYTES) as file, warnings.catch_warnings():
         warnings.simplefilter("error")  # what NumPy and zipfile find odd, we did not write
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive, file.bytes)
                 file.allow_all()
-                header = _header(archive, members)
+                header = header_of(archive, members)
                 arrays = {name: _array(name, archive.read(member)) for name, member in members.items()}
         except OSError as error:
             if error.errno == errno.EINVAL:  # a directory that claims to begin before the file does
                 raise FormatError("is damaged: its zip directory lies outside of it") from None
             raise
-        if _digest(arrays.items()) != header["sha256"]:
-            raise FormatError("is damaged: its content does not have the checksum that it should")
-        return Checkpoint(arrays, _info(arrays.pop(INFO, None)))
+        return header, arrays
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

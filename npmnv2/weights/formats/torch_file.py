@@ -1,6 +1,7 @@
 """PyTorch's files (.pth, .pt, .bin, .ckpt), read and written without PyTorch.
 
-A .pth is what `torch.save(model.state_dict(), path)` leaves: a dictionary of tensors. There are two kinds.
+A .pth is what `torch.save(model.state_dict(), path)` leaves: a dictionary of tensors, often with others around and
+beside it. `read_whole` finds them all by their structure, and whoever calls it chooses one. There are two kinds.
 
 **Since PyTorch 1.6: a zip archive**, not compressed. The name of its folder may be anything:
 
@@ -28,11 +29,10 @@ the file again, since a tensor whose strides are 0 is as large as it likes.
 import io
 import math
 import os
-import re
 import struct
 import zipfile
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -54,8 +54,6 @@ from npmnv2.weights.formats.raw import (
 )
 from npmnv2.weights.formats.torch_pickle import PICKLE_BYTES, STORAGES, Storage, Tensor
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema")  # training checkpoints keep the weights under one
-PREFIXES = re.compile(r"(module\.|_orig_mod\.)*")  # put before every name by DataParallel and by torch.compile
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
@@ -63,6 +61,33 @@ PROTOCOL_VERSION = 1001
 MOST_CLAIMED = 4
 MOST_UNPACKED = 2  # likewise, for a zip that was compressed later; PyTorch's are not
 ALIGNMENT = 64
+DEPTH = 8  # of dictionaries in dictionaries
+MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter
+
+Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
+
+
+class TorchFile(NamedTuple):
+    """What a file holds."""
+
+    arrays: dict[str, Array]  # of the dictionary that was chosen
+    place: str  # the keys that lead to it, such as "checkpoint.model"; "" for the whole
+    others: tuple[str, ...]  # those that lead to the other dictionaries of tensors
+    dropped: tuple[str, ...]  # names of classes and functions, none of which was looked up
+
+
+def the_only(places: Mapping[str, Mapping[str, Any]]) -> str:
+    """The place of the one dictionary of tensors there is.
+
+    Examples
+    --------
+    >>> the_only({"model": {"weight": 0}})
+    'model'
+    """
+    if len(places) > 1:
+        named = ", ".join(shown(place or "the whole", 30) for place in list(places)[:5])
+        raise FormatError(f"holds {len(places)} dictionaries of tensors ({named}); one is read")
+    return next(iter(places))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -76,14 +101,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     -------
     dict of name -> ndarray
         In the order of the file, with the shapes that PyTorch has. bfloat16 becomes float32, exactly. The arrays are
-        views of what was read, and so may be read-only, strided and share memory. A dictionary within a training
-        checkpoint is found (the first of `WRAPPERS`: averaged weights only if there are no others), and "module."
-        before a name is taken off.
+        views of what was read, and so may be read-only, strided and share memory. It is the only dictionary of tensors
+        in the file, wherever it is.
 
     Raises
     ------
     FormatError
-        For anything that is no state dict: another file, a damaged one, one that asks for code to be run.
+        For anything that is no state dict: another file, a damaged one, one with several of them.
     OSError
         If there is no such file, or it cannot be read.
 
@@ -97,19 +121,39 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     {'classifier.1.bias': array([ 0.5, -0.5], dtype=float32), 'bn.num_batches_tracked': array(7)}
     >>> folder.cleanup()
     """
+    return read_whole(path).arrays
+
+
+def read_whole(path: str | os.PathLike[str], choose: Callable[[Places], str] = the_only) -> TorchFile:
+    """The same with what stands around it, and a choice where there are several dictionaries of tensors.
+
+    Parameters
+    ----------
+    path : str or path-like
+    choose : callable
+        Takes the dictionaries by place, each of name -> `Tensor`, which has a shape and no numbers; returns a place.
+        Only the numbers of that one are read.
+
+    Examples
+    --------
+    >>> read_whole(os.devnull)
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(4)
         if start == b"PK\x03\x04":
-            return _read_zip(file)
+            return _read_zip(file, choose)
         if start[:1] == b"\x80":  # of every pickle since its protocol 2
-            return _read_legacy(file)
+            return _read_legacy(file, choose)
         raise FormatError("is no PyTorch file: neither a zip archive nor a pickle" if start else "is empty")
 
 
 # -- the zip archive
 
 
-def _read_zip(file: FrugalFile) -> dict[str, Array]:
+def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     with zipfile.ZipFile(file) as archive:
         members = _members(archive, file.bytes)
         file.allow_all()
@@ -125,11 +169,11 @@ def _read_zip(file: FrugalFile) -> dict[str, Array]:
             raise FormatError("is damaged: its byte order is neither little nor big")
         if members[folder + "data.pkl"].file_size > PICKLE_BYTES:
             raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
-        value, _ = torch_pickle.load(io.BytesIO(content("data.pkl")))
-        tensors = _state_dict(value, file.bytes)
+        chosen, tensors = _chosen(torch_pickle.load(io.BytesIO(content("data.pkl"))), choose, file.bytes)
         keys = {tensor.storage.key for tensor in tensors.values()}
         raw = {key: content(f"data/{key}") for key in keys}
-    return {name: _array(tensor, raw[tensor.storage.key], order == b"big") for name, tensor in tensors.items()}
+    big = order == b"big"
+    return chosen._replace(arrays={name: _array(t, raw[t.storage.key], big) for name, t in tensors.items()})
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -175,25 +219,24 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 # -- the legacy format
 
 
-def _read_legacy(file: FrugalFile) -> dict[str, Array]:
+def _read_legacy(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     file.allow_all()
     file.seek(0)
     data = memoryview(file.read())
     pickles = io.BytesIO(data[:PICKLE_BYTES])
-    if torch_pickle.load(pickles)[0] != MAGIC_NUMBER:
+    if torch_pickle.load(pickles).value != MAGIC_NUMBER:
         raise FormatError("is no PyTorch file: a pickle, but without PyTorch's magic number")
-    version, _ = torch_pickle.load(pickles)
-    if version != PROTOCOL_VERSION:
+    if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
         raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
     torch_pickle.load(pickles)  # about the machine, of no use
-    value, storages = torch_pickle.load(pickles)
-    keys, _ = torch_pickle.load(pickles)
-    tensors = _state_dict(value, len(data))
-    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in storages})
+    whole = torch_pickle.load(pickles)
+    keys = torch_pickle.load(pickles).value
+    chosen, tensors = _chosen(whole, choose, len(data))
+    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in whole.storages})
     for name, tensor in tensors.items():
         if tensor.storage.key not in raw:
             raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")
-    return {name: _array(tensor, raw[tensor.storage.key]) for name, tensor in tensors.items()}
+    return chosen._replace(arrays={name: _array(t, raw[t.storage.key]) for name, t in tensors.items()})
 
 
 def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage]) -> dict[str, memoryview]:
@@ -213,33 +256,52 @@ def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage
 # -- both
 
 
-def _state_dict(value: object, size: int) -> dict[str, Tensor]:
-    """The tensors by name, out of whatever a training script put around them."""
-    for _ in range(len(WRAPPERS)):
-        inner = [value[name] for name in WRAPPERS if isinstance(value, dict) and isinstance(value.get(name), dict)]
-        value = inner[0] if inner else value
-    if not isinstance(value, dict):
-        raise FormatError(f"holds no dictionary of tensors by name, but {_kind(value)}")
-    tensors: dict[str, Tensor] = {}
-    for full, tensor in value.items():
-        if isinstance(tensor, Tensor) and isinstance(full, str):
-            name = PREFIXES.sub("", full, count=1)
-            if name in tensors:
-                raise FormatError(f"has two tensors called {shown(name)}, one of them as {shown(full)}")
-            tensors[name] = tensor
-    if not tensors:
-        keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
-        raise FormatError(f"holds no tensors by name; what it holds is called: {keys}")
+def _chosen(
+    whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int
+) -> tuple[TorchFile, dict[str, Tensor]]:
+    """The tensors that were chosen of all that a training script put around and beside them."""
+    places = _places(whole.value)
+    if not places:
+        asks = f"; it asks for {', '.join(whole.dropped[:3])}, none of which is looked up or run" * bool(whole.dropped)
+        models = ("torch.nn", "torchvision", "timm", "__main__")
+        hint = " (was a whole model saved? save its state_dict() instead)"
+        raise FormatError(f"{_nothing(whole.value)}{asks}{hint * any(n.startswith(models) for n in whole.dropped)}")
+    place = choose(places)
+    tensors = places[place]
     # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
     claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
-    return tensors
+    return TorchFile({}, place, tuple(p for p in places if p != place), tuple(whole.dropped)), tensors
 
 
-def _kind(value: object) -> str:
-    return "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
+def _places(value: object) -> Places:
+    """Every dictionary that holds tensors by name, in the order of the file, by the keys that lead there."""
+    found: Places = {}
+    seen: set[int] = set()  # a pickle may refer to one object many times, and to one around it
+    waiting: list[tuple[str, int, object]] = [("", 0, value)]
+    while waiting and len(found) < MOST_PLACES:
+        place, depth, value = waiting.pop()
+        if isinstance(value, Tensor | Storage) or not isinstance(value, dict | list | tuple) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        if tensors := {name: part for name, part in items if isinstance(part, Tensor) and isinstance(name, str)}:
+            found[place] = tensors
+        if depth < DEPTH:
+            start = f"{place}." if place else ""
+            inside = [(key, part) for key, part in items if part and isinstance(part, dict | list | tuple)]
+            waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
+    return found
+
+
+def _nothing(value: object) -> str:
+    if not isinstance(value, dict):
+        kind = "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
+        return f"holds no dictionary of tensors by name, but {kind}"
+    keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
+    return f"holds no tensors by name; what it holds is called: {keys}"
 
 
 def _itemsize_here(dtype: str) -> int:

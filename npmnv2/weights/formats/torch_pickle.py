@@ -18,9 +18,10 @@ argument:
     REDUCE                                          call it
 
 A name is never looked up: `_rebuild_tensor_v2` is known here as text, and calling it makes a `Tensor`, a few numbers
-that say where the tensor lies. Names that training checkpoints mention beside the weights make nothing at all
-(`DROPPED`). All others are refused, by name. What a program can build is bounded too: it has a most number of steps, a
-step adds at most one object, and nothing here calls itself.
+that say where the tensor lies. Every other name makes nothing (`DROPPED`), whatever is done with it, and is listed:
+training scripts save their options, schedules and versions beside the weights, and a name that is never looked up does
+no harm whichever it is. What a program can build is bounded too: it has a most number of steps, a step adds at most one
+object, and nothing here calls itself.
 """
 
 import pickletools
@@ -31,6 +32,7 @@ from npmnv2.weights.formats.raw import MOST_AXES, brief, shown
 
 PICKLE_BYTES = 1 << 22  # with room for some ten thousand tensors; MobileNetV2 has 314, in 30 kB
 STEPS = 250_000  # likewise: a tensor takes about 25
+MOST_DROPPED = 20  # names that are listed
 INTEGER_BITS = 128  # as large as the numbers in the states of random generators are
 
 STORAGES = {
@@ -48,29 +50,19 @@ STORAGES = {
 STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
 
 # Called, these make what a state dict is made of.
+_DICTIONARIES = ("collections.OrderedDict", "collections.defaultdict", "builtins.dict", "__builtin__.dict")
 MAKERS = (
-    "collections.OrderedDict",
+    *_DICTIONARIES,
     "torch._utils._rebuild_tensor",  # before PyTorch 0.4
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
-)
-# Beside a state dict, training scripts save their options, best accuracy and the like. They are not needed: whatever is
-# made with one of these names is dropped.
-IGNORED = (
-    "argparse.Namespace",
-    "pathlib.PosixPath",
-    "collections.Counter",  # schedulers keep their milestones in one
-    "torch.Size",
-    "torch.device",
-    "_codecs.encode",
-    "numpy.dtype",
-    "numpy.ndarray",
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    "torch._utils._rebuild_parameter_with_state",
+    "torch._tensor._rebuild_from_type_v2",  # of a class of one's own that is a tensor
 )
 NEEDED = "a state dict needs only OrderedDict, tensors and their storages"
 
 _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
-_TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES")
+_TEXTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
 _TEXTS_OF_PYTHON_2 = ("BINSTRING", "SHORT_BINSTRING")
 _PUSH_ARGUMENT = frozenset(_NUMBERS + _TEXTS + _TEXTS_OF_PYTHON_2)
 _PUSH_CONSTANT = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -108,7 +100,15 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def load(file: BinaryIO) -> tuple[Any, list[Storage]]:
+class Loaded(NamedTuple):
+    """What a pickle holds."""
+
+    value: Any  # dict, list, tuple, str, int, float, bool, None, Tensor, Storage, Global or DROPPED
+    storages: list[Storage]  # every one that was asked for, as often as it was
+    dropped: list[str]  # the names that it asks for and that no state dict needs, `MOST_DROPPED` of them
+
+
+def load(file: BinaryIO) -> Loaded:
     """Read one pickle, to its end and no further.
 
     Parameters
@@ -118,14 +118,12 @@ def load(file: BinaryIO) -> tuple[Any, list[Storage]]:
 
     Returns
     -------
-    value : dict, list, tuple, str, int, float, bool, None, Tensor, Storage, Global or DROPPED
-    storages : list of Storage
-        Every one that was asked for, as often as it was.
+    Loaded
 
     Raises
     ------
     FormatError
-        For an operation that no state dict needs, or a function, or too large a program.
+        For an operation that no state dict needs, or too large a program.
     ValueError
         Of `pickletools`, for what is no pickle.
 
@@ -133,18 +131,16 @@ def load(file: BinaryIO) -> tuple[Any, list[Storage]]:
     --------
     >>> import io, pickle
     >>> load(io.BytesIO(pickle.dumps({"epoch": 3, "rates": [0.1, 0.01]})))
-    ({'epoch': 3, 'rates': [0.1, 0.01]}, [])
-    >>> load(io.BytesIO(pickle.dumps(print)))
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: asks for builtins.print; a state dict needs only OrderedDict, tensors and ...
+    Loaded(value={'epoch': 3, 'rates': [0.1, 0.01]}, storages=[], dropped=[])
+    >>> load(io.BytesIO(pickle.dumps({"log": print}))).dropped
+    ['builtins.print']
     """
     machine = _Machine()
     for steps, (operation, argument, _) in enumerate(pickletools.genops(file)):
         if steps == STEPS:
             raise FormatError(f"its pickle has more than {STEPS} steps; {NEEDED}")
         machine.step(operation.name, argument)
-    return machine.pop(), machine.storages
+    return Loaded(machine.pop(), machine.storages, list(machine.dropped))
 
 
 class _Machine:
@@ -155,6 +151,7 @@ class _Machine:
         self.marks: list[int] = []  # heights of the stack
         self.memo: dict[int, Any] = {}
         self.storages: list[Storage] = []
+        self.dropped: dict[str, None] = {}  # names, in order
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
@@ -193,6 +190,8 @@ class _Machine:
             self.stack.append(tuple(self.pop_to_mark()))
         elif operation in ("EMPTY_DICT", "EMPTY_LIST"):
             self.stack.append({} if operation == "EMPTY_DICT" else [])
+        elif operation == "EMPTY_SET":
+            self.stack.append(DROPPED)
         elif operation not in ("PROTO", "FRAME", "STOP"):
             self.step_of_a_container(operation, argument)
 
@@ -202,12 +201,19 @@ class _Machine:
             self.fill(dict, _pairs(items[::2], items[1::2]))
         elif operation in ("APPEND", "APPENDS"):
             self.fill(list, [self.pop()] if operation == "APPEND" else self.pop_to_mark())
+        elif operation == "ADDITEMS":
+            self.fill(set, self.pop_to_mark())
+        elif operation == "FROZENSET":
+            self.pop_to_mark()
+            self.stack.append(DROPPED)
         elif operation == "GLOBAL":
-            self.stack.append(_allowed(argument.replace(" ", ".", 1)))
+            self.name(argument.replace(" ", ".", 1))
         elif operation == "STACK_GLOBAL":
             name, module = self.pop(), self.pop()
-            self.stack.append(_allowed(f"{_text(module)}.{_text(name)}"))
-        elif operation in ("REDUCE", "NEWOBJ"):
+            self.name(f"{_text(module)}.{_text(name)}")
+        elif operation in ("REDUCE", "NEWOBJ", "NEWOBJ_EX"):
+            if operation == "NEWOBJ_EX":
+                self.pop()  # arguments by keyword, which nothing known here has
             arguments, function = self.pop(), self.pop()
             self.stack.append(_call(function, arguments))
         elif operation == "BUILD":  # attributes: an OrderedDict's _metadata, a Namespace's all
@@ -221,6 +227,16 @@ class _Machine:
         else:
             raise FormatError(f"its pickle uses the operation {operation}; {NEEDED}")
 
+    def name(self, name: str) -> None:
+        """Push a name, and remember one that nothing here makes anything of."""
+        module, _, last = name.rpartition(".")
+        is_storage = module in STORAGE_MODULES and last.endswith("Storage")
+        if is_storage and last not in STORAGES:
+            raise FormatError(f"holds a tensor of {shown(last)}; known are {', '.join(STORAGES)}{_quantised(last)}")
+        if name not in MAKERS and not is_storage and len(self.dropped) < MOST_DROPPED:
+            self.dropped[shown(name)] = None
+        self.stack.append(Global(name))
+
     def fill(self, kind: type, items: Any) -> None:
         target = self.pop()
         self.stack.append(target)
@@ -232,31 +248,37 @@ class _Machine:
             raise FormatError("its pickle is damaged: it puts something into what holds nothing")
 
 
-def _allowed(name: str) -> Global:
-    module, _, last = name.rpartition(".")
-    if name in MAKERS or name in IGNORED or (module in STORAGE_MODULES and last in STORAGES):
-        return Global(name)
-    if module in STORAGE_MODULES and last.endswith("Storage"):
-        raise FormatError(f"holds a tensor of {shown(last)}; known are {', '.join(STORAGES)}")
-    is_model = module.startswith(("torch.nn", "torchvision", "timm", "__main__"))
-    hint = " (was a whole model saved? save its state_dict() instead)" if is_model else ""
-    raise FormatError(f"asks for {shown(name)}; {NEEDED}{hint}")
+def _quantised(storage: str) -> str:
+    return ". The network is quantised: load the file of the float network that it was made from" * storage.startswith(
+        "Q"
+    )
 
 
 def _call(function: object, arguments: object) -> Any:
-    """What REDUCE would call, done here: the names are those of `_allowed`, the results plain data."""
+    """What REDUCE would call, done here: a few names are known, the results are plain data, or nothing."""
+    if function is DROPPED:
+        return DROPPED
     if not isinstance(function, Global) or not isinstance(arguments, tuple):
         raise FormatError("its pickle is damaged: it calls what is no function")
-    if function.name in IGNORED:
+    if function.name not in MAKERS:
         return DROPPED
-    if function.name == "collections.OrderedDict" and len(arguments) <= 1:
+    if function.name == "collections.defaultdict":
+        return {}
+    if function.name in _DICTIONARIES and len(arguments) <= 1:
         pairs = arguments[0] if arguments else []
         if isinstance(pairs, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             made = _pairs([pair[0] for pair in pairs], [pair[1] for pair in pairs])  # as Python 2 wrote it
             pairs.clear()  # used up: a long list in the memo would else make thousands of long dictionaries
             return made
-    elif function.name == "torch._utils._rebuild_parameter" and arguments and isinstance(arguments[0], Tensor):
-        return arguments[0]
+    elif function.name == "torch._tensor._rebuild_from_type_v2" and len(arguments) >= 3:
+        inner = arguments[0]  # a known function, its arguments third; not this one again
+        if isinstance(inner, Global) and inner.name != function.name:
+            return _call(inner, arguments[2])
+    elif function.name.startswith("torch._utils._rebuild_parameter") and arguments and arguments[0] is DROPPED:
+        return DROPPED
+    elif function.name.startswith("torch._utils._rebuild_parameter") and arguments:
+        if isinstance(arguments[0], Tensor):
+            return arguments[0]
     elif function.name.startswith("torch._utils._rebuild_tensor") and len(arguments) >= 4:
         storage, offset, shape, strides = arguments[:4]  # the others: requires_grad, hooks, conjugation bits
         if isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple):
@@ -287,11 +309,17 @@ def _storage(identity: object) -> Storage:
 
 
 def _pairs(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
+    """A dictionary. Keys that are no names are only numbered: no tensor of a state dict has one.
+
+    The hash of a tuple of tuples of ... would end the process, and integers of equal hash would take hours.
+    """
     if len(keys) != len(values):
         raise FormatError("its pickle is damaged: a dictionary has a key without a value")
-    for key in keys:  # no tuple, since the hash of a tuple of tuples of ... ends the process; no integers of equal hash
-        if not isinstance(key, str) and not (isinstance(key, int) and 0 <= key < 1 << 31):
-            raise FormatError(f"has a dictionary whose keys are no strings (one is of type {type(key).__name__})")
+    plain = [isinstance(key, str) or (type(key) is int and 0 <= key < 1 << 31) for key in keys]
+    keys = [
+        key if is_plain else f"{type(key).__name__} {k}"
+        for k, (key, is_plain) in enumerate(zip(keys, plain, strict=True))
+    ]
     return dict(zip(keys, values, strict=True))
 
 

@@ -1,0 +1,73 @@
+"""Which container a file is: found by its first bytes, whatever it is called. What is taken for weights is named."""
+
+import os
+import zipfile
+
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.native import HEADER
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
+
+CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras")
+ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5")  # in a folder, the best first
+PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
+ONNX = "looks like an ONNX file, which is written here and not read: load the file that it was made from"
+LOOKALIKES = {  # beginnings, in small letters
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file it stands for: fetch that with `git lfs pull`",
+    b"<!doctype html": PAGE,
+    b"<html": PAGE,
+    **dict.fromkeys((b"\x08\x07\x12", b"\x08\x08\x12", b"\x08\x09\x12", b"\x08\x0a\x12"), ONNX),
+}
+MOST_FILES = 1000  # looked at in a folder
+
+
+def file_in(path: str) -> str:
+    """The file itself; of a folder, such as Hugging Face's snapshots, the one file of weights in it."""
+    if not os.path.isdir(path):
+        return path
+    names = sorted(os.listdir(path))[:MOST_FILES]
+    if "saved_model.pb" in names:
+        raise FormatError(
+            f"{path}: is a SavedModel of TensorFlow, which is not read: load it there, and save model.save_weights("
+            "'model.weights.h5')"
+        )
+    for ending in ENDINGS:
+        found = [name for name in names if name.lower().endswith(ending)]
+        if len(found) == 1:
+            return os.path.join(path, found[0])
+        if found:
+            raise FormatError(
+                f"{path}: is a folder of {len(found)} such files: {', '.join(map(shown, found[:5]))}; name one of them"
+            )
+    raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)})")
+
+
+def container(path: str) -> str:
+    """Which of `CONTAINERS` a file is."""
+    check_no_pipe(path)
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
+    if start.startswith(b"PK"):
+        return _zip(path)
+    if start[8:9] == b"{":  # eight bytes of length, then JSON
+        return "safetensors"
+    if start.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
+        return "pth"
+    for beginning, what in LOOKALIKES.items():
+        if start.lstrip(b"\r\n \t").lower().startswith(beginning):
+            raise FormatError(f"{path}: {what}")
+    raise FormatError(f"{path}: no known format; known are native .npz, .pth, .safetensors and Keras's .h5 and .keras")
+
+
+def _zip(path: str) -> str:
+    """Three formats are zip archives. They are told apart by what lies in them."""
+    with format_errors(path), FrugalFile(path, DIRECTORY_BYTES) as file, zipfile.ZipFile(file) as archive:
+        members = archive.namelist()
+    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in members):
+        return "pth"
+    if any(name.endswith((".weights.h5", ".h5")) for name in members):
+        return "keras"
+    if any(name.endswith(".npy") for name in members):
+        return "npz" if f"{HEADER}.npy" in members else "plain npz"
+    raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")

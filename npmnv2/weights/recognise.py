@@ -1,0 +1,268 @@
+"""Which network the arrays of a file are: by their names, whatever stands before them, or by their order and shapes.
+
+The backbone is recognised alone. What belongs to it is `Found.known`; the classifier is looked for in the rest of the
+arrays (`head`). Numbers are not looked at, only names and shapes: anything with a `shape` will do for an array.
+"""
+
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from npmnv2.shapes import LARGEST
+from npmnv2.weights.conventions import find_depth, find_width
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.names import Entry, bare_entries, count_blocks, schemes, shape_there, shapes
+from npmnv2.weights.tables import LEAVES, PYTORCH
+
+Scheme = tuple[str, str]  # (architecture, names)
+AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}  # in what a moving average of the weights is called
+PROFILED = ("total_ops", "total_params")  # floats that a profiler puts beside every layer
+LEAST = 0.5  # the part of a backbone's names that must be there
+_NUMBER = re.compile(r"(\d+)")
+
+
+class Match(NamedTuple):
+    """A backbone in a file."""
+
+    scheme: Scheme
+    place: str  # the keys of the dictionary that holds it
+    prefix: str  # what stands before its names there
+    share: float  # of its names that are there
+
+    @property
+    def where(self) -> str:
+        """For a sentence: the place and the prefix."""
+        return shown(".".join(filter(None, (self.place, self.prefix)))) or "the whole"
+
+    @property
+    def is_average(self) -> bool:
+        """Whether it is called a moving average of other weights."""
+        return bool(AVERAGES & set(re.split(r"[^a-z]+", self.where.lower())))
+
+
+class Found(NamedTuple):
+    """A backbone, and what of the file it is."""
+
+    architecture: str
+    names: str  # of which library
+    depth: float  # depth multiplier
+    known: list[Entry]  # of the backbone, in its order, under the names of the file
+    beside: list[str]  # the names of the other arrays
+    notes: tuple[str, ...] = ()  # what was found, a sentence each
+    assumed: tuple[str, ...] = ()  # what was guessed
+
+
+class Said(NamedTuple):
+    """What a file says beside its arrays."""
+
+    config: Mapping[str, Any] = {}  # arguments of the builder
+    info: Mapping[str, Any] = {}
+    assumed: tuple[str, ...] = ()  # what it does not say and was guessed, a sentence each
+    left_out: tuple[str, ...] = ()  # what it has and no network here, a sentence each
+    has_classifier: bool = True  # whether the classifier can be one of ours
+
+
+def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> str:
+    """The place that holds a network, for `torch_file.read_whole`; that with the most arrays if none is known by name.
+
+    Examples
+    --------
+    >>> names = [entry.theirs for entry in bare_entries("mobilenet_v2", "torchvision")]
+    >>> places = {"optimizer.state": {"exp_avg": 0}, "net": dict.fromkeys("module." + name for name in names)}
+    >>> choose(places, schemes())
+    'net'
+    """
+    matches = [match for place, arrays in places.items() for match in _matches(place, arrays, among)]
+    return _best(matches, places)[0].place if matches else max(places, key=lambda place: len(places[place]))
+
+
+def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "") -> Found | None:
+    """The one backbone among the arrays; None if there is none.
+
+    Parameters
+    ----------
+    arrays : mapping of name -> anything with a shape
+    among : iterable of (architecture, names)
+    place : str
+        Where the arrays lie in the file, for the notes.
+
+    Raises
+    ------
+    FormatError
+        If there are several; all are listed.
+
+    Examples
+    --------
+    >>> names = [entry.theirs for entry in bare_entries("mobilenet_v1", "timm")]
+    >>> found = recognise(dict.fromkeys(["net." + name for name in names] + ["out.weight"]), schemes())
+    >>> found.architecture, found.names, found.known[0].theirs, found.beside
+    ('mobilenet_v1', 'timm', 'net.conv_stem.weight', ['out.weight'])
+    """
+    matches = _matches(place, arrays, among)
+    if not matches:
+        return _in_order(arrays, among)
+    best, passed = _best(matches, {place: arrays})
+    architecture, names = best.scheme
+    depth = 1.0
+    if architecture == "efficientnet_lite":
+        depth = find_depth(count_blocks(n.removeprefix(best.prefix) for n in arrays if n.startswith(best.prefix)))
+    known = [e._replace(theirs=best.prefix + e.theirs) for e in bare_entries(architecture, names, depth)]
+    taken = {entry.theirs for entry in known}
+    others = tuple(match.prefix for match in passed if match.place == place)
+    beside = [n for n in arrays if n not in taken and not (others and n.startswith(others))]
+    notes = [f"under {shown(place)}"] if place else []
+    notes += [f"behind the prefix {shown(best.prefix)}"] if best.prefix else []
+    return Found(architecture, names, depth, known, beside, tuple(notes))
+
+
+@functools.cache
+def _owners() -> dict[str, list[Scheme]]:
+    """Whose name it is, for every name of a backbone."""
+    found: dict[str, list[Scheme]] = {}
+    for scheme in schemes():
+        for entry in bare_entries(*scheme):
+            found.setdefault(entry.theirs, []).append(scheme)
+    return found
+
+
+@functools.cache
+def _longest() -> int:
+    return max(map(len, _owners()))
+
+
+def _matches(place: str, names: Iterable[str], among: Iterable[Scheme]) -> list[Match]:
+    """Every prefix behind which there is a backbone, with the library whose names the most are."""
+    among, owners, counts = set(among), _owners(), Counter[tuple[str, Scheme]]()
+    for name in names:
+        for start in _starts(name):
+            for scheme in owners.get(name[start:], ()):
+                counts[name[:start], scheme] += 1
+    best: dict[str, Match] = {}
+    for (prefix, scheme), count in counts.items():
+        match = Match(scheme, place, prefix, count / len(bare_entries(*scheme)))
+        is_better = prefix not in best or match.share > best[prefix].share
+        if scheme in among and match.share >= LEAST and is_better:
+            best[prefix] = match
+    return list(best.values())
+
+
+def _starts(name: str) -> Iterator[int]:
+    """Where in a name one of a library's may begin: behind a point, a slash or an underscore."""
+    for start in range(max(0, len(name) - _longest()), len(name)):
+        if start == 0 or name[start - 1] in "./_":
+            yield start
+
+
+def _best(matches: list[Match], places: Mapping[str, Mapping[str, Any]]) -> tuple[Match, list[Match]]:
+    """The one to be read, and those passed over: averages where there are other weights, and the same arrays again."""
+    plain = [match for match in matches if not match.is_average] or matches
+    whole = [match for match in plain if match.share == 1] or plain
+    best = max(whole, key=lambda match: match.share)
+    if all(_same(best, other, places) for other in whole):
+        return best, [match for match in matches if match is not best]
+    listed = ", ".join(f"{match.where} ({match.scheme[0]})" for match in whole[:5])
+    raise FormatError(f"holds {len(whole)} networks: {listed}; save the one that is meant in a file by itself")
+
+
+def _same(one: Match, other: Match, places: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether two are the same tensors of a .pth, which may be referred to twice."""
+    if one == other:
+        return True
+    if one.scheme != other.scheme or one.place == other.place:
+        return False
+    here, there = places[one.place], places[other.place]
+    names = [entry.theirs for entry in bare_entries(*one.scheme)]
+    return all(here.get(one.prefix + name) == there.get(other.prefix + name) for name in names)
+
+
+def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, list[str]]:
+    """The same without the single numbers that training leaves beside a network, and a sentence about them.
+
+    Such are PyTorch's count of updates of a batch norm, a profiler's totals, how many weights an average is of.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> arrays = {"fc.weight": np.zeros((5, 8)), "fc.bias": np.zeros(5), "fc.total_ops": np.zeros(1)}
+    >>> found, said = without_counters(arrays, Found("mobilenet_v2", "timm", 1.0, [], list(arrays)))
+    >>> found.beside, said
+    (['fc.weight', 'fc.bias'], ['single numbers that no network needs: total_ops (1)'])
+    """
+    single = [name for name in found.beside if math.prod(arrays[name].shape) == 1]
+    counters = {name for name in single if arrays[name].dtype.kind in "iu" or _leaf(name) in PROFILED}
+    counts = Counter(map(_leaf, sorted(counters)))
+    listed = ", ".join(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common(5))
+    said = [f"single numbers that no network needs: {listed}{', ...' * (len(counts) > 5)}"] if counters else []
+    return found._replace(beside=[name for name in found.beside if name not in counters]), said
+
+
+# -- without names
+
+
+_IN_ORDER = {  # whose conventions a network has that is recognised by its order
+    ("mobilenet_v2", "torchvision"): "PyTorch",
+    ("mobilenet_v1", "timm"): "PyTorch",
+    ("mobilenet_v2", "keras"): "Keras",
+    ("mobilenet_v1", "keras"): "Keras",
+}
+_LEAF_NAMES = [leaf[1:] for names in ("torchvision", "keras") for leaf in LEAVES[names].values()]  # in their order
+
+
+def _in_order(arrays: Mapping[str, Any], among: Iterable[Scheme]) -> Found | None:
+    """The backbone whose arrays, one after the other, have the shapes of the file's; its names may be any."""
+    orders = {"in the order of the file": list(arrays), "sorted by name": sorted(arrays, key=_natural)}
+    for order, names in orders.items():
+        for scheme in set(_IN_ORDER) & set(among):
+            known = _fitting(arrays, names, scheme)
+            if known:
+                taken = {entry.theirs for entry in known}
+                said = f"no library's names are known in the file: its arrays were taken {order}, by their shapes"
+                guess = f"padding and epsilon are those that {_IN_ORDER[scheme]}'s networks have: no name says it"
+                return Found(*scheme, 1.0, known, [name for name in arrays if name not in taken], (), (said, guess))
+    return None
+
+
+def _leaf(name: str) -> str:
+    return re.split(r"[./]", name)[-1]
+
+
+def _natural(name: str) -> tuple[list[Any], int]:
+    """Sorts layers with numbers in their names as numbers, and the arrays of a layer as its library does."""
+    layer, leaf = name[: len(name) - len(_leaf(name))], _leaf(name)
+    parts = [int(part[:9]) if k % 2 else part for k, part in enumerate(_NUMBER.split(layer))]
+    return parts, _LEAF_NAMES.index(leaf) if leaf in _LEAF_NAMES else -1
+
+
+def _fitting(arrays: Mapping[str, Any], names: list[str], scheme: Scheme) -> list[Entry]:
+    """The entries of a backbone under these names, if leaves and shapes are its; else nothing.
+
+    Keras may count the layers of each class by themselves, so each has an order of its own.
+    """
+    is_keras = LEAVES[scheme[1]] is not PYTORCH
+    queues: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        shape = tuple(arrays[name].shape)
+        if len(shape) in (1, 4):
+            is_depthwise = is_keras and len(shape) == 4 and shape[3] == 1 and shape[:2] != (1, 1)
+            queues.setdefault((_leaf(name), is_depthwise), []).append(name)
+    waiting = {key: iter(queue) for key, queue in queues.items()}
+    known = []
+    for entry in bare_entries(*scheme):
+        key = _leaf(entry.theirs), is_keras and entry.ours.endswith("dw.conv.w")
+        there = next(waiting.get(key, iter(())), None)
+        if there is None:
+            return []
+        known.append(entry._replace(theirs=there))
+    counts = {e.ours.removesuffix(".bn.gamma"): arrays[e.theirs].shape[0] for e in known if e.ours.endswith("gamma")}
+    width, stem = find_width(scheme[0], counts), tuple(arrays[known[0].theirs].shape)
+    if width is None or len(stem) != 4:
+        return []
+    config = {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": stem[2 if is_keras else 1]}
+    if not 0 < config["in_channels"] <= LARGEST:
+        return []
+    wanted = shapes(scheme[0], config)
+    return known if all(tuple(arrays[e.theirs].shape) == shape_there(e, wanted[e.ours]) for e in known) else []

@@ -1,0 +1,201 @@
+"""Files as people have them, without a framework: the state must be that of the file as its library writes it.
+
+That this state answers as the library does is the matter of `test_weights.py`; the frameworks' own files are in
+`test_oracle_wild_torch.py` and `test_oracle_wild_keras.py`.
+"""
+
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+from golden import frameworks
+from hostile import text
+from test_weights import network, same, theirs, write
+
+import npmnv2
+from npmnv2 import weights
+from npmnv2.weights import FormatError
+from npmnv2.weights.conventions import CONVENTIONS
+from npmnv2.weights.formats import torch_file
+from npmnv2.weights.names import schemes, translate
+
+PREFIXES = ["module.", "_orig_mod.", "model.", "net.", "backbone.", "module.model.", "any_word_", "a/b/", "ünï."]
+
+
+def written(path, arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return str(path)
+    return write(str(path), {name: np.ascontiguousarray(value) for name, value in arrays.items()})
+
+
+def wrapped(path, **parts):
+    """A .pth of dictionaries of arrays in dictionaries, by hand: a key is a path with points."""
+    with zipfile.ZipFile(path, "w") as archive:
+        body, count = b"", 0
+        for place, arrays in parts.items():
+            *keys, last = place.split(".")
+            inside = torch_file._pickled(arrays)[2:-1]
+            for key in range(len(arrays)):  # each storage of its own
+                inside = inside.replace(text(str(key)), text(f"s{count + key}"))
+            for key, value in enumerate(arrays.values()):
+                archive.writestr(f"a/data/s{count + key}", np.ascontiguousarray(value).tobytes())
+            count += len(arrays)
+            for key in [last, *reversed(keys)]:
+                inside = b"}" + text(key) + inside + b"s"
+            body += inside[1:]
+        archive.writestr("a/data.pkl", b"\x80\x02}" + body + b".")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return theirs(frameworks.GOLDENS[0], np.float32)
+
+
+@pytest.fixture(scope="module")
+def wanted(plain, tmp_path_factory):
+    return weights.read(write(str(tmp_path_factory.mktemp("plain") / "model.pth"), plain)).state
+
+
+# -- names in another spelling
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".npz"])
+def test_any_prefix_in_any_container(prefix, ending, plain, wanted, tmp_path):
+    source = weights.read(written(tmp_path / f"model{ending}", {prefix + name: value for name, value in plain.items()}))
+    assert same(source.state, wanted) and f"behind the prefix {prefix}" in source.found
+
+
+@pytest.mark.parametrize("place", ["net", "ema", "state_dict_ema", "model_state", "weights", "params", "a.b.c.d"])
+def test_any_wrapper(place, plain, wanted, tmp_path):
+    source = weights.read(wrapped(tmp_path / "model.pth", **{place: plain}))
+    assert same(source.state, wanted) and f"under {place}" in source.found
+
+
+def test_wrappers_beyond_all_depth(plain, tmp_path):
+    with pytest.raises(FormatError, match="holds no tensors by name"):
+        weights.read(wrapped(tmp_path / "model.pth", **{".".join("a" * 20): plain}))
+
+
+def test_averages_and_the_optimiser_are_passed_over_and_two_networks_are_not(plain, wanted, tmp_path):
+    other = {name: value + 1 for name, value in plain.items()}
+    path = wrapped(tmp_path / "model.pth", model_ema=other, optimizer={"exp_avg": np.ones(3)}, model=plain)
+    source = weights.read(path)
+    assert same(source.state, wanted) and source.left_out == ("tensors under model_ema, optimizer",)
+    with pytest.raises(FormatError, match=r"holds 2 networks: teacher \(mobilenet_v2\), student .*; save"):
+        weights.read(wrapped(tmp_path / "model.pth", teacher=other, student=plain))
+    both = {f"{who}.{name}": value for who in ("teacher", "student") for name, value in plain.items()}
+    with pytest.raises(FormatError, match=r"holds 2 networks: student\. \(mobilenet_v2\), teacher\. "):
+        weights.read(written(tmp_path / "model.safetensors", both))
+
+
+@pytest.mark.parametrize("names", ["tonylins", "d-li14", "keras_2018"])
+def test_names_that_were_published(names, tmp_path):
+    model = network("mobilenet_v2", 0.35, names)
+    arrays = translate(model.state_dict(), "mobilenet_v2", names)
+    path = written(tmp_path / ("model.h5" if names == "keras_2018" else "model.pth"), arrays)
+    source = weights.read(path)
+    assert source.names == names and same(source.state, model.state_dict())
+    back = weights.load_model(path)
+    for name in ("padding", "eps"):
+        assert back.config[name] == CONVENTIONS[names, "mobilenet_v2"][name]
+    assert back.preprocessing is not None
+
+
+@pytest.mark.parametrize(("architecture", "names"), [(a, n) for a, n in schemes() if n == "hf"])
+def test_hugging_face_without_the_name_of_the_network(architecture, names, tmp_path):
+    """As the network without a classifier saves it."""
+    model = network(architecture, 0.35, names)
+    arrays = translate(model.state_dict(), architecture, names)
+    bare = {name.removeprefix(f"{architecture}."): value for name, value in arrays.items() if "classifier" not in name}
+    path = written(tmp_path / "model.safetensors", bare)
+    with pytest.raises(FormatError, match="has no classifier"):
+        weights.read(path)
+    found = weights.read(path, partial=True)
+    assert found.names == names
+    assert same(found.state, {name: v for name, v in model.state_dict().items() if not name.startswith("fc.")})
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors", ".npz"])
+def test_names_that_nobody_knows(ending, plain, wanted, tmp_path):
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in plain))
+    arrays = {f"l.{layers.index(n.rpartition('.')[0])}.{n.rpartition('.')[2]}": value for n, value in plain.items()}
+    path = written(tmp_path / f"model{ending}", arrays)
+    assert same(weights.read(path).state, wanted)
+    with pytest.warns(UserWarning, match="no library's names are known in the file"):
+        weights.load_model(path)
+    arrays["l.9.weight"] = arrays["l.9.weight"][:-1]
+    with pytest.raises(FormatError, match="nor one by the order and shapes of its arrays"):
+        weights.read(written(tmp_path / f"model{ending}", arrays))
+
+
+# -- a head of one's own
+
+
+def with_head(plain, head):
+    return {name: v for name, v in plain.items() if "classifier" not in name} | {
+        name: np.full(shape, 0.5, np.float32) for name, shape in head.items()
+    }
+
+
+HEADS = {
+    "another name": ({"head.weight": (3, 1280), "head.bias": (3,)}, 3),
+    "in a sequence": ({"classifier.0.weight": (3, 1280), "classifier.0.bias": (3,)}, 3),
+    "no bias": ({"fc.weight": (3, 1280)}, 3),
+    "one output": ({"out.weight": (1, 1280), "out.bias": (1,)}, 1),
+    "a convolution": ({"out.weight": (3, 1280, 1, 1), "out.bias": (3,)}, 3),
+}
+NO_HEADS = {
+    "none": ({}, "has no classifier"),
+    "two layers": ({"a.weight": (64, 1280), "a.bias": (64,), "b.weight": (3, 64)}, "has more than one layer behind"),
+    "two heads": (
+        {"a.weight": (3, 1280), "b.weight": (4, 1280)},
+        r"2 classifiers .*: a.weight \(3, 1280\), b.weight",
+    ),
+    "of other channels": ({"a.weight": (3, 99)}, "has no matrix that takes the network's 1280 channels"),
+    "a batch norm": (
+        {"a.weight": (3, 1280), "n.weight": (1280,), "n.running_var": (1280,)},
+        "has more than one layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_is_found_by_its_shape(name, plain, wanted, tmp_path):
+    head, classes = HEADS[name]
+    source = weights.read(written(tmp_path / "model.pth", with_head(plain, head)))
+    assert source.config["num_classes"] == classes
+    assert np.array_equal(source.state["fc.w"], np.full((1280, classes), 0.5))
+    assert np.array_equal(source.state["fc.b"], np.full(classes, 0.0 if name == "no bias" else 0.5))
+    assert all(np.array_equal(source.state[k], v) for k, v in wanted.items() if not k.startswith("fc."))
+
+
+@pytest.mark.parametrize("name", NO_HEADS)
+def test_other_heads_are_named_and_the_network_below_them_loads(name, plain, wanted, tmp_path):
+    head, message = NO_HEADS[name]
+    path = written(tmp_path / "model.pth", with_head(plain, head))
+    with pytest.raises(FormatError, match=message):
+        weights.read(path)
+    model = npmnv2.mobilenet_v2(3, 0.1)
+    assert weights.load_into(model, path, partial=True) == ["fc.w", "fc.b"]
+    found = model.state_dict()
+    assert all(np.array_equal(found[k], v) for k, v in wanted.items() if not k.startswith("fc."))
+
+
+# -- things beside the weights
+
+
+def test_counters_are_left_out_and_other_numbers_are_not(plain, wanted, tmp_path):
+    beside = {"n_averaged": np.array(3), "features.0.0.total_ops": np.ones(1), "total_params": np.zeros(1)}
+    path = written(tmp_path / "model.pth", plain | beside)
+    source = weights.read(path)
+    assert same(source.state, wanted)
+    assert source.left_out[-1].startswith("single numbers that no network needs: ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weights.load_model(path)
+    with pytest.raises(FormatError, match="temperature"):  # a number that may change the answer
+        weights.read(written(tmp_path / "model.pth", plain | {"temperature": np.ones(1)}))

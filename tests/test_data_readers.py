@@ -416,11 +416,6 @@ def test_val_comes_before_test_and_train_alone_is_split(tmp_path):
     assert len(load_folder(tmp_path, 8).test_y) == 6
 
 
-def test_a_class_that_is_called_train(tmp_path):
-    data = load_folder(_folder(tmp_path, ("plane", "train"), 4), 8)
-    assert data.classes == ("plane", "train")
-
-
 def test_a_class_only_in_test(tmp_path):
     _folder(tmp_path / "train", ("cat", "dog"))
     _folder(tmp_path / "val", ("cow",))

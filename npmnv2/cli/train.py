@@ -124,9 +124,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     threads = 1 if arguments.deterministic and settings.backend == "numpy" else arguments.threads
     quiet = np.errstate(over="ignore", invalid="ignore")  # the session says it in one line
-    for line in [session.origin, *session.data.found]:
-        if line:
-            show(printable(line))
+    if session.origin:
+        show(session.origin)
+    for line in session.data.found:
+        show(printable(line))
     if settings.backend == "numba":
         from npmnv2.engine.compilation import TRAINING
 

@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     What each may be is in `CHECKS`.
     """
 
-    data: str  # digits, cifar10:DIR, mnist:DIR or folder:DIR
+    data: str  # digits, mnist:DIR, cifar10:DIR, ... or folder:DIR
     recipe: str
     epochs: int
     batch_size: int

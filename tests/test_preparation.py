@@ -1,6 +1,7 @@
 """How pictures are prepared: what lies beside the weights, grey networks, options; that it is said, and why."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -77,7 +78,8 @@ def test_what_timm_says_beside_the_weights(tmp_path):
     config = {"architecture": "mobilenetv2_100", "label_names": ["ant", "bee", "cat"], "pretrained_cfg": TIMM}
     model, why = load_explained(_saved(tmp_path / "model.safetensors", "timm", config=config))
     assert model.preprocessing == Preprocessing(106, 96, "bilinear", (0.1, 0.2, 0.3), (1, 2, 3))
-    assert model.labels == ["ant", "bee", "cat"] and why == "as config.json beside the weights says"
+    assert model.labels == ["ant", "bee", "cat"]
+    assert why == "as config.json beside the weights says; config.json beside them names the classes"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,13 @@ def test_what_timm_says_beside_the_weights(tmp_path):
 )
 def test_the_names_of_the_classes_beside_the_weights(tmp_path, names, classes, expected):
     path = _saved(tmp_path / "model.safetensors", "hf", classes, config={"id2label": names})
-    assert load(path).labels == expected and load(path).preprocessing == PREPROCESSING["hf"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model, why = load_explained(path)
+    assert model.labels == expected and model.preprocessing == PREPROCESSING["hf"]
+    assert why.endswith("config.json beside them names the classes") is (expected is not None)
+    said = [f"{tmp_path / 'config.json'}: names 3 classes, which are not those of the network, which has 4; not used"]
+    assert [str(warning.message) for warning in caught] == (said if classes == 4 else [])
 
 
 def test_the_word_of_the_file_and_of_the_option_come_first(tmp_path):

@@ -94,6 +94,9 @@ def load_explained(
     if source.assumed:
         warnings.warn(assumptions(source), stacklevel=2)
     classes = model.config["num_classes"]
+    found = beside(source.path, source.names, classes)
+    if found.ignored and labels is None:
+        warnings.warn(found.ignored, stacklevel=2)
     model.preprocessing, why = _choose_preprocessing(source, model.preprocessing, preprocessing, changes or {})
     if labels is not None:
         model.labels = read_labels(labels)
@@ -103,6 +106,8 @@ def load_explained(
         count, named = len(model.labels), path if labels is None else labels
         hint = "; 'background' belongs before them" if count == 1000 and classes == 1001 else ""
         raise ValueError(f"{named}: has {count} labels; the network in {path} has {classes} classes{hint}")
+    if labels is None and found.labels is not None and "labels" not in source.info:
+        why += f"; {found.labelled_by} beside them names the classes"
     return model, why
 
 

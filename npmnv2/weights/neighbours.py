@@ -30,6 +30,7 @@ class Beside(NamedTuple):
     prepared_by: str = ""  # the name of the file that says so
     labels: list[str] | None = None
     labelled_by: str = ""
+    ignored: str = ""  # what lies there and is not of this network, in a line
 
 
 def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
@@ -71,6 +72,9 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
                 found = found._replace(preprocessing=preprocessing, prepared_by=name)
             if labels is not None and len(labels) == classes:
                 found = found._replace(labels=labels, labelled_by=name)
+            elif labels is not None:
+                other = f"{file}: names {len(labels)} classes, which are not those of the network, which has {classes}"
+                found = found._replace(ignored=f"{other}; not used")
     return found
 
 

@@ -147,8 +147,8 @@ def test_preprocessing_is_the_files_or_what_is_asked_for(folder, imagenet, tmp_p
     with pytest.raises(ValueError, match=r"silent.npz: does not say how pictures are prepared; preprocessing must be "):
         load(tmp_path / "silent.npz")
     assert load(tmp_path / "silent.npz", "hf").preprocessing == PREPROCESSING["hf"]
-    with pytest.raises(ValueError, match="takes pictures of 1 channels; the preprocessing timm makes 3"):
-        load(folder / "digits.npz", "timm")
+    grey = load(folder / "digits.npz", "timm").preprocessing
+    assert (grey.channels, grey.resize) == (1, 256) and grey.mean == pytest.approx([0.449], abs=1e-3)
     with pytest.raises(
         ValueError, match="preprocessing must be one of torchvision, timm, keras, hf, efficientnet_pytorch; was slim"
     ):
@@ -195,8 +195,10 @@ def test_lines(folder, capsys):
         main(["classify", str(folder / "0.png"), str(folder / "1.png"), "--weights", str(folder / "digits.npz")]) == 0
     )
     out, err = capsys.readouterr()
-    head, empty, first, *guesses = out.splitlines()
+    head, pictures, why, empty, first, *guesses = out.splitlines()
     assert err == "" and (head, empty, first) == ("MobileNetV2, width 0.1, 10 classes", "", str(folder / "0.png"))
+    assert pictures == "pictures: stretched to 8 x 8 (bilinear), grey, mean 0.5, std 0.5"
+    assert why == "  as the file of weights says"
     assert len(guesses) == 5 + 2 + 5 and guesses[6] == str(folder / "1.png")
     for line in guesses[:5]:
         assert re.fullmatch(r" {1,5}\d+\.\d\d %  digit (\d) \(\1\)", line)
@@ -209,7 +211,7 @@ def test_json_is_one_document(folder, capsys):
     assert main(["classify", *images, "--weights", str(folder / "digits.npz"), "--top", "3", "--json"]) == 1
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert list(document) == ["weights", "network", "preprocessing", "images"]
+    assert list(document) == ["weights", "network", "preprocessing", "prepared", "images"]
     assert document["weights"] == str(folder / "digits.npz") and "width 0.1" in document["network"]
     assert Preprocessing.from_dict(document["preprocessing"]) == DIGITS
     good, bad = document["images"]
@@ -236,7 +238,9 @@ def test_a_bad_picture_is_a_line_on_stderr_and_status_1_at_the_end(folder, capsy
         ("0.png --weights 0.png", "0.png: "),
         ("0.png --weights digits.npz --labels none.txt", "none.txt: No such file or directory"),
         ("0.png --weights digits.npz --labels digits.npz", "digits.npz: is not a list of names"),
-        ("0.png --weights digits.npz --preprocessing keras", "digits.npz: takes pictures of 1 channels"),
+        ("0.png --weights digits.npz --mean 1,2,3", "mean must be a tuple of one number; was (1.0, 2.0, 3.0)"),
+        ("0.png --weights digits.npz --std 0", "std must be"),
+        ("0.png --weights digits.npz --size 9 --resize 3x4", "size must be left out where resize is height and width"),
         ("0.png --weights digits.npz --top 0", "--top must be at least 1; was 0"),
         ("0.png 1.png --weights digits.npz --plot a.png", "--plot shows what became of one image; was given 2"),
         ("0.png --weights digits.npz --plot a.zzz", "--plot must end in .png"),
@@ -266,7 +270,11 @@ def test_a_broken_import_of_ours_is_not_hidden(imagenet, monkeypatch):
         main(["classify", "a.png", "--weights", str(imagenet[0])])
 
 
-@pytest.mark.parametrize("words", ["", "--weights a.npz", "0.png --weights a --preprocessing x", "a --weights"])
+@pytest.mark.parametrize(
+    "words",
+    ["", "--weights a.npz", "0.png --weights a --preprocessing x", "a --weights"]
+    + [f"a --weights b {option}" for option in ("--size 0", "--size 1.5", "--resize 3x", "--mean a", "--std 1,2")],
+)
 def test_usage_errors_are_status_2(words, capsys):
     assert main(["classify", *words.split()]) == 2
     assert "usage: python -m npmnv2 classify" in capsys.readouterr().err

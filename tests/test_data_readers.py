@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from processes import peak_memory
 
-from npmnv2.data import cifar, folder, load_cifar10, load_folder, load_mnist, mnist, normalise
+from npmnv2.data import cifar, folder, load_cifar10, load_cifar100, load_folder, load_mnist, mnist, normalise
+from npmnv2.train import datasets
 
 
 def _refused(load, path, *texts):
@@ -236,6 +237,57 @@ def test_garbled_batches_are_read_or_refused(tmp_path):
             assert data.test_x.shape[1:] == (32, 32, 3) and data.test_y.min() >= 0 and data.test_y.max() <= 9
 
 
+# -- CIFAR-100
+
+
+def _cifar100(path, dump, ending=""):
+    path.mkdir(parents=True)
+    result = []
+    for seed, (name, count) in enumerate((("train", 7), ("test", 5))):
+        x, rng = _pictures(count, seed), np.random.default_rng(seed)
+        fine, coarse = rng.integers(0, 100, count), rng.integers(0, 20, count)
+        (path / f"{name}{ending}").write_bytes(dump(_rows(x), fine.tolist(), coarse.tolist()))
+        result.append((x, fine, coarse))
+    (train_x, *train_y), (test_x, *test_y) = result
+    return {"fine": (train_x, train_y[0], test_x, test_y[0]), "coarse": (train_x, train_y[1], test_x, test_y[1])}
+
+
+def _binary_100(rows, fine, coarse):
+    return b"".join(bytes([c, f]) + row.tobytes() for row, f, c in zip(rows, fine, coarse, strict=True))
+
+
+def _pickled_100(rows, fine, coarse):
+    names = [b"a_s_000001.png"] * len(fine)
+    values = {"filenames": names, "batch_label": b"a", "fine_labels": fine, "coarse_labels": coarse, "data": rows}
+    return pickle.dumps({key.encode(): value for key, value in values.items()}, 2)
+
+
+@pytest.mark.parametrize("labels, last, count", [("fine", "worm", 100), ("coarse", "vehicles_2", 20)])
+@pytest.mark.parametrize(
+    "name, dump, ending", [("cifar-100-python", _pickled_100, ""), ("cifar-100-binary", _binary_100, ".bin")]
+)
+def test_cifar_100_has_two_labels_a_picture(tmp_path, name, dump, ending, labels, last, count):
+    expected = _cifar100(tmp_path / name, dump, ending)[labels]
+    for folder_ in (tmp_path, tmp_path / name):
+        data = load_cifar100(folder_, labels)
+        _same(data, expected)
+    assert data.classes[-1] == last and len(set(data.classes)) == count
+    source = "cifar100" if labels == "fine" else "cifar100-coarse"
+    assert datasets.load(f"{source}:{tmp_path}").data.classes == data.classes
+    _refused(load_cifar10, tmp_path, "holds no CIFAR-10")
+
+
+def test_cifar_100_damaged(tmp_path):
+    _cifar100(tmp_path / "a", _binary_100, ".bin")
+    _refused(load_cifar100, tmp_path, "holds no CIFAR-100: no train or train.bin")
+    with pytest.raises(ValueError, match="labels must be one of coarse, fine; was 'all'"):
+        load_cifar100(tmp_path / "a", "all")
+    (tmp_path / "a" / "test.bin").write_bytes(bytes([0, 100]) + bytes(3072))
+    _refused(load_cifar100, tmp_path / "a", "labels must lie between 0 and 99; they reach from 100 to 100")
+    (tmp_path / "a" / "test.bin").write_bytes(bytes(3073))
+    _refused(load_cifar100, tmp_path / "a", "pictures of 3074 bytes; has 3073 bytes")
+
+
 # -- MNIST
 
 
@@ -329,6 +381,66 @@ def test_a_gzip_bomb_and_damaged_gzip(tmp_path):
         _refused(load_mnist, tmp_path, "is no gzip file, or damaged")
 
 
+def _emnist(path, split, first=0, count=26, packed=".gz"):
+    """A small split of EMNIST, as it is published: rows and columns exchanged."""
+    path.mkdir(parents=True, exist_ok=True)
+    rng, result = np.random.default_rng(0), []
+    for name in ("train", "test"):
+        x = rng.integers(0, 256, (count, 5, 7)).astype(np.uint8)
+        y = (np.arange(count) + first).astype(np.uint8)
+        result += [x[..., None], y.astype(np.int64) - first]
+        for kind, array in (("images", x.transpose(0, 2, 1)), ("labels", y)):
+            content = _idx(np.ascontiguousarray(array))
+            file = path / f"emnist-{split}-{name}-{kind}-idx{array.ndim}-ubyte{packed}"
+            file.write_bytes(gzip.compress(content) if packed else content)
+    return result
+
+
+@pytest.mark.parametrize(
+    "split, first, count, last",
+    [("letters", 1, 26, "Z"), ("byclass", 0, 62, "z"), ("balanced", 0, 47, "t"), ("bymerge", 0, 47, "t")]
+    + [("digits", 0, 10, "9"), ("mnist", 0, 10, "9")],
+)
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_the_splits_of_emnist(tmp_path, split, first, count, last, packed):
+    expected = _emnist(tmp_path / "EMNIST" / "raw", split, first, count, packed)
+    for place in (tmp_path, tmp_path / "EMNIST" / "raw", tmp_path / "EMNIST" / "raw" / f"emnist-{split}"):
+        data = load_mnist(place)
+        _same(data, expected)
+        assert len(data.classes) == count and data.classes[-1] == last
+    pixels = expected[0] / 255
+    assert data.preprocessing.mean == pytest.approx((pixels.mean(),), abs=1e-4)
+    assert data.preprocessing.std == pytest.approx((pixels.std(),), abs=1e-4)
+    assert f"{count} classes, {count} pictures to train on" in data.found[0] and "turned upright" in data.found[2]
+
+
+def test_several_data_sets_below_one_folder(tmp_path):
+    _mnist(tmp_path / "MNIST" / "raw")
+    _mnist(tmp_path / "MNIST" / "raw", packed=True)  # torchvision leaves both
+    data = load_mnist(tmp_path)
+    assert data.classes == tuple("0123456789") and len(data.train_y) == 9
+    _mnist(tmp_path / "FashionMNIST" / "raw")
+    _refused(load_mnist, tmp_path, "holds several data sets; name one: ", "FashionMNIST/raw", "MNIST/raw")
+    assert load_mnist(tmp_path / "FashionMNIST").classes[9] == "Ankle boot"
+    expected = _emnist(tmp_path / "emnist", "letters", 1)
+    _emnist(tmp_path / "emnist", "digits", 0, 10)
+    _refused(load_mnist, tmp_path / "emnist", "name one: ", "emnist-digits", "emnist-letters")
+    _same(load_mnist(tmp_path / "emnist" / "emnist-letters"), expected)
+    _refused(load_mnist, tmp_path / "emnist" / "emnist-balanced", "no such folder")
+    _emnist(tmp_path / "wrong", "letters", 0)
+    _refused(load_mnist, tmp_path / "wrong", "labels must lie between 1 and 26; one is 0")
+
+
+@pytest.mark.parametrize("name, begins, first", [("fashion", 9, "T-shirt/top"), ("kmnist", 8, "o"), ("mnist", 5, "0")])
+def test_the_first_labels_say_which_set_it_is(tmp_path, name, begins, first):
+    _mnist(tmp_path)
+    labels = np.array(mnist._BEGINS[name], np.uint8)
+    assert labels[0] == begins
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(_idx(labels))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(_idx(np.zeros((10, 5, 7), np.uint8)))
+    assert load_mnist(tmp_path).classes[0] == first
+
+
 # -- folders
 
 
@@ -416,11 +528,6 @@ def test_val_comes_before_test_and_train_alone_is_split(tmp_path):
     assert len(load_folder(tmp_path, 8).test_y) == 6
 
 
-def test_a_class_that_is_called_train(tmp_path):
-    data = load_folder(_folder(tmp_path, ("plane", "train"), 4), 8)
-    assert data.classes == ("plane", "train")
-
-
 def test_a_class_only_in_test(tmp_path):
     _folder(tmp_path / "train", ("cat", "dog"))
     _folder(tmp_path / "val", ("cow",))
@@ -498,6 +605,6 @@ def test_other_arguments(tmp_path, name, value, error):
 
 
 def test_what_the_readers_say_about_themselves():
-    assert len(cifar.CLASSES) == len(mnist.CLASSES) == 10
+    assert len(cifar.CLASSES) == len(mnist.MNIST.classes) == 10
     assert collections.Counter(cifar.CLASSES).most_common(1)[0][1] == 1
     cifar.PREPROCESSING.checked()

@@ -5,7 +5,7 @@ Conventions of the pages (docs/*.md, docs/derivations/*.md and README.md):
 - ```python blocks run, in order, in one namespace a page; a block with ``>>>`` is a doctest.
 - ```py blocks are quotations. The first line names the file (``# npmnv2/ops/conv.py``); the others stand in that file,
   in this order and without gaps, but for a line ``...`` where something was left out. Indentation may be taken off.
-- ```sh blocks are commands. They are not run; what they call must exist and know the options used.
+- ```sh blocks are commands. What they call must exist and know the options used; test_docs_commands.py runs them.
 
 Each check is a function from a text to a list of problems, so that a test can hand it something broken.
 """

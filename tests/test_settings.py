@@ -39,6 +39,7 @@ NONSENSE = {
     "init": PATHLESS,
     "freeze": [*WORDLESS, "head"],
     "bn": [*WORDLESS, None, "frozen"],
+    "balance": [0, 1, 1.0, "yes", [], {}, None],
 }
 
 

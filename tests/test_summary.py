@@ -356,3 +356,68 @@ main(["summary", "--width", "1.4"])
 print({"numba", "scipy", "matplotlib", "PIL", "tqdm", "threadpoolctl"} & {*sys.modules})
 """
     assert _process("-c", code).decode().splitlines()[-1] == "set()"
+
+
+# -- what the library can, the command can
+
+
+def _madds(capsys, *words):
+    assert main(["summary", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("model, madds", [("mobilenet_v2", 300_774_272), ("mobilenet_v1", 568_740_352)])
+def test_height_and_width(model, madds, capsys):
+    """All but the classifier is in proportion to the pixels, if 32 divides the sides."""
+    document = _madds(capsys, "--model", model, "--resolution", "256x128")
+    head = document["layers"][-1]["madds"]
+    assert document["total"]["madds"] == (madds - head) * 256 * 128 // 224**2 + head
+    assert document["resolution"] == [256, 128] and document["layers"][0]["in_shape"] == [256, 128, 3]
+    assert document["layers"][-3]["out_shape"][:2] == [8, 4]
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v1", "mobilenet_v2", "efficientnet_lite"])
+@pytest.mark.parametrize("strides, channels", [("cifar", 1), ("digits", 1), ("imagenet", 4)])
+def test_strides_and_channels(model, strides, channels, capsys):
+    words = ["--model", model, "--strides", strides, "--channels", str(channels), "--resolution", "64x32"]
+    document = _madds(capsys, *words, "--classes", "10")
+    network = getattr(npmnv2, model)(10, strides=strides, in_channels=channels)
+    assert document["total"]["parameters"] == sum(p.value.size for p in network.parameters())
+    layers = cost.NETWORKS[model](1.0, (64, 32), 10, strides=strides, in_channels=channels)
+    assert document["total"]["madds"] == cost.total(layers).madds
+    assert document["layers"][0]["in_shape"] == [64, 32, channels]
+
+
+def test_strides_of_ones_own_and_the_title(capsys):
+    assert main(["summary", "--strides", "1,1,2,2,2,1,2,1", "--resolution", "32", "--channels", "1"]) == 0
+    title, _, _, stem, *_ = capsys.readouterr().out.splitlines()
+    assert title == "mobilenet_v2, width 1, strides 1 1 2 2 2 1 2 1, 32x32 pixels of 1 channel, 1000 classes"
+    assert stem.split()[:2] == ["stem", "32x32x32"]
+
+
+@pytest.mark.parametrize(
+    "words, status, said",
+    [
+        ("--strides 1,2", 1, "strides must be one of imagenet, cifar, digits or 8 integers"),
+        ("--strides none", 1, "strides must be one of imagenet, cifar, digits or 8 integers; was 'none'"),
+        ("--channels 0", 1, "--channels must be at least 1; was 0"),
+        ("--resolution 0x32", 1, "--resolution must be at least 1; was 0"),
+        ("--resolution 64x1", 1, "resolution must be larger: at 64x1 only 64x1 pixels are left for stem"),
+        ("--resolution 64x", 2, "argument --resolution: must be a side in pixels, or HxW; was '64x'"),
+        ("--resolution 1x2x3", 2, "argument --resolution: must be a side in pixels, or HxW; was '1x2x3'"),
+    ],
+)
+def test_sizes_and_strides_that_make_no_network(words, status, said, capsys):
+    assert main(["summary", *words.split()]) == status
+    assert said in capsys.readouterr().err
+
+
+def test_the_clock_takes_them_too(monkeypatch, capsys):
+    from npmnv2.show import timing
+
+    seen = {}
+    monkeypatch.setattr(timing, "profile", lambda model, layers, *a, say, **options: seen.update(options) or layers)
+    monkeypatch.setattr(timing, "text", lambda layers: [str(layers[0].in_shape)])
+    monkeypatch.setattr(timing, "document", lambda layers: {})
+    assert main(["summary", "--time", "--strides", "cifar", "--channels", "1", "--resolution", "64x32"]) == 0
+    assert "(64, 32, 1)" in capsys.readouterr().out and seen == {"strides": "cifar", "in_channels": 1}

@@ -70,7 +70,7 @@ def test_every_layer_is_timed_once_in_order_and_blocks_contain_theirs(model, qui
     layers = summary.network(model, 0.35, 17, 5)
     batch = 2 if model == "mobilenet_v2" else 1
     with limit_threads(1):
-        found = timing.profile(model, layers, 0.35, 17, batch=batch)
+        found = timing.profile(model, layers, 0.35, batch=batch)
     tree = [row for block in summary.tree(layers) for row in (block, *block.parts)]
     assert [row.name for row in found.plain] == [*(row.name for row in tree), "total"]
     assert [name for row in found.fused[:-1] for name in row.layers] == [

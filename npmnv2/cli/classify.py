@@ -1,9 +1,11 @@
 """`python -m npmnv2 classify`."""
 
 import argparse
+import math
 import warnings
 
 from npmnv2.cli.output import complain, print_json
+from npmnv2.data.preprocessing import LONGEST_SIDE
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,16 +26,51 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     classify.add_argument(
         "--preprocessing",
         choices=["torchvision", "timm", "keras", "hf", "efficientnet_pytorch"],
-        help="how pictures are prepared (default: what the weights say)",
+        help="how pictures are prepared (default: what the weights, or the files beside them, say)",
     )
+    classify.add_argument("--size", type=_side, metavar="S", help="side of the square that the network gets, in pixels")
+    classify.add_argument(
+        "--resize",
+        type=_side_or_sides,
+        metavar="R",
+        help="the shorter side becomes R before the square is cut out of the centre; HxW stretches, and cuts nothing",
+    )
+    classify.add_argument(
+        "--mean",
+        type=_numbers,
+        metavar="M",
+        help="taken off pixels of 0 to 1: 0.5, or red,green,blue: 0.485,0.456,0.406",
+    )
+    classify.add_argument("--std", type=_numbers, metavar="D", help="what they are divided by then, in the same form")
     classify.add_argument("--top", type=int, default=5, metavar="K", help="classes to name (default: %(default)s)")
     classify.add_argument("--plot", metavar="FILE", help="save what the first layers saw of the one image as a picture")
     classify.add_argument("--json", action="store_true", help="one JSON document instead of lines")
     classify.set_defaults(run=_run)
 
 
+def _side(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= LONGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"must be a number of pixels from 1 to {LONGEST_SIDE}; was {text!r}")
+    return int(text)
+
+
+def _side_or_sides(text: str) -> int | tuple[int, int]:
+    high, times, wide = text.lower().partition("x")
+    return (_side(high), _side(wide)) if times else _side(text)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"must be a number, or three with commas between them; was {text!r}")
+    return numbers
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    from npmnv2.show.classify import about, classify, complaint, document, load, printable, text
+    from npmnv2.show.classify import about, classify, complaint, document, load_explained, printable, text
     from npmnv2.weights import pretrained_path
 
     if arguments.plot and len(arguments.images) != 1:
@@ -42,7 +79,8 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         weights = pretrained_path() if weights is None else weights
         with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
-            model = load(weights, arguments.preprocessing, arguments.labels)
+            changes = {name: getattr(arguments, name) for name in ("size", "resize", "mean", "std")}
+            model, why = load_explained(weights, arguments.preprocessing, arguments.labels, changes)
     except ImportError as missing:
         if arguments.weights is not None:
             raise
@@ -56,9 +94,12 @@ def _run(arguments: argparse.Namespace) -> int:
         print(about(model))
         if arguments.weights is None:
             print(f"without --weights, trained on ImageNet: {printable(weights)}")
+        print(f"pictures: {model.preprocessing}", f"  {printable(why)}", sep="\n")
     answers = []
     for answer in classify(model, arguments.images, arguments.top):
         answers.append(answer)
+        for note in answer.notes:
+            complain(f"npmnv2 classify: {printable(note)}")
         if answer.error is not None:
             complain(f"npmnv2 classify: {printable(answer.error)}")
         elif not arguments.json:
@@ -73,6 +114,7 @@ def _run(arguments: argparse.Namespace) -> int:
             "weights": weights,
             "network": about(model),
             "preprocessing": model.preprocessing.to_dict(),
+            "prepared": why,
         }
         print_json({**settings, "images": [document(answer) for answer in answers]})
     return 1 if any(answer.error is not None for answer in answers) else 0

@@ -10,6 +10,7 @@ from npmnv2.validate import check_number
 LIMITS = {
     "width": (0, 100, "()"),
     "resolution": (1, math.inf, "[]"),
+    "channels": (1, math.inf, "[]"),
     "classes": (1, math.inf, "[]"),
     "depth": (1, math.inf, "[]"),
     "depth_mult": (0, 100, "()"),
@@ -36,8 +37,9 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Fail before the work, not in it or after it, by the option's name."""
     for name, (low, high, ends) in LIMITS.items():
         value = getattr(arguments, name, None)
-        if value is not None:
-            check_number(value, f"--{name.replace('_', '-')}", low, high, ends)
+        for number in value if isinstance(value, tuple) else [value]:
+            if number is not None:
+                check_number(number, f"--{name.replace('_', '-')}", low, high, ends)
     for name in PICTURE_OPTIONS:
         path = getattr(arguments, name, None)
         if path is not None:

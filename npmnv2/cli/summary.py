@@ -25,7 +25,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         metavar="D",
         help="depth multiplier, which efficientnet_lite alone has (default: 1.0)",
     )
-    summary.add_argument("--resolution", type=int, default=224, metavar="R", help="image side in pixels (default: 224)")
+    summary.add_argument(
+        "--resolution", type=_sides, default=224, metavar="R", help="image side in pixels, or HxW (default: 224)"
+    )
+    summary.add_argument(
+        "--strides",
+        type=_strides,
+        default="imagenet",
+        metavar="S",
+        help="imagenet, cifar, digits, or those of the stem and every row: 1,1,2,2,2,1,2,1 (default: imagenet)",
+    )
+    summary.add_argument("--channels", type=int, default=3, metavar="C", help="of the image; 1 is grey (default: 3)")
     summary.add_argument("--classes", type=int, default=1000, metavar="K", help="classes (default: 1000)")
     summary.add_argument(
         "--convention", metavar="NAME", default="paper", help="what counts: paper, fvcore, thop, ... (docs/costs.md)"
@@ -47,6 +57,21 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     summary.set_defaults(run=_run)
 
 
+def _sides(text: str) -> int | tuple[int, int]:
+    try:
+        high, times, wide = text.lower().partition("x")
+        return (int(high), int(wide)) if times else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a side in pixels, or HxW; was {text!r}") from None
+
+
+def _strides(text: str) -> str | tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        return text
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.show import summary
 
@@ -55,30 +80,41 @@ def _run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name} needs --time: without it nothing runs")
     if arguments.depth is not None and arguments.time:
         raise ValueError("--depth must be left out with --time: the time of a block is not the sum of its layers'")
-    deeper = {} if arguments.depth_mult is None else {"depth_mult": arguments.depth_mult}
+    deeper: dict[str, Any] = {} if arguments.depth_mult is None else {"depth_mult": arguments.depth_mult}
     if deeper and arguments.model != "efficientnet_lite":
         raise ValueError(f"--depth-mult must be left out for {arguments.model}, whose rows have one depth")
-    layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes, **deeper)
+    options = {**deeper, "strides": arguments.strides, "in_channels": arguments.channels}
+    layers = summary.network(arguments.model, arguments.width, arguments.resolution, arguments.classes, **options)
     document = summary.document(layers, arguments.convention, arguments.depth)
     lines = summary.text(layers, arguments.convention, arguments.depth)
-    depth = f", depth {arguments.depth_mult:g}" if deeper else ""
-    side = arguments.resolution
-    title = f"{arguments.model}, width {arguments.width:g}{depth}, {side}x{side} pixels"
+    H, W, C = layers[0].in_shape
+    words = [arguments.model, f"width {arguments.width:g}"]
+    words += [f"depth {arguments.depth_mult:g}"] if deeper else []
+    if arguments.strides != "imagenet":
+        named = isinstance(arguments.strides, str)
+        words.append(f"strides {arguments.strides if named else ' '.join(map(str, arguments.strides))}")
+    words.append(f"{H}x{W} pixels" if C == 3 else f"{H}x{W} pixels of {C} channel{'s' * (C != 1)}")
+    title = ", ".join(words)
     if arguments.plot:
         from npmnv2.show import plots
 
         plots.costs(layers, f"{title}, {arguments.classes} classes", arguments.plot)
     if arguments.time:
-        lines, document["time"] = _time(arguments, layers)
+        lines, document["time"] = _time(arguments, layers, options)
     if arguments.json:
-        given = {name: getattr(arguments, name) for name in ("model", "width", "resolution", "classes")}
+        given = {
+            name: getattr(arguments, name)
+            for name in ("model", "width", "resolution", "classes", "strides", "channels")
+        }
         print_json({**given, **deeper, **document})
     else:
         print(f"{title}, {arguments.classes} classes", "", *lines, sep="\n")
     return 0
 
 
-def _time(arguments: argparse.Namespace, layers: "list[LayerCost]") -> tuple[list[str], dict[str, Any]]:
+def _time(
+    arguments: argparse.Namespace, layers: "list[LayerCost]", options: dict[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
     import numba
 
     from npmnv2.runtime.threads import get_num_threads, limit_threads
@@ -91,10 +127,9 @@ def _time(arguments: argparse.Namespace, layers: "list[LayerCost]") -> tuple[lis
             arguments.model,
             layers,
             arguments.width,
-            arguments.resolution,
             arguments.batch or 1,
             say=_progress,
-            depth_mult=arguments.depth_mult,
+            **options,
         )
     return timing.text(found), timing.document(found)
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from npmnv2.cli.options import check_writable
-from npmnv2.cli.output import complain, print_json
+from npmnv2.cli.output import complain, print_json, printable
 from npmnv2.cli.waiting import first_time
 from npmnv2.validate import check_number
 
@@ -30,7 +30,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--data",
         type=_source,
         metavar="DATA",
-        help="digits (embedded), cifar10:DIR, mnist:DIR, or folder:DIR with a folder of pictures for each class",
+        help="digits (embedded), folder:DIR with a folder of pictures a class, mnist:DIR (EMNIST, ... too), "
+        "cifar10:DIR, cifar100:DIR, or cifar100-coarse:DIR, its twenty groups",
     )
     begin.add_argument(
         "--resume", metavar="FILE", help="go on with the run in a checkpoint, as if it had never stopped"
@@ -70,6 +71,9 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--label-smoothing", type=float, metavar="S", help="default: 0.1")
     group.add_argument("--dropout", type=float, metavar="P", help="the share dropped (default: 0.2)")
     group.add_argument("--bn-momentum", type=float, metavar="M", help="share of the new (default: 0.1; paper: 0.003)")
+    group.add_argument(
+        "--balance", action="store_true", default=None, help="every class as often: images of rare ones come again"
+    )
     group.add_argument("--ema", type=float, metavar="D", help="decay of the averaged weights; 0: none are kept")
     group.add_argument("--seed", type=int, metavar="S", help="default: 0")
     group.add_argument(
@@ -123,6 +127,8 @@ def _run(arguments: argparse.Namespace) -> int:
     quiet = np.errstate(over="ignore", invalid="ignore")  # the session says it in one line
     if session.origin:
         show(session.origin)
+    for line in session.data.found:
+        show(printable(line))
     if settings.backend == "numba":
         from npmnv2.engine.compilation import TRAINING
 
@@ -134,11 +140,15 @@ def _run(arguments: argparse.Namespace) -> int:
                 session.run(report, save, arguments.save_every, stop=pressed.is_set)
             except Stopped:
                 raise KeyboardInterrupt(f"stopped, {_how_to_go_on(arguments, save)}") from None
-        _draw(arguments, session)
+        recalled = _judge(arguments, session)
+    if session.data.found:
+        for line in _recall_lines(recalled):
+            show(line)
     if arguments.json:
         given = {name: value for name, value in vars(arguments).items() if name not in ("run", "command", "json")}
         history = [epoch._asdict() for epoch in session.position.history]
-        print_json({**given, **settings._asdict(), "history": history})
+        found = list(session.data.found)
+        print_json({**given, **settings._asdict(), "found": found, "history": history, "classes": recalled})
     return 0
 
 
@@ -208,18 +218,34 @@ def _how_to_go_on(arguments: argparse.Namespace, save: str) -> str:
     return f"all is saved; to go on: {shlex.join(words)}"
 
 
-def _draw(arguments: argparse.Namespace, session: "Session") -> None:
-    """The pictures that were asked for, of the averaged weights if there are any."""
-    if not (arguments.plot or arguments.confusion):
-        return
-    from npmnv2.show import plots
-    from npmnv2.train.evaluation import confusion_matrix, predict
+def _judge(arguments: argparse.Namespace, session: "Session") -> list[dict[str, Any]]:
+    """How well each class is told, and the pictures asked for: with the averaged weights if there are any."""
+    import numpy as np
+
+    from npmnv2.train.evaluation import confusion_matrix, predict, recall
 
     data, model = session.data, session.model
+    classes = len(data.classes)
     with session.ema.applied() if session.ema else contextlib.nullcontext():
-        if arguments.plot:
-            plots.training(session.position.history, model, data, arguments.plot)
-        if arguments.confusion:
-            said = predict(model, data.test_x, preprocessing=data.preprocessing).argmax(axis=1)
-            matrix = confusion_matrix(data.test_y, said, len(data.classes))
-            plots.confusion(matrix, data.classes, arguments.confusion)
+        said = predict(model, data.test_x, preprocessing=data.preprocessing).argmax(axis=1)
+        if arguments.plot or arguments.confusion:
+            from npmnv2.show import plots
+
+            if arguments.plot:
+                plots.training(session.position.history, model, data, arguments.plot)
+            if arguments.confusion:
+                plots.confusion(confusion_matrix(data.test_y, said, classes), data.classes, arguments.confusion)
+    counts = [np.bincount(y, minlength=classes).tolist() for y in (data.train_y, data.test_y)]
+    columns = (data.classes, *counts, recall(data.test_y, said, classes))
+    names = ("class", "train", "held_out", "recall")
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _recall_lines(classes: list[dict[str, Any]]) -> Iterator[str]:
+    """A line a class: how many of its held-out images are recognised."""
+    yield ""
+    width = max(len("class"), *(len(printable(row["class"])) for row in classes))
+    yield f"{'class':<{width}}  held out   recall"
+    for row in classes:
+        share = "none" if row["recall"] is None else f"{100 * row['recall']:.2f} %"
+        yield f"{printable(row['class']):<{width}}  {row['held_out']:>8} {share:>8}"

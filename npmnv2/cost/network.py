@@ -16,10 +16,12 @@ from npmnv2.models.network import check_padding
 from npmnv2.shapes import Padding
 from npmnv2.validate import check_int
 
+Resolution = int | tuple[int, int]  # the side of a square, or height and width
+
 
 def mobilenet_v2(
     width_mult: float = 1.0,
-    resolution: int = 224,
+    resolution: Resolution = 224,
     num_classes: int = 1000,
     *,
     strides: str | Sequence[int] = "imagenet",
@@ -32,8 +34,8 @@ def mobilenet_v2(
     ----------
     width_mult, num_classes, strides, in_channels, padding
         As in `npmnv2.mobilenet_v2`; but there the classes come first, here the width and the resolution do.
-    resolution : int
-        Height and width of the image, in pixels.
+    resolution : int or (int, int)
+        Height and width of the image, in pixels; one number is both.
 
     Returns
     -------
@@ -51,6 +53,8 @@ def mobilenet_v2(
     >>> layers = mobilenet_v2()
     >>> sum(l.madds for l in layers), sum(l.weights for l in layers), sum(l.parameters for l in layers), len(layers)
     (300774272, 3469760, 3504872, 53)
+    >>> sum(l.madds for l in mobilenet_v2(resolution=(256, 128))), mobilenet_v2(resolution=(256, 128))[-2].out_shape
+    (196868096, (8, 4, 1280))
     """
     plan, stride = plan_v2(width_mult, strides), strides_v2(strides)[0]
     return _inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
@@ -58,7 +62,7 @@ def mobilenet_v2(
 
 def efficientnet_lite(
     width_mult: float = 1.0,
-    resolution: int = 224,
+    resolution: Resolution = 224,
     num_classes: int = 1000,
     *,
     depth_mult: float = 1.0,
@@ -84,33 +88,33 @@ def efficientnet_lite(
 
 
 def _inverted_residuals(
-    plan: Plan, resolution: int, num_classes: int, stride: int, in_channels: int, padding: Padding
+    plan: Plan, resolution: Resolution, num_classes: int, stride: int, in_channels: int, padding: Padding
 ) -> list[LayerCost]:
     """Stem, blocks, head and classifier."""
     stem, blocks, head = plan
     layers = _stem(stem, resolution, stride, in_channels, padding)
     for b in blocks:
         wide = b.t * b.in_channels
-        size = layers[-1].out_shape[0]
+        H, W, _ = layers[-1].out_shape
         if b.t != 1:
-            layers.append(convolution("pointwise", size, size, b.in_channels, wide, name=f"{b.name}.expand"))
-        dw = convolution("depthwise", size, size, wide, wide, b.kernel, b.stride, padding, name=f"{b.name}.dw")
+            layers.append(convolution("pointwise", H, W, b.in_channels, wide, name=f"{b.name}.expand"))
+        dw = convolution("depthwise", H, W, wide, wide, b.kernel, b.stride, padding, name=f"{b.name}.dw")
         layers.append(dw)
         residual = b.stride == 1 and b.in_channels == b.out_channels
         shortcut = f"{b.name}.{'dw' if b.t == 1 else 'expand'}" if residual else ""
-        size = layers[-1].out_shape[0]
+        H, W, _ = layers[-1].out_shape
         project = convolution(
-            "pointwise", size, size, wide, b.out_channels, name=f"{b.name}.project", relu6=False, shortcut=shortcut
+            "pointwise", H, W, wide, b.out_channels, name=f"{b.name}.project", relu6=False, shortcut=shortcut
         )
         layers.append(project)
-    size = layers[-1].out_shape[0]
-    layers.append(convolution("pointwise", size, size, blocks[-1].out_channels, head, name="head"))
+    H, W, _ = layers[-1].out_shape
+    layers.append(convolution("pointwise", H, W, blocks[-1].out_channels, head, name="head"))
     return [*layers, linear(head, check_int(num_classes, "num_classes"), name="fc")]
 
 
 def mobilenet_v1(
     width_mult: float = 1.0,
-    resolution: int = 224,
+    resolution: Resolution = 224,
     num_classes: int = 1000,
     *,
     strides: str | Sequence[int] = "imagenet",
@@ -129,14 +133,14 @@ def mobilenet_v1(
     stem, blocks = plan_v1(width_mult, strides)
     layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, padding)
     for b in blocks:
-        size = layers[-1].out_shape[0]
-        layers += separable(size, size, b.in_channels, b.out_channels, 3, b.stride, padding, name=b.name)
+        H, W, _ = layers[-1].out_shape
+        layers += separable(H, W, b.in_channels, b.out_channels, 3, b.stride, padding, name=b.name)
     return [*layers, linear(blocks[-1].out_channels, check_int(num_classes, "num_classes"), name="fc")]
 
 
 def mobilenet_v1_conv(
     width_mult: float = 1.0,
-    resolution: int = 224,
+    resolution: Resolution = 224,
     num_classes: int = 1000,
     *,
     strides: str | Sequence[int] = "imagenet",
@@ -155,15 +159,19 @@ def mobilenet_v1_conv(
     stem, blocks = plan_v1(width_mult, strides)
     layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, padding)
     for b in blocks:
-        size, C, M = layers[-1].out_shape[0], b.in_channels, b.out_channels
-        layers.append(convolution("standard", size, size, C, M, 3, b.stride, padding, name=b.name))
+        H, W, C = layers[-1].out_shape
+        layers.append(convolution("standard", H, W, C, b.out_channels, 3, b.stride, padding, name=b.name))
     return [*layers, linear(blocks[-1].out_channels, check_int(num_classes, "num_classes"), name="fc")]
 
 
-def _stem(channels: int, resolution: int, stride: int, in_channels: int, padding: Padding) -> list[LayerCost]:
-    R, C = check_int(resolution, "resolution"), check_int(in_channels, "in_channels")
+def _stem(channels: int, resolution: Resolution, stride: int, in_channels: int, padding: Padding) -> list[LayerCost]:
+    sides = resolution if isinstance(resolution, tuple) else (resolution, resolution)
+    if len(sides) != 2:
+        raise ValueError(f"resolution must be one side, or height and width; was {resolution}")
+    H, W = (check_int(side, "resolution") for side in sides)
+    C = check_int(in_channels, "in_channels")
     check_padding(padding)  # any other would change the sizes, and a shortcut would no longer fit
-    return [convolution("standard", R, R, C, channels, 3, stride, padding, name="stem")]
+    return [convolution("standard", H, W, C, channels, 3, stride, padding, name="stem")]
 
 
 NETWORKS: dict[str, Callable[..., list[LayerCost]]] = {

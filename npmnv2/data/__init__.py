@@ -1,7 +1,7 @@
 """Data to train on, and pictures as input. Embedded: the UCI handwritten digits."""
 
 from npmnv2.data.augment import normalise, random_crop, random_flip, random_shift
-from npmnv2.data.cifar import load_cifar10
+from npmnv2.data.cifar import load_cifar10, load_cifar100
 from npmnv2.data.digits import Dataset, load_digits
 from npmnv2.data.folder import load_folder
 from npmnv2.data.images import fit, open_image, prepare
@@ -14,6 +14,7 @@ __all__ = [
     "Preprocessing",
     "fit",
     "load_cifar10",
+    "load_cifar100",
     "load_digits",
     "load_folder",
     "load_mnist",

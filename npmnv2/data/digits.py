@@ -23,6 +23,7 @@ class Dataset(NamedTuple):
     test_y: Array
     classes: tuple[str, ...]
     preprocessing: Preprocessing | None = None  # makes a picture into such an image; its mean and std are the pixels'
+    found: tuple[str, ...] = ()  # of data read from files: what was found there, in lines
 
 
 def load_digits(held_out: int = 360, seed: int = 0) -> Dataset:

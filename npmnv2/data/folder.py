@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import numpy as np
 from npmnv2.data.digits import Dataset
 from npmnv2.data.images import fit, open_image
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
+from npmnv2.data.scan import Scan, existing_folder, scan
 from npmnv2.validate import Array, check_int, check_number
 
-ENDINGS = frozenset([".jpg", ".jpeg", ".png", ".gif", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".avif"])
-HELD_OUT = ("val", "test")  # beside train; ImageNet has both, and its test has no labels
-NAMED = 5  # pictures that cannot be read, in the warning
+NAMED = 5  # files that are left out or cannot be read, by name
+RARE = 4  # times as many pictures of one class as of another are worth a word
+MOST_LINES = 100  # of classes; of more the rarest have a line
 
 
 def load_folder(folder: str | os.PathLike[str], size: int = 224, held_out: float = 0.1, seed: int = 0) -> Dataset:
@@ -22,14 +24,17 @@ def load_folder(folder: str | os.PathLike[str], size: int = 224, held_out: float
 
     Two arrangements are known. ``folder/cat/1.jpg, folder/dog/2.png, ...``: a share of each class is held out.
     ``folder/train/cat/1.jpg, folder/val/cat/2.jpg, ...``: what lies in ``val``, or else in ``test``, is held out.
-    The classes are numbered in the order of their names. Folders within a class's folder belong to it; hidden files
-    and what has not the ending of a picture are left alone.
+    Other usual names of splits will do, with capitals or without (``Training``, ``valid``, ``test_set``), and so will
+    ``folder/cat/train/1.jpg``; a folder that is called like a split is never a class. The classes are numbered in the
+    order of their names. Folders within a class's folder belong to it. What is a picture is decided by its content.
+    `Dataset.found` says what was found, and what was left out and why.
 
     A picture's shorter side becomes `size`, and the square in its middle is kept.
 
     Parameters
     ----------
     folder : str or path-like
+        ``~`` is the home of whoever runs it.
     size : int
         Side of the images in pixels.
     held_out : float
@@ -49,72 +54,66 @@ def load_folder(folder: str | os.PathLike[str], size: int = 224, held_out: float
     ------
     ValueError
         If there is no such folder, fewer than two classes, a class without a picture that can be read, one that was
-        held out and is not trained on, or more pictures than fit into memory.
+        held out and is not trained on, more pictures than fit into memory, or if the names of the folders can be
+        understood in more than one way.
     TypeError
         If `size` or `seed` is not an integer.
 
     Warns
     -----
     UserWarning
-        Pictures that cannot be read are left out; it says how many and names the first of them.
+        Pictures that cannot be read are left out, and integers of 16 or 32 bits may not fill their range; it says how
+        many and names the first of them.
     """
     size, seed = check_int(size, "size", 1, 4096), check_int(seed, "seed", 0)
     share = check_number(held_out, "held_out", 0, 1, "()")
-    train, test = _places(Path(folder))
-    classes = _classes(train)
-    pictures = _listed(train, classes)
-    if test is None:
+    seen = scan(folder)
+    pictures, apart = seen.train, seen.test
+    if apart is None:
         pictures, apart = _split(pictures, share, seed)
-    else:
-        apart = _listed(test, classes)
     _check_memory(folder, len(pictures) + len(apart), size)
     preprocessing = PREPROCESSING["torchvision"]._replace(resize=size, crop=size)
-    problems: list[str] = []
-    train_x, train_y = _read(pictures, preprocessing, problems)
-    test_x, test_y = _read(apart, preprocessing, problems)
+    problems, notes = list(seen.damaged), list[str]()
+    train_x, train_y = _read(pictures, preprocessing, problems, notes)
+    test_x, test_y = _read(apart, preprocessing, problems, notes)
+    there = len(pictures) + len(apart) + len(seen.damaged)
     if problems:
-        named = "; ".join(problems[:NAMED]) + ("; ..." if len(problems) > NAMED else "")
-        count = f"{len(problems)} of {len(pictures) + len(apart)} pictures cannot be read and are left out"
-        warnings.warn(f"{folder}: {count}: {named}", stacklevel=2)
-    _check_counts(folder, classes, train_y, test_y)
-    return Dataset(train_x, train_y, test_x, test_y, classes, preprocessing)
+        warnings.warn(
+            f"{folder}: {len(problems)} of {there} pictures cannot be read and are left out: {_some(problems)}",
+            stacklevel=2,
+        )
+    if notes:
+        warnings.warn(
+            f"{folder}: {len(notes)} of {there} pictures are not what they seem: {_some(notes)}", stacklevel=2
+        )
+    _check_counts(folder, seen.classes, train_y, test_y)
+    found = tuple(_report(folder, seen, train_y, test_y))
+    return Dataset(train_x, train_y, test_x, test_y, seen.classes, preprocessing, found)
 
 
-def _places(folder: Path) -> tuple[Path, Path | None]:
-    """The folder of the classes to train on, and that of those held out if it has one of its own."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    train = folder / "train"
-    if not train.is_dir() or not _folders(train):  # without folders in it, a class of that name
-        return folder, None
-    return train, next((folder / name for name in HELD_OUT if (folder / name).is_dir()), None)
+def _some(lines: list[str]) -> str:
+    return "; ".join(lines[:NAMED]) + ("; ..." if len(lines) > NAMED else "")
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(_folders(folder))
-    if len(classes) < 2:
-        there = f"only {classes[0]!r}" if classes else "none"
-        raise ValueError(f"{folder}: must hold a folder for each of two classes or more; there is {there}")
-    return classes
-
-
-def _listed(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Every picture with the number of its class, in the order of their names."""
-    unknown = [name for name in _folders(folder) if name not in classes]
-    if unknown:
-        raise ValueError(f"{folder}: holds a class that there is none of to train on: {unknown[0]!r}")
-    pictures = []
-    for number, name in enumerate(classes):
-        for place, folders, files in os.walk(folder / name):
-            folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-            for file in sorted(files):
-                if os.path.splitext(file)[1].lower() in ENDINGS and not file.startswith("."):
-                    pictures.append((Path(place, file), number))
-    return pictures
+def _report(folder: str | os.PathLike[str], seen: Scan, train_y: Array, test_y: Array) -> Iterator[str]:
+    """What was found: the classes, how many pictures of each, and what was left out and why."""
+    yield f"{folder}: {len(seen.classes)} classes, {len(train_y)} pictures to train on, {len(test_y)} held out"
+    yield from (f"  {line}" for line in seen.said)
+    counts = [np.bincount(y, minlength=len(seen.classes)) for y in (train_y, test_y)]  # (classes,) each
+    rows = list(zip(seen.classes, *(count.tolist() for count in counts), strict=True))
+    shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: row[1])[:MOST_LINES]
+    width = max(len(name) for name, _, _ in shown)
+    yield f"  {'class':<{width}}  to train on  held out"
+    yield from (f"  {name:<{width}}  {trained:>11}  {held:>8}" for name, trained, held in shown)
+    if len(shown) < len(rows):
+        yield f"  and {len(rows) - len(shown)} classes with more"
+    rarest, commonest = min(rows, key=lambda row: row[1]), max(rows, key=lambda row: row[1])
+    if commonest[1] >= RARE * rarest[1]:
+        times = commonest[1] // rarest[1]
+        yield f"  {rarest[0]} is {times} times as rare as {commonest[0]}: train --balance shows each class as often"
+    for reason, paths in seen.left_out.items():
+        names = [os.path.relpath(path, existing_folder(folder)) for path in paths[:NAMED]]
+        yield f"  left out, {reason}: {len(paths)} ({', '.join(names)}{', ...' if len(paths) > NAMED else ''})"
 
 
 def _split(pictures: list[tuple[Path, int]], share: float, seed: int) -> tuple[list[tuple[Path, int]], ...]:
@@ -141,8 +140,10 @@ def _check_memory(folder: str | os.PathLike[str], count: int, size: int) -> None
         )
 
 
-def _read(pictures: list[tuple[Path, int]], preprocessing: Preprocessing, problems: list[str]) -> tuple[Array, Array]:
-    """The pictures that can be read and their classes; `problems` says what was wrong with the others."""
+def _read(
+    pictures: list[tuple[Path, int]], preprocessing: Preprocessing, problems: list[str], notes: list[str]
+) -> tuple[Array, Array]:
+    """The pictures that can be read and their classes; what was wrong with the others, and what is odd with these."""
     from tqdm import tqdm
 
     side = preprocessing.crop or 0
@@ -151,8 +152,11 @@ def _read(pictures: list[tuple[Path, int]], preprocessing: Preprocessing, proble
     quiet = sys.stderr is None or None  # None: on a terminal alone
     for path, number in tqdm(pictures, desc="reading", unit="picture", leave=False, disable=quiet):
         try:
-            x[len(y)] = fit(open_image(path), preprocessing)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                x[len(y)] = fit(open_image(path), preprocessing)
             y.append(number)
+            notes += [str(warning.message) for warning in caught]
         except (ValueError, OSError) as error:
             problems.append(str(error))
     return x[: len(y)], np.array(y, np.int64)  # (N, size, size, 3), (N,)
@@ -162,7 +166,7 @@ def _check_counts(folder: str | os.PathLike[str], classes: tuple[str, ...], trai
     counts = np.bincount(train_y, minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if len(empty) == len(classes):
-        raise ValueError(f"{folder}: holds no pictures that can be read ({', '.join(sorted(ENDINGS))})")
+        raise ValueError(f"{folder}: holds no pictures that can be read (JPEG, PNG, GIF, WebP, TIFF, ...)")
     if empty:
         raise ValueError(f"{folder}: its class {empty[0]!r} has no picture to train on")
     if len(test_y) == 0:

@@ -1,6 +1,7 @@
 """Pictures from files, decoded by Pillow, and made into the input of a network as each framework does it."""
 
 import os
+import re
 import warnings
 from typing import Any, BinaryIO
 
@@ -14,15 +15,46 @@ MAX_PIXELS = 100_000_000  # 300 MB as RGB; a file of a few bytes can claim as ma
 # What cameras and the web use. Pillow knows more, among them formats that it hands to other programs (EPS).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
 
+# What the files of each begin with; "." is any byte. HEIC is known to be told, not read.
+_BEGINNINGS = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM.{12}[\x0c-\x7c]\0\0\0",
+    "PPM": rb"P[1-6][\s#]",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WEBP": rb"RIFF....WEBP",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
+}
+_KINDS = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _BEGINNINGS.items()), re.DOTALL)
+
+
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """What kind of picture a file is, by its first bytes: one of `FORMATS`, HEIC, or None for anything else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+    ...     _ = file.write(b"\\xff\\xd8\\xff\\xe0"), file.flush()
+    ...     kind_of(file.name)
+    'JPEG'
+    """
+    with open(path, "rb") as file:
+        match = _KINDS.match(file.read(32))
+    return match.lastgroup if match else None
+
 
 def open_image(path: str | os.PathLike[str]) -> Array:
     """Decode a picture into red, green and blue, upright.
 
     A picture lies as its EXIF orientation says. Greyscale, palette and CMYK become RGB as Pillow's ``convert("RGB")``
     does it, which torchvision, Keras and Hugging Face call too: transparency is dropped (a transparent pixel shows
-    the colour that it hides) and colour profiles are ignored. Of 16 bits the upper 8 are kept. Of an animation it is
-    the first frame. The file is decoded at its full size: JPEG's own reduced decoding would be faster, but gives other
-    pixels than the frameworks see.
+    the colour that it hides) and colour profiles are ignored. Of 16 or 32 bits the upper 8 are kept; if the file does
+    not use them all, as a camera of 12 bits does, those of the 8, 12 or 16 bits that it uses, with a warning. Of an
+    animation it is the first frame. The file is decoded at its full size: JPEG's own reduced decoding would be faster,
+    but gives other pixels than the frameworks see.
 
     Parameters
     ----------
@@ -41,6 +73,11 @@ def open_image(path: str | os.PathLike[str]) -> Array:
     OSError
         If there is no such file or it may not be read.
 
+    Warns
+    -----
+    UserWarning
+        If fewer bits are used than the file has.
+
     Examples
     --------
     >>> import tempfile
@@ -57,7 +94,7 @@ def open_image(path: str | os.PathLike[str]) -> Array:
     with open(path, "rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow: what it can still read is no matter, what not is an error below
         try:
-            return _decode(file)
+            image, note = _decode(file)
         except _TooLarge as reason:
             raise ValueError(f"{name}: {reason}") from None
         except Image.DecompressionBombError:  # where Pillow looks before we can
@@ -69,6 +106,9 @@ def open_image(path: str | os.PathLike[str]) -> Array:
         except Exception as reason:  # whatever decoding garbage can raise
             said = " ".join(str(reason).split()) or type(reason).__name__
             raise ValueError(f"{name}: is damaged, or of a kind that is not read ({said})") from None
+    if note:
+        warnings.warn(f"{name}: {note}", stacklevel=2)
+    return image
 
 
 class _TooLarge(Exception):
@@ -77,14 +117,26 @@ class _TooLarge(Exception):
         return f"has more than {MAX_PIXELS // 10**6} million pixels{size}; make it smaller first"
 
 
-def _decode(file: BinaryIO) -> Array:
+def _decode(file: BinaryIO) -> tuple[Array, str]:
+    """The picture, and what should be said about it."""
     from PIL import Image
 
     with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _TooLarge(image.width, image.height)
+        told = image.tile[0][3] if image.tile else ""
+        stored = str(told[0] if isinstance(told, tuple) else told)  # how a pixel lies in the file, in Pillow's words
         image.load()
-        return np.array(_rgb(_upright(image)))  # (H, W, 3)
+        note = ""
+        upright = _upright(image)
+        if image.mode.startswith("I"):
+            upright, note = _whole_numbers(np.asarray(upright), stored)
+        pixels = np.array(_rgb(upright))  # (H, W, 3)
+        if ";16" in stored and not note and 0 < pixels.max() < 16:  # colours, of which Pillow keeps the upper 8 bits
+            note = (
+                f"is nearly black: its 16 bits reach only {pixels.max()} of 255; if 12 bits are meant, scale it first"
+            )
+        return pixels, note
 
 
 def _upright(image: Any) -> Any:
@@ -98,14 +150,25 @@ def _upright(image: Any) -> Any:
         return image
 
 
-def _rgb(image: Any) -> Any:
+def _whole_numbers(values: Array, stored: str) -> tuple[Any, str]:
+    """Integers of 16 or 32 bits as 8 of them, where Pillow would cut off at 255; a note if not all bits are used."""
     from PIL import Image
 
+    bits = 32 if ";32" in stored else 16
+    if bits == 32 and not stored.endswith("S"):
+        values = values.astype(np.int32).view(np.uint32)  # Pillow has no type for them
+    if values.min() < 0:
+        raise ValueError(f"its pixels go down to {values.min()}, which says nothing about what is black")
+    most = int(values.max())
+    used = next(some for some in (8, 12, 16, 32) if most < 2**some)
+    note = f"has {bits} bits, of which its largest value, {most}, needs {used}: taken as {used} bits"
+    grey = (values >> (used - 8)).astype(np.uint8)  # (H, W)
+    return Image.fromarray(grey), note if used < bits and most else ""
+
+
+def _rgb(image: Any) -> Any:
     if image.mode == "F":
         raise ValueError("its pixels are floats, which say nothing about what is white")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        grey = np.clip(np.asarray(image), 0, 65535) >> 8  # (H, W)
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours
     return image.convert("RGB")

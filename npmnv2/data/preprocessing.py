@@ -34,6 +34,96 @@ class Preprocessing(NamedTuple):
     crop_rounds: str = "even"  # a margin of half a pixel goes to the "even" neighbour, or "down"
     crop_first: float | None = None  # the share of the shorter side that is cut out of the centre before all else
 
+    def for_channels(self, channels: int) -> "Preprocessing | None":
+        """The same for a network of so many channels: None if nobody knows how.
+
+        A grey network gets grey pictures, and the mean of the three colours' means and deviations.
+
+        Examples
+        --------
+        >>> grey = PREPROCESSING["torchvision"].for_channels(1)
+        >>> grey.channels, [round(value, 3) for value in (*grey.mean, *grey.std)]
+        (1, [0.449, 0.226])
+        """
+        if channels == self.channels:
+            return self
+        if channels != 1:
+            return None
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return self._replace(mean=(mean,), std=(std,), channels=1)
+
+    def changed(
+        self,
+        size: int | None = None,
+        resize: int | tuple[int, int] | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> "Preprocessing":
+        """The same with another size or normalisation.
+
+        Parameters
+        ----------
+        size : int, optional
+            Side of the square that the network gets. Without `resize` as much of the picture is seen as before.
+        resize : int or (int, int), optional
+            What the shorter side becomes before the square is cut out of the centre; height and width stretch the
+            picture to just that, and nothing is cut.
+        mean, std : tuple of float, optional
+            Of pixels scaled to 0..1.
+
+        Returns
+        -------
+        Preprocessing
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `checked` does; also if `size` is given with height and width.
+
+        Examples
+        --------
+        >>> small = PREPROCESSING["torchvision"].changed(size=96)
+        >>> small.resize, small.crop
+        (110, 96)
+        >>> PREPROCESSING["keras"].changed(size=96).resize, PREPROCESSING["keras"].changed(resize=256).crop
+        ((96, 96), 224)
+        """
+        p = self
+        if isinstance(resize, tuple):
+            if size is not None:
+                raise ValueError(f"size must be left out where resize is height and width; was {size}")
+            p = p._replace(resize=resize, crop=None)
+        elif resize is not None:
+            was = p.crop or (p.resize[0] if isinstance(p.resize, tuple) and p.resize[0] == p.resize[1] else None)
+            p = p._replace(resize=resize, crop=size or was)
+        elif size is not None:
+            check_int(size, "size", 1, LONGEST_SIDE)
+            if isinstance(p.resize, int) and p.crop:
+                p = p._replace(resize=round(p.resize * size / p.crop), crop=size)
+            else:
+                p = p._replace(resize=(size, size), crop=None)
+        return p._replace(mean=mean or p.mean, std=std or p.std).checked()
+
+    def __str__(self) -> str:
+        """What is done, in words, in order.
+
+        Examples
+        --------
+        >>> print(PREPROCESSING["torchvision"])
+        shorter side to 256 (bilinear), 224 x 224 from the centre, colour, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        """
+        steps = [] if self.crop_first is None else [f"the middle {self.crop_first:.3f}"]
+        if isinstance(self.resize, tuple):
+            steps.append(f"stretched to {self.resize[0]} x {self.resize[1]} ({self.interpolation})")
+        elif self.resize is not None:
+            steps.append(f"shorter side to {self.resize} ({self.interpolation})")
+        if self.crop is not None:
+            steps.append(f"{self.crop} x {self.crop} from the centre")
+        steps.append("grey" if self.channels == 1 else "colour")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            steps.append(" ".join([name, *(f"{value:.4g}" for value in values)]))
+        return ", ".join(steps)
+
     def to_dict(self) -> dict[str, Any]:
         """The same as a dictionary that JSON can hold."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self._asdict().items()}

@@ -4,7 +4,8 @@ All of it runs under the ``"numpy"`` backend. Numba would be quicker with each p
 kernels from disk takes longer than plain NumPy takes for all that people name on a command line.
 """
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.validate import Array, check_int
 from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.load import assumptions, build
+from npmnv2.weights.neighbours import beside
+from npmnv2.weights.source import Source
 
 # Pixels that go through the network at a time: two pictures of 224x224, or a thousand digits. More is slower, since
 # what a layer leaves for the next no longer fits the processor's caches.
@@ -41,11 +45,22 @@ class Answer(NamedTuple):
     image: str  # its path
     top: list[Guess]  # the likeliest first; empty if there is an error
     error: str | None  # one line, beginning with the path
+    notes: tuple[str, ...] = ()  # what is odd about the picture, a line each
 
 
 def load(
     path: str | PathLike[str], preprocessing: str | None = None, labels: str | PathLike[str] | None = None
 ) -> Network:
+    """Load a network as `load_explained` does, without the explanation."""
+    return load_explained(path, preprocessing, labels)[0]
+
+
+def load_explained(
+    path: str | PathLike[str],
+    preprocessing: str | None = None,
+    labels: str | PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Network, str]:
     """Load a network that knows how to prepare its pictures, and what its classes are called if anybody does.
 
     Parameters
@@ -55,13 +70,17 @@ def load(
     preprocessing : str, optional
         A key of `PREPROCESSING`, instead of what the file says.
     labels : path, optional
-        A file of names, see `data.labels.read_labels`, instead of what the file of weights says. Without either, 1000
-        classes are ImageNet's, and so are 1001, after "background".
+        A file of names, see `data.labels.read_labels`, instead of what the file of weights or one beside it says.
+        Without any, 1000 classes are ImageNet's, and so are 1001, after "background".
+    changes : mapping, optional
+        Arguments of `Preprocessing.changed`, on top of that.
 
     Returns
     -------
-    Network
+    model : Network
         In eval mode, with `preprocessing` set; `labels` is None if the classes have no names.
+    why : str
+        Who says that pictures are prepared so.
 
     Raises
     ------
@@ -70,37 +89,71 @@ def load(
     OSError
         If a file cannot be read.
     """
-    model = weights.load_model(path)
-    model.eval()
-    channels, classes = model.config["in_channels"], model.config["num_classes"]
-    prepared = _choose_preprocessing(path, model.preprocessing, preprocessing)
-    if prepared.channels != channels:
-        raise ValueError(
-            f"{path}: takes pictures of {channels} channels; the preprocessing "
-            f"{preprocessing or 'in the file'} makes {prepared.channels}"
-        )
-    model.preprocessing = prepared
+    source = weights.read(path)
+    model = build(source, np.float32)
+    if source.assumed:
+        warnings.warn(assumptions(source), stacklevel=2)
+    classes = model.config["num_classes"]
+    found = beside(source.path, source.names, classes)
+    if found.ignored and labels is None:
+        warnings.warn(found.ignored, stacklevel=2)
+    model.preprocessing, why = _choose_preprocessing(source, model.preprocessing, preprocessing, changes or {})
     if labels is not None:
         model.labels = read_labels(labels)
     elif model.labels is None and classes in (1000, 1001):
         model.labels = imagenet_labels(background=classes == 1001)
     classes = max(2, classes)  # one output is a yes or no
     if model.labels is not None and len(model.labels) != classes:
-        count, source = len(model.labels), path if labels is None else labels
+        count, named = len(model.labels), path if labels is None else labels
         hint = "; 'background' belongs before them" if count == 1000 and classes == 1001 else ""
-        raise ValueError(f"{source}: has {count} labels; the network in {path} has {classes} classes{hint}")
-    return model
+        raise ValueError(f"{named}: has {count} labels; the network in {path} has {classes} classes{hint}")
+    if labels is None and found.labels is not None and "labels" not in source.info:
+        why += f"; {found.labelled_by} beside them names the classes"
+    return model, why
 
 
-def _choose_preprocessing(path: str | PathLike[str], own: Preprocessing | None, name: str | None) -> Preprocessing:
-    if name is None and own is not None:
-        return own
-    names = ", ".join(PREPROCESSING)
-    if name is None:
-        raise ValueError(f"{path}: does not say how pictures are prepared; preprocessing must be one of {names}")
-    if name not in PREPROCESSING:
+def _choose_preprocessing(
+    source: Source, own: Preprocessing | None, name: str | None, changes: Mapping[str, Any]
+) -> tuple[Preprocessing, str]:
+    """How pictures are prepared, and who says so."""
+    path, channels, names = source.path, source.config["in_channels"], ", ".join(PREPROCESSING)
+    changes = {option: value for option, value in changes.items() if value is not None}
+    if channels not in (1, 3):
+        raise ValueError(f"{path}: takes {channels} channels; a picture has 3, or 1 if it is grey")
+    if name is not None and name not in PREPROCESSING:
         raise ValueError(f"preprocessing must be one of {names}; was {name}")
-    return PREPROCESSING[name]
+    if name is not None:
+        chosen, why = PREPROCESSING[name].for_channels(channels), f"as --preprocessing {name} says"
+    elif own is None and {"mean", "std"} <= changes.keys() and {"size", "resize"} & changes.keys():
+        chosen, why = (
+            Preprocessing(None, None, "bilinear", changes["mean"], changes["std"], channels),
+            "nothing else is known",
+        )
+    else:
+        chosen, why = own, _who_says(source, own)
+    if chosen is None:
+        raise ValueError(
+            f"{path}: does not say how pictures are prepared; preprocessing must be one of {names}, or --size, --mean "
+            f"and --std must be given"
+        )
+    if changes:
+        options = " and ".join([", ".join(f"--{option}" for option in changes)])
+        chosen, why = chosen.changed(**changes), f"{options} as given; for the rest, {why}"
+    return chosen, why
+
+
+def _who_says(source: Source, own: Preprocessing | None) -> str:
+    """Where a preprocessing that came with the weights comes from."""
+    found = beside(source.path, source.names, source.config["num_classes"])
+    if "preprocessing" in source.info or source.names == "npmnv2":
+        return "as the file of weights says"
+    if found.preprocessing is not None:
+        return f"as {found.prepared_by} beside the weights says"
+    grey = "; means and deviations are those of the colours together" if own is not None and own.channels == 1 else ""
+    twice = ""
+    if source.names == "torchvision" and own is not None:
+        twice = ", IMAGENET1K_V2" if own.resize == 232 else ", IMAGENET1K_V1; IMAGENET1K_V2 wants --resize 232"
+    return f"as {source.names} does, whose names the weights have{twice}{grey}"
 
 
 def classify(model: Network, images: Iterable[str | PathLike[str]], top: int = 5) -> Iterator[Answer]:
@@ -127,37 +180,47 @@ def classify(model: Network, images: Iterable[str | PathLike[str]], top: int = 5
     """
     top = check_int(top, "top")
     network = folded(model)
-    waiting: list[tuple[str, Array]] = []
+    waiting: list[_Waiting] = []
     for path in images:
         image = fspath(path)
         try:
-            x = prepare(open_image(image), model.preprocessing)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                x = prepare(open_image(image), model.preprocessing)
         except (ValueError, OSError) as reason:
             yield from _answers(model, network, waiting, top)
             yield Answer(image, [], complaint(image, reason))
             waiting = []
             continue
-        if waiting and (waiting[0][1].shape != x.shape or (len(waiting) + 1) * x.shape[0] * x.shape[1] > BATCH_PIXELS):
+        if waiting and (waiting[0].x.shape != x.shape or (len(waiting) + 1) * x.shape[0] * x.shape[1] > BATCH_PIXELS):
             yield from _answers(model, network, waiting, top)
             waiting = []
-        waiting.append((image, x))
+        waiting.append(_Waiting(image, x, tuple(str(warning.message) for warning in caught)))
     yield from _answers(model, network, waiting, top)
 
 
-def _answers(model: Network, network: FoldedNetwork, waiting: list[tuple[str, Array]], top: int) -> list[Answer]:
+class _Waiting(NamedTuple):
+    """A picture on its way through the network."""
+
+    image: str
+    x: Array  # (H, W, C)
+    notes: tuple[str, ...]
+
+
+def _answers(model: Network, network: FoldedNetwork, waiting: list[_Waiting], top: int) -> list[Answer]:
     if not waiting:
         return []
-    x = np.stack([x for _, x in waiting]).astype(model.config["dtype"], copy=False)  # (N, H, W, C)
+    x = np.stack([picture.x for picture in waiting]).astype(model.config["dtype"], copy=False)  # (N, H, W, C)
     # A pool of threads gains nothing here. What is not finite is said below, in words.
     with backend("numpy"), threadpool_limits(1, "blas"), np.errstate(all="ignore"):
         logits = network(x)  # (N, num_classes)
     answers = []
-    for (image, _), row in zip(waiting, logits, strict=True):
+    for (image, _, notes), row in zip(waiting, logits, strict=True):
         if not np.isfinite(row).all():
             error = f"{image}: the network's answer is not finite; its weights may be damaged"
             answers.append(Answer(image, [], error))
         else:
-            answers.append(Answer(image, likeliest(row, model.labels, top), None))
+            answers.append(Answer(image, likeliest(row, model.labels, top), None, notes))
     return answers
 
 
@@ -251,7 +314,8 @@ def document(answer: Answer) -> dict[str, Any]:
     """
     if answer.error is not None:
         return {"image": answer.image, "error": answer.error}
-    return {"image": answer.image, "top": [guess._asdict() for guess in answer.top]}
+    notes = {"notes": list(answer.notes)} if answer.notes else {}
+    return {"image": answer.image, "top": [guess._asdict() for guess in answer.top], **notes}
 
 
 def printable(text: str) -> str:

@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 
 def network(
-    model: str, width: float = 1.0, resolution: int = 224, num_classes: int = 1000, **deeper: float
+    model: str, width: float = 1.0, resolution: int | tuple[int, int] = 224, num_classes: int = 1000, **options: Any
 ) -> list[LayerCost]:
     """The layers of a network that has an image left to look at everywhere.
 
@@ -36,8 +36,8 @@ def network(
         A key of `cost.NETWORKS`.
     width, resolution, num_classes
         As in `cost.mobilenet_v2`.
-    **deeper
-        `depth_mult` of `cost.efficientnet_lite`.
+    **options
+        `strides`, `in_channels`, `depth_mult`: as in `cost.efficientnet_lite`.
 
     Returns
     -------
@@ -59,15 +59,26 @@ def network(
     """
     if model not in NETWORKS:
         raise ValueError(f"model must be one of {', '.join(NETWORKS)}; was {model!r}")
-    layers = NETWORKS[model](width, resolution, num_classes, **deeper)
+    layers = NETWORKS[model](width, resolution, num_classes, **options)
     for layer in layers:
         H, W, _ = layer.in_shape
         if layer.stride > min(H, W):
             raise ValueError(
-                f"resolution must be larger: at {resolution} only {H}x{W} pixels are left for {layer.name}, "
+                f"resolution must be larger: at {sides(resolution)} only {H}x{W} pixels are left for {layer.name}, "
                 f"which has stride {layer.stride}"
             )
     return layers
+
+
+def sides(resolution: int | tuple[int, int]) -> str:
+    """A resolution in words: its side, or height x width.
+
+    Examples
+    --------
+    >>> sides(224), sides((256, 128))
+    ('224', '256x128')
+    """
+    return "x".join(map(str, resolution)) if isinstance(resolution, tuple) else str(resolution)
 
 
 def tree(layers: Sequence[LayerCost], convention: str | Convention = "paper") -> list[Row]:

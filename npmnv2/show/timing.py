@@ -68,11 +68,10 @@ def profile(
     model: str,
     layers: Sequence[LayerCost],
     width: float,
-    resolution: int,
     batch: int = 1,
     seconds: float = 2.0,
     say: Callable[[str], None] = lambda line: None,
-    depth_mult: float | None = None,
+    **options: Any,
 ) -> Profile:
     """Measure a network with random weights, on `get_num_threads` threads, in float32.
 
@@ -81,19 +80,17 @@ def profile(
     model : str
         A key of `cost.NETWORKS`.
     layers : sequence of LayerCost
-        What it costs, from `summary.network`.
+        What it costs, from `summary.network`; they say the size of the image too.
     width : float
         Width multiplier.
-    resolution : int
-        Image side in pixels.
     batch : int
         Images at a time.
     seconds : float
         For each of the three measurements: the machine, the layers, the fused blocks.
     say : callable
         Told what is going on.
-    depth_mult : float, optional
-        Depth multiplier, of an EfficientNet-Lite.
+    **options
+        `strides`, `in_channels`, `depth_mult`: as the layers were built with.
 
     Returns
     -------
@@ -102,9 +99,8 @@ def profile(
     say("measuring the machine")
     before = _used()
     machine = roofline.measure(seconds)
-    deeper = {} if depth_mult is None else {"depth_mult": depth_mult}
-    network = getattr(models, model)(layers[-1].out_shape[2], width, **deeper).eval()
-    x = np.random.default_rng(0).normal(size=(batch, resolution, resolution, 3)).astype(np.float32)
+    network = getattr(models, model)(layers[-1].out_shape[2], width, **options).eval()
+    x = np.random.default_rng(0).normal(size=(batch, *layers[0].in_shape)).astype(np.float32)  # (N, H, W, C)
     say("measuring layer by layer")
     plain = _plain_rows(time_layers(network, x, seconds), layers, batch, machine)
     say("measuring the fused blocks")

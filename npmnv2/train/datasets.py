@@ -11,7 +11,7 @@ from npmnv2.data import Dataset
 from npmnv2.data.augment import random_crop, random_flip, random_shift
 from npmnv2.validate import Array
 
-SOURCES = ("digits", "cifar10:DIR", "mnist:DIR", "folder:DIR")
+SOURCES = ("digits", "cifar10:DIR", "cifar100:DIR", "cifar100-coarse:DIR", "mnist:DIR", "folder:DIR")
 FOLDER_RESOLUTION = 96  # pixels, of pictures in folders, if nothing is said
 
 
@@ -28,13 +28,13 @@ def check_source(text: str, resolution: int | None = None) -> str:
 
     Examples
     --------
-    >>> check_source("imagenet")
+    >>> check_source("imagenet")                                                     # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: data must be one of digits, cifar10:DIR, mnist:DIR, folder:DIR; was imagenet
+    ValueError: data must be one of digits, cifar10:DIR, cifar100:DIR, ..., folder:DIR; was imagenet
     """
     kind, _, folder = text.partition(":")
-    if text != "digits" and not (kind in ("cifar10", "mnist", "folder") and folder):
+    if text != "digits" and not (f"{kind}:DIR" in SOURCES and folder):
         raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}")
     if resolution is not None and kind != "folder":
         raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
@@ -70,6 +70,8 @@ def load(text: str, resolution: int | None = None) -> TrainingData:
         data = readers.load_folder(folder, size=resolution or FOLDER_RESOLUTION)
     elif kind == "digits":
         data = readers.load_digits()
+    elif kind.startswith("cifar100"):
+        data = readers.load_cifar100(folder, "coarse" if kind.endswith("-coarse") else "fine")
     else:
         data = {"cifar10": readers.load_cifar10, "mnist": readers.load_mnist}[kind](folder)
     if len(data.classes) < 2:
@@ -85,7 +87,7 @@ def _crop_and_flip(x: Array, rng: np.random.Generator) -> Array:
 _AUGMENT: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "digits": functools.partial(random_shift, share=0.8),
     "mnist": functools.partial(random_shift, most=2),
-    "cifar10": _crop_and_flip,
+    **dict.fromkeys(("cifar10", "cifar100", "cifar100-coarse"), _crop_and_flip),
     "folder": _crop_and_flip,
 }
 

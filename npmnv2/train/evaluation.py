@@ -97,6 +97,18 @@ def confusion_matrix(y: Array, said: Array, classes: int) -> Array:
     return counts
 
 
+def recall(y: Array, said: Array, classes: int) -> list[float | None]:
+    """The share of the images of each class that were said to be of it; None for a class without images.
+
+    Examples
+    --------
+    >>> recall(np.array([0, 0, 2]), np.array([0, 2, 2]), 3)
+    [0.5, None, 1.0]
+    """
+    counts = confusion_matrix(y, said, classes)
+    return [float(row[k] / row.sum()) if row.sum() else None for k, row in enumerate(counts)]
+
+
 def dtype_of(model: Layer) -> np.dtype[Any]:
     """The type of its numbers, which its images must have."""
     return model.parameters()[0].value.dtype

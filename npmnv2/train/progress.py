@@ -66,10 +66,10 @@ class Position:
         self.order: Array | None = None
         self.done, self.loss_sum, self.right, self.seconds = 0, 0.0, 0, 0.0
 
-    def remaining(self, images: int) -> Array:
-        """The images that this epoch has yet to take; deals them out if it has not begun."""
+    def remaining(self, images: int, labels: Array | None = None) -> Array:
+        """The images that this epoch has yet to take; deals them out, balanced by labels if any, at its start."""
         if self.order is None:
-            self.order = self.rng.permutation(images)
+            self.order = self.rng.permutation(images) if labels is None else balanced_order(labels, self.rng)
             self.done, self.loss_sum, self.right, self.seconds = 0, 0.0, 0, 0.0
         return self.order[self.done :]
 
@@ -104,6 +104,8 @@ class Options:
         Of the model; updated after every step, and evaluated beside it after every epoch.
     seed : int
         Of the shuffling and the augmentation: the same seed gives the same run.
+    balance : bool
+        Whether an epoch shows every class as often, see `balanced_order`, instead of every image once.
     report : callable
         Called with each `Epoch` as it ends.
     position : Position
@@ -117,6 +119,7 @@ class Options:
     augment: Callable[[Array, np.random.Generator], Array] | None = None
     ema: EMA | None = None
     seed: int = 0
+    balance: bool = False
     report: Callable[[Epoch], None] | None = None
     position: Position | None = None
     after_step: Callable[[], None] | None = None
@@ -164,7 +167,7 @@ class Progress:
     def batches(self) -> Iterator[tuple[Array, Array]]:
         """Images and labels that this epoch has yet to take; the optimiser has the learning rate for them."""
         data, position, options = self.data, self.position, self.options
-        remaining = position.remaining(len(data.train_x))
+        remaining = position.remaining(len(data.train_x), data.train_y if options.balance else None)
         self._started = time.perf_counter() - position.seconds
         for chosen in cut_into_batches(remaining, self.batch_size):
             x, y = data.train_x[chosen], data.train_y[chosen]
@@ -209,6 +212,37 @@ def _hides_bar() -> bool | None:
     if sys.stderr is None:
         return True
     return False if "ipykernel.zmqshell" in sys.modules else None
+
+
+def balanced_order(labels: Array, rng: np.random.Generator) -> Array:
+    """An epoch in which every class comes as often, to one image: as many images as there are.
+
+    The images of a rare class come several times, each as often as the others to one. Of a common class some do not
+    come; another epoch draws others.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (N,), integer
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of shape (N,), int64
+
+    Examples
+    --------
+    >>> labels = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    >>> np.bincount(labels[balanced_order(labels, np.random.default_rng(0))]).tolist()
+    [4, 4]
+    """
+    present = np.unique(labels)
+    least, more = divmod(len(labels), len(present))
+    lucky = set(rng.permutation(present)[:more].tolist())
+    dealt = []
+    for label in present.tolist():
+        own, wanted = np.flatnonzero(labels == label), least + (label in lucky)
+        dealt.append(np.concatenate([rng.permutation(own) for _ in range(-(-wanted // len(own)))])[:wanted])
+    return rng.permutation(np.concatenate(dealt))  # (N,)
 
 
 def cut_into_batches(order: Array, batch_size: int) -> Iterator[Array]:

@@ -114,6 +114,7 @@ class Session(state.Run):
             label_smoothing=self.settings.label_smoothing,
             augment=self.augment,
             ema=self.ema,
+            balance=self.settings.balance,
             report=after_epoch,
             position=self.position,
             after_step=after_step,

@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     What each may be is in `CHECKS`.
     """
 
-    data: str  # digits, cifar10:DIR, mnist:DIR or folder:DIR
+    data: str  # digits, mnist:DIR, cifar10:DIR, ... or folder:DIR
     recipe: str
     epochs: int
     batch_size: int
@@ -40,6 +40,7 @@ class Settings(NamedTuple):
     init: str | None  # the file whose weights a run begins with
     freeze: str | None  # "backbone": only the classifier learns
     bn: str  # the running statistics of batch norm: "update" or "keep"
+    balance: bool = False  # an epoch shows every class as often
 
 
 DEFAULTS: dict[str, Any] = {
@@ -109,6 +110,12 @@ def _or_none(check: Check) -> Check:
     return lambda value, name: None if value is None else check(value, name)
 
 
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False; was {str(value)[:40]}")
+    return value
+
+
 def _path(value: Any, name: str) -> str:
     """A text that the system takes for a path: what a file says may be any."""
     if not isinstance(value, str | os.PathLike) or not isinstance(path := os.fspath(value), str):
@@ -142,6 +149,7 @@ CHECKS: dict[str, Check] = {
     "init": _or_none(_path),
     "freeze": _or_none(_one_of(("backbone",))),
     "bn": _one_of(("update", "keep")),
+    "balance": _flag,
 }
 
 

@@ -158,7 +158,9 @@ def _numbers(training: dict[str, Any], run: Run, order: Array | None, epochs: in
     if order is None and done:
         raise ValueError("training/order is missing")
     if order is not None:
-        if order.dtype != np.int64 or order.shape != (images,) or (np.sort(order) != np.arange(images)).any():
+        if order.dtype != np.int64 or order.shape != (images,) or order.min() < 0 or order.max() >= images:
+            raise ValueError("training/order must have every image once")
+        if not run.settings.balance and (np.sort(order) != np.arange(images)).any():
             raise ValueError("training/order must have every image once")
         if not done or (done % run.settings.batch_size and done < images):
             raise ValueError(f"done must be whole batches of {run.settings.batch_size}; was {done}")

@@ -14,6 +14,7 @@ from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS, published_variant
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.neighbours import beside, torchvision_preprocessing
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
 BUILDERS: dict[str, Any] = {builder.__name__: builder for builder in as_built.BUILDERS.values()}
@@ -240,10 +241,16 @@ def _input(source: Source) -> Preprocessing | None:
         return known if source.config["in_channels"] == 3 else None
     said = source.info.get("preprocessing")
     if said is None and source.names != "npmnv2":
-        known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
-        if (source.names, source.architecture) == ("timm", "mobilenet_v1"):  # trained later, with a recipe of its own
+        found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
+        known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
+        if source.names == "torchvision":
+            known = torchvision_preprocessing(source.path)
+        if not found and (source.names, source.architecture) == (
+            "timm",
+            "mobilenet_v1",
+        ):  # trained later, with a recipe of its own
             known = known._replace(mean=(0.5,), std=(0.5,))
-        return known if source.config["in_channels"] == known.channels else None
+        return known.for_channels(source.config["in_channels"])
     if said is None:
         return None
     preprocessing, channels = Preprocessing.from_dict(said), source.config["in_channels"]
@@ -255,7 +262,7 @@ def _input(source: Source) -> Preprocessing | None:
 def _labels(source: Source) -> list[str] | None:
     said = source.info.get("labels")
     if said is None:
-        return None
+        return beside(source.path, source.names, source.config["num_classes"]).labels
     if not isinstance(said, list) or not all(isinstance(label, str) for label in said):
         raise ValueError('info["labels"] must be a list of strings')
     classes = max(2, source.config["num_classes"])  # one output is a yes or no

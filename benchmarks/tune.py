@@ -114,7 +114,7 @@ def prepare(name, case):
 
 
 def compile_with(pixels, folder):
-    """Be a process whose tiles have so many pixels. Called before a kernel is imported, as `kernels` imports them all."""
+    """Be a process whose tiles have so many pixels. Called before `kernels` is imported, which imports the tiles."""
     assert "npmnv2.kernels" not in sys.modules
     os.environ["NUMBA_CACHE_DIR"] = os.path.join(folder, str(pixels))
     name = "npmnv2.kernels.tuning"

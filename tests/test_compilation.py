@@ -57,9 +57,9 @@ def test_nothing_is_left_to_compile():
 
 @pytest.mark.parametrize("t, stride", [(1, 1), (6, 2), (6, 1)])
 def test_the_types_of_a_backward_are_those_of_its_calls(monkeypatch, in_python, t, stride):
-    block = InvertedResidual(8, 8, stride=stride, t=t, rng=np.random.default_rng(0))
+    block = InvertedResidual(16, 16, stride=stride, t=t, rng=np.random.default_rng(0))
     with npmnv2.backend("numba"):
-        out = block(np.ones((2, 4, 6, 8), np.float32))
+        out = block(np.ones((2, 4, 6, 16), np.float32))
     seen, backward = [], training_block.steps.backward
     steps = types.SimpleNamespace(backward=lambda *a: seen.append(a) or backward(*a))
     monkeypatch.setattr(training_block, "steps", steps)

@@ -197,13 +197,13 @@ def test_a_5x5_block_by_differences(size, stride, padding):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_compiled_block_leaves_5x5_to_the_layers(stride, in_python):
+def test_the_compiled_block_takes_5x5(stride, in_python):
     blocks = [
         randomise(InvertedResidual(8, 8, stride=stride, t=2, kernel=k, padding="same", rng=np.random.default_rng(0)))
         for k in (3, 5)
     ]
     x = np.random.default_rng(1).normal(size=(2, 5, 4, 8)).astype(np.float32)
-    for block, compiled in zip(blocks, (True, False), strict=True):
+    for block in blocks:
         with npmnv2.backend("numpy"):
             wanted = block(x)
             dout = np.random.default_rng(2).normal(size=wanted.shape).astype(np.float32)
@@ -212,7 +212,7 @@ def test_the_compiled_block_leaves_5x5_to_the_layers(stride, in_python):
         with npmnv2.backend("numba"):
             assert whole(block) is not block  # asked, and then it looks at the weights
             out = block(x)
-            assert ("backward" in vars(block)) == compiled
+            assert "backward" in vars(block)
             assert relative_error(out, wanted) < 1e-5
             assert relative_error(block.backward(dout), dx) < 1e-4
         for name, p in block.named_parameters().items():

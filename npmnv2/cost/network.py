@@ -167,7 +167,7 @@ def mobilenet_v1_conv(
 def _stem(channels: int, resolution: Resolution, stride: int, in_channels: int, padding: Padding) -> list[LayerCost]:
     sides = resolution if isinstance(resolution, tuple) else (resolution, resolution)
     if len(sides) != 2:
-        raise ValueError(f"resolution must be one side, or height and width; was {resolution}")
+        raise TypeError(f"resolution must be an integer; was {resolution}, where two are height and width")
     H, W = (check_int(side, "resolution") for side in sides)
     C = check_int(in_channels, "in_channels")
     check_padding(padding)  # any other would change the sizes, and a shortcut would no longer fit

@@ -12,6 +12,7 @@ from test_fused import trained
 from threadpoolctl import threadpool_info
 
 import npmnv2
+from npmnv2.runtime.blas import find_blas
 from npmnv2.runtime.threads import limit_threads
 
 pytestmark = pytest.mark.oracle
@@ -44,11 +45,12 @@ class Busy:
 
 
 def _numbers():
-    """How many threads each BLAS of ours uses."""
+    """How many threads NumPy's BLAS uses; SciPy's, which others load, is none of ours."""
+    known = {library.filepath for library in find_blas()}
     return {
         os.path.basename(library["filepath"]): library["num_threads"]
         for library in threadpool_info()
-        if library["user_api"] == "blas" and "openblas" in library["internal_api"]
+        if library["filepath"] in known and "openblas" in library["internal_api"] and "numpy" in library["filepath"]
     }
 
 

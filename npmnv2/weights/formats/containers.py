@@ -62,7 +62,7 @@ def container(path: str) -> str:
 
 def _zip(path: str) -> str:
     """Three formats are zip archives. They are told apart by what lies in them."""
-    with format_errors(path), FrugalFile(path, DIRECTORY_BYTES) as file, zipfile.ZipFile(file) as archive:
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path), zipfile.ZipFile(file) as archive:
         members = archive.namelist()
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in members):
         return "pth"

@@ -141,8 +141,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     OSError
         If there is no such file, or it cannot be read.
     """
-    with format_errors(path):
-        header, arrays = _read(path, _header)
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
+        header, arrays = _read(file, _header)
         if _digest(arrays.items()) != header["sha256"]:
             raise FormatError("is damaged: its content does not have the checksum that it should")
         return Checkpoint(arrays, _info(arrays.pop(INFO, None)))
@@ -158,13 +158,13 @@ def read_plain(path: str | os.PathLike[str]) -> dict[str, Array]:
         ...
     npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
     """
-    with format_errors(path):
-        return _read(path, lambda archive, members: {})[1]
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
+        return _read(file, lambda archive, members: {})[1]
 
 
-def _read(path: str | os.PathLike[str], header_of: Header) -> tuple[dict[str, Any], dict[str, Array]]:
+def _read(file: FrugalFile, header_of: Header) -> tuple[dict[str, Any], dict[str, Array]]:
     """The header and the other arrays."""
-    with FrugalFile(path, DIRECTORY_BYTES) as file, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error")  # what NumPy and zipfile find odd, we did not write
         try:
             with zipfile.ZipFile(file) as archive:

@@ -51,8 +51,7 @@ def format_errors(path: str | os.PathLike[str], *others: type[Exception]) -> Ite
     try:
         yield
     except FormatError as error:
-        said, name = str(error), f"{path}: "
-        raise FormatError(said if said.startswith(name) else name + said) from None
+        raise FormatError(f"{path}: {error}") from None
     except damage as error:
         raise FormatError(f"{path}: is damaged ({type(error).__name__}: {shown(str(error), 200)})") from None
 

@@ -17,6 +17,7 @@ from numba import prange
 
 from npmnv2.kernels.jit import compile_apart, compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.products import product
+from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import (
     CHANNELS,
@@ -96,35 +97,13 @@ def _taps(window, C):
 
 
 @compile_scalar
-def _copy_rows(x, n, y, count, left, columns, rows, to):
-    """Copy so many rows of image n, from row y on, to rows[to:]; zeros where they reach beyond the image."""
-    _, H, W, C = x.shape
-    flat, zero = x.reshape(-1), x.dtype.type(0)
-    begin = max(0, left)  # the columns begin <= c < end lie in the image
-    end = max(begin, min(columns, W + left))
-    for r in range(count):
-        row, middle, right = to & NATURAL, (to + begin * C) & NATURAL, (to + end * C) & NATURAL
-        if 0 <= y + r < H:
-            source = (((n * H + y + r) * W + begin - left) * C) & NATURAL
-            for v in range(begin * C):
-                rows[row + v] = zero
-            for v in range((end - begin) * C):
-                rows[middle + v] = flat[source + v]
-            for v in range((columns - end) * C):
-                rows[right + v] = zero
-        else:
-            for v in range(columns * C):
-                rows[row + v] = zero
-        to += columns * C
-
-
-@compile_scalar
 def _look(x, window, size, first, last, rows, at):
     """What rows `first` to `last` - 1 of the output of all images see, and the places in it where windows begin.
 
     It is copied to `rows`; if there is no room, it is x as it lies, which serves a pointwise convolution.
     """
-    (_, _, W, C), (OH, OW), columns = x.shape, size, window.columns
+    (_, H, W, C), (OH, OW), columns = x.shape, size, window.columns
+    flat = x.reshape(-1)
     tall = window.dilation * (window.KH - 1) + 1
     row, to, p = first, 0, 0
     while row < last:
@@ -132,14 +111,15 @@ def _look(x, window, size, first, last, rows, at):
         count = min(last - row, OH - oy)  # rows of one image, whose windows overlap
         height = window.stride * (count - 1) + tall
         if len(rows) > 0:
-            _copy_rows(x, n, window.stride * oy - window.top, height, window.left, columns, rows, to)
+            span = window.stride * oy - window.top, height
+            copy_rows(flat, n, (H, W, C), span, window.left, columns, rows, to)
         for r in range(count):
             for ox in range(OW):
                 at[p] = to + (r * columns + ox) * window.stride * C
                 p += 1
         to += height * columns * C
         row += count
-    return (rows if len(rows) > 0 else x.reshape(-1)[first * W * C :]), at[:p]
+    return (rows if len(rows) > 0 else flat[first * W * C :]), at[:p]
 
 
 @compile_task

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from npmnv2.kernels.inference_block.product import Window, add_window
 from npmnv2.kernels.inference_block.records import COPY, STEM
 from npmnv2.kernels.jit import compile_scalar
+from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places_in, places, places_in, put, spread, zeros
 
@@ -44,23 +45,6 @@ def _expand(x, offset, b, panel, pixels, to):
             few_at = few_places_in(x_at, p, last)
             tile_of_few = add_window(spread(be, m, few_at), x, few_at, offset, window, we, row)
             put(clip(tile_of_few), wide, few_places_in(wide_at, p, last), to)
-
-
-@compile_scalar
-def _copy_stem_rows(x, n, b, begin, end):
-    """Copy the rows of x that rows `begin` to `end` - 1 of the stem's output see, with zeros around them."""
-    stem, C, image = b.stem, b.sizes.C, b.scratch.stem
-    zero, length, left = x.dtype.type(0), stem.columns * C, stem.left * C
-    for r in range(stem.stride * (end - begin - 1) + stem.KH):
-        y, to = stem.stride * begin - stem.top + r, (r * length) & NATURAL
-        width = stem.W * C if 0 <= y < stem.H else 0
-        source = ((n * stem.H + y) * stem.W * C) & NATURAL
-        for v in range(left):
-            image[to + v] = zero
-        for v in range(width):
-            image[to + left + v] = x[source + v]
-        for v in range(left + width, length):
-            image[to + v] = zero
 
 
 @compile_scalar
@@ -111,7 +95,9 @@ def fill(x, n, b, k, span, images):
     pixels = images * (end - begin) * sizes.W  # of several images all rows, so that they lie in a row
     source, offset = x, (n * sizes.H + begin) * sizes.W * sizes.room
     if sizes.source == STEM:
-        _copy_stem_rows(x, n, b, begin, end)
+        stem = b.stem
+        seen = stem.stride * begin - stem.top, stem.stride * (end - begin - 1) + stem.KH
+        copy_rows(x, n, (stem.H, stem.W, sizes.C), seen, stem.left, stem.columns, b.scratch.stem, 0)
         source, offset = b.scratch.stem, 0
     for q in range(panels):
         to = (q * cut.images * cut.R + begin - span.first) * sizes.columns * CHANNELS

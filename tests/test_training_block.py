@@ -363,7 +363,7 @@ MUTANTS = [
     ("expand", "(y - norm[k, 0, e]) * norm[k, 3, e]", "0", "the part of dgamma dropped"),
     ("expand", "dz - norm[k, 2, e] -", "dz -", "the part of dbeta dropped"),
     ("project", "h <= zero or h >= six", "False", "no mask, in the last rows of a tile"),
-    ("project", "or h[1] >= high", "", "no upper kink, in every fourth row"),
+    ("project", "or h[1] >= six", "", "no upper kink, in every fourth row"),
     ("depthwise", "tile = let_through(tile, hidden, seen, (left + x) * E + e)", "pass", "no mask"),
     ("depthwise", "odd, hidden, other", "odd, hidden, at", "every second pixel of dy2 times the wrong of h"),
     ("depthwise", "range(channel - e, CHANNELS)", "range(CHANNELS)", "channels of the last tile counted twice"),

@@ -1,8 +1,7 @@
 """What the kernels of a 3x3 filter share: neighbouring windows, or the gradients that they see, in registers at once.
 
 Four windows side by side at stride 1 see six columns, where one by one they would load twelve. The plain version, one
-pixel after another, stands beside the uses of these. (`depthwise_backward_loops` pads its rows and needs none: read
-that of `depthwise/loops_3x3_backward.py`.)
+pixel after another, stands beside the uses of these.
 """
 
 from npmnv2.kernels.jit import compile_scalar

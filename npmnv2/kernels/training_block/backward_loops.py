@@ -47,13 +47,13 @@ def merge_gradients(made, sums):
 
 
 @compile_scalar
-def let_through(dz, h, zero, low, high):
-    """Four gradients, 0 where h <= low or h >= high. With NaN as the bounds none becomes 0."""
+def _let_through(dz, h, zero, six):
+    """Four gradients, 0 where ReLU6 bounded h. NaN lets through."""
     return (
-        zero if h[0] <= low or h[0] >= high else dz[0],
-        zero if h[1] <= low or h[1] >= high else dz[1],
-        zero if h[2] <= low or h[2] >= high else dz[2],
-        zero if h[3] <= low or h[3] >= high else dz[3],
+        zero if h[0] <= zero or h[0] >= six else dz[0],
+        zero if h[1] <= zero or h[1] >= six else dz[1],
+        zero if h[2] <= zero or h[2] >= six else dz[2],
+        zero if h[3] <= zero or h[3] >= six else dz[3],
     )
 
 
@@ -79,7 +79,7 @@ def _mask_rows(y, norm, dz, hidden, tile, place):
             h2, h3 = normal(v2, norm, k, e, True, zero, six), normal(v3, norm, k, e, True, zero, six)
             hidden[t, r0, e], hidden[t, r1, e], hidden[t, r2, e], hidden[t, r3, e] = h0, h1, h2, h3
             g = dz[k, p0, e], dz[k, p1, e], dz[k, p2, e], dz[k, p3, e]
-            g0, g1, g2, g3 = let_through(g, (h0, h1, h2, h3), zero, zero, six)
+            g0, g1, g2, g3 = _let_through(g, (h0, h1, h2, h3), zero, six)
             dz[k, p0, e], dz[k, p1, e], dz[k, p2, e], dz[k, p3, e] = g0, g1, g2, g3
             tile[task, 0, e] += (g0 + g1) + (g2 + g3)
             tile[task, 1, e] += (g0 * (v0 - mean) + g1 * (v1 - mean)) + (g2 * (v2 - mean) + g3 * (v3 - mean))

@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 def _filter_row(ring, first, row, w, piece, y, to, shape):
     """A row of y2, y[to] and on: its windows begin in `row` of the ring that begins at `first`. piece: where w does.
 
-    The plain version of `_filter_row_of`, and what small images and other kernels get.
+    The plain version of `_filter_row_of`, and what small images get.
     """
     K, s, columns, OW, E = shape
     for channel in range(0, E, CHANNELS):

@@ -15,6 +15,7 @@ from npmnv2.kernels.arrays import aligned
 from npmnv2.kernels.batchnorm import loops as batchnorm_loops
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
 from npmnv2.kernels.products import product
+from npmnv2.kernels.tiles import CHANNELS
 from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loops, depthwise_loops, forward_loops
 from npmnv2.kernels.training_block.records import (
     RING,
@@ -234,7 +235,7 @@ def _row_gradient_scratch(sizes, tile, source, dx, threads):
     raw, dz = source.x, dx
     if sizes.recompute:
         raw, dz = aligned((threads, W, E), dx), aligned((threads, max(W, tile), E), dx)
-    return RowGradientScratch(ring, raw, hidden, aligned((threads, 2 * K * 16), dx), dz)
+    return RowGradientScratch(ring, raw, hidden, aligned((threads, 2 * K * CHANNELS), dx), dz)
 
 
 @compile_inline

@@ -18,7 +18,7 @@ from npmnv2.shapes import conv_geometry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 few = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-many = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(few, max_examples=2000)
 exponents = st.integers(-30, 30)
 strange = st.sampled_from([np.nan, np.inf, -np.inf])
 seeds = st.integers(0, 2**32 - 1)
@@ -168,6 +168,11 @@ def check_batch_norm(problem):
             sums,
         )
         bounds = [np.where(np.isnan(bound), 0, bound) for bound in bounds]
+        one = cache._replace(gamma=np.ones_like(gamma))
+        dxhat = getattr(ops, f"{name}_backward")(dout, one)[0]
+        cancelled = np.isinf(gamma) & (np.abs(dxhat) <= 1e-5 * cache.inv_std * dy * xhat)
+    for result in results:
+        result[4][cancelled] = 0  # infinity times what rounding alone decides
     for got, want, bound in zip(*results, bounds, strict=True):
         check(got, want, 1e-5 * bound)
 

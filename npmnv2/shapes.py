@@ -133,9 +133,10 @@ def resolve_padding(padding: Padding, H: int, W: int, KH: int, KW: int, stride: 
 
     Parameters
     ----------
-    padding : int, pair of pairs, or "same"
+    padding : int, pair of pairs, "same" or "even"
         `p` is `p` zeros on all four sides; ``((top, bottom), (left, right))`` says each side; ``"same"`` is
-        `same_padding` on each axis.
+        `same_padding` on each axis. ``"even"`` pads every size as ``"same"`` pads one that the stride divides, as the
+        strided layers of Keras's MobileNetV1 do: at stride 2 ((0, 1), (0, 1)) for a 3x3 kernel.
     H, W, KH, KW, stride, dilation : int
         What ``"same"`` needs to know.
 
@@ -156,10 +157,16 @@ def resolve_padding(padding: Padding, H: int, W: int, KH: int, KW: int, stride: 
     ((1, 1), (1, 1))
     >>> resolve_padding("same", 8, 9, 3, 3, stride=2)
     ((0, 1), (1, 1))
+    >>> resolve_padding("even", 8, 9, 3, 3, stride=2)
+    ((0, 1), (0, 1))
     """
     if isinstance(padding, str):
-        if padding != "same":
-            raise ValueError(f'padding must be an int, ((top, bottom), (left, right)) or "same"; was {padding!r}')
+        if padding == "even":
+            H, W = stride, stride  # any size that the stride divides has the same zeros
+        elif padding != "same":
+            raise ValueError(
+                f'padding must be an int, ((top, bottom), (left, right)), "same" or "even"; was {padding!r}'
+            )
         return same_padding(H, KH, stride, dilation), same_padding(W, KW, stride, dilation)
     if is_int(padding):
         padding = ((padding, padding), (padding, padding))  # type: ignore[assignment]

@@ -534,13 +534,14 @@ def test_what_keras_takes_by_itself(tmp_path):
 
 
 def test_odd_maps_of_v1(tmp_path):
-    """Keras pads them as even ones there, which no network here does: docs/layouts.md has the way out."""
+    """Keras pads them as even ones there, and so does the network that is loaded."""
     config = keras_heads.config("v1")
     pictures_of(config, 100)
     path = written(tmp_path, "v1", description=config)
-    load(path)
-    (said,) = [text for text in weights.read(path).left_out if "padding" in text]
-    assert "conv_pad_4 (ZeroPadding2D): a network here pads maps of 25x25 otherwise" in said
+    model = load(path)
+    source = weights.read(path)
+    assert model.config["padding"] == "keras_v1" and "padding keras_v1" in " ".join(weights.explain(source))
+    assert not [text for text in source.left_out if "padding" in text]
     pads = layer(config, "conv_pad_2")["config"]
     pads["padding"] = [[1, 1], [1, 1]]
     with pytest.raises(FormatError, match=r"conv_pad_2 .* around maps of 50x50"):

@@ -284,3 +284,22 @@ def test_input_is_checked(build, either):
             model(x)
     with pytest.raises(RuntimeError, match="needs a forward before it"):
         model.backward(np.zeros((1, 3), np.float32))
+
+
+@pytest.mark.parametrize("size", [(100, 100), (150, 150), (200, 200), (224, 224), (96, 160)])
+def test_the_padding_of_keras_v1(size, tmp_path):
+    """Strided depthwise layers pad (0, 1) at every size; fused, saved and loaded too."""
+    model = npmnv2.mobilenet_v1(5, 0.25, padding="keras_v1", eps=1e-3)
+    by_hand = npmnv2.mobilenet_v1(5, 0.25, padding="same", eps=1e-3)
+    for _, layer in by_hand.named_layers():
+        if isinstance(layer, DepthwiseConv2d) and layer.stride == 2:
+            layer.padding = ((0, 1), (0, 1))
+    model.eval(), by_hand.eval()
+    x = np.random.default_rng(0).standard_normal((1, *size, 3)).astype(np.float32)
+    expected = by_hand(x)
+    np.testing.assert_array_equal(model(x), expected)
+    np.testing.assert_allclose(npmnv2.fuse(model)(x), expected, atol=1e-5)
+    npmnv2.weights.save(model, tmp_path / "a.npz")
+    loaded = npmnv2.weights.load_model(tmp_path / "a.npz")
+    assert loaded.config["padding"] == "keras_v1"
+    np.testing.assert_array_equal(loaded(x), expected)

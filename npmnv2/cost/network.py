@@ -8,6 +8,7 @@ from npmnv2.models.efficientnet_lite import check_same
 from npmnv2.models.efficientnet_lite import plan as plan_lite
 from npmnv2.models.efficientnet_lite import resolve_strides as strides_lite
 from npmnv2.models.mobilenet_v1 import plan as plan_v1
+from npmnv2.models.mobilenet_v1 import resolve_paddings
 from npmnv2.models.mobilenet_v1 import resolve_strides as strides_v1
 from npmnv2.models.mobilenet_v2 import Plan
 from npmnv2.models.mobilenet_v2 import plan as plan_v2
@@ -131,10 +132,11 @@ def mobilenet_v1(
     (568740352, 4209088)
     """
     stem, blocks = plan_v1(width_mult, strides)
-    layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, padding)
+    of_stem, of_blocks = resolve_paddings(padding)
+    layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, of_stem)
     for b in blocks:
         H, W, _ = layers[-1].out_shape
-        layers += separable(H, W, b.in_channels, b.out_channels, 3, b.stride, padding, name=b.name)
+        layers += separable(H, W, b.in_channels, b.out_channels, 3, b.stride, of_blocks, name=b.name)
     return [*layers, linear(blocks[-1].out_channels, check_int(num_classes, "num_classes"), name="fc")]
 
 
@@ -157,10 +159,11 @@ def mobilenet_v1_conv(
     (4867293184, 29281120)
     """
     stem, blocks = plan_v1(width_mult, strides)
-    layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, padding)
+    of_stem, of_blocks = resolve_paddings(padding)
+    layers = _stem(stem, resolution, strides_v1(strides)[0], in_channels, of_stem)
     for b in blocks:
         H, W, C = layers[-1].out_shape
-        layers.append(convolution("standard", H, W, C, b.out_channels, 3, b.stride, padding, name=b.name))
+        layers.append(convolution("standard", H, W, C, b.out_channels, 3, b.stride, of_blocks, name=b.name))
     return [*layers, linear(blocks[-1].out_channels, check_int(num_classes, "num_classes"), name="fc")]
 
 

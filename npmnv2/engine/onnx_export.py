@@ -19,6 +19,7 @@ from npmnv2 import __version__
 from npmnv2.atomic import writing
 from npmnv2.engine.folding import FoldedConv, FoldedNetwork, folded
 from npmnv2.models.network import Network
+from npmnv2.shapes import resolve_padding
 from npmnv2.validate import Array
 from npmnv2.weights.names import TO_PYTORCH
 
@@ -142,10 +143,12 @@ def _attributes(conv: FoldedConv) -> dict[str, Any]:
     if same and conv.stride > len(conv.w):  # ONNX's formula is negative then, and onnxruntime cuts pixels off
         most = f"a stride of at most {len(conv.w)} in ONNX"
         raise ValueError(f'"same" padding needs {most}; that of {conv.name} is {conv.stride}')
+    KH, KW = conv.w.shape[:2] if conv.w.ndim > 2 else (1, 1)
+    (top, bottom), (left, right) = resolve_padding(conv.padding, 1, 1, KH, KW, conv.stride)
     return {
         "strides": [conv.stride] * 2,
         "group": conv.w.shape[2] if conv.kind == "depthwise" else 1,
-        **({"auto_pad": "SAME_UPPER"} if same else {"pads": [conv.padding] * 4}),
+        **({"auto_pad": "SAME_UPPER"} if same else {"pads": [top, left, bottom, right]}),
     }
 
 

@@ -13,7 +13,7 @@ from npmnv2.models.network import Network, check_arguments, choose_strides, clas
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBNReLU6, SeparableConv
 from npmnv2.nn.layers import Conv2d
-from npmnv2.shapes import Padding
+from npmnv2.shapes import Padding, is_int
 from npmnv2.validate import check_dtype, check_number
 
 
@@ -160,8 +160,10 @@ def mobilenet_v1(
     in_channels : int
     dropout : float
         The share dropped before the classifier; the authors keep 0.999.
-    padding : 1 or "same"
-        Of the 3x3 convolutions: 1 as PyTorch, "same" as TensorFlow. They differ at stride 2.
+    padding : 1, "same" or "keras_v1"
+        Of the 3x3 convolutions: 1 as PyTorch, "same" as TensorFlow. They differ at stride 2. "keras_v1" as Keras's
+        MobileNetV1: "same" in the stem, "even" of `shapes.resolve_padding` in the blocks, which differs from "same"
+        where a strided layer sees an odd size.
     eps, momentum, running_var
         Of every batch norm, see `layers.BatchNorm`.
     dtype : float32 or float64
@@ -263,18 +265,41 @@ def _build(arguments: dict[str, Any], block: Callable[..., Layer]) -> tuple[dict
     """The layers, with `block` for every row, and the configuration."""
     config = dict(arguments, dtype=check_dtype(arguments["dtype"]).name)  # the arguments, as given
     num_classes, in_channels, seed = (arguments[name] for name in ("num_classes", "in_channels", "seed"))
-    check_arguments(num_classes, in_channels, arguments["padding"], seed)
-    options = {name: arguments[name] for name in ("padding", "dtype", "eps", "momentum", "running_var")}
+    of_stem, of_blocks = resolve_paddings(arguments["padding"])
+    check_arguments(num_classes, in_channels, of_stem, seed)
+    options = {name: arguments[name] for name in ("dtype", "eps", "momentum", "running_var")}
     options["rng"] = np.random.default_rng(seed)
     stem, blocks = plan(arguments["width_mult"], arguments["strides"])
 
     layers: dict[str, Layer] = {}
-    layers["stem"] = _standard(in_channels, stem, stride=resolve_strides(arguments["strides"])[0], **options)
+    layers["stem"] = _standard(
+        in_channels, stem, stride=resolve_strides(arguments["strides"])[0], padding=of_stem, **options
+    )
     for b in blocks:
-        layers[b.name] = block(b.in_channels, b.out_channels, stride=b.stride, **options)
+        layers[b.name] = block(b.in_channels, b.out_channels, stride=b.stride, padding=of_blocks, **options)
     last = blocks[-1].out_channels
     layers |= classifier(last, num_classes, arguments["dropout"], seed, options["rng"], arguments["dtype"])
     return layers, config
+
+
+def resolve_paddings(padding: Padding) -> tuple[Padding, Padding]:
+    """The padding of the stem and that of the blocks, from the argument of the builders.
+
+    Raises
+    ------
+    ValueError
+        If it is none of the three.
+
+    Examples
+    --------
+    >>> resolve_paddings("same"), resolve_paddings("keras_v1")
+    (('same', 'same'), ('same', 'even'))
+    """
+    if isinstance(padding, str) and padding == "keras_v1":
+        return "same", "even"
+    if not (is_int(padding) and padding == 1) and not (isinstance(padding, str) and padding == "same"):
+        raise ValueError(f'padding must be 1, "same" or "keras_v1", which keep the size at stride 1; was {padding!r}')
+    return padding, padding
 
 
 def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:

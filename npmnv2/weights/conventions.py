@@ -27,7 +27,12 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("timm", "mobilenet_v1"): {**_PYTORCH, "dropout": 0.0},
     ("keras", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
     ("keras_2018", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
-    ("keras", "mobilenet_v1"): {**_KERAS, "momentum": 0.01, "dropout": 0.001},  # its batch norms keep Keras's default
+    ("keras", "mobilenet_v1"): {
+        **_KERAS,
+        "padding": "keras_v1",
+        "momentum": 0.01,  # its batch norms keep Keras's default
+        "dropout": 0.001,
+    },
     ("slim", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("slim", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},
     # Hugging Face's weights are TF-slim's, and were trained with TF-slim's settings. Its code writes 0.997 where

@@ -16,7 +16,7 @@ from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import entries
 from npmnv2.weights.recognise import Found
 
-PADS = ([0, 1], [1, 1])  # of an even size and of an odd one, as a network here pads at stride 2
+PADS = ([0, 1], [1, 1])  # of an even size and of an odd one, at stride 2; MobileNetV1 has the first for both
 NORMS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
 # What Keras takes where a description does not say; without `filters` and `kernel_size` it builds no convolution.
 DEFAULTS: dict[str, Any] = {
@@ -61,7 +61,7 @@ class Parts:
         # those without an activation, where a block ends
         self.bottlenecks = {_layer(e.theirs) for e in known if e.ours.endswith(".project.bn.gamma")}
         self.batch_norms = {_layer(name) for name in self.backbone if name.endswith("/gamma")}
-        self.even = architecture == "mobilenet_v1"  # whether Keras pads odd maps as even ones
+        self.even = architecture == "mobilenet_v1"  # whether blocks pad odd maps as even ones
         self.eps = CONVENTIONS["keras", architecture]["eps"]
 
 
@@ -74,13 +74,13 @@ def setting(node: Node, name: str) -> Any:
     return node.config.get(name, DEFAULTS.get(name))
 
 
-def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> tuple[Node, list[str]]:
+def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> Node:
     """The last layer of the network; or the error that names a layer that ``keras.applications`` has not, or not so.
 
-    `size` is that of the pictures, None if any. What a network here does otherwise comes with it, a sentence each.
+    `size` is that of the pictures, None if any.
     """
     before, entry, block = None, "", ""  # the layer above; the outputs of the block before and of this one
-    seen, otherwise = [], []
+    seen = []
     for node in _backbone(graph, parts):
         wrong = None if before is None else _misplaced(node, before, parts)
         source = graph.nodes[node.inputs[0]] if node.inputs else node
@@ -101,10 +101,7 @@ def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> tuple[Node,
             raise FormatError(f"has {node} {wrong}: the network of keras.applications is another")
         if size is not None and node.name in parts.convolutions:
             stride = parts.convolutions[node.name].stride
-            odd = stride == 2 and source.config.get("padding") == [PADS[0]] * 2 and any(side % 2 for side in size)
-            if odd:  # of MobileNetV1, see docs/layouts.md
-                otherwise.append(f"the padding of {source}: a network here pads maps of {size[0]}x{size[1]} otherwise")
-            more = 0 if odd else stride - 1
+            more = 0 if parts.even and node.name != parts.first else stride - 1
             size = (size[0] + more) // stride, (size[1] + more) // stride
         before = node
         seen.append(node.name)
@@ -112,7 +109,7 @@ def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> tuple[Node,
     if order != list(dict.fromkeys(map(_layer, parts.backbone))):
         raise FormatError("describes the layers of the network in another order than keras.applications")
     assert before is not None  # the first convolution at least
-    return before, otherwise
+    return before
 
 
 def _backbone(graph: Graph, parts: Parts) -> Iterator[Node]:
@@ -188,9 +185,8 @@ def _mispadded(node: Node, before: Node, parts: Parts, size: Size | None) -> str
         return f"with padding {shown(repr(padding))} behind {shown(before.name)}"
     if padded:
         # of pictures of any size, keras.applications takes the sides to be even
-        pads, sides = before.config.get("padding"), size or (0, 0)
-        if parts.even and layer.stride == 2 and pads == [PADS[0]] * 2:
-            return None
+        even = size is None or (parts.even and node.name != parts.first)
+        pads, sides = before.config.get("padding"), size if size and not even else (0, 0)
         if pads != [PADS[side % 2] if layer.stride == 2 else PADS[1] for side in sides]:
             maps = "" if size is None else f" around maps of {size[0]}x{size[1]}"
             return f"behind {before} with {shown(repr(pads))}{maps}"

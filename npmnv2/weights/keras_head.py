@@ -76,8 +76,7 @@ def adapt(file: KerasFile, arrays: Mapping[str, Array], network: Found, width: f
             (own,) = layers
             assumed = [f"global average pooling stands before {shown(own)}", _assumption(None, scaled=False)]
         return Said(assumed=tuple(assumed), left_out=tuple(left_out))
-    last, otherwise = check_backbone(graph, parts, _size(graph, parts))
-    left_out += otherwise
+    last = check_backbone(graph, parts, _size(graph, parts))
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
     config: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """Files as people make them of Keras's networks: Keras's own answers. Runs with -m oracle."""
 
+import os
 import re
 
 import numpy as np
@@ -19,6 +20,7 @@ X = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def keras():
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
     return keras

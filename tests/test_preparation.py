@@ -215,7 +215,7 @@ def test_what_is_odd_about_a_picture_is_said(tmp_path, capsys):
 @pytest.mark.oracle
 @pytest.mark.parametrize("size, crop", [(128, 96), (160, 128), (256, 224)])
 def test_transformers_prepares_a_picture_so(tmp_path, size, crop):
-    import torchvision_cpu  # noqa: F401  without it torchvision needs a GPU's torch
+    from golden.torchvision_models import torchvision  # noqa: F401  before transformers imports it
     from transformers.models.mobilenet_v2.image_processing_mobilenet_v2 import MobileNetV2ImageProcessor
 
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -249,8 +249,8 @@ def test_a_grey_network_of_torchvision(tmp_path):
 
 @pytest.mark.oracle
 def test_timm_prepares_a_picture_so(tmp_path):
+    from golden.torchvision_models import torchvision  # noqa: F401  before timm imports it, isort: skip
     import timm
-    import torchvision_cpu  # noqa: F401
     from timm.models._hub import save_config_for_hf
 
     theirs = timm.create_model("mobilenetv2_100", num_classes=3)

@@ -383,7 +383,7 @@ def test_a_forward_without_variance_leaves_the_statistics_as_they_were(build, ei
 @pytest.mark.parametrize("build", [mobilenet_v1, mobilenet_v1_conv])
 def test_every_builder_refuses_a_padding_that_changes_the_size(build):
     for padding in (0, 2, True, "foo"):
-        with pytest.raises(ValueError, match='padding must be 1 or "same"'):
+        with pytest.raises(ValueError, match=r'padding must be .*"same"'):
             build(5, 0.1, padding=padding)
     with pytest.raises(TypeError, match="dtype must be float32 or float64; was None"):
         build(5, 0.1, dtype=None)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.models.network import Network, check_arguments, choose_strides, classifier
+from npmnv2.models.network import Network, check_arguments, check_padding, choose_strides, classifier
 from npmnv2.nn.base import Layer
 from npmnv2.nn.blocks import ConvBNReLU6, SeparableConv
 from npmnv2.nn.layers import Conv2d
-from npmnv2.shapes import Padding, is_int
+from npmnv2.shapes import Padding
 from npmnv2.validate import check_dtype, check_number
 
 
@@ -295,11 +295,8 @@ def resolve_paddings(padding: Padding) -> tuple[Padding, Padding]:
     >>> resolve_paddings("same"), resolve_paddings("keras_v1")
     (('same', 'same'), ('same', 'even'))
     """
-    if isinstance(padding, str) and padding == "keras_v1":
-        return "same", "even"
-    if not (is_int(padding) and padding == 1) and not (isinstance(padding, str) and padding == "same"):
-        raise ValueError(f'padding must be 1, "same" or "keras_v1", which keep the size at stride 1; was {padding!r}')
-    return padding, padding
+    check_padding(padding, "keras_v1")
+    return ("same", "even") if padding == "keras_v1" else (padding, padding)
 
 
 def resolve_strides(strides: str | Sequence[int]) -> tuple[int, ...]:

@@ -96,8 +96,8 @@ def check_arguments(num_classes: object, in_channels: object, padding: object, s
     check_int(seed, "seed", 0)
 
 
-def check_padding(padding: object) -> None:
-    """Raise ValueError unless it is one of the two paddings that a network can have.
+def check_padding(padding: object, *more: str) -> None:
+    """Raise ValueError unless it is 1, "same" or one of `more`, the paddings that a network can have.
 
     Examples
     --------
@@ -106,8 +106,12 @@ def check_padding(padding: object) -> None:
         ...
     ValueError: padding must be 1 or "same", which keep the size at stride 1; was 0
     """
-    if not (is_int(padding) and padding == 1) and not (isinstance(padding, str) and padding == "same"):
-        raise ValueError(f'padding must be 1 or "same", which keep the size at stride 1; was {padding!r}')
+    words = "same", *more
+    if not (is_int(padding) and padding == 1) and not (isinstance(padding, str) and padding in words):
+        *first, last = "1", *(f'"{word}"' for word in words)
+        raise ValueError(
+            f"padding must be {', '.join(first)} or {last}, which keep the size at stride 1; was {padding!r}"
+        )
 
 
 def choose_strides(strides: str | Sequence[int], named: Mapping[str, tuple[int, ...]], number: int) -> tuple[int, ...]:

@@ -61,7 +61,8 @@ class Parts:
         # those without an activation, where a block ends
         self.bottlenecks = {_layer(e.theirs) for e in known if e.ours.endswith(".project.bn.gamma")}
         self.batch_norms = {_layer(name) for name in self.backbone if name.endswith("/gamma")}
-        self.even = architecture == "mobilenet_v1"  # whether blocks pad odd maps as even ones
+        # the convolutions that pad an odd map as an even one
+        self.even = set(self.convolutions) - {self.first} if architecture == "mobilenet_v1" else set()
         self.eps = CONVENTIONS["keras", architecture]["eps"]
 
 
@@ -101,7 +102,7 @@ def check_backbone(graph: Graph, parts: Parts, size: Size | None) -> Node:
             raise FormatError(f"has {node} {wrong}: the network of keras.applications is another")
         if size is not None and node.name in parts.convolutions:
             stride = parts.convolutions[node.name].stride
-            more = 0 if parts.even and node.name != parts.first else stride - 1
+            more = 0 if node.name in parts.even else stride - 1
             size = (size[0] + more) // stride, (size[1] + more) // stride
         before = node
         seen.append(node.name)
@@ -185,8 +186,7 @@ def _mispadded(node: Node, before: Node, parts: Parts, size: Size | None) -> str
         return f"with padding {shown(repr(padding))} behind {shown(before.name)}"
     if padded:
         # of pictures of any size, keras.applications takes the sides to be even
-        even = size is None or (parts.even and node.name != parts.first)
-        pads, sides = before.config.get("padding"), size if size and not even else (0, 0)
+        pads, sides = before.config.get("padding"), (0, 0) if size is None or node.name in parts.even else size
         if pads != [PADS[side % 2] if layer.stride == 2 else PADS[1] for side in sides]:
             maps = "" if size is None else f" around maps of {size[0]}x{size[1]}"
             return f"behind {before} with {shown(repr(pads))}{maps}"

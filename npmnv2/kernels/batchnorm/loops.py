@@ -85,9 +85,12 @@ def _xhat_dy(x, dout, channel, clip, zero, six):
     return xhat, zero if blocked else dout
 
 
-def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx):
-    """dx = gamma * inv_std * (dy - sum(dy) / R - xhat * sum(dy * xhat) / R): the two sums, then one pass."""
-    R, C = x.shape
+def _backward(dout, x, norm, clip, size, dgamma, dbeta, dx):
+    """dx = gamma * inv_std * (dy - sum(dy) / R - xhat * sum(dy * xhat) / R): the two sums, then one pass.
+
+    norm: mean, inv_std, gamma and beta, as a plain tuple, which Numba takes apart sooner than a record.
+    """
+    (R, C), (mean, inv_std, gamma, beta) = x.shape, norm
     chunks = (R + size - 1) // size
     zero, six = x.dtype.type(0), x.dtype.type(6)
     sum_dy = np.zeros((chunks, C), x.dtype)

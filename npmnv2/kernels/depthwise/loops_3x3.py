@@ -44,10 +44,10 @@ from npmnv2.kernels.scalars import NATURAL
 
 
 @compile_inline
-def _border_row(x, w, stride, pads, n, oy, out):
-    """Row oy of image n: the plain loops."""
-    (top, left), (_, H, W, C) = pads, x.shape
-    for ox in range(out.shape[2]):
+def _border_row(x, w, stride, pads, sizes, place, out):
+    """Row oy of image n: the plain loops. The sizes are the caller's: read from x again, they slow the blocks down."""
+    (top, left), (H, W, C, OW), (n, oy) = pads, sizes, place
+    for ox in range(OW):
         for c in range(C):
             out[n, oy, ox, c] = 0
         for i in range(3):
@@ -76,7 +76,7 @@ def _forward_3x3_stride1(x, w, top, left, out):
         n, k = task // tasks, task % tasks
         if k >= pairs:
             oy = k - pairs if k - pairs < up else k - pairs + down - up
-            _border_row(x, w, 1, (top, left), n, oy, out)
+            _border_row(x, w, 1, (top, left), (H, W, C, OW), (n, oy), out)
             continue
 
         # Of an odd number of rows the last pair takes three, its middle one twice; blocks step back in the same way.
@@ -116,7 +116,7 @@ def _forward_3x3_stride2(x, w, top, left, out):
         n, oy = row // OH, row % OH
         y = 2 * oy - top
         if y < 0 or y + 3 > H:
-            _border_row(x, w, 2, (top, left), n, oy, out)
+            _border_row(x, w, 2, (top, left), (H, W, C, OW), (n, oy), out)
             continue
 
         for ox in range(OW):

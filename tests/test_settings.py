@@ -40,6 +40,7 @@ NONSENSE = {
     "freeze": [*WORDLESS, "head"],
     "bn": [*WORDLESS, None, "frozen"],
     "balance": [0, 1, 1.0, "yes", [], {}, None],
+    "keep_head": [0, 1, 1.0, "yes", [], {}, None],
 }
 
 
@@ -71,6 +72,7 @@ def test_settings_that_contradict_each_other_are_refused():
     for changes, match in (
         ({"init": None, "freeze": "backbone"}, "freeze needs init"),
         ({"init": None, "bn": "keep"}, "bn needs init"),
+        ({"init": None, "keep_head": True}, "keep_head needs init"),
         ({"resolution": 32}, "resolution is for folder:DIR alone, digits has its own; was 32"),
     ):
         with pytest.raises(ValueError, match=f"^{match}"):

@@ -80,6 +80,13 @@ def _add_settings(group: Any) -> None:
         "--backend", choices=["numpy", "numba"], help="default: NPMNV2_BACKEND in the environment, or numba"
     )
     group.add_argument("--init", metavar="FILE", help="begin with the weights in a file of any kind that is read")
+    group.add_argument(
+        "--keep-head",
+        action="store_true",
+        default=None,
+        help="keep the classifier of --init, which must have as many classes as DATA, in the same order "
+        "(default: kept only if FILE names the same classes)",
+    )
     group.add_argument("--freeze", choices=["backbone"], help="backbone: only the classifier learns (with --init)")
     group.add_argument(
         "--bn",

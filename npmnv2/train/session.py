@@ -165,7 +165,7 @@ def begin(settings: Settings) -> Session:
         width = 0.35 if settings.width is None else settings.width
         model: Network = mobilenet_v2(len(data.classes), width, in_channels=data.train_x.shape[3], **config)
     else:
-        model, is_new = network_from(settings.init, data, settings.width, **config)
+        model, is_new = network_from(settings.init, data, settings.width, keep_head=settings.keep_head, **config)
         origin = f"begins with {settings.init}, {'a new classifier' if is_new else 'its classifier too'}"
     return Session(settings._replace(width=model.config["width_mult"]), source, model, origin)
 

@@ -183,6 +183,18 @@ def test_contradicting_options_are_one_line(tmp_path, capsys):
     assert main(["train", "--resume", path, "--data", "digits"]) == 2
 
 
+@pytest.mark.parametrize("name", ["run.pth", "run.h5", "run.weights.h5", "run.safetensors", "run.onnx", "run.v2"])
+def test_another_ending_than_that_of_a_checkpoint_is_refused_before_anything_is_read(name, tmp_path, capsys):
+    path = str(tmp_path / name)
+    assert main(["train", "--data", "folder:/no/such/folder", "--save", path]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("npmnv2 train: --save must end in .npz, the one format that a run can go on from; was ")
+    assert f"{path}: `python -m npmnv2 convert run" in line and line.count("\n") == 1
+    with pytest.raises(ValueError, match=r"^save must end in \.npz"):
+        begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- the disk is full
 
 

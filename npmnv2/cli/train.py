@@ -39,7 +39,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_settings(train.add_argument_group("how it goes"))
     run = train.add_argument_group("how it runs, and what is kept")
     run.add_argument(
-        "--save", metavar="FILE", help="checkpoint, after each epoch and on Ctrl-C (default: that of --resume)"
+        "--save", metavar="FILE", help="checkpoint (.npz), after each epoch and on Ctrl-C (default: that of --resume)"
     )
     run.add_argument("--save-every", type=int, metavar="N", help="save after every N steps too")
     run.add_argument("--log", metavar="FILE", help="a row an epoch, as .csv or .jsonl")
@@ -164,6 +164,7 @@ def _check(arguments: argparse.Namespace) -> None:
     import numba
 
     from npmnv2.train import log
+    from npmnv2.train.session import check_ending
 
     most = numba.config.NUMBA_NUM_THREADS
     check_number(arguments.threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")
@@ -174,6 +175,8 @@ def _check(arguments: argparse.Namespace) -> None:
     for option in ("save", "log"):
         if getattr(arguments, option) is not None:
             check_writable(getattr(arguments, option), f"--{option}")
+    if arguments.save is not None:
+        check_ending(arguments.save, "--save")
 
 
 def _session(arguments: argparse.Namespace) -> "Session":

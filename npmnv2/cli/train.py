@@ -30,7 +30,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--data",
         type=_source,
         metavar="DATA",
-        help="digits (embedded), folder:DIR with a folder of pictures a class, mnist:DIR (EMNIST, ... too), "
+        help="digits (embedded), folder:DIR with a folder of pictures a class, mnist:DIR (IDX files, or Keras's "
+        "mnist.npz; EMNIST, ... too), "
         "cifar10:DIR, cifar100:DIR, or cifar100-coarse:DIR, its twenty groups",
     )
     begin.add_argument(

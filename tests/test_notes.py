@@ -81,7 +81,9 @@ def test_what_is_unusual_is_said_by_whatever_loads(case, tmp_path, capsys):
     other = str(tmp_path / "other.npz")
     for words in (["convert", path, other], ["classify", image, "--weights", path, "--size", "32"]):
         assert main(words) == 0
-        assert capsys.readouterr().err == f"npmnv2 {words[0]}: {path}: {said}\n"
+        out, err = capsys.readouterr()
+        assert err == f"npmnv2 {words[0]}: {path}: {said}\n"
+    assert "\nthe classes have no names here: --labels FILE gives them, one a line\n" in out
     assert main(["convert", "--explain", path, other]) == 0
     out, err = capsys.readouterr()
     assert f"  {said}\n" in out and err == ""

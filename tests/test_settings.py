@@ -126,6 +126,11 @@ def test_the_limits_of_the_command_line_are_limits_here():
                 CHECKS[name](value, name)
 
 
+def test_a_folder_without_its_kind_is_told_how_it_is_written(tmp_path):
+    with pytest.raises(ValueError, match=f"was {tmp_path}; a folder of pictures is folder:{tmp_path}$"):
+        resolve({"data": str(tmp_path)})
+
+
 def test_a_resolution_is_for_folders():
     with pytest.raises(ValueError, match=r"^resolution is for folder:DIR alone, digits has its own; was 32$"):
         load("digits", 32)

@@ -483,11 +483,12 @@ def test_fine_tuning_takes_the_network_below_any_classifier(head, tmp_path):
     assert is_new and found["fc.w"].shape == (1280, 3)
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted if not name.startswith("fc."))
     if head == "the same number":
-        model, is_new = network_from(path, photos, None, keep_classifier=True)
+        with pytest.warns(UserWarning, match="the outputs of its classifier are a, b, c, in this order"):
+            model, is_new = network_from(path, photos, None, keep_head=True)
         assert not is_new and same(model.state_dict(), wanted)
     else:
-        with pytest.raises(ValueError, match=r"keep_classifier must be False for .*; data has 3 classes"):
-            network_from(path, photos, None, keep_classifier=True)
+        with pytest.raises(ValueError, match=r"keep_head must be left out for .*: data has 3 classes"):
+            network_from(path, photos, None, keep_head=True)
 
 
 # -- what is taken for weights

@@ -92,6 +92,8 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(f"npmnv2 classify: {printable(str(warning.message))}")
     if not arguments.json:
         print(about(model))
+        if model.labels is None:
+            print("the classes have no names here: --labels FILE gives them, one a line")
         if arguments.weights is None:
             print(f"without --weights, trained on ImageNet: {printable(weights)}")
         print(f"pictures: {model.preprocessing}", f"  {printable(why)}", sep="\n")

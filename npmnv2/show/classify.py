@@ -22,7 +22,7 @@ from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.validate import Array, check_int
 from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.load import assumptions, build
+from npmnv2.weights.load import build, warn
 from npmnv2.weights.neighbours import beside
 from npmnv2.weights.source import Source
 
@@ -91,8 +91,7 @@ def load_explained(
     """
     source = weights.read(path)
     model = build(source, np.float32)
-    if source.assumed:
-        warnings.warn(assumptions(source), stacklevel=2)
+    warn(source)
     classes = model.config["num_classes"]
     found = beside(source.path, source.names, classes)
     if found.ignored and labels is None:

@@ -1,7 +1,8 @@
 """From a file to a network."""
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS, published_variant
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.names import entries
 from npmnv2.weights.neighbours import beside, torchvision_preprocessing
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
@@ -47,7 +49,8 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     Warns
     -----
     UserWarning
-        Of what was assumed, for a Keras model with a classifier of one's own, whose file does not say everything.
+        Of what is unusual in the file: where the network and its classifier were found, what was left out, and what the
+        file does not say and was assumed. What the libraries write of their own networks gives no warning.
 
     Raises
     ------
@@ -193,22 +196,47 @@ def explain(source: Source) -> list[str]:
     follow = "the file says" if source.names == "npmnv2" else "from these follow"
     conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
     lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
-    for what, said in (("found", source.found), ("left out", source.left_out), ("assumed", source.assumed)):
-        lines += [f"  {what}: {sentence}" for sentence in said]
-    return lines
+    return lines + [f"  {what}: {sentence}" for what, said in _said(source).items() for sentence in said]
 
 
-def assumptions(source: Source) -> str:
-    """What the file does not say and was assumed, in a line; empty if nothing was."""
-    return (
-        f"{source.path}: assumed, since the file does not say it: {'; '.join(source.assumed)}" if source.assumed else ""
-    )
+def notes(source: Source) -> list[str]:
+    """Of the same, what is not so in every file of its library: a line of what was found, left out and assumed each.
+
+    Examples
+    --------
+    >>> left_out = ("single numbers that no network needs: num_batches_tracked (52)",)
+    >>> found = ("under net", "the classifier is classifier.weight")
+    >>> notes(Source("a.pth", "pth", "timm", "mobilenet_v2", {}, {}, {}, (), left_out, found))
+    ['a.pth: found: under net']
+    """
+    usual = re.compile("|".join(_usual(source)))
+    unusual = {what: [text for text in said if not usual.fullmatch(text)] for what, said in _said(source).items()}
+    why = {"assumed": ", since the file does not say it"}
+    return [f"{source.path}: {what}{why.get(what, '')}: {'; '.join(said)}" for what, said in unusual.items() if said]
 
 
 def warn(source: Source) -> None:
-    """Warn of what was assumed, in the line that called the caller."""
-    if source.assumed:
-        warnings.warn(assumptions(source), stacklevel=3)
+    """Warn of what `notes` says, in the line that called the caller."""
+    for line in notes(source):
+        warnings.warn(line, stacklevel=3)
+
+
+def _said(source: Source) -> dict[str, tuple[str, ...]]:
+    return {"found": source.found, "left out": source.left_out, "assumed": source.assumed}
+
+
+def _usual(source: Source) -> Iterator[str]:
+    """Patterns of what is said of the files that a library writes of its own networks."""
+    behind = "behind the prefix "
+    prefix = next((text.removeprefix(behind) for text in source.found if text.startswith(behind)), "")
+    if source.names == "hf":  # which has it before the backbone alone
+        yield f"{behind}{source.architecture}[.]"
+        prefix = prefix.removesuffix(f"{source.architecture}.")
+    own = {entry.ours: entry.theirs for entry in entries(source.architecture, source.names)}
+    yield f"the classifier is {re.escape(prefix + own[CLASSIFIER[0]])}"
+    yield r"single numbers that no network needs: num_batches_tracked \(\d+\)"
+    yield "the (softmax|sigmoid) behind .*: a network here gives the logits before it"
+    yield "the classifier, for the file has no classifier; .*"  # of no_top; who reads one has asked for it
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:

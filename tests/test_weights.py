@@ -497,7 +497,6 @@ LOOKALIKES = {
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "a page": (b"\n<!DOCTYPE html>\n<html lang='en'>", "is a web page"),
     "an older page": (b"<HTML><head>", "is a web page"),
-    "ONNX": (b"\x08\x08\x12\x07pytorch", "looks like an ONNX file"),
 }
 
 

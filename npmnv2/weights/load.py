@@ -33,8 +33,8 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     Parameters
     ----------
     path : str or path-like
-        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras,
-        with the names of this package, torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
+        A native checkpoint (.npz), an ONNX file, or a state dictionary of PyTorch (.pth), a .safetensors file, or
+        weights of Keras, with the names of torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
     dtype : float32 or float64
         Of the network. float16 and bfloat16 in the file become either exactly, float64 becomes float32 by rounding.
 
@@ -190,7 +190,7 @@ def explain(source: Source) -> list[str]:
     config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
     if "fc.w" not in source.state:
         lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
-    follow = "the file says" if source.names == "npmnv2" else "from these follow"
+    follow = "the file says" if source.names in ("npmnv2", "onnx") else "from these follow"
     conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
     lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
     for what, said in (("found", source.found), ("left out", source.left_out), ("assumed", source.assumed)):
@@ -240,7 +240,7 @@ def _input(source: Source) -> Preprocessing | None:
         known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
         return known if source.config["in_channels"] == 3 else None
     said = source.info.get("preprocessing")
-    if said is None and source.names != "npmnv2":
+    if said is None and source.names not in ("npmnv2", "onnx"):
         found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
         known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
         if source.names == "torchvision":

@@ -36,8 +36,8 @@ class Source(NamedTuple):
     """What `read` found in a file: which network it is, and its state under our names, in our layouts."""
 
     path: str
-    container: str  # "npz" (ours), "plain npz", "pth", "safetensors" or "keras"
-    names: str  # "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
+    container: str  # "npz" (ours), "plain npz", "pth", "safetensors", "keras" or "onnx"
+    names: str  # of `names.schemes`; "onnx" of a graph, which needs none
     architecture: str  # "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
     config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
     state: dict[str, Array]  # by our names; views of what the file holds, in its dtype
@@ -89,6 +89,8 @@ def read(path: Path, partial: bool = False) -> Source:
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
     if container == "npz":
         return _read_native(name)
+    if container == "onnx":
+        return _read_onnx(name)
     if container == "plain npz":
         from npmnv2.weights.formats import native
 
@@ -132,6 +134,21 @@ def _read_native(path: str) -> Source:
     found = recognise.Found(architecture, "npmnv2", depth, known, beside)
     state = _checked(path, arrays, found, config)
     return Source(path, "npz", "npmnv2", architecture, config, state, info)
+
+
+def _read_onnx(path: str) -> Source:
+    """A graph, which says all that changes an answer."""
+    from npmnv2.weights import onnx_network
+
+    architecture, config, arrays, info, said, assumed, left_out = onnx_network.read(path)
+    if architecture == "efficientnet_lite":
+        config = _as_published(config)
+    _wanted(path, architecture, config)
+    depth = config.get("depth_mult", 1.0)
+    known = entries(architecture, "npmnv2", depth)
+    found = recognise.Found(architecture, "npmnv2", depth, known, [])
+    state = _checked(path, arrays, found, config)
+    return Source(path, "onnx", "onnx", architecture, config, state, info, assumed, left_out, said)
 
 
 def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> Source:

@@ -7,16 +7,27 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.native import HEADER
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
-CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras")
-ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5")  # in a folder, the best first
+CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras", "onnx")
+ENDINGS = (
+    ".safetensors",
+    ".npz",
+    ".pth",
+    ".pt",
+    ".bin",
+    ".keras",
+    ".weights.h5",
+    ".h5",
+    ".onnx",
+)  # in a folder, the best first
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
-ONNX = "looks like an ONNX file, which is written here and not read: load the file that it was made from"
 LOOKALIKES = {  # beginnings, in small letters
     b"version https://git-lfs": "is a pointer of Git LFS, not the file it stands for: fetch that with `git lfs pull`",
     b"<!doctype html": PAGE,
     b"<html": PAGE,
-    **dict.fromkeys((b"\x08\x07\x12", b"\x08\x08\x12", b"\x08\x09\x12", b"\x08\x0a\x12"), ONNX),
 }
+ONNX = (
+    b"\x12\x1a\x22\x2a\x32\x3a\x42"  # behind the version of its format, any text, the graph or its operators' version
+)
 MOST_FILES = 1000  # looked at in a folder
 
 
@@ -54,10 +65,14 @@ def container(path: str) -> str:
         return "safetensors"
     if start.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
         return "pth"
+    if len(start) > 2 and start[0] == 8 and 0 < start[1] < 32 and start[2] in ONNX:
+        return "onnx"
     for beginning, what in LOOKALIKES.items():
         if start.lstrip(b"\r\n \t").lower().startswith(beginning):
             raise FormatError(f"{path}: {what}")
-    raise FormatError(f"{path}: no known format; known are native .npz, .pth, .safetensors and Keras's .h5 and .keras")
+    raise FormatError(
+        f"{path}: no known format; known are native .npz, .pth, .safetensors, .onnx and Keras's .h5 and .keras"
+    )
 
 
 def _zip(path: str) -> str:

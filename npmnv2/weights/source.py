@@ -170,6 +170,8 @@ def _source(
     path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: recognise.Said
 ) -> Source:
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
+    with format_errors(path):
+        recognise.check_design(arrays, found)
     config = {**_config(path, arrays, found), **said.config}
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names)

@@ -28,28 +28,52 @@ LOOKALIKES = {  # beginnings, in small letters
 ONNX = (
     b"\x12\x1a\x22\x2a\x32\x3a\x42"  # behind the version of its format, any text, the graph or its operators' version
 )
-MOST_FILES = 1000  # looked at in a folder
+MOST_FILES, DEEPEST = 1000, 3  # looked at in a folder, and how far below it
+# What the trainer of Hugging Face's library puts beside the weights, with their endings.
+NO_WEIGHTS = (
+    *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"),
+    "rng_state.pth",
+)
 
 
 def file_in(path: str) -> str:
-    """The file itself; of a folder, such as Hugging Face's snapshots, the one file of weights in it."""
+    """The file itself; of a folder the one file of weights in it, or below it, where Hugging Face's cache has it.
+
+    Raises
+    ------
+    FormatError
+        If a folder holds none or several, which are listed.
+    """
     if not os.path.isdir(path):
         return path
-    names = sorted(os.listdir(path))[:MOST_FILES]
-    if "saved_model.pb" in names:
-        raise FormatError(
-            f"{path}: is a SavedModel of TensorFlow, which is not read: load it there, and save model.save_weights("
-            "'model.weights.h5')"
-        )
+    folders, files = [""], list[str]()
+    for folder in folders:  # the nearest first; no link to a folder is followed
+        try:
+            inside = sorted(os.scandir(os.path.join(path, folder)), key=lambda entry: entry.name)
+        except PermissionError as error:
+            raise FormatError(f"{path}: is a folder with one that may not be read, {shown(folder)}") from error
+        names = [os.path.join(folder, entry.name) for entry in inside]
+        if any(entry.name == "saved_model.pb" for entry in inside):
+            raise FormatError(
+                f"{os.path.join(path, folder) if folder else path}: is a SavedModel of TensorFlow, which is not read: "
+                "load it there, and save model.save_weights('model.weights.h5')"
+            )
+        files += [name for name, entry in zip(names, inside, strict=True) if entry.is_file()]
+        below = [name for name, entry in zip(names, inside, strict=True) if entry.is_dir(follow_symlinks=False)]
+        folders += [name for name in below if name.count(os.sep) < DEEPEST]
+        if len(files) + len(folders) > MOST_FILES:
+            raise FormatError(f"{path}: is a folder of more than {MOST_FILES} files: name the one with the weights")
+    files = [name for name in files if os.path.basename(name) not in NO_WEIGHTS]
     for ending in ENDINGS:
-        found = [name for name in names if name.lower().endswith(ending)]
+        found = [name for name in files if name.lower().endswith(ending)]
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
-            raise FormatError(
-                f"{path}: is a folder of {len(found)} such files: {', '.join(map(shown, found[:5]))}; name one of them"
-            )
-    raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)})")
+            listed = ", ".join(map(shown, found[:5])) + ", ..." * (len(found) > 5)
+            raise FormatError(f"{path}: is a folder of {len(found)} such files: {listed}; name one of them")
+    listed = ", ".join(shown(name) for name in files[:5]) + ", ..." * (len(files) > 5)
+    holds = f"; it holds {listed}" if files else ""
+    raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)}){holds}")
 
 
 def container(path: str) -> str:

@@ -508,6 +508,19 @@ def test_what_is_taken_for_weights_is_called_by_its_name(name, tmp_path):
         weights.load_model(tmp_path / "model.pth")
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("more", [(), ("x_test", "y_test")])
+def test_pictures_given_as_weights(save, more, tmp_path):
+    """As Keras's mnist.npz and its like."""
+    arrays = {name: np.zeros((4, 28, 28) if name[0] == "x" else 4, np.uint8) for name in ("x_train", "y_train", *more)}
+    save(tmp_path / "mnist.npz", **arrays)
+    message = rf"holds pictures and their labels \({', '.join(sorted(arrays))}\).* and no weights. .*--data mnist:DIR"
+    for read in (weights.load_model, weights.read, lambda path: weights.load_into(network(), path, partial=True)):
+        with pytest.raises(FormatError, match=message) as error:
+            read(tmp_path / "mnist.npz")
+        assert "\n" not in str(error.value)
+
+
 def test_a_folder_is_searched(tmp_path):
     with pytest.raises(FormatError, match="is a folder without a file of weights"):
         weights.load_model(tmp_path)

@@ -355,7 +355,9 @@ def network(path):
 @pytest.mark.parametrize("cases", [100, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_damaged_networks(cases, monkeypatch):
     """Beside the files of `test_weights_fuzz`, whose graphs are none: here the graph is read too."""
-    monkeypatch.setitem(fuzz.FORMATS, "onnx network", fuzz.Format(network, lambda path: source.read(path).state))
+    monkeypatch.setitem(
+        fuzz.FORMATS, "onnx network", fuzz.Format(network, lambda path: source._read_onnx(str(path)).state)
+    )
     ends = fuzz.run("onnx network", cases)
     assert ends["refused"] >= cases // 4
 

@@ -198,3 +198,27 @@ def test_counters_are_left_out_and_other_numbers_are_not(plain, wanted, tmp_path
         weights.load_model(path)
     with pytest.raises(FormatError, match="temperature"):  # a number that may change the answer
         weights.read(written(tmp_path / "model.pth", plain | {"temperature": np.ones(1)}))
+
+
+# -- timm's other designs
+
+
+def timm_like(extra, prefix=""):
+    arrays = translate(npmnv2.mobilenet_v2(5, 0.1).state_dict(), "mobilenet_v2", "timm")
+    like = {name: arrays[f"blocks.1.1.{name.split('.', 3)[3]}"] for name in extra}
+    return {prefix + name: array for name, array in {**arrays, **like}.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("rows", [(1, 3, 4, 5, 4, 4, 1), (1, 2, 3, 5, 3, 3, 1), (1, 2, 3, 4, 3, 3, 1, 1)])
+def test_deeper_networks_of_timm_are_told_by_their_rows(rows, prefix, tmp_path):
+    blocks = [f"blocks.{row}.{repeat}" for row, n in enumerate(rows) for repeat in range(n)]
+    leaves = ["conv_pw.weight", "bn1.weight", "conv_dw.weight"]
+    own = timm_like([])
+    extra = [f"{block}.{leaf}" for block in blocks for leaf in leaves if f"{block}.{leaf}" not in own]
+    np.savez(tmp_path / "model.npz", **timm_like([name for name in extra if ".0.0." not in name], prefix))
+    with pytest.raises(FormatError) as error:
+        weights.load_model(tmp_path / "model.npz")
+    counts = ", ".join(map(str, rows))
+    assert f"with {counts} blocks in its rows, where a mobilenet_v2 has 1, 2, 3, 4, 3, 3, 1" in str(error.value)
+    assert ("mobilenetv2_110d" in str(error.value)) == (rows[1] == 3)

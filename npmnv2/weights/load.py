@@ -1,8 +1,7 @@
 """From a file to a network."""
 
-import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS, published_variant
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.names import entries
 from npmnv2.weights.neighbours import beside, torchvision_preprocessing
+from npmnv2.weights.said import Usual
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
 BUILDERS: dict[str, Any] = {builder.__name__: builder for builder in as_built.BUILDERS.values()}
@@ -35,8 +34,8 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     Parameters
     ----------
     path : str or path-like
-        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras,
-        with the names of this package, torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
+        A native checkpoint (.npz), an ONNX file, or a state dictionary of PyTorch (.pth), a .safetensors file, or
+        weights of Keras, with the names of torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
     dtype : float32 or float64
         Of the network. float16 and bfloat16 in the file become either exactly, float64 becomes float32 by rounding.
 
@@ -193,7 +192,7 @@ def explain(source: Source) -> list[str]:
     config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
     if "fc.w" not in source.state:
         lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
-    follow = "the file says" if source.names == "npmnv2" else "from these follow"
+    follow = "the file says" if source.names in ("npmnv2", "onnx") else "from these follow"
     conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
     lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
     return lines + [f"  {what}: {sentence}" for what, said in _said(source).items() for sentence in said]
@@ -204,13 +203,12 @@ def notes(source: Source) -> list[str]:
 
     Examples
     --------
-    >>> left_out = ("single numbers that no network needs: num_batches_tracked (52)",)
-    >>> found = ("under net", "the classifier is classifier.weight")
+    >>> left_out = (Usual("single numbers that no network needs: num_batches_tracked (52)"),)
+    >>> found = ("under net", Usual("the classifier is classifier.weight"))
     >>> notes(Source("a.pth", "pth", "timm", "mobilenet_v2", {}, {}, {}, (), left_out, found))
     ['a.pth: found: under net']
     """
-    usual = re.compile("|".join(_usual(source)))
-    unusual = {what: [text for text in said if not usual.fullmatch(text)] for what, said in _said(source).items()}
+    unusual = {what: [text for text in said if not isinstance(text, Usual)] for what, said in _said(source).items()}
     why = {"assumed": ", since the file does not say it"}
     return [f"{source.path}: {what}{why.get(what, '')}: {'; '.join(said)}" for what, said in unusual.items() if said]
 
@@ -223,20 +221,6 @@ def warn(source: Source) -> None:
 
 def _said(source: Source) -> dict[str, tuple[str, ...]]:
     return {"found": source.found, "left out": source.left_out, "assumed": source.assumed}
-
-
-def _usual(source: Source) -> Iterator[str]:
-    """Patterns of what is said of the files that a library writes of its own networks."""
-    behind = "behind the prefix "
-    prefix = next((text.removeprefix(behind) for text in source.found if text.startswith(behind)), "")
-    if source.names == "hf":  # which has it before the backbone alone
-        yield f"{behind}{source.architecture}[.]"
-        prefix = prefix.removesuffix(f"{source.architecture}.")
-    own = {entry.ours: entry.theirs for entry in entries(source.architecture, source.names)}
-    yield f"the classifier is {re.escape(prefix + own[CLASSIFIER[0]])}"
-    yield r"single numbers that no network needs: num_batches_tracked \(\d+\)"
-    yield "the (softmax|sigmoid) behind .*: a network here gives the logits before it"
-    yield "the classifier, for the file has no classifier; .*"  # of no_top; who reads one has asked for it
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
@@ -268,7 +252,7 @@ def _input(source: Source) -> Preprocessing | None:
         known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
         return known if source.config["in_channels"] == 3 else None
     said = source.info.get("preprocessing")
-    if said is None and source.names != "npmnv2":
+    if said is None and source.names not in ("npmnv2", "onnx"):
         found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
         known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
         if source.names == "torchvision":

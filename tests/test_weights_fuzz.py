@@ -76,6 +76,12 @@ def keras_whole(path):
         file["optimizer_weights/adam/iteration"] = 3
 
 
+def save_npz(path, save):
+    """Any layout; a file object, since to a name NumPy adds an ending."""
+    with path.open("wb") as file:
+        save(file, **{name: np.asfortranarray(value) for name, value in arrays().items()})
+
+
 class Format(NamedTuple):
     """How a format takes part."""
 
@@ -121,6 +127,8 @@ FORMATS = {
         hostile.zip_altered,
         True,
     ),
+    "plain npz": Format(lambda path: save_npz(path, np.savez), native.read_plain, hostile.zip_altered),
+    "compressed npz": Format(lambda path: save_npz(path, np.savez_compressed), native.read_plain, hostile.zip_altered),
     "keras 3": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays())), keras_file.read),
     "keras 2": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays(), legacy=True)), keras_file.read),
     "keras whole": Format(keras_whole, keras_file.read),

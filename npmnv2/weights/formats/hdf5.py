@@ -63,7 +63,7 @@ class File:
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or bytearray
         The whole file.
 
     Attributes
@@ -77,7 +77,7 @@ class File:
         Here and in every method: for a file that is damaged, or uses more of HDF5 than Keras does.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self.data = data
         self._steps = 0
         self._links = 0

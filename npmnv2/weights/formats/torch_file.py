@@ -43,6 +43,7 @@ from npmnv2.weights.formats import torch_pickle
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
+    Archive,
     FrugalFile,
     brief,
     contiguous,
@@ -59,7 +60,6 @@ PROTOCOL_VERSION = 1001
 
 # Times the file's size, all tensors together: twice for bfloat16, which becomes float32, twice for tied weights
 MOST_CLAIMED = 4
-MOST_UNPACKED = 2  # likewise, for a zip that was compressed later; PyTorch's are not
 ALIGNMENT = 64
 DEPTH = 8  # of dictionaries in dictionaries
 MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter
@@ -154,49 +154,27 @@ def read_whole(path: str | os.PathLike[str], choose: Callable[[Places], str] = t
 
 
 def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
-    with zipfile.ZipFile(file) as archive:
-        members = _members(archive, file.bytes)
-        file.allow_all()
-        folder = _folder(members)
+    archive = Archive(file)
+    folder = _folder(archive.sizes)
 
-        def content(name: str) -> bytes:
-            if folder + name not in members:
-                raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
-            return _unpacked(archive, members[folder + name])
+    def content(name: str) -> bytearray:
+        if folder + name not in archive.sizes:
+            raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
+        return archive.read(folder + name)
 
-        order = content("byteorder") if folder + "byteorder" in members else b"little"
-        if order not in (b"little", b"big"):
-            raise FormatError("is damaged: its byte order is neither little nor big")
-        if members[folder + "data.pkl"].file_size > PICKLE_BYTES:
-            raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
-        chosen, tensors = _chosen(torch_pickle.load(io.BytesIO(content("data.pkl"))), choose, file.bytes)
-        keys = {tensor.storage.key for tensor in tensors.values()}
-        raw = {key: content(f"data/{key}") for key in keys}
+    order = content("byteorder") if folder + "byteorder" in archive.sizes else b"little"
+    if order not in (b"little", b"big"):
+        raise FormatError("is damaged: its byte order is neither little nor big")
+    if archive.sizes[f"{folder}data.pkl"] > PICKLE_BYTES:
+        raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
+    chosen, tensors = _chosen(torch_pickle.load(io.BytesIO(content("data.pkl"))), choose, file.bytes)
+    keys = {tensor.storage.key for tensor in tensors.values()}
+    raw = {key: content(f"data/{key}") for key in keys}
     big = order == b"big"
     return chosen._replace(arrays={name: _array(t, raw[t.storage.key], big) for name, t in tensors.items()})
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, once the directory has been checked."""
-    members: dict[str, zipfile.ZipInfo] = {}
-    for member in archive.infolist():
-        name = shown(member.filename)
-        if member.filename in members:
-            raise FormatError(f"has two members called {name}")
-        if member.flag_bits & 1:
-            raise FormatError(f"is encrypted ({name}); weights are read in the clear")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FormatError(f"is compressed ({name}) in a way that PyTorch does not use")
-        if member.compress_size > size:
-            raise FormatError(f"is damaged: {name} claims {member.compress_size} of the file's {size} bytes")
-        members[member.filename] = member
-    claimed, most = sum(member.file_size for member in members.values()), MOST_UNPACKED * size + (1 << 20)
-    if claimed > most:
-        raise FormatError(f"would unpack to {claimed} bytes, from a file of {size}; weights do not shrink that much")
-    return members
-
-
-def _folder(members: dict[str, zipfile.ZipInfo]) -> str:
+def _folder(members: Mapping[str, int]) -> str:
     """The folder of data.pkl, with its slash."""
     found = [name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
     if len(found) != 1:
@@ -205,15 +183,6 @@ def _folder(members: dict[str, zipfile.ZipInfo]) -> str:
     if folder + "constants.pkl" in members:
         raise FormatError("is a TorchScript program; save the state_dict() of the model instead")
     return folder
-
-
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The content of a member, never more than it claims; `zipfile` compares the checksum at its end."""
-    with archive.open(member) as file:
-        content = file.read(member.file_size)
-        if len(content) != member.file_size or file.read(1):
-            raise FormatError(f"is damaged: {shown(member.filename)} is not as long as it claims")
-    return content
 
 
 # -- the legacy format
@@ -308,7 +277,7 @@ def _itemsize_here(dtype: str) -> int:
     return 4 if dtype == BFLOAT16 else itemsize(dtype)
 
 
-def _array(tensor: Tensor, raw: bytes | memoryview, big_endian: bool = False) -> Array:
+def _array(tensor: Tensor, raw: bytearray | memoryview, big_endian: bool = False) -> Array:
     storage, size = tensor.storage, itemsize(tensor.storage.dtype)
     if storage.size * size > len(raw):
         raise FormatError(f"is damaged: storage {shown(storage.key)} has {len(raw)} bytes, fewer than it claims")

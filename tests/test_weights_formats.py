@@ -3,8 +3,14 @@
 The small files here are made without a framework; PyTorch's own are in `test_weights_formats_oracle.py`.
 """
 
+import codecs
+import itertools
+import pickle
+import pickletools
 import time
+import tracemalloc
 
+import hostile
 import numpy as np
 import pytest
 from golden import frameworks
@@ -12,7 +18,7 @@ from test_weights import same, theirs, write
 
 from npmnv2 import weights
 from npmnv2.weights import FormatError
-from npmnv2.weights.formats import native
+from npmnv2.weights.formats import native, torch_file
 from npmnv2.weights.names import schemes
 
 RNG = np.random.default_rng(0)
@@ -102,3 +108,122 @@ def test_objects_in_an_npz(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", w=np.array([None, 1]))
     with pytest.raises(FormatError, match="the array w has a header that is never written"):
         native.read_plain(tmp_path / "a.npz")
+
+
+# -- pickles of NumPy arrays
+
+
+def pickled(path, value, protocol):
+    """A .pth whose pickle holds the arrays, as torch.save writes it; protocol is pickle's."""
+    path.write_bytes(hostile.zip_pth(pickle.dumps(value, protocol), storages={}))
+    return path
+
+
+def of_numpy_1(data):
+    """The same pickle as NumPy 1 names it (the names are shorter by one letter, and so are their lengths)."""
+    for core in (b"multiarray", b"numeric"):
+        old, new = b"numpy.core." + core, b"numpy._core." + core
+        data = data.replace(b"c" + new, b"c" + old)
+        data = data.replace(bytes([0x8C, len(new)]) + new, bytes([0x8C, len(old)]) + old)
+    return b"".join(step for step in _steps(data) if step[:1] != b"\x95")  # FRAME: their lengths would differ
+
+
+def _steps(data):
+    starts = [position for _, _, position in pickletools.genops(data)]
+    return [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ["torch.save", "pickle.dump", "NumPy 1"])
+def test_pickled_arrays_of_every_layout(kind, protocol, tmp_path):
+    data = pickle.dumps({"epoch": 3, "model": ARRAYS}, protocol)
+    if kind == "NumPy 1":
+        data = of_numpy_1(data)
+        assert b"numpy.core.multiarray" in data and b"_core" not in data
+    (tmp_path / "a").write_bytes(hostile.zip_pth(data, storages={}) if kind == "torch.save" else data)
+    found = torch_file.read_whole(tmp_path / "a")
+    identical(found.arrays, ARRAYS)
+    assert (found.place, found.dropped) == ("model", ())
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_pickled_arrays_of_every_order_of_axes(axes, tmp_path):
+    arrays = {"w": RNG.normal(size=(2, 3, 4)).transpose(axes)}
+    (tmp_path / "a").write_bytes(pickle.dumps(arrays, 5))
+    identical(torch_file.read(tmp_path / "a"), arrays)
+
+
+def test_arrays_of_objects_are_dropped_and_named(tmp_path):
+    about = {
+        "names": np.array(["a", None]),
+        "texts": np.array(["ab"]),
+        "pairs": np.zeros(2, "f4,i4"),
+        "c": np.ones(1, "c8"),
+    }
+    numbers = {"accuracy": np.float64(0.5), "step": np.int32(7)}  # of NumPy's, and as good as Python's
+    for protocol in (2, 5):
+        found = torch_file.read_whole(pickled(tmp_path / "a", {**about, **numbers, "w": np.ones(2)}, protocol))
+        identical(found.arrays, {"w": np.ones(2)})
+        assert set(found.dropped) == {f"numpy.dtype of {code}" for code in ("O8", "U2", "V8", "c8")}
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_a_network_of_pickled_arrays(protocol, plain, wanted, tmp_path):
+    for path in (tmp_path / "a.pth", tmp_path / "a.pkl"):
+        value = {"net": {f"module.{name}": np.asfortranarray(array) for name, array in plain.items()}}
+        pickled(path, value, protocol)
+        if path.suffix == ".pkl":
+            path.write_bytes(pickle.dumps(value, protocol))
+        source = weights.read(path)
+        assert same(source.state, wanted) and source.found[:2] == ("under net", "behind the prefix module.")
+
+
+LIES = {  # what an array says of itself, and what is said of it
+    "more than there is": ((3,), "f4", bytes(8), "has 8 bytes"),
+    "less than there is": ((1,), "f4", bytes(8), "has 8 bytes"),
+    "a negative length": ((-1, -2), "f4", bytes(8), "no numbers"),
+    "as many as no computer has": ((1 << 62, 1 << 62), "f4", bytes(8), "has 8 bytes"),
+    "too many axes": ((1,) * 40, "f4", bytes(4), "40 axes"),
+    "no shape": (None, "f4", bytes(4), "no shape, dtype or numbers"),
+    "a length that is none": ((2.0,), "f4", bytes(8), "no shape, dtype or numbers"),
+    "numbers that are none": ((2,), "f4", [1, 2], "no numbers"),
+    "letters that are no bytes": ((2,), "i1", "\u20ac2", "is damaged"),
+}
+
+
+class Call:
+    """Pickles as a call and what is set afterwards."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __reduce__(self):
+        return self.parts
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_arrays_that_lie(lie, tmp_path):
+    shape, code, content, message = LIES[lie]
+    reconstruct = np.zeros(1).__reduce__()[0]
+    array = Call(reconstruct, (np.ndarray, (0,), b"b"), (1, shape, np.dtype(code), False, content))
+    with pytest.raises(FormatError, match=message):
+        torch_file.read(pickled(tmp_path / "a", {"w": array}, 4))
+    if lie != "letters that are no bytes":  # the other way of a pickle
+        with pytest.raises(FormatError, match=r"is damaged|other arguments|axes"):
+            array = Call(np.zeros(1).__reduce_ex__(5)[0], (content, np.dtype(code), shape, "C"))
+            torch_file.read(pickled(tmp_path / "a", {"w": array}, 4))
+
+
+def test_one_text_as_many_arrays(tmp_path):
+    """Its bytes are there once, and every array would be a copy."""
+    value = np.zeros(100_000, np.int8)
+    reconstruct, arguments, state = value.__reduce__()
+    text = state[4].decode("latin1")
+    encode = Call(codecs.encode, (text, "latin1"))
+    arrays = {str(k): Call(reconstruct, arguments, (*state[:4], encode)) for k in range(1000)}
+    path = pickled(tmp_path / "a", arrays, 2)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="claim 100000000 bytes"):
+        torch_file.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()

@@ -8,6 +8,7 @@ intent can try is in `test_torch_pickle.py`.
 import codecs
 import gc
 import json
+import pickle
 import sys
 import tempfile
 import tracemalloc
@@ -46,6 +47,18 @@ def arrays():
         "classifier.w": rng.normal(size=(4, 5)).astype(np.float16),
         "steps": np.array(7, np.int64),
     }
+
+
+def numpy_arrays():
+    """The same in several layouts and byte orders, with numbers and texts of NumPy's beside them."""
+    found = {name: value if k % 2 else np.asfortranarray(value) for k, (name, value) in enumerate(arrays().items())}
+    found["stem.bn.mean"] = found["stem.bn.mean"].astype(">f4")
+    return {"net": found, "best": np.float32(0.5), "labels": np.array(["cat", "dog"])}
+
+
+def numpy_zip(path):
+    """As torch.save writes it: the arrays are in the pickle, as texts."""
+    path.write_bytes(hostile.zip_pth(pickle.dumps(numpy_arrays(), 2), storages={}))
 
 
 def keras_arrays():
@@ -120,6 +133,10 @@ FORMATS = {
     "PyTorch's pth": Format(golden("zip.pth"), torch_file.read, hostile.zip_pickle_altered, True),
     "training pth": Format(golden("training.pth"), largest, hostile.zip_pickle_altered, True),
     "wrapped pth": Format(wrapped, largest, hostile.zip_pickle_altered, True),
+    "pth of NumPy arrays": Format(numpy_zip, torch_file.read, hostile.zip_pickle_altered, True),
+    "pickled NumPy arrays": Format(
+        lambda path: path.write_bytes(pickle.dumps(numpy_arrays(), 5)), torch_file.read, hostile.pickle_altered
+    ),
     "legacy pth": Format(golden("legacy.pth"), torch_file.read, hostile.legacy_altered),
     "npz": Format(
         lambda path: native.write(path, arrays(), {"epoch": 3}),

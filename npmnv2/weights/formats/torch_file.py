@@ -18,6 +18,8 @@ it is a field of the zip's own header, filled with the letter Z.
 machine, the dictionary, and the list of the storages' keys. Then for each key, in that order, the number of elements
 (8 bytes) and the elements, little-endian whatever the machine was. Nothing is aligned, and no checksum is kept.
 
+NumPy's arrays lie in the pickle itself. A dictionary of them is read as well, of `torch.save` or of `pickle.dump`.
+
 A *tensor* is a view of a storage: an offset, a shape and strides. A transposed weight is stored as it lay, and weights
 that were tied share a storage. Both come back as NumPy views, which are read-only and take no memory of their own.
 
@@ -32,7 +34,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -40,6 +42,7 @@ from npmnv2.atomic import writing
 from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import torch_pickle
+from npmnv2.weights.formats.pickled import STORAGES, Global, NumpyArray, Object, Storage, Tensor, content_of
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
@@ -53,7 +56,6 @@ from npmnv2.weights.formats.raw import (
     storable,
     strided_view,
 )
-from npmnv2.weights.formats.torch_pickle import PICKLE_BYTES, STORAGES, Storage, Tensor
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -165,13 +167,9 @@ def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     order = content("byteorder") if folder + "byteorder" in archive.sizes else b"little"
     if order not in (b"little", b"big"):
         raise FormatError("is damaged: its byte order is neither little nor big")
-    if archive.sizes[f"{folder}data.pkl"] > PICKLE_BYTES:
-        raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
     chosen, tensors = _chosen(torch_pickle.load(io.BytesIO(content("data.pkl"))), choose, file.bytes)
-    keys = {tensor.storage.key for tensor in tensors.values()}
-    raw = {key: content(f"data/{key}") for key in keys}
-    big = order == b"big"
-    return chosen._replace(arrays={name: _array(t, raw[t.storage.key], big) for name, t in tensors.items()})
+    keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values() if tensor.storage.content is None)
+    return chosen._replace(arrays=_arrays(tensors, {key: content(f"data/{key}") for key in keys}, order == b"big"))
 
 
 def _folder(members: Mapping[str, int]) -> str:
@@ -185,27 +183,27 @@ def _folder(members: Mapping[str, int]) -> str:
     return folder
 
 
-# -- the legacy format
+# -- the legacy format, and a pickle alone
 
 
 def _read_legacy(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     file.allow_all()
     file.seek(0)
-    data = memoryview(file.read())
-    pickles = io.BytesIO(data[:PICKLE_BYTES])
-    if torch_pickle.load(pickles).value != MAGIC_NUMBER:
-        raise FormatError("is no PyTorch file: a pickle, but without PyTorch's magic number")
+    data = file.read()
+    pickles = io.BytesIO(data)
+    whole = torch_pickle.load(pickles)
+    if whole.value != MAGIC_NUMBER:  # of pickle.dump, not torch.save
+        chosen, tensors = _chosen(whole, choose, len(data))
+        return chosen._replace(arrays=_arrays(tensors, {}))
     if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
         raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
     torch_pickle.load(pickles)  # about the machine, of no use
     whole = torch_pickle.load(pickles)
     keys = torch_pickle.load(pickles).value
     chosen, tensors = _chosen(whole, choose, len(data))
-    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in whole.storages})
-    for name, tensor in tensors.items():
-        if tensor.storage.key not in raw:
-            raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")
-    return chosen._replace(arrays={name: _array(t, raw[t.storage.key]) for name, t in tensors.items()})
+    storages = {storage.key: storage for storage in whole.storages}
+    raw = _legacy_storages(memoryview(data)[pickles.tell() :], keys, storages)
+    return chosen._replace(arrays=_arrays(tensors, raw))
 
 
 def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage]) -> dict[str, memoryview]:
@@ -232,9 +230,8 @@ def _chosen(
     places = _places(whole.value)
     if not places:
         asks = f"; it asks for {', '.join(whole.dropped[:3])}, none of which is looked up or run" * bool(whole.dropped)
-        models = ("torch.nn", "torchvision", "timm", "__main__")
-        hint = " (was a whole model saved? save its state_dict() instead)"
-        raise FormatError(f"{_nothing(whole.value)}{asks}{hint * any(n.startswith(models) for n in whole.dropped)}")
+        hint = ". If it is a model: save its state_dict() instead" * bool(whole.dropped)
+        raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
     place = choose(places)
     tensors = places[place]
     # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
@@ -252,17 +249,29 @@ def _places(value: object) -> Places:
     waiting: list[tuple[str, int, object]] = [("", 0, value)]
     while waiting and len(found) < MOST_PLACES:
         place, depth, value = waiting.pop()
-        if isinstance(value, Tensor | Storage) or not isinstance(value, dict | list | tuple) or id(value) in seen:
+        value = _inside(value)
+        if not _is_container(value) or id(value) in seen:
             continue
         seen.add(id(value))
-        items = list(value.items() if isinstance(value, dict) else enumerate(value))
+        items = [(k, _inside(part)) for k, part in (value.items() if isinstance(value, dict) else enumerate(value))]
         if tensors := {name: part for name, part in items if isinstance(part, Tensor) and isinstance(name, str)}:
             found[place] = tensors
         if depth < DEPTH:
             start = f"{place}." if place else ""
-            inside = [(key, part) for key, part in items if part and isinstance(part, dict | list | tuple)]
+            inside = [(key, part) for key, part in items if part and _is_container(part)]
             waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
     return found
+
+
+def _inside(value: object) -> Any:
+    """What an object of a pickle stands for: an array's tensor, else its attributes."""
+    if isinstance(value, NumpyArray):
+        return value.tensor
+    return value.attributes if isinstance(value, Object) else value
+
+
+def _is_container(value: object) -> TypeGuard[dict[Any, Any] | list[Any] | tuple[Any, ...]]:
+    return isinstance(value, dict | list | tuple) and not isinstance(value, Tensor | Storage | Global)
 
 
 def _nothing(value: object) -> str:
@@ -277,13 +286,25 @@ def _itemsize_here(dtype: str) -> int:
     return 4 if dtype == BFLOAT16 else itemsize(dtype)
 
 
-def _array(tensor: Tensor, raw: bytearray | memoryview, big_endian: bool = False) -> Array:
-    storage, size = tensor.storage, itemsize(tensor.storage.dtype)
-    if storage.size * size > len(raw):
-        raise FormatError(f"is damaged: storage {shown(storage.key)} has {len(raw)} bytes, fewer than it claims")
-    first, count = storage.location
-    part = memoryview(raw)[first * size : (first + count) * size]
-    return strided_view(part, storage.dtype, tensor.shape, tensor.strides, tensor.offset, big_endian)
+def _arrays(
+    tensors: Mapping[str, Tensor], raw: Mapping[str, bytearray | memoryview], big_endian: bool = False
+) -> dict[str, Array]:
+    """The tensors as views of their storages: those of the file, by key, or those in the pickle."""
+    arrays = {}
+    for name, (storage, offset, shape, strides) in tensors.items():
+        inside = storage.content is not None
+        if not inside and storage.key not in raw:
+            raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")
+        content, size = content_of(storage) if inside else raw[storage.key], itemsize(storage.dtype)
+        if storage.size * size > len(content):
+            raise FormatError(
+                f"is damaged: storage {shown(storage.key)} has {len(content)} bytes, fewer than it claims"
+            )
+        first, count = storage.location
+        part = memoryview(content)[first * size : (first + count) * size]
+        big = storage.big_endian if inside else big_endian
+        arrays[name] = strided_view(part, storage.dtype, shape, strides, offset, big)
+    return arrays
 
 
 # -- writing

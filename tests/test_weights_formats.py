@@ -4,11 +4,14 @@ The small files here are made without a framework; PyTorch's own are in `test_we
 """
 
 import codecs
+import collections
 import itertools
 import pickle
 import pickletools
+import sys
 import time
 import tracemalloc
+import types
 
 import hostile
 import numpy as np
@@ -227,3 +230,130 @@ def test_one_text_as_many_arrays(tmp_path):
         torch_file.read(path)
     assert tracemalloc.get_traced_memory()[1] < 2 << 20
     tracemalloc.stop()
+
+
+# -- whole models
+
+
+class Module:
+    """What a pickled module has in common with PyTorch's: the attributes, and that nothing else is needed."""
+
+    def __init__(self, parameters=(), buffers=(), left_out=(), **modules):
+        self.training = True
+        self._parameters = dict(parameters)
+        self._buffers = collections.OrderedDict(buffers)
+        self._non_persistent_buffers_set = set(left_out)
+        self._forward_hooks = collections.OrderedDict()
+        self._modules = modules
+
+
+class Program:
+    """Of TorchScript: all is an attribute."""
+
+    def __init__(self, **parts):
+        vars(self).update(parts, training=False, _is_full_backward_hook=None)
+
+
+Program.__module__ = "__torch__.mine"
+W, B, S = np.ones((2, 3), np.float32), np.zeros(2, np.float32), np.full(4, 2.0)
+
+
+def norm():
+    return Module({"weight": B, "bias": None}, {"mean": S, "pixels": W, "count": np.array(7)}, ["pixels"])
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_whole_models(protocol, tmp_path):
+    model = Module(
+        {"scale": B}, features=Module(**{"0": Module({"weight": W}), "1": norm()}), head=Module({"weight": W})
+    )
+    wanted = {"scale": B, "features.0.weight": W, "features.1.weight": B, "features.1.mean": S}
+    wanted |= {"features.1.count": np.array(7), "head.weight": W}
+    for value, place in ((model, ""), ({"model": model, "epoch": 3}, "model"), (Holder(model), "0.kept")):
+        found = torch_file.read_whole(pickled(tmp_path / "a", value, protocol))
+        identical(found.arrays, wanted)
+        assert found.place == place and f"{__name__}.Module" in found.dropped
+
+
+class Holder:
+    """Somebody's trainer, that is pickled by a call."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __reduce__(self):
+        return Holder, ({"kept": self.model},)
+
+
+def test_a_network_of_modules(plain, wanted, tmp_path):
+    model = Module()
+    for name, value in plain.items():
+        *path, leaf = name.split(".")
+        module = model
+        for part in path:
+            module = module._modules.setdefault(part, Module())
+        (module._buffers if leaf.startswith(("running", "num")) else module._parameters)[leaf] = value
+    source = weights.read(pickled(tmp_path / "a.pth", {"net": model}, 2))
+    assert same(source.state, wanted)
+    assert source.left_out[0] == f"objects of {__name__}.Module: none of these names was looked up or run"
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_programs(protocol, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__torch__", types.ModuleType("__torch__"))  # where pickle looks for the class
+    monkeypatch.setitem(sys.modules, "__torch__.mine", types.SimpleNamespace(Program=Program))
+    program = Program(weight=W, layers=Program(**{"0": Program(weight=S, bias=B), "1": Program()}))
+    data = hostile.zip_pth(pickle.dumps(program, protocol), {}, **{"constants.pkl": b"\x80\x02)."})
+    (tmp_path / "a").write_bytes(data)
+    identical(torch_file.read(tmp_path / "a"), {"weight": W, "layers.0.weight": S, "layers.0.bias": B})
+
+
+def circle():
+    model = Module({"weight": W})
+    model._modules["again"] = model
+    return model
+
+
+def many_ways():
+    """Two ways to go on from each of sixty modules: 2^60 names."""
+    model = Module({"weight": W})
+    for _ in range(60):
+        model = Module(a=model, b=model)
+    return model
+
+
+def many_large():
+    """Ten thousand modules with the same ten thousand arrays."""
+    large = Module({str(k): W for k in range(10_000)})
+    return Module(**{str(k): large for k in range(10_000)})
+
+
+HOSTILE = {
+    "in itself": (circle(), "more than 255 letters in a model, or one inside of itself"),
+    "many ways": (many_ways(), "more than 100000 parts, or one that is inside of itself"),
+    "many large ones": (many_large(), "more than 100000 parts"),
+    "many large ones in a list": (list(many_large()._modules.values()) * 3 + [many_large()], "more than 100000 parts"),
+    "a long name": (Module({"w" * 300: W}), "more than 255 letters"),
+    "no dictionaries": (Module.__new__(Module), "no dictionary of tensors"),
+    "no arrays": (Module(a=Module(), b=Module()), r"save its state_dict\(\) instead"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_models(name, tmp_path):
+    value, message = HOSTILE[name]
+    path = pickled(tmp_path / "a", value, 4)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match=message):
+        torch_file.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("part", ["_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"])
+def test_attributes_of_another_kind(part, tmp_path):
+    model = Module({"weight": W}, a=norm())
+    for other in (None, 3, [W], "text", {3: W, None: W}, {"a": {"weight": W}}):
+        setattr(model, part, other)
+        found = torch_file.read_whole(pickled(tmp_path / "a", {"first": W, "model": model}, 2), lambda places: "")
+        identical(found.arrays, {"first": W})

@@ -61,6 +61,26 @@ def numpy_zip(path):
     path.write_bytes(hostile.zip_pth(pickle.dumps(numpy_arrays(), 2), storages={}))
 
 
+class Module:
+    """What is in a module of PyTorch's that was pickled."""
+
+    def __init__(self, **parts):
+        vars(self).update(parts, training=True)
+
+
+def whole_model(path):
+    """torch.save(model), with a buffer that is left out, a module that is there twice, and NumPy's arrays."""
+    layers = [
+        Module(_parameters={"w": value, "bias": None}, _buffers={"steps": np.array(k), "mask": value}, _modules={})
+        for k, value in enumerate(arrays().values())
+    ]
+    for layer in layers:
+        layer._non_persistent_buffers_set = {"mask"}
+    inside = Module(_parameters={}, _buffers={}, _modules={str(k): layer for k, layer in enumerate(layers)})
+    model = Module(_parameters={}, _buffers={}, _modules={"features": inside, "tied": layers[0]})
+    path.write_bytes(hostile.zip_pth(pickle.dumps({"epoch": 3, "model": model}, 4), storages={}))
+
+
 def keras_arrays():
     """The same in Keras's names, which are checked."""
     small = arrays()
@@ -137,6 +157,7 @@ FORMATS = {
     "pickled NumPy arrays": Format(
         lambda path: path.write_bytes(pickle.dumps(numpy_arrays(), 5)), torch_file.read, hostile.pickle_altered
     ),
+    "whole model": Format(whole_model, torch_file.read, hostile.zip_pickle_altered, True),
     "legacy pth": Format(golden("legacy.pth"), torch_file.read, hostile.legacy_altered),
     "npz": Format(
         lambda path: native.write(path, arrays(), {"epoch": 3}),

@@ -2,7 +2,7 @@
 
 `torch_pickle` reads the program and asks here what a call makes. A name is compared with `MAKERS`, as text. What those
 make says where numbers lie: in a file beside the pickle (PyTorch), or in the pickle (NumPy). Any other name makes an
-`Object`, of which only the attributes are kept: the state of a model that was pickled as a whole lies in them.
+`Object`, which keeps what it is given: the arrays of a model that was pickled as a whole lie in its attributes.
 """
 
 import math
@@ -36,12 +36,13 @@ class Global(NamedTuple):
 
 
 class Object:
-    """What a name makes that is not known here: only the attributes are kept, of a dictionary its items."""
+    """What a name makes that is not known here: what it is made of, its attributes, and of a dictionary its items."""
 
-    __slots__ = ("attributes", "name")
+    __slots__ = ("arguments", "attributes", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, arguments: tuple[Any, ...] = ()) -> None:
         self.name = name
+        self.arguments = arguments
         self.attributes: dict[Any, Any] | None = None
 
     def build(self, state: object) -> None:
@@ -87,12 +88,10 @@ def call(function: object, arguments: object) -> Any:
     >>> call(Global("os.system"), ("rm -r /",)).name
     'os.system'
     """
-    if isinstance(function, Object):
-        return Object(function.name)
-    if not isinstance(function, Global) or not isinstance(arguments, tuple):
+    if not isinstance(function, Global | Object) or not isinstance(arguments, tuple):
         raise FormatError("its pickle is damaged: it calls what is no function")
-    if function.name not in MAKERS:
-        return Object(function.name)
+    if isinstance(function, Object) or function.name not in MAKERS:
+        return Object(function.name, arguments)
     made = MAKERS[function.name](arguments)
     if made is None:
         raise FormatError(f"its pickle calls {function.name} with other arguments than its library does")

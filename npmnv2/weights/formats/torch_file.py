@@ -18,7 +18,8 @@ it is a field of the zip's own header, filled with the letter Z.
 machine, the dictionary, and the list of the storages' keys. Then for each key, in that order, the number of elements
 (8 bytes) and the elements, little-endian whatever the machine was. Nothing is aligned, and no checksum is kept.
 
-NumPy's arrays lie in the pickle itself. A dictionary of them is read as well, of `torch.save` or of `pickle.dump`.
+A model that was saved as a whole (`torch.save(model)`, `torch.jit.save`) is read as its state dict (`places`). NumPy's
+arrays lie in the pickle itself. A dictionary of them is read as well, of `torch.save` or of `pickle.dump`.
 
 A *tensor* is a view of a storage: an offset, a shape and strides. A transposed weight is stored as it lay, and weights
 that were tied share a storage. Both come back as NumPy views, which are read-only and take no memory of their own.
@@ -34,7 +35,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NamedTuple, TypeGuard
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -42,7 +43,8 @@ from npmnv2.atomic import writing
 from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import torch_pickle
-from npmnv2.weights.formats.pickled import STORAGES, Global, NumpyArray, Object, Storage, Tensor, content_of
+from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
+from npmnv2.weights.formats.places import Places, places
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
@@ -63,10 +65,7 @@ PROTOCOL_VERSION = 1001
 # Times the file's size, all tensors together: twice for bfloat16, which becomes float32, twice for tied weights
 MOST_CLAIMED = 4
 ALIGNMENT = 64
-DEPTH = 8  # of dictionaries in dictionaries
-MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter
-
-Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
+SAVE = "save its state_dict() instead"
 
 
 class TorchFile(NamedTuple):
@@ -78,7 +77,7 @@ class TorchFile(NamedTuple):
     dropped: tuple[str, ...]  # names of classes and functions, none of which was looked up
 
 
-def the_only(places: Mapping[str, Mapping[str, Any]]) -> str:
+def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
     """The place of the one dictionary of tensors there is.
 
     Examples
@@ -86,10 +85,10 @@ def the_only(places: Mapping[str, Mapping[str, Any]]) -> str:
     >>> the_only({"model": {"weight": 0}})
     'model'
     """
-    if len(places) > 1:
-        named = ", ".join(shown(place or "the whole", 30) for place in list(places)[:5])
-        raise FormatError(f"holds {len(places)} dictionaries of tensors ({named}); one is read")
-    return next(iter(places))
+    if len(among) > 1:
+        named = ", ".join(shown(place or "the whole", 30) for place in list(among)[:5])
+        raise FormatError(f"holds {len(among)} dictionaries of tensors ({named}); one is read")
+    return next(iter(among))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -167,7 +166,10 @@ def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     order = content("byteorder") if folder + "byteorder" in archive.sizes else b"little"
     if order not in (b"little", b"big"):
         raise FormatError("is damaged: its byte order is neither little nor big")
-    chosen, tensors = _chosen(torch_pickle.load(io.BytesIO(content("data.pkl"))), choose, file.bytes)
+    whole = torch_pickle.load(io.BytesIO(content("data.pkl")))
+    if folder + "constants.pkl" in archive.sizes and not places(whole.value):  # else it is read like a pickled model
+        raise FormatError("is a TorchScript program without arrays of its own, as after torch.jit.freeze; " + SAVE)
+    chosen, tensors = _chosen(whole, choose, file.bytes)
     keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values() if tensor.storage.content is None)
     return chosen._replace(arrays=_arrays(tensors, {key: content(f"data/{key}") for key in keys}, order == b"big"))
 
@@ -178,8 +180,6 @@ def _folder(members: Mapping[str, int]) -> str:
     if len(found) != 1:
         raise FormatError(f"is no PyTorch file: a zip archive with {len(found) or 'no'} data.pkl")
     folder = found[0].removesuffix("data.pkl")
-    if folder + "constants.pkl" in members:
-        raise FormatError("is a TorchScript program; save the state_dict() of the model instead")
     return folder
 
 
@@ -227,56 +227,25 @@ def _chosen(
     whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int
 ) -> tuple[TorchFile, dict[str, Tensor]]:
     """The tensors that were chosen of all that a training script put around and beside them."""
-    places = _places(whole.value)
-    if not places:
+    found = places(whole.value)
+    if not found:
         asks = f"; it asks for {', '.join(whole.dropped[:3])}, none of which is looked up or run" * bool(whole.dropped)
-        hint = ". If it is a model: save its state_dict() instead" * bool(whole.dropped)
+        hint = f". If it is a model: {SAVE}" * bool(whole.dropped)
         raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
-    place = choose(places)
-    tensors = places[place]
+    place = choose(found)
+    tensors = found[place]
     # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
     claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
-    return TorchFile({}, place, tuple(p for p in places if p != place), tuple(whole.dropped)), tensors
-
-
-def _places(value: object) -> Places:
-    """Every dictionary that holds tensors by name, in the order of the file, by the keys that lead there."""
-    found: Places = {}
-    seen: set[int] = set()  # a pickle may refer to one object many times, and to one around it
-    waiting: list[tuple[str, int, object]] = [("", 0, value)]
-    while waiting and len(found) < MOST_PLACES:
-        place, depth, value = waiting.pop()
-        value = _inside(value)
-        if not _is_container(value) or id(value) in seen:
-            continue
-        seen.add(id(value))
-        items = [(k, _inside(part)) for k, part in (value.items() if isinstance(value, dict) else enumerate(value))]
-        if tensors := {name: part for name, part in items if isinstance(part, Tensor) and isinstance(name, str)}:
-            found[place] = tensors
-        if depth < DEPTH:
-            start = f"{place}." if place else ""
-            inside = [(key, part) for key, part in items if part and _is_container(part)]
-            waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
-    return found
-
-
-def _inside(value: object) -> Any:
-    """What an object of a pickle stands for: an array's tensor, else its attributes."""
-    if isinstance(value, NumpyArray):
-        return value.tensor
-    return value.attributes if isinstance(value, Object) else value
-
-
-def _is_container(value: object) -> TypeGuard[dict[Any, Any] | list[Any] | tuple[Any, ...]]:
-    return isinstance(value, dict | list | tuple) and not isinstance(value, Tensor | Storage | Global)
+    return TorchFile({}, place, tuple(p for p in found if p != place), tuple(whole.dropped)), tensors
 
 
 def _nothing(value: object) -> str:
     if not isinstance(value, dict):
         kind = "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
+        kind = "an object" if isinstance(value, Object) else kind
         return f"holds no dictionary of tensors by name, but {kind}"
     keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
     return f"holds no tensors by name; what it holds is called: {keys}"

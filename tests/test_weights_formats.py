@@ -357,3 +357,15 @@ def test_attributes_of_another_kind(part, tmp_path):
         setattr(model, part, other)
         found = torch_file.read_whole(pickled(tmp_path / "a", {"first": W, "model": model}, 2), lambda places: "")
         identical(found.arrays, {"first": W})
+
+
+class Options(dict):
+    """A dictionary of a class of one's own."""
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_dictionaries_of_a_class_of_ones_own(protocol, tmp_path):
+    path = pickled(tmp_path / "a", {"lr": 0.1, "weights": Options(w=W, b=B)}, protocol)
+    found = torch_file.read_whole(path)
+    identical(found.arrays, {"w": W, "b": B})
+    assert (found.place, found.dropped) == ("weights", (f"{__name__}.Options",))

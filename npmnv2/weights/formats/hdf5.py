@@ -1,8 +1,8 @@
 """Read what Keras puts into an HDF5 file: groups, plain arrays of floats, the names of layers. Needs no library.
 
-HDF5 is a file system inside of a file, and its library believes what a damaged file says: asked for the name of a
-layer, it was seen to run in circles for ever. A reader that must not hang and not fill the memory reads the part of the
-format that Keras uses, and refuses the rest. h5py writes that part unless it is asked for another:
+HDF5 is a file system inside of a file. Why this reader does not leave it to the library is said in the package's
+`__init__`. It reads the part of the format that Keras uses, and refuses the rest. h5py writes that part unless it is
+asked for another:
 
 - the *superblock* has the address of the root group;
 - an *object header* is a list of messages. A group has one that says where its symbol table is. A dataset has one each

@@ -102,9 +102,9 @@ def test_unpacking_takes_time_by_the_byte(tmp_path):
     """`zipfile` copies all that it has so far at every 4 kB."""
     value = RNG.normal(size=4_000_000).astype(np.float32)
     np.savez_compressed(tmp_path / "a.npz", w=value)
-    start = time.perf_counter()
+    start = time.process_time()
     identical(native.read_plain(tmp_path / "a.npz"), {"w": value})
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_objects_in_an_npz(tmp_path):

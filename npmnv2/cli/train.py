@@ -117,6 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     with warnings.catch_warnings(record=True) as caught:  # pictures that cannot be read and are left out
+        warnings.simplefilter("always")  # whatever the environment says of warnings
         session = _session(arguments)
     for warning in caught:
         complain(f"npmnv2 train: {warning.message}")

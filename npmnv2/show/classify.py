@@ -184,6 +184,7 @@ def classify(model: Network, images: Iterable[str | PathLike[str]], top: int = 5
         image = fspath(path)
         try:
             with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")  # whatever the environment says of warnings
                 warnings.simplefilter("always")
                 x = prepare(open_image(image), model.preprocessing)
         except (ValueError, OSError) as reason:

@@ -127,7 +127,7 @@ def outcome(document):
     return json.loads(html.unescape(found[1]))
 
 
-SIZES = ("1920,1080", "1280,800", "500,844")  # a window of a desktop's browser is no narrower than 500
+SIZES = ("1920,1080", "1280,800", "390,844")
 
 
 @pytest.mark.browser

@@ -14,7 +14,7 @@ const MIXES = {
   depthwise: `<b>Depthwise mixes space and keeps channels apart.</b> A number of ${code("out")} sees a window of its own
     channel. A tap is one number a channel: ${code("*")}.`,
   pointwise: `<b>Pointwise mixes channels and keeps pixels apart.</b> A number of ${code("out")} sees every channel of
-    one pixel. The only tap is a matrix: ${code("@")}.`,
+    one pixel. The only tap is a matrix: ${code("@")}. Stride, padding and dilation are for kernels of more taps.`,
 };
 
 // The step that S stands at: a tap or a window.
@@ -218,7 +218,7 @@ function drawConvolution() {
   const number = array => PLACE[array](one).split(",").reduce((values, index) => values[index], before[array]);
   const [above, below] = arrays(conv, sheets(conv, step, one, done, targets.flatMap(parts)), done);
   const unit = S.view === "tap" ? `tap ${at + 1} of ${conv.g.kernel ** 2}` : `window ${at + 1} of ${conv.g.out ** 2}`;
-  const {g, C, M} = conv, across = [C * conv.P, g.kernel * (S.kind === "depthwise" ? 1 : M), M * g.out];
+  const {g, C, M} = conv, across = [C * conv.P, 3 * (S.kind === "depthwise" ? 1 : M), M * g.out];
   const sizes = {cells: sum(across), "most-cells": Math.max(...across), rows: S.way === "forward" ? 9 : 2 * conv.P};
   for (const [name, size] of Object.entries(sizes)) element("convolution").style.setProperty(`--${name}`, size);
   element("above").innerHTML = above;

@@ -62,7 +62,7 @@ function draw() {
     }
   }
   element("break").hidden = S.tab !== "convolution";
-  element("steps").hidden = VIEWS[S.tab].count() === 1;
+  element("steps").hidden = S.tab === "costs";
   element("block-slider").value = S.block;
   VIEWS[S.tab].draw();
 }

@@ -15,6 +15,7 @@ function selftest() {
   for (const expected of DATA.settings) checkSetting(expected, same, steps);
   checkCosts(same);
   checkKeys(same);
+  checkPointer(same);
   checkPage(same);
 
   const outcome = document.createElement("pre");
@@ -121,6 +122,30 @@ function checkKeys(same) {
   press(" ");
   same("Space stops", timer, null);
   set(start);
+}
+
+// The same by the pointer.
+function checkPointer(same) {
+  const event = (type, target) => document.querySelector(target).dispatchEvent(new Event(type, {bubbles: true}));
+  const cell = (array, place) => `.cell[data-array="${array}"][data-place="${place}"]`;
+  set({tab: "convolution"});
+  event("click", '[data-switch="kind"] button:nth-of-type(2)');
+  same("a click on a switch", S.kind, "depthwise");
+  event("pointerover", cell("xp", "2,1,1"));
+  same("the pointer on a pixel of the window", [S.y, S.x, S.i, S.j, S.c, S.m], [0, 0, 2, 1, 1, 1]);
+  event("pointerover", cell("xp", "5,5,0"));
+  same("the pointer on a pixel outside", [S.i, S.j, S.c], [2, 1, 1]);
+  event("pointerover", cell("out", "3,2,0"));
+  same("the pointer on out stays in the window", [S.y, S.x, S.c], [0, 0, 0]);
+  event("click", cell("out", "3,2,0"));
+  same("a click on out goes there", [S.y, S.x], [3, 2]);
+  event("pointerover", ".product:nth-of-type(4)");
+  same("the pointer on a product", [S.i, S.j], [0, 2]);
+  event("click", '[data-tab="costs"]');
+  document.querySelector('[data-slider="K"]').value = 5;
+  event("input", '[data-slider="K"]');
+  same("a slider", [S.tab, S.K], ["costs", 5]);
+  set({tab: "convolution", kind: "standard"});
 }
 
 // Nothing is loaded; nothing is wider than the window; all that is pressed has a name; nothing went wrong.

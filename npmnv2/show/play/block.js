@@ -86,8 +86,9 @@ function drawBlock() {
   element("stage").innerHTML = `${(S.way === "forward" ? FORWARD : BACKWARD)[list[number]](block)} ${why}`;
   const row = ({kind, K, C, M, side, parameters, madds}, k) => [list[k], `${K}×${K} ${kind}`, `${C} → ${M}`,
     `${side}×${side}`, grouped(parameters), grouped(madds)];
+  const marked = number < costs.length ? number : -1; // the shortcut has no row
   element("block-table").innerHTML = table(["", "convolution", "channels", "pixels", "parameters", "multiply-adds"],
     [...costs.map(row), ["together", "", "", "", grouped(total(costs, "parameters")), grouped(total(costs, "madds"))],
       ["classic", `3×3 standard in the middle`, DATA.classic.join(" → "), `${side}×${side}`,
-        grouped(total(beside, "parameters")), grouped(total(beside, "madds"))]], number);
+        grouped(total(beside, "parameters")), grouped(total(beside, "madds"))]], marked);
 }

@@ -26,8 +26,8 @@ function drawCosts() {
   const rows = (layers, names) => layers.map((layer, n) => ({name: names[n], value: layer.madds,
     words: `${grouped(layer.madds)}`, look: "marked"}));
   element("layer").innerHTML = `${bars(rows([standard, ...pair], ["standard", "depthwise", "pointwise"]))}
-    <p>A pixel of ${code("out")} takes</p>
-    ${table(["", "multiply-adds a pixel", "parameters, with batch norm"], [
+    <p>For a pixel of ${code("out")}; parameters with the two a channel of batch norm:</p>
+    ${table(["", "multiply-adds a pixel", "parameters"], [
     ["standard", `K·K·C·M = ${K}·${K}·${C}·${M} = ${grouped(k * C * M)}`, `${grouped(standard.parameters)}`],
     ["depthwise", `K·K·C = ${K}·${K}·${C} = ${grouped(k * C)}`, `${grouped(pair[0].parameters)}`],
     ["pointwise", `C·M = ${C}·${M} = ${grouped(C * M)}`, `${grouped(pair[1].parameters)}`]])}

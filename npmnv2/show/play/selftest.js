@@ -79,9 +79,14 @@ function checkCosts(same) {
     same(`gain ${sizes}, shown`, element("gain").querySelector("b").textContent, `${gain.toFixed(1)} times fewer`);
   }
   for (const [number, block] of DATA.blocks.entries()) {
-    set({tab: "block", block: number});
+    set({tab: "block", way: "forward", block: number});
     const classic = classicCost(block.side);
     same(`block ${block.name}`, blockCost(block).map(pair), block.costs);
+    const last = stages(block).length - 1;
+    set({stage: last});
+    same(`block ${block.name}, marked row`, document.querySelector("#block-table .marked")?.cells[0].textContent,
+      block.shortcut ? undefined : "project");
+    set({stage: 0});
     same(`block ${block.name}, shortcut`, hasShortcut(block), block.shortcut);
     same(`classic beside ${block.name}`, [total(classic, "parameters"), total(classic, "madds")], block.classic);
   }

@@ -118,13 +118,15 @@ def few_places(first, last, stride):
 
 
 def places_in(table, first, last):
-    """The same from a table of the places of all pixels."""
-    return table[np.minimum(first + np.arange(PIXELS), last)]
+    """The same from a table of the places of all pixels, or where they lie evenly from the stride."""
+    pixels = np.minimum(first + np.arange(PIXELS), last)
+    return table[pixels] if isinstance(table, np.ndarray) else pixels * table
 
 
 def few_places_in(table, first, last):
     """The same for a smaller tile."""
-    return table[np.minimum(first + np.arange(FEW), last)]
+    pixels = np.minimum(first + np.arange(FEW), last)
+    return table[pixels] if isinstance(table, np.ndarray) else pixels * table
 
 
 @type_callable(places)
@@ -144,6 +146,14 @@ def _(context: Any) -> Callable[..., Any]:
 def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     stride = _index(context, builder, signature, arguments, 2)
     pixels = _until(context, builder, signature, arguments, 0)
+    return _pack(context, builder, signature, [builder.mul(p, stride) for p in pixels])
+
+
+@lower_builtin(places_in, types.Integer, types.Integer, types.Integer)
+@lower_builtin(few_places_in, types.Integer, types.Integer, types.Integer)
+def _places_apart(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    stride = _index(context, builder, signature, arguments, 0)
+    pixels = _until(context, builder, signature, arguments, 1)
     return _pack(context, builder, signature, [builder.mul(p, stride) for p in pixels])
 
 

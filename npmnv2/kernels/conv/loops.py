@@ -20,8 +20,9 @@ from npmnv2.kernels.jit import compile_apart, compile_kernel, compile_scalar, co
 from npmnv2.kernels.products import multiply, product
 from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.tuning import CONVOLUTION
 
-DEPTH = 256  # taps in a sum, of one channel each: their weights for 16 channels stay in the first-level cache
+DEPTH = CONVOLUTION.depth
 
 
 class Window(NamedTuple):

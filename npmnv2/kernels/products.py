@@ -15,9 +15,9 @@ from npmnv2.kernels.tiles import (
     PIXELS,
     add,
     add_scaled,
-    few_places_in,
+    few_places,
     half_zeros,
-    places_in,
+    places,
     put,
     zeros,
 )
@@ -49,21 +49,21 @@ def multiply(x, at, along, w, begins, out):
     for m in range(0, done, CHANNELS):
         for i in range(0, P, PIXELS):
             if P - i > FEW:
-                to = places_in(M, i, last)
-                tile = _sum(zeros(x, to), x, places_in(at, i, last), along, w, m, M)
+                to = places(i, last, M)
+                tile = _sum(zeros(x, to), x, places(i, last, at), along, w, m, M)
                 put(tile if begins else add(tile, out, to, m), out, to, m)
             else:
-                few_to = few_places_in(M, i, last)
-                few = _sum(zeros(x, few_to), x, few_places_in(at, i, last), along, w, m, M)
+                few_to = few_places(i, last, M)
+                few = _sum(zeros(x, few_to), x, few_places(i, last, at), along, w, m, M)
                 put(few if begins else add(few, out, few_to, m), out, few_to, m)
     if M - done >= HALF:
         for i in range(0, P, PIXELS):
-            to = places_in(M, i, last)
-            half = _sum(half_zeros(x, to), x, places_in(at, i, last), along, w, done, M)
+            to = places(i, last, M)
+            half = _sum(half_zeros(x, to), x, places(i, last, at), along, w, done, M)
             put(half if begins else add(half, out, to, done), out, to, done)
         done += HALF
     for i in range(P if done < M else 0):
-        begin = places_in(at, i, last)[0]
+        begin = places(i, last, at)[0]
         for m in range(done, M):  # value by value what a tile computes
             total, row = x.dtype.type(0), m
             for offset in along:

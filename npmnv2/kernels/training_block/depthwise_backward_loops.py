@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import (
@@ -30,7 +30,7 @@ from npmnv2.kernels.tiles import (
     zeros,
 )
 from npmnv2.kernels.training_block.backward_loops import merge_gradients, through_norm
-from npmnv2.kernels.training_block.depthwise_loops import by_kernel, clear_beside
+from npmnv2.kernels.training_block.depthwise_loops import clear_beside
 from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
 from npmnv2.kernels.training_block.records import (
     RING,
@@ -113,7 +113,7 @@ def _taps_of(K, s):
     return add_taps
 
 
-_row_any, _row, _add_taps = _row_of(None, None), by_kernel(_row_of), by_kernel(_taps_of)
+_row_any, _row, _add_taps = _row_of(None, None), compile_by_kernel(_row_of), compile_by_kernel(_taps_of)
 
 
 @compile_inline

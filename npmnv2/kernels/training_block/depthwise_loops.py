@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, neighbours, places, put, zeros
@@ -28,27 +28,6 @@ class Shape(NamedTuple):
     columns: int  # of a row of the ring
     OW: int
     E: int
-
-
-def by_kernel(loops_of):
-    """A function that calls loops_of(K, s), for the kernel and stride it is given: of each the compiler makes its own.
-
-    There both are numbers that it knows: it unrolls the taps, and sees what windows side by side share.
-    """
-    of_3x3, of_3x3_stride2, of_5x5, of_5x5_stride2 = (loops_of(K, s) for K in (3, 5) for s in (1, 2))
-
-    @compile_inline
-    def call(K, s, arguments):
-        if K == 3 and s == 1:
-            of_3x3(*arguments)
-        elif K == 3:
-            of_3x3_stride2(*arguments)
-        elif s == 1:
-            of_5x5(*arguments)
-        else:
-            of_5x5_stride2(*arguments)
-
-    return call
 
 
 def _filter_row_of(known_K, known_s):
@@ -75,7 +54,7 @@ def _filter_row_of(known_K, known_s):
     return filter_row
 
 
-_filter_any, _filter = _filter_row_of(None, None), by_kernel(_filter_row_of)
+_filter_any, _filter = _filter_row_of(None, None), compile_by_kernel(_filter_row_of)
 
 
 @compile_inline

@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*assumed, since the file does not say it:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
+ROUNDING = 5e-5  # float32 sums in another order: up to 2e-5 was seen; what is read wrong differs in the first digits
 NEWER = [False, *([True] if importlib.util.find_spec("onnxscript") else [])]
 
 
@@ -44,7 +45,7 @@ def compare(path, sizes, channels_first=True):
             ours = np.exp(ours - ours.max())
             ours /= ours.sum()
             assert theirs.max() > 2 * theirs.min()
-        assert relative_error(ours, theirs) < 1e-5
+        assert relative_error(ours, theirs) < ROUNDING
     return weights.read(path)
 
 
@@ -73,6 +74,7 @@ def networks():
 @pytest.mark.parametrize("name", ["torchvision", "timm V2", "timm V1"])
 def test_pytorch(name, newer, folded, torch, tmp_path):
     """The newer exporter writes the arrays into a file beside, and always folds."""
+    torch.manual_seed(0)
     net, path = fill(torch, networks()[name]), tmp_path / "model.onnx"
     settings = {} if newer else {"do_constant_folding": folded}
     torch.onnx.export(net, (torch.zeros(1, 3, 64, 64),), path, dynamo=newer, **settings)
@@ -89,6 +91,7 @@ def test_keras(name, size, torch, tmp_path):
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
+    keras.utils.set_random_seed(0)
     net = getattr(keras.applications, name)(weights=None, alpha=0.5, classes=5, input_shape=(size, size, 3))
     rng = np.random.default_rng(0)
     for variable in net.weights:

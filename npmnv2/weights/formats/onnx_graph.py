@@ -98,7 +98,7 @@ def run(graph: Graph) -> Logits:
     values: dict[str, Value] = {**graph.arrays, name: Image(0, None, None, None, w=np.array([n or 0 for n in shape]))}
     with np.errstate(all="ignore"):  # what is no number is found later, by its layer's name
         for node in graph.nodes:
-            values[node.outputs[0] if node.outputs else ""] = _value(node, values)
+            values[node.outputs[0] if node.outputs else ""] = _value(node, values, graph.opset)
     found = values.get(graph.outputs[0], Strange("nothing in the graph makes its output"))
     if isinstance(found, Logits):
         return found
@@ -106,7 +106,7 @@ def run(graph: Graph) -> Logits:
     raise FormatError(f"is a graph of {len(graph.nodes)} operators that is no MobileNet or EfficientNet-Lite: {why}")
 
 
-def _value(node: Node, values: dict[str, Value]) -> Value:
+def _value(node: Node, values: dict[str, Value], opset: int) -> Value:
     """What an operator makes; the first thing that is not understood is what is told."""
     name = f"{shown(node.operator)} {shown(node.name or ', '.join(node.outputs))}"
     if node.operator == "Constant":
@@ -127,7 +127,7 @@ def _value(node: Node, values: dict[str, Value]) -> Value:
         return Strange(f"{name} is an operator that no network here has")
     found: Value | None
     if inputs and all(value is None or isinstance(value, np.ndarray) for value in inputs):
-        found = computed(node, [value for value in inputs if isinstance(value, np.ndarray)])
+        found = computed(node, [value for value in inputs if isinstance(value, np.ndarray)], opset)
     else:
         found = operator(node, inputs)
     of = ", ".join(map(_a, inputs[:3])) + ", ..." * (len(inputs) > 3)

@@ -202,6 +202,31 @@ def as_pad(nodes, arrays):
     return out
 
 
+def as_computed_pads(nodes, arrays):
+    """The same, of numbers that are worked out as Keras's exporter does."""
+    nodes = as_pad(nodes, arrays)
+    arrays |= {"1": np.array([1]), "0": np.array([0]), "8": np.array([8]), "-1": np.array([-1])}
+    for name in [name for name in arrays if name.endswith("/pads")]:
+        given, y = f"{name}/given", name
+        arrays[given] = arrays.pop(name)
+        nodes = [
+            node("Shape", [given], y + "a"),  # 8
+            node("Sub", [y + "a", "8"], y + "b"),  # 0
+            node("ConstantOfShape", [y + "b"], y + "c", value=np.array([7])),  # none
+            node("Concat", [y + "c", given], y + "d", axis=0),
+            node("Slice", [y + "d", "-1", y + "f", "0", "-1"], y + "g"),  # reversed, and again
+            node("Slice", [y + "g", "-1", y + "f", "0", "-1"], y + "h"),
+            node("Cast", [y + "h"], y + "i", to=1),
+            node("Unsqueeze", [y + "i", "0"], y + "j"),
+            node("Transpose", [y + "j"], y + "k", perm=[1, 0]),
+            node("Reshape", [y + "k", "-1"], y + "l"),
+            node("Cast", [y + "l"], name, to=7),
+            *nodes,
+        ]
+        nodes.insert(0, node("Constant", [], y + "f", value=np.array([-(2**62)])))
+    return nodes
+
+
 def as_matmul(nodes, arrays):
     arrays["axes"] = np.array([-1, -2])
     end = [
@@ -224,7 +249,17 @@ def as_constants(nodes, arrays):
     return [*made, *(node("Identity", [name + "/"], name) for name in names), *nodes]
 
 
-REWRITTEN = [as_batchnorm, as_arithmetic, as_relu_and_min, as_old_clip, as_pad, as_matmul, as_convolution, as_constants]
+REWRITTEN = [
+    as_batchnorm,
+    as_arithmetic,
+    as_relu_and_min,
+    as_old_clip,
+    as_pad,
+    as_computed_pads,
+    as_matmul,
+    as_convolution,
+    as_constants,
+]
 
 
 @oracle
@@ -399,13 +434,19 @@ def test_no_byte_is_read_twice_and_none_beyond_the_end(more, tmp_path):
 # -- damaged files
 
 
-FORMATS = {  # one that is no network, and one whose graph is read too
+def computed(path):
+    nodes, arrays = exported(build("V1", 0.01))
+    return write(path, as_computed_pads(nodes, arrays), arrays, output="logits")
+
+
+FORMATS = {  # one that is no network, and two whose graph is read too
     "onnx": fuzz.Format(
         lambda path: write(path, [], fuzz.arrays(), output="y"), lambda path: onnx_file.read(path).arrays
     ),
     "onnx network": fuzz.Format(
         lambda path: write(path, *exported(build("V1", 0.01))), lambda path: source._read_onnx(str(path)).state
     ),
+    "onnx numbers": fuzz.Format(computed, lambda path: source._read_onnx(str(path)).state),
 }
 
 

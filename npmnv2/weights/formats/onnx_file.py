@@ -4,8 +4,8 @@ The library takes a file apart and makes arrays of what it holds. The arrays of 
 it, whose name stands in the first: that one is opened here, never by the library, and only in the same folder.
 
 What the library makes of a file takes at most a hundred times the file's bytes: two bytes are enough for an operator
-without a name. Arrays are never larger than what holds them, except numbers written one by one, which may take one byte
-in the file and eight in an array.
+without a name. Arrays are as large as what holds them, but for bfloat16, which becomes float32, and numbers that are
+written one by one, which may take one byte in the file and eight in an array.
 """
 
 import math

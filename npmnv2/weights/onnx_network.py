@@ -24,6 +24,7 @@ from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
 from npmnv2.weights.formats.raw import format_errors
 from npmnv2.weights.names import FROM_PYTORCH, layers
+from npmnv2.weights.said import Usual
 
 STRIDES = {
     "mobilenet_v2": OF_V2,
@@ -86,9 +87,9 @@ def read(path: str) -> Network:
         config["eps"], said = _epsilon(convs, config["eps"])
         arrays = dict(_arrays(own, convs, config["eps"]))
         arrays |= {"fc.w": logits.w, "fc.b": logits.bias}
-        behind = f"the {logits.behind} behind the classifier: the network here answers with the logits"
+        behind = Usual(f"the {logits.behind} behind the classifier: the network here answers with the logits")
         left_out = (behind,) if logits.behind else ()
-        found = ("padding, strides, activations and shortcuts as in the graph",)
+        found = (Usual("padding, strides, activations and shortcuts as in the graph"),)
         return Network(architecture, config, arrays, _info(graph.metadata), found, (*assumed, *said), left_out)
 
 

@@ -33,7 +33,7 @@ def torch():
 
 
 def compare(path, sizes, channels_first=True):
-    """onnxruntime's answers, in float32, and ours, in float64, so that one of them rounds; what `weights.read` found."""
+    """onnxruntime in float32, here float64, so that one of them rounds; what `weights.read` found."""
     run, model = session(path), weights.load_model(path, dtype=np.float64)
     for size in sizes:
         x = np.random.default_rng(0).normal(size=(1, *size, 3)).astype(np.float32)

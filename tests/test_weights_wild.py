@@ -200,6 +200,37 @@ def test_counters_are_left_out_and_other_numbers_are_not(plain, wanted, tmp_path
         weights.read(written(tmp_path / "model.pth", plain | {"temperature": np.ones(1)}))
 
 
+def test_the_weights_of_a_loss_are_no_bias_and_a_metric_is_no_layer(plain, wanted, tmp_path):
+    """As Lightning keeps them beside the network; a number for each class has the shape of a bias."""
+    classes = len(wanted["fc.b"])
+    loss = np.full(classes, 7, np.float32)
+    beside = {
+        "criterion.weight": loss,
+        "loss_fn.pos_weight": loss,
+        "acc.tp": np.arange(classes),
+        "acc.on": np.array(True),
+    }
+    arrays = {"class_weights": loss, **{f"model.{name}": value for name, value in plain.items()}, **beside}
+    source = weights.read(written(tmp_path / "model.pth", arrays))
+    assert same(source.state, wanted)
+    assert source.left_out[-1] == "the weights of a loss: class_weights, criterion.weight, loss_fn.pos_weight"
+    assert any(said == "integers in layers of nothing else, as a metric keeps them: acc.tp" for said in source.left_out)
+    del arrays["model.classifier.1.bias"]
+    source = weights.read(written(tmp_path / "model.pth", arrays))
+    assert not source.state["fc.b"].any()
+    with pytest.raises(FormatError, match=r"more than one layer .* prior \("):  # which may change the answer
+        weights.read(written(tmp_path / "model.pth", {**arrays, "prior": loss}))
+
+
+def test_an_average_behind_another_prefix_is_passed_over_aloud(plain, wanted, tmp_path):
+    both = {
+        f"{who}.{name}": value + (who != "model") for who in ("model", "model_ema") for name, value in plain.items()
+    }
+    source = weights.read(written(tmp_path / "model.safetensors", both))
+    assert same(source.state, wanted)
+    assert source.left_out[0] == "another network, or an average of this one, behind model_ema."
+
+
 # -- timm's other designs
 
 

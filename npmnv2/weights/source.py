@@ -185,7 +185,7 @@ def _source(
     state = _checked(path, arrays, found, config)
     if classifier.problem and not partial:
         raise FormatError(f"{path}: {classifier.problem}")
-    left_out = list(said.left_out)
+    left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
         what = f"the classifier, for the file {classifier.problem}"
         left_out.append(what if found.beside else Usual(what))  # of one without: who reads it has asked for that

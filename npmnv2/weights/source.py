@@ -10,7 +10,7 @@ import numpy as np
 from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
-from npmnv2.weights import head, recognise
+from npmnv2.weights import head, recognise, whole_model
 from npmnv2.weights.conventions import (
     CONVENTIONS,
     PUBLISHED,
@@ -23,6 +23,7 @@ from npmnv2.weights.conventions import (
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
+from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import format_errors, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
 from npmnv2.weights.said import Said, Usual
@@ -85,7 +86,7 @@ def read(path: Path, partial: bool = False) -> Source:
     name = containers.file_in(os.fspath(path))
     container = containers.container(name)
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
-    place, left_out = "", list[str]()
+    place, left_out, modules = "", list[str](), Modules()
     if container == "keras":
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
     if container == "npz":
@@ -101,15 +102,21 @@ def read(path: Path, partial: bool = False) -> Source:
 
         arrays = safetensors_file.read(name)[0]
     else:
-        arrays, place, left_out = _read_torch(name, among)
+        arrays, place, left_out, modules = _read_torch(name, among)
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
     found, counted = recognise.without_counters(arrays, found)
-    return _source(name, container, arrays, found, partial, Said(left_out=(*left_out, *counted)))
+    said = Said()
+    if modules:
+        config = _config(name, arrays, found)
+        with format_errors(name):
+            said = whole_model.compare(modules, found, config)
+    said = said._replace(left_out=(*left_out, *counted, *said.left_out))
+    return _source(name, container, arrays, found, partial, said)
 
 
-def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str]]:
-    """The arrays of the dictionary that holds a network, the keys that lead to it, and what lies beside it."""
+def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str], Modules]:
+    """The arrays of the dictionary that holds a network, the keys that lead to it, what lies beside it, its modules."""
     from npmnv2.weights.formats import torch_file
 
     file = torch_file.read_whole(path, lambda places: recognise.choose(places, among))
@@ -117,7 +124,7 @@ def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str,
     left_out = [f"tensors under {others}{', ...' * (len(file.others) > 5)}"] if others else []
     names = ", ".join(file.dropped)
     left_out += [f"objects of {names}: none of these names was looked up or run"] if names else []
-    return file.arrays, file.place, left_out
+    return file.arrays, file.place, left_out, file.modules
 
 
 def _read_native(path: str) -> Source:

@@ -130,6 +130,10 @@ def test_what_whole_models_say_of_themselves(torch, net, tmp_path):
     torch.save(torch.nn.Sequential(other, torch.nn.Softmax(1)), path)
     assert weights.read(path).config["strides"] == "cifar"
     same_answers(torch, path, other)
+    pooling = torch.nn.AdaptiveMaxPool2d(1)
+    torch.save(torch.nn.Sequential(*other.features, pooling, torch.nn.Flatten(), other.classifier), path)
+    with pytest.raises(weights.FormatError, match="has the layer AdaptiveMaxPool2d at 19; the network here averages"):
+        weights.read(path)
     other.features[3].conv[0][2] = torch.nn.Hardswish()
     torch.save(other, path)
     with pytest.raises(weights.FormatError, match=r"activation Hardswish at features.3.conv.0.2"):

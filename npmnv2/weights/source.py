@@ -26,6 +26,7 @@ from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import format_errors, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
+from npmnv2.weights.neighbours import conventions
 from npmnv2.weights.said import Said, Usual
 
 Path = str | os.PathLike[str]
@@ -106,13 +107,30 @@ def read(path: Path, partial: bool = False) -> Source:
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
     found, counted = recognise.without_counters(arrays, found)
-    said = Said()
-    if modules:
-        config = _config(name, arrays, found)
-        with format_errors(name):
-            said = whole_model.compare(modules, found, config)
+    found, said = _said_elsewhere(name, arrays, found, modules)
     said = said._replace(left_out=(*left_out, *counted, *said.left_out))
     return _source(name, container, arrays, found, partial, said)
+
+
+def _said_elsewhere(
+    path: str, arrays: Mapping[str, Array], found: recognise.Found, modules: Modules
+) -> tuple[recognise.Found, Said]:
+    """What a model that was saved as a whole, or the configuration beside a file, says of the network."""
+    try:
+        config = conventions(path, found.names)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from None
+    said = Said(config)
+    if modules:
+        with format_errors(path):
+            recognise.check_design(arrays, found)
+            said = whole_model.compare(modules, found, {**_config(path, arrays, found), **config})
+        said = said._replace(config={**config, **said.config})
+    usual = {**CONVENTIONS[found.names, found.architecture], "strides": "imagenet"}
+    unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
+    where = "the model that was saved as a whole" if modules else "config.json beside the weights"
+    notes = [f"{where} says {', '.join(unusual)}"] * bool(unusual)
+    return found._replace(notes=(*found.notes, *notes)), said
 
 
 def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str], Modules]:

@@ -55,7 +55,7 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     strides = _strides(theirs, found, config)
     changed |= {"strides": strides} if strides else {}
     _compare_convolutions(theirs, found, {**config, **changed})
-    return Said(changed, left_out=tuple(_behind(modules, found)))
+    return Said(changed, left_out=tuple(_left_out(modules, found)))
 
 
 def _strides(theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapping[str, Any]) -> Any:
@@ -89,9 +89,13 @@ def _compare_convolutions(theirs: Mapping[str, Mapping[str, Any]], found: Found,
                 raise FormatError(f"has the {what}; the network here has {value}")
 
 
-def _behind(modules: Modules, found: Found) -> Iterator[str]:
-    """What of the activations is left out: those behind the classifier. Another than ReLU6 elsewhere is an error."""
+def _left_out(modules: Modules, found: Found) -> Iterator[str]:
+    """What is left out: an activation behind the classifier. Another than ReLU6 elsewhere is an error, or a maximum."""
     for path, said in modules.items():
+        if "Max" in said["class"] and "Pool" in said["class"].rpartition(".")[2]:
+            raise FormatError(
+                f"has the layer {said['class'].rpartition('.')[2]} at {shown(path)}; the network here averages"
+            )
         match = _ACTIVATION.fullmatch(said["class"])
         if match is None or match[2] == "ReLU6":
             continue

@@ -75,7 +75,7 @@ class TorchFile(NamedTuple):
     place: str  # the keys that lead to it, such as "checkpoint.model"; "" for the whole
     others: tuple[str, ...]  # those that lead to the other dictionaries of tensors
     dropped: tuple[str, ...]  # names of classes and functions, none of which was looked up
-    modules: Modules  # of a model that was saved as a whole: what they say of themselves
+    modules: Modules = {}  # of a model that was saved as a whole: what they say of themselves
 
 
 def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:

@@ -87,7 +87,8 @@ def read(path: Path, partial: bool = False) -> Source:
     name = containers.file_in(os.fspath(path))
     container = containers.container(name)
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
-    place, left_out, modules = "", list[str](), Modules()
+    place, left_out = "", list[str]()
+    modules: Modules = {}
     if container == "keras":
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
     if container == "npz":

@@ -5,7 +5,7 @@
 all of them as attributes. The names that lead to a tensor, joined by points, are those of `model.state_dict()`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from npmnv2.weights.errors import FormatError
@@ -18,7 +18,7 @@ MOST_ITEMS = 100_000  # in all modules of a file; a MobileNetV2 has some 700, of
 MOST_LETTERS = 255  # of the name of a tensor in a module
 
 Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
-Modules = dict[str, dict[str, Any]]  # of a model: by name, what its class is called and what it has of `SETTINGS`
+Modules = Mapping[str, dict[str, Any]]  # of a model: by name, what its class is called and what it has of `SETTINGS`
 SETTINGS = ("stride", "padding", "padding_mode", "dilation", "eps")
 
 
@@ -46,7 +46,7 @@ def modules(value: object, place: str) -> Modules:
     {'': {'class': 'mine.Net', 'stride': 2}, 'act': {'class': 'torch.nn.modules.activation.ReLU6'}}
     """
     models = [model for there, model, _ in _found(value) if there == place and _is_module(model)]
-    said: Modules = {}
+    said: dict[str, dict[str, Any]] = {}
     waiting = [("", models[-1])] if models else []
     while waiting:  # which ended when the tensors were looked for
         name, module = waiting.pop()

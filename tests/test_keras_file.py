@@ -330,7 +330,7 @@ def _deeply(file):
 
 
 WEIGHTS = keras_files.content("nameless.weights.h5")
-FLOATS = "must have floats of 16, 32 or 64 bits in dense/0; has something else"
+FLOATS = "must have floats of 16, 32 or 64 bits in dense/0; has something else, as a quantised network has"
 REFUSED = {
     "nothing": (b"", "is empty"),
     "text": (b"weights", "is no Keras file: neither HDF5 nor a zip archive"),

@@ -203,6 +203,32 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
     return found._replace(beside=beside), [said] * bool(counters) + [whole] * bool(integers)
 
 
+COMPUTED = {  # names of what PyTorch computes weights from, and how to keep the weights instead
+    r"_mask$": "pruned: before saving, call torch.nn.utils.prune.remove(module, 'weight')",
+    r"\.parametrizations\.": "parametrised: before saving, call "
+    "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')",
+    r"weight_g$": "normalised: before saving, call torch.nn.utils.remove_weight_norm(module)",
+    r"weight_u$": "normalised: before saving, call torch.nn.utils.remove_spectral_norm(module)",
+    r"lora_a\b": "adapted by LoRA: before saving, merge the adapters into the weights (of peft: merge_and_unload())",
+    r"fake_quant|activation_post_process": "prepared for quantisation: load the file of the float network",
+}
+
+
+def computed(names: Iterable[str]) -> str:
+    """Why the weights themselves are not in a file, if it has what they are computed from; else "".
+
+    Examples
+    --------
+    >>> computed(["fc.bias", "fc.weight_orig", "fc.weight_mask"])
+    "has, in fc.weight_mask, weights that are pruned: before saving, call torch.nn.utils.prune.remove(module, 'weight')"
+    """
+    for pattern, what in COMPUTED.items():
+        for name in names:
+            if re.search(pattern, name.lower()):
+                return f"has, in {shown(name)}, weights that are {what}"
+    return ""
+
+
 # -- timm's other designs
 
 _TIMM_ROW = re.compile(r"blocks\.(\d{1,3})\.(\d{1,3})\.")

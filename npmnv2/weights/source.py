@@ -210,6 +210,8 @@ def _source(
     found = found._replace(known=[*found.known, *classifier.known], beside=beside)
     state = _checked(path, arrays, found, config)
     if classifier.problem and not partial:
+        if why := recognise.computed(found.beside):
+            raise FormatError(f"{path}: {why}; {head.ONLY_NETWORK}")
         raise FormatError(f"{path}: {classifier.problem}")
     left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
@@ -359,6 +361,8 @@ def _checked(
     misshapen = [problem for entry in present if (problem := _problem(arrays[entry.theirs], entry, wanted[entry.ours]))]
     if not missing and not misshapen and found.names != "npmnv2":  # what is beside a whole backbone is its classifier
         return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
+    if missing and (why := recognise.computed(found.beside) or _without_statistics(found, missing)):
+        raise FormatError(f"{path}: {why}")
     likely = missing or sorted(entry.theirs for entry in found.known)
     problems = [f"missing: {shown(name, 90)}" for name in missing]
     problems += [f"unknown: {shown(name, 90)}{_near(name, likely)}" for name in found.beside[:_LINES]]
@@ -368,6 +372,17 @@ def _checked(
         count = len(missing) + len(found.beside) + len(misshapen)
         raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_listed(problems, count)}")
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
+
+
+def _without_statistics(found: recognise.Found, missing: Sequence[str]) -> str:
+    """Whether the running statistics of all batch norms are what is missing, and nothing else."""
+    statistics = {entry.theirs for entry in found.known if entry.ours.endswith(("bn.mean", "bn.var"))}
+    if statistics != set(missing):
+        return ""
+    return (
+        f"has no running statistics of its batch norms ({shown(missing[0])}, ...), as after saving the parameters "
+        "alone: save the whole state_dict()"
+    )
 
 
 def _listed(problems: Sequence[str], count: int) -> str:

@@ -279,7 +279,7 @@ def test_what_is_no_file_of_weights(content, text, tmp_path):
     ("members", "text"),
     [
         (["run/model.pth"], "is an archive with run/model.pth in it: unpack it first"),
-        (["m/data/weights/weight_0", "m/models/model.json"], "is a program of torch.export"),
+        (["m/data/weights/weight_0", "m/data/sample_inputs/model.pt"], "is a program of torch.export"),
         (["a.txt"], "a zip archive of no known format"),
     ],
 )

@@ -138,9 +138,9 @@ def _zip(path: str) -> str:
         )
     if any(name.endswith(".npy") for name in members):
         return "npz" if f"{HEADER}.npy" in members else "plain npz"
+    if any("/data/weights/" in name for name in members):
+        raise FormatError(f"{path}: is a program of torch.export, which is not read: save the model's state_dict()")
     inside = [name for name in members if name.lower().endswith(ENDINGS)]
     if inside:
         raise FormatError(f"{path}: is an archive with {shown(inside[0])} in it: unpack it first")
-    if any("/data/weights/" in name for name in members):
-        raise FormatError(f"{path}: is a program of torch.export, which is not read: save the model's state_dict()")
     raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")

@@ -13,11 +13,10 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import layer_of, layers
-from npmnv2.weights.onnx_network import STRIDES
+from npmnv2.weights.onnx_network import strides_of_rows
 from npmnv2.weights.recognise import Found
 from npmnv2.weights.said import Said
 
-_FIRST = re.compile(r"stem|b\d+(\.0)?(\.dw)?")  # the layer of a row that has its stride
 _OUTPUTS = ("Softmax", "LogSoftmax", "Sigmoid")  # behind a classifier they are left out
 _ACTIVATION = re.compile(r"(torch\.nn\.modules\.activation|timm\.layers\.activations\w*)\.(\w+)")
 
@@ -61,12 +60,9 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
 def _strides(theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapping[str, Any]) -> Any:
     """The stride of the stem and of every row, by its name if it has one."""
     own = layers(found.architecture, found.depth, width_mult=config["width_mult"])[:-1]
-    said = [theirs[f"{layer.name}.conv.w"].get("stride") for layer in own if _FIRST.fullmatch(layer.name)]
-    strides = tuple(stride[0] if isinstance(stride, tuple) and stride else stride for stride in said)
-    if None in strides:
-        return None
-    named = [name for name, known in STRIDES[found.architecture].items() if known == strides]
-    return named[0] if named else strides
+    said = {layer.name: theirs[f"{layer.name}.conv.w"].get("stride") for layer in own}
+    strides = {name: stride[0] if isinstance(stride, tuple) and stride else stride for name, stride in said.items()}
+    return None if None in strides.values() else strides_of_rows(found.architecture, strides)
 
 
 def _compare_convolutions(theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapping[str, Any]) -> None:

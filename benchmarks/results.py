@@ -153,6 +153,9 @@ def training(report):
 def _columns(report, what):
     """A line for each contestant, in milliseconds, and our time over others'."""
     rows = in_columns(report, what)
+    if not rows:
+        yield "Not measured."
+        return
     heads = [f"{r['batch']}x{r['size']}x{r['size']}, {thread_count(r['threads'])}" for r in rows]
     yield f"| milliseconds | {' | '.join(heads)} |"
     yield "|---" * (1 + len(rows)) + "|"

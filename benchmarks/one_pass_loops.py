@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
+from npmnv2.kernels.depthwise.windows_3x3 import four, four_by_two, next_nine, next_six, two_rows
 from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
 from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 
 class Cut(NamedTuple):
@@ -72,38 +72,11 @@ def _block_stride2(x, w, row, xx, ox, i0, i1, hidden):
     for c in range(x.shape[3]):
         s = (zero, zero, zero, zero)
         if i0 == 0:
-            s = four_by_two(x, n, y & NATURAL, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
-        s = four_by_two(x, n, (y + 1) & NATURAL, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+            s = four_by_two(next_nine(x, n, y & NATURAL, xx, c), w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
+        s = four_by_two(next_nine(x, n, (y + 1) & NATURAL, xx, c), w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
         if i1 == 3:
-            s = four_by_two(x, n, (y + 2) & NATURAL, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+            s = four_by_two(next_nine(x, n, (y + 2) & NATURAL, xx, c), w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
         hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
-
-
-@compile_inline
-def _two_rows(x, w, row, xx, ox, hidden):
-    """Eight pixels at stride 1: four of a row from ox on, and the four below them."""
-    n, y, b, r = row
-    zero = x.dtype.type(0)
-    for c in range(x.shape[3]):
-        w00, w01, w02 = w[0, 0, c], w[0, 1, c], w[0, 2, c]
-        w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
-        w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
-        s = t = (zero, zero, zero, zero)
-        a = next_six(x, n, y, xx, c)
-        s = four(a, w00, w01, w02, s)
-        a = next_six(x, n, y + 1, xx, c)
-        s, t = four(a, w10, w11, w12, s), four(a, w00, w01, w02, t)
-        a = next_six(x, n, y + 2, xx, c)
-        s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
-        a = next_six(x, n, y + 3, xx, c)
-        t = four(a, w20, w21, w22, t)
-        hidden[b, r, ox, c], hidden[b, r, ox + 1, c], hidden[b, r, ox + 2, c], hidden[b, r, ox + 3, c] = s
-        (
-            hidden[b, r + 1, ox, c],
-            hidden[b, r + 1, ox + 1, c],
-            hidden[b, r + 1, ox + 2, c],
-            hidden[b, r + 1, ox + 3, c],
-        ) = t
 
 
 @compile_inline
@@ -205,7 +178,7 @@ def _forward_stride1(x, w, mix, cut, out):
                 y = (first + r - top) & NATURAL
                 for begin in range(lo, hi, 4):
                     ox = min(begin, hi - 4) & NATURAL  # the last block steps back: some are computed twice, alike
-                    _two_rows(x, w, Row(n, y, b, r), (ox - left) & NATURAL, ox, hidden)
+                    two_rows(x, w, (n, y, (ox - left) & NATURAL), hidden, (b, r, ox))
             for k in range(rows):
                 row = Row(n, first + k - top, b, k & NATURAL)
                 if up <= k < down - (down - up) % 2:  # one of a pair: its columns at the border are left

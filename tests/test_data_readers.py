@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -343,8 +344,8 @@ def _lying(*shape):
         (_lying(9, 5), "is no IDX file of bytes with 3 axes"),
         (_idx(np.zeros((9, 5, 7)), 14), "is no IDX file of bytes"),
         (_lying(9, 5, 7)[:-1], "is no IDX file"),
-        (_lying(9, 5, 7) + bytes(314), "is damaged: claims 315 values and holds 314"),
-        (_lying(9, 5, 7) + bytes(316), "is damaged: claims 315 values and holds more"),
+        (_lying(9, 5, 7) + bytes(314), "is damaged: claims 315 bytes and holds 314"),
+        (_lying(9, 5, 7) + bytes(316), "is damaged: claims 315 bytes and holds more"),
         (_lying(0, 5, 7), "claims 0 x 5 x 7 values, which it cannot hold"),
         (_lying(2**32 - 1, 2**32 - 1, 2**32 - 1), "which it cannot hold"),
         (_lying(60_000, 28, 28), "which it cannot hold"),
@@ -371,7 +372,7 @@ def test_a_gzip_bomb_and_damaged_gzip(tmp_path):
     bomb = gzip.compress(_lying(9, 5, 7) + bytes(200_000_000))  # 200 kB
     before = peak_memory()
     path.write_bytes(bomb)
-    _refused(load_mnist, tmp_path, "claims 315 values and holds more")
+    _refused(load_mnist, tmp_path, "claims 315 bytes and holds more")
     path.write_bytes(gzip.compress(_lying(2000, 1000, 1000) + bytes(1000)))
     _refused(load_mnist, tmp_path, "which it cannot hold")
     assert peak_memory() - before < 50e6
@@ -439,6 +440,107 @@ def test_the_first_labels_say_which_set_it_is(tmp_path, name, begins, first):
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(_idx(labels))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(_idx(np.zeros((10, 5, 7), np.uint8)))
     assert load_mnist(tmp_path).classes[0] == first
+
+
+def _npz(path, save=np.savez, **changes):
+    """MNIST as Keras's download has it."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 9), ("test", 4)):
+        arrays[f"x_{part}"] = rng.integers(0, 256, (count, 5, 7)).astype(np.uint8)
+        arrays[f"y_{part}"] = rng.integers(0, 10, count).astype(np.uint8)
+    arrays |= changes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(path, **{name: value for name, value in arrays.items() if value is not None})
+    return arrays
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_mnist_of_keras(tmp_path, save):
+    path = tmp_path / "datasets" / "mnist.npz"
+    arrays = _npz(path, save)
+    expected = [arrays[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    expected = [array[..., None] if array.ndim == 3 else array.astype(np.int64) for array in expected]
+    for place in (tmp_path, path.parent, path, path.with_suffix("")):
+        data = load_mnist(place)
+        _same(data, expected)
+        assert data.found[0] == f"{path}: 10 classes, 9 pictures to train on, 4 held out"
+    source = datasets.load(f"mnist:{path}")
+    assert source.strides == "digits" and source.data.preprocessing == data.preprocessing
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, ">u2"])
+def test_arrays_of_a_npz_in_other_layouts(tmp_path, kind):
+    plain, path = _npz(tmp_path / "a.npz"), tmp_path / "b.npz"
+    labels = plain["y_train"].astype(kind)[:, None]
+    _npz(path, x_train=np.asfortranarray(plain["x_train"]), x_test=plain["x_test"][..., None], y_train=labels)
+    for one, other in zip(load_mnist(tmp_path / "a")[:4], load_mnist(path)[:4], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_several_data_sets_with_a_npz_among_them(tmp_path):
+    _npz(tmp_path / "mnist.npz")
+    _mnist(tmp_path / "MNIST" / "raw")
+    np.savez(tmp_path / "run.npz", x=np.zeros(3))  # nothing of the kind
+    (tmp_path / "damaged.npz").write_bytes(b"PK nothing")
+    _refused(load_mnist, tmp_path, "holds several data sets; name one: ", "mnist.npz", "MNIST/raw")
+    assert len(load_mnist(tmp_path / "mnist.npz").train_y) == 9
+    _npz(tmp_path / "fashion_mnist.npz")
+    assert load_mnist(tmp_path / "fashion_mnist.npz").classes[9] == "Ankle boot"
+
+
+def _raw(tmp_path, content):
+    """A .npz whose x_train is these bytes."""
+    _npz(tmp_path / "m.npz", x_train=None)
+    with zipfile.ZipFile(tmp_path / "m.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", content)
+
+
+def _npy(shape, content, dtype="|u1"):
+    head = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + content
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (b"", "x_train is damaged (no array of NumPy"),
+        (b"\x93NUMPY\x01\x00\x05\x00{[(((", "x_train is damaged"),
+        (_npy("(9, 5, 7)", bytes(314)), "is damaged: claims 315 bytes and holds 314"),
+        (_npy("(9, 5, 7)", bytes(10**8)), "is damaged: claims 315 bytes and holds more"),
+        (_npy("(9000, 5000, 7000)", b""), "claims 9000 x 5000 x 7000 values, which it cannot hold"),
+        (_npy("(-9, -5, 7)", bytes(315)), "claims -9 x -5 x 7 values, which it cannot hold"),
+        (_npy("(0, 5, 7)", b""), "claims 0 x 5 x 7 values, which it cannot hold"),
+        (_npy("(9, 5, 7)", bytes(315), "|O"), "x_train must be uint8 with 3 axes; was object of shape (9, 5, 7)"),
+        (_npy("(9, 5, 7)", bytes(1260), "<f4"), "x_train must be uint8 with 3 axes; was float32 of shape (9, 5, 7)"),
+        (_npy("(9, 5, 7, 3)", bytes(945)), "x_train must be uint8 with 3 axes; was uint8 of shape (9, 5, 7, 3)"),
+    ],
+)
+def test_a_damaged_npz(tmp_path, content, text):
+    _raw(tmp_path, content)
+    before = peak_memory()
+    _refused(load_mnist, tmp_path, text)
+    assert peak_memory() - before < 50e6
+
+
+def test_a_npz_of_something_else(tmp_path):
+    path = tmp_path / "m.npz"
+    _npz(path, x_test=None)
+    _refused(load_mnist, path, "holds no MNIST: x_test missing")
+    _refused(load_mnist, tmp_path, "holds no MNIST: x_test missing")
+    np.savez(path, a=np.zeros(3))
+    _refused(load_mnist, path, "holds no MNIST: x_train, y_train, x_test, y_test missing")
+    _refused(load_mnist, tmp_path, "holds no MNIST: train-images-idx3-ubyte")
+    path.write_bytes(b"nothing")
+    _refused(load_mnist, path, "holds no MNIST: x_train")
+    _npz(path, y_train=np.full(9, 10, np.uint8))
+    _refused(load_mnist, path, "labels must lie between 0 and 9; one is 10")
+    _npz(path, y_train=np.zeros(9, np.float32))
+    _refused(load_mnist, path, "y_train must be whole numbers with 1 axes; was float32")
+    content = path.read_bytes()
+    for k in range(0, len(content), 7):  # whatever is wrong, one line
+        path.write_bytes(content[:k] + bytes([content[k] ^ 0xFF]) + content[k + 1 :])
+        _refused(load_mnist, path)
 
 
 # -- folders

@@ -87,14 +87,18 @@ def test_transparency_is_dropped(tmp_path, alpha):
 
 
 def _png_16(path, values):
-    """A greyscale PNG of 16 bits, by hand: Pillow's mode for it has changed."""
-    H, W = values.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    """A PNG of 16 bits, by hand: Pillow's mode for grey has changed, and it writes no colours of so many."""
+    H, W, C = values.shape if values.ndim == 3 else (*values.shape, 1)
+    plain = values.reshape(H, -1).astype(">u2").view(np.uint8)
+    filtered = plain.copy()
+    filtered[:, 2 * C :] -= plain[:, : -2 * C]  # by bytes, less the pixel before: filter 1
+    rows = b"".join(b"\1" + row.tobytes() for row in filtered)
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", W, H, 16, 0, 0, 0, 0))
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[C]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", W, H, 16, colour_type, 0, 0, 0))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
     return path
 
@@ -111,6 +115,39 @@ def test_16_bits_keep_the_upper_8(tmp_path, ending):
     else:
         _save(path, values)
     np.testing.assert_array_equal(open_image(path), np.repeat((values >> 8).astype(np.uint8)[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])  # grey with transparency, colours, colours with transparency
+@pytest.mark.parametrize("most, used", [(255, 8), (4095, 12), (4096, 16), (65535, 16)])
+def test_colours_keep_the_bits_that_are_used(tmp_path, most, used, channels):
+    values = RNG.integers(0, most, (6, 4, channels)).astype(np.uint16)
+    values[0, 0, 0] = most
+    if channels != 3:
+        values[..., -1] = 65535  # transparency, which is dropped
+    path = _png_16(tmp_path / "a.png", values)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = open_image(path)
+    kept = (values >> (used - 8)).astype(np.uint8)
+    np.testing.assert_array_equal(image, np.repeat(kept[..., :1], 3, 2) if channels == 2 else kept[..., :3])
+    note = f"{path}: has 16 bits, of which its largest value, {most}, needs {used}: taken as {used} bits"
+    assert [str(warning.message) for warning in caught] == ([note] if used < 16 else [])
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_colours_of_12_bits_in_a_tiff(tmp_path, order):
+    values = RNG.integers(0, 4096, (6, 4, 3)).astype(f"{order}u2")
+    values[0, 0] = 4095
+    path, at = tmp_path / "a.tiff", 8 + values.nbytes + 6
+    tags = {256: 4, 257: 6, 258: 8 + values.nbytes, 259: 1, 262: 2, 273: 8, 277: 3, 278: 6, 279: values.nbytes}
+    entries = [struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    entries[2] = struct.pack(order + "HHII", 258, 3, 3, tags[258])  # bits of each colour, which lie before this list
+    start = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, at)
+    bits, count = struct.pack(order + "3H", 16, 16, 16), struct.pack(order + "H", len(tags))
+    path.write_bytes(start + values.tobytes() + bits + count + b"".join(entries) + bytes(4))
+    with pytest.warns(UserWarning, match="its largest value, 4095, needs 12: taken as 12 bits"):
+        image = open_image(path)
+    np.testing.assert_array_equal(image, values >> 4)
 
 
 def test_cmyk(tmp_path):

@@ -366,7 +366,7 @@ REFUSED = {
     "two layers of a name": (made(_same_name), "has two layers called top"),
     "very deep": (made(_deeply), "has models in models, more than 16 deep"),
     "a zip of something": (zipped({"a": "b"}), "is no Keras file: a zip archive without model.weights.h5"),
-    "a compressed zip": (zipped({"model.weights.h5": WEIGHTS}, zipfile.ZIP_DEFLATED), "model.weights.h5 compressed"),
+    "a zip compressed otherwise": (zipped({"model.weights.h5": WEIGHTS}, zipfile.ZIP_LZMA), "is compressed"),
     "a zip cut short": (zipped({"model.weights.h5": WEIGHTS})[:-30], "is damaged"),
     "half a zip": (b"PK\x03\x04", "is damaged"),
     "no HDF5 in a zip": (zipped({"model.weights.h5": b"weights"}), "is no HDF5 file"),

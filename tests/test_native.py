@@ -195,8 +195,8 @@ def _npy(array=None, header=None, content=b"", version=(1, 0)):
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
 
 
-def _zip(path, members, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
+def _zip(path, members, compression=zipfile.ZIP_STORED, mode="w"):
+    with zipfile.ZipFile(path, mode, compression) as archive:
         for name, content in members:
             archive.writestr(name, content)
     return path
@@ -243,7 +243,7 @@ def test_other_npz_files(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     assert _refused(tmp_path / "a.npz") == "is no checkpoint of npmnv2: an .npz without the array 'npmnv2'"
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(3))
-    assert "is compressed (x)" in _refused(tmp_path / "a.npz")
+    assert "without the array 'npmnv2'" in _refused(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", npmnv2=np.zeros(3))
     assert "is damaged: the array 'npmnv2' is no JSON object" in _refused(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", npmnv2=np.zeros(5000))
@@ -257,7 +257,7 @@ def test_other_npz_files(tmp_path):
     ):
         np.savez(tmp_path / "a.npz", npmnv2=np.frombuffer(text, np.uint8))
         assert "its array 'npmnv2' says something else" in _refused(tmp_path / "a.npz")
-    _zip(tmp_path / "a.npz", [("readme.txt", b"hello")])
+    _zip(_forged(tmp_path / "a.npz", []), [("readme.txt", b"hello")], mode="a")
     assert "its member readme.txt is no array" in _refused(tmp_path / "a.npz")
 
 
@@ -319,8 +319,6 @@ def test_no_pickle_is_read(tmp_path, monkeypatch):
         "{'descr': '<f8', 'fortran_order': False, 'shape': (True,), }",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (3.0,), }",
         "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "1, " * 1000 + "3), }",
-        "{'descr': '<f8', 'fortran_order': True, 'shape': (3,), }",
-        "{'descr': '>f8', 'fortran_order': False, 'shape': (3,), }",
         "{'descr': '|O', 'fortran_order': False, 'shape': (3,), }",
         "{'descr': '<U2', 'fortran_order': False, 'shape': (3,), }",
         "{'descr': '|S0', 'fortran_order': False, 'shape': (3,), }",
@@ -355,12 +353,15 @@ def test_bombs(tmp_path):
     path = _forged(tmp_path / "a", [("x", zeros)], compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 200_000
     before = peak_memory()
-    assert "is compressed" in _refused(path)
+    assert "would unpack to 80000" in _refused(path)
     good = bytearray(_forged(tmp_path / "b", [("x", _npy(np.arange(100.0)))]).read_bytes())
     entry = good.rindex(b"PK\x01\x02")  # the last entry of the directory
     for size in (10**4, 10**9, 2**32 - 2):
         lying = good.copy()
         lying[entry + 20 : entry + 28] = size.to_bytes(4, "little") * 2  # compressed and plain size
+        path.write_bytes(lying)
+        assert "claim" in _refused(path)
+        lying[entry + 10] = zipfile.ZIP_DEFLATED
         path.write_bytes(lying)
         assert "claim" in _refused(path)
     assert peak_memory() - before < 50e6
@@ -383,4 +384,4 @@ def test_two_arrays_of_one_name(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = _forged(tmp_path / "a", [("x", _npy(np.zeros(2))), ("x", _npy(np.ones(2)))])
-    assert _refused(path) == "is damaged: has two arrays called x"
+    assert _refused(path) == "has two members called x.npy"

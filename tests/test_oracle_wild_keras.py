@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -44,6 +45,15 @@ def base_of(keras, **settings):
     return keras.applications.MobileNetV2(
         **{"include_top": False, "weights": None, "alpha": 0.35, "input_shape": (96, 96, 3), **settings}
     )
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", ["MobileNetV2", "MobileNet"])
+def test_nothing_is_said_of_what_keras_builds(keras, kind, ending, tmp_path):
+    path = save(getattr(keras.applications, kind)(weights=None, alpha=0.5), tmp_path / f"model{ending}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weights.load_model(path)
 
 
 def save(net, path):

@@ -311,8 +311,59 @@ def test_what_training_scripts_keep_beside_the_weights(beside, protocol, zip, to
         assert any(f"{Options.__module__}.Options" in text and "none of these names was" in text for text in said)
 
 
-def test_nothing_is_assumed_of_what_is_known(torch, build, tmp_path):
-    torch.save({"net": build().state_dict()}, tmp_path / "model.pth")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        weights.load_model(tmp_path / "model.pth")
+def test_nothing_is_said_of_what_torchvision_and_timm_build(torch, build, tmp_path):
+    import timm
+
+    path = tmp_path / "model.pth"
+    networks = [build(), *(timm.create_model(name, num_classes=3) for name in ("mobilenetv2_050", "mobilenetv1_100"))]
+    for net in networks:
+        torch.save(net.state_dict(), path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            weights.load_model(path)
+
+
+def test_where_a_network_was_and_what_lay_beside_it_is_said(torch, build, tmp_path):
+    path = tmp_path / "model.pth"
+    net = build(torch.nn.Sequential(torch.nn.Dropout(0.2), torch.nn.Identity(), torch.nn.Linear(1280, 5)))
+    state = {f"module.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"epoch": 3, "when": datetime.timedelta(3), "model_state_dict": state}, path)
+    with pytest.warns(UserWarning) as caught:
+        weights.load_model(path)
+    assert [str(warning.message) for warning in caught] == [
+        f"{path}: found: under model_state_dict; behind the prefix module.; the classifier is "
+        "module.classifier.2.weight",
+        f"{path}: left out: objects of datetime.timedelta: none of these names was looked up or run",
+    ]
+
+
+# -- timm's variants
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_050", "mobilenetv2_075", "mobilenetv2_140", "mobilenetv1_125"])
+def test_variants_of_timm(name, torch, tmp_path):
+    import timm
+
+    net = fill(torch, timm.create_model(name, num_classes=5))
+    torch.save(net.state_dict(), tmp_path / "model.pth")
+    same_answers(torch, tmp_path / "model.pth", net)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    {
+        "mobilenetv2_110d": r"\(mobilenetv2_110d, .*\) with 1, 3, 4, 5, 4, 4, 1 blocks in its rows, where .* 1, 2, 3",
+        "mobilenetv2_120d": r"\(mobilenetv2_120d, .*\) with 1, 3, 5, 6, 5, 5, 1 blocks in its rows, where .* 1, 2, 3",
+        "mobilenetv1_100h": r"a convolution conv_head behind its blocks, which a mobilenet_v1 has not; .* load",
+        "efficientnet_lite0": r"\(efficientnet_lite0\) with .*do not say which padding",
+        "tf_efficientnet_lite2": r"\(efficientnet_lite1 or 2\) with .*do not say which padding",
+        "mobilenet_edgetpu_100": r"holds a network of timm with 1, 4, 4, 4, 4, 4, 1 blocks",
+    }.items(),
+)
+def test_designs_of_timm_that_no_network_here_has(name, message, torch, tmp_path):
+    import timm
+
+    torch.save(timm.create_model(name, num_classes=5).state_dict(), tmp_path / "model.pth")
+    for read in (weights.load_model, lambda path: weights.load_into(npmnv2.mobilenet_v2(5), path, partial=True)):
+        with pytest.raises(FormatError, match=message):
+            read(tmp_path / "model.pth")

@@ -97,7 +97,13 @@ class LoggedArray:
 
 def run_logged(kernel, *arguments):
     log = Log()
-    logged = [log.array(a, f"argument {k}") if isinstance(a, np.ndarray) else a for k, a in enumerate(arguments)]
+
+    def watched(value, name):
+        if type(value) is tuple:
+            return tuple(watched(v, f"{name}[{k}]") for k, v in enumerate(value))
+        return log.array(value, name) if isinstance(value, np.ndarray) else value
+
+    logged = [watched(a, f"argument {k}") for k, a in enumerate(arguments)]
     with np.errstate(all="ignore"):
         plain(kernel, prange=log.prange, np=log.numpy)(*logged)
 
@@ -153,7 +159,8 @@ def batchnorm_calls(R, C, size):
     for clip in (False, True):
         yield batchnorm_loops.statistics, (x, size, one, two)
         yield batchnorm_loops.normalise, (x, mean, inv_std, gamma, beta, clip, size, np.empty_like(x))
-        yield batchnorm_loops.backward, (dout, x, mean, inv_std, gamma, beta, clip, size, one, two, np.empty_like(x))
+        norm = mean, inv_std, gamma, beta
+        yield batchnorm_loops.backward, (dout, x, norm, clip, size, one, two, np.empty_like(x))
 
 
 @pytest.mark.parametrize("strides", [(1,), (2,), (3,)])

@@ -183,6 +183,18 @@ def test_contradicting_options_are_one_line(tmp_path, capsys):
     assert main(["train", "--resume", path, "--data", "digits"]) == 2
 
 
+@pytest.mark.parametrize("name", ["run.pth", "run.h5", "run.weights.h5", "run.safetensors", "run.onnx", "run.v2"])
+def test_another_ending_than_that_of_a_checkpoint_is_refused_before_anything_is_read(name, tmp_path, capsys):
+    path = str(tmp_path / name)
+    assert main(["train", "--data", "folder:/no/such/folder", "--save", path]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("npmnv2 train: --save must end in .npz, the one format that a run can go on from; was ")
+    assert f"{path}: `python -m npmnv2 convert run" in line and line.count("\n") == 1
+    with pytest.raises(ValueError, match=r"^save must end in \.npz"):
+        begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- the disk is full
 
 
@@ -380,6 +392,38 @@ def test_the_classifier_is_new_unless_the_classes_are_the_same(tmp_path, monkeyp
     session = begin(resolve(given))
     assert session.origin == f"begins with {path}, a new classifier"
     assert (session.model.state_dict()["fc.w"] != load_model(path).state_dict()["fc.w"]).any()
+
+
+def test_a_head_can_be_kept_whatever_its_classes_are_called(tmp_path, monkeypatch, few_digits):
+    path, run = str(tmp_path / "trained.npz"), str(tmp_path / "run.npz")
+    begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
+    renamed = few_digits._replace(classes=tuple("abcdefghij"))
+    monkeypatch.setattr(data, "load_digits", lambda: renamed)
+    given = {**SETTINGS, "width": None, "init": path, "keep_head": True}
+    said = "its classifier, which the file calls 0, 1, 2, 3, 4, ... are a, b, c, d, e, ..., in this order"
+    with pytest.warns(UserWarning, match=said):
+        session = begin(resolve(given))
+    assert session.origin == f"begins with {path}, its classifier too"
+    np.testing.assert_array_equal(session.model.state_dict()["fc.w"], load_model(path).state_dict()["fc.w"])
+    with pytest.raises(Stopped):
+        session.run(save=run, stop=_stop_after(2))
+    assert resume(run).settings.keep_head  # and it asks for no file to begin with again
+    resumed = main(["train", "--resume", run, "--keep-head", "--threads", "1"])
+    assert resumed == 0 and load_model(run).labels == list("abcdefghij")
+
+
+def test_a_head_that_cannot_be_kept_is_one_line(tmp_path, monkeypatch, few_digits, capsys):
+    path = str(tmp_path / "trained.npz")
+    begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
+    words = ["train", "--data", "digits", "--keep-head", "--epochs", "1"]
+    assert main(words) == 1
+    line = "npmnv2 train: keep_head needs init: a file with the weights of a trained network\n"
+    assert capsys.readouterr().err == line
+    few = few_digits._replace(train_y=few_digits.train_y % 3, test_y=few_digits.test_y % 3, classes=tuple("abc"))
+    monkeypatch.setattr(data, "load_digits", lambda: few)
+    assert main([*words, "--init", path]) == 1
+    said = f"keep_head must be left out for {path}, which has a classifier of 10 classes: data has 3 classes"
+    assert capsys.readouterr().err == f"npmnv2 train: {said} and gets a new one\n"
 
 
 def test_pixels_are_normalised_as_the_weights_know_them(tmp_path, monkeypatch, few_digits):

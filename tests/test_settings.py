@@ -40,6 +40,7 @@ NONSENSE = {
     "freeze": [*WORDLESS, "head"],
     "bn": [*WORDLESS, None, "frozen"],
     "balance": [0, 1, 1.0, "yes", [], {}, None],
+    "keep_head": [0, 1, 1.0, "yes", [], {}, None],
 }
 
 
@@ -71,6 +72,7 @@ def test_settings_that_contradict_each_other_are_refused():
     for changes, match in (
         ({"init": None, "freeze": "backbone"}, "freeze needs init"),
         ({"init": None, "bn": "keep"}, "bn needs init"),
+        ({"init": None, "keep_head": True}, "keep_head needs init"),
         ({"resolution": 32}, "resolution is for folder:DIR alone, digits has its own; was 32"),
     ):
         with pytest.raises(ValueError, match=f"^{match}"):
@@ -122,6 +124,11 @@ def test_the_limits_of_the_command_line_are_limits_here():
         for value in outside:
             with pytest.raises(ValueError, match=f"^{name} must"):
                 CHECKS[name](value, name)
+
+
+def test_a_folder_without_its_kind_is_told_how_it_is_written(tmp_path):
+    with pytest.raises(ValueError, match=f"was {tmp_path}; a folder of pictures is folder:{tmp_path}$"):
+        resolve({"data": str(tmp_path)})
 
 
 def test_a_resolution_is_for_folders():

@@ -104,7 +104,14 @@ def test_a_very_long_prefix(read):
         source.read("model.pth")
 
 
-def test_a_pickle_too_long(refused):
-    long = b"\x80\x02" + hostile.text("x" * torch_pickle.PICKLE_BYTES) + b"."
-    refused(hostile.zip_pth(long), "a pickle of more than")
-    refused(hostile.legacy_pth(long), "damaged")
+def test_a_pickle_that_unpacks_to_much(refused):
+    long = b"\x80\x02" + hostile.text("x" * (1 << 24)) + b"."
+    refused(hostile.zip_pth(long), "no dictionary of tensors by name, but a value of type str")
+    refused(hostile.rebuilt(hostile.zip_pth(long), lambda n, c: [(n, c)], AlwaysPack()), "would unpack to")
+
+
+class AlwaysPack:
+    """For `hostile.rebuilt`, which packs at random."""
+
+    def random(self):
+        return 0.0

@@ -483,11 +483,12 @@ def test_fine_tuning_takes_the_network_below_any_classifier(head, tmp_path):
     assert is_new and found["fc.w"].shape == (1280, 3)
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted if not name.startswith("fc."))
     if head == "the same number":
-        model, is_new = network_from(path, photos, None, keep_classifier=True)
+        with pytest.warns(UserWarning, match="the outputs of its classifier are a, b, c, in this order"):
+            model, is_new = network_from(path, photos, None, keep_head=True)
         assert not is_new and same(model.state_dict(), wanted)
     else:
-        with pytest.raises(ValueError, match=r"keep_classifier must be False for .*; data has 3 classes"):
-            network_from(path, photos, None, keep_classifier=True)
+        with pytest.raises(ValueError, match=r"keep_head must be left out for .*: data has 3 classes"):
+            network_from(path, photos, None, keep_head=True)
 
 
 # -- what is taken for weights
@@ -497,7 +498,6 @@ LOOKALIKES = {
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "a page": (b"\n<!DOCTYPE html>\n<html lang='en'>", "is a web page"),
     "an older page": (b"<HTML><head>", "is a web page"),
-    "ONNX": (b"\x08\x08\x12\x07pytorch", "looks like an ONNX file"),
 }
 
 
@@ -507,6 +507,19 @@ def test_what_is_taken_for_weights_is_called_by_its_name(name, tmp_path):
     (tmp_path / "model.pth").write_bytes(content)
     with pytest.raises(FormatError, match=message):
         weights.load_model(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("more", [(), ("x_test", "y_test")])
+def test_pictures_given_as_weights(save, more, tmp_path):
+    """As Keras's mnist.npz and its like."""
+    arrays = {name: np.zeros((4, 28, 28) if name[0] == "x" else 4, np.uint8) for name in ("x_train", "y_train", *more)}
+    save(tmp_path / "mnist.npz", **arrays)
+    message = rf"holds pictures and their labels \({', '.join(sorted(arrays))}\).* and no weights. .*--data mnist:DIR"
+    for read in (weights.load_model, weights.read, lambda path: weights.load_into(network(), path, partial=True)):
+        with pytest.raises(FormatError, match=message) as error:
+            read(tmp_path / "mnist.npz")
+        assert "\n" not in str(error.value)
 
 
 def test_a_folder_is_searched(tmp_path):
@@ -522,3 +535,43 @@ def test_a_folder_is_searched(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(FormatError, match="is a SavedModel of TensorFlow"):
         weights.load_model(tmp_path)
+
+
+def test_a_cache_of_snapshots(tmp_path):
+    """As Hugging Face's: the files are links, beside them the configuration that says how pictures are made."""
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0a1b", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    golden = next(golden for golden in frameworks.GOLDENS if golden.names == "hf")
+    write(str(blobs / "7c.safetensors"), theirs(golden, np.float32))
+    (blobs / "7c.safetensors").rename(blobs / "7c")
+    (snapshot / "model.safetensors").symlink_to("../../blobs/7c")
+    (snapshot / "training_args.bin").write_bytes(b"\x80")
+    said = {"size": {"shortest_edge": 128}, "crop_size": {"height": 96, "width": 96}}
+    (snapshot / "preprocessor_config.json").write_text(json.dumps(said))
+    for folder in (snapshot, snapshot.parent, tmp_path / "models--a--b", tmp_path):
+        assert weights.load_model(folder).preprocessing.resize == 128
+    other = snapshot.parent / "9f8e"
+    other.mkdir()
+    (other / "model.safetensors").symlink_to("../../blobs/7c")
+    several = r"2 such files: snapshots.0a1b.model.safetensors, snapshots.9f8e.model.safetensors; name one"
+    with pytest.raises(FormatError, match=several):
+        weights.load_model(tmp_path / "models--a--b")
+    assert weights.load_model(other).preprocessing.resize == 256
+
+
+def test_folders_that_hold_no_weights(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"without a file of weights .*; it holds config.json"):
+        weights.load_model(tmp_path)
+    (tmp_path / "around").symlink_to(tmp_path)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"saved: is a SavedModel of TensorFlow"):
+        weights.load_model(tmp_path)
+    (tmp_path / "many").mkdir()
+    for k in range(1001):
+        (tmp_path / "many" / f"{k}.pth").write_bytes(b"")
+    with pytest.raises(FormatError, match="is a folder of more than 1000 files"):
+        weights.load_model(tmp_path / "many")

@@ -8,6 +8,7 @@ intent can try is in `test_torch_pickle.py`.
 import codecs
 import gc
 import json
+import pickle
 import sys
 import tempfile
 import tracemalloc
@@ -20,11 +21,12 @@ from typing import NamedTuple
 
 import hostile
 import numpy as np
+import onnx_writer
 import pytest
 from golden import checkpoints
 
 from npmnv2.weights import FormatError, source
-from npmnv2.weights.formats import keras_file, native, safetensors_file, torch_file
+from npmnv2.weights.formats import keras_file, native, onnx_file, safetensors_file, torch_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning"),  # hostile.py writes such archives on purpose
@@ -46,6 +48,38 @@ def arrays():
         "classifier.w": rng.normal(size=(4, 5)).astype(np.float16),
         "steps": np.array(7, np.int64),
     }
+
+
+def numpy_arrays():
+    """The same in several layouts and byte orders, with numbers and texts of NumPy's beside them."""
+    found = {name: value if k % 2 else np.asfortranarray(value) for k, (name, value) in enumerate(arrays().items())}
+    found["stem.bn.mean"] = found["stem.bn.mean"].astype(">f4")
+    return {"net": found, "best": np.float32(0.5), "labels": np.array(["cat", "dog"])}
+
+
+def numpy_zip(path):
+    """As torch.save writes it: the arrays are in the pickle, as texts."""
+    path.write_bytes(hostile.zip_pth(pickle.dumps(numpy_arrays(), 2), storages={}))
+
+
+class Module:
+    """What is in a module of PyTorch's that was pickled."""
+
+    def __init__(self, **parts):
+        vars(self).update(parts, training=True)
+
+
+def whole_model(path):
+    """torch.save(model), with a buffer that is left out, a module that is there twice, and NumPy's arrays."""
+    layers = [
+        Module(_parameters={"w": value, "bias": None}, _buffers={"steps": np.array(k), "mask": value}, _modules={})
+        for k, value in enumerate(arrays().values())
+    ]
+    for layer in layers:
+        layer._non_persistent_buffers_set = {"mask"}
+    inside = Module(_parameters={}, _buffers={}, _modules={str(k): layer for k, layer in enumerate(layers)})
+    model = Module(_parameters={}, _buffers={}, _modules={"features": inside, "tied": layers[0]})
+    path.write_bytes(hostile.zip_pth(pickle.dumps({"epoch": 3, "model": model}, 4), storages={}))
 
 
 def keras_arrays():
@@ -74,6 +108,12 @@ def keras_whole(path):
             file.move(layer, f"model_weights/{layer}")
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
         file["optimizer_weights/adam/iteration"] = 3
+
+
+def save_npz(path, save):
+    """Any layout; a file object, since to a name NumPy adds an ending."""
+    with path.open("wb") as file:
+        save(file, **{name: np.asfortranarray(value) for name, value in arrays().items()})
 
 
 class Format(NamedTuple):
@@ -114,6 +154,11 @@ FORMATS = {
     "PyTorch's pth": Format(golden("zip.pth"), torch_file.read, hostile.zip_pickle_altered, True),
     "training pth": Format(golden("training.pth"), largest, hostile.zip_pickle_altered, True),
     "wrapped pth": Format(wrapped, largest, hostile.zip_pickle_altered, True),
+    "pth of NumPy arrays": Format(numpy_zip, torch_file.read, hostile.zip_pickle_altered, True),
+    "pickled NumPy arrays": Format(
+        lambda path: path.write_bytes(pickle.dumps(numpy_arrays(), 5)), torch_file.read, hostile.pickle_altered
+    ),
+    "whole model": Format(whole_model, torch_file.read, hostile.zip_pickle_altered, True),
     "legacy pth": Format(golden("legacy.pth"), torch_file.read, hostile.legacy_altered),
     "npz": Format(
         lambda path: native.write(path, arrays(), {"epoch": 3}),
@@ -121,6 +166,8 @@ FORMATS = {
         hostile.zip_altered,
         True,
     ),
+    "plain npz": Format(lambda path: save_npz(path, np.savez), native.read_plain, hostile.zip_altered),
+    "compressed npz": Format(lambda path: save_npz(path, np.savez_compressed), native.read_plain, hostile.zip_altered),
     "keras 3": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays())), keras_file.read),
     "keras 2": Format(lambda path: path.write_bytes(keras_file.encode(keras_arrays(), legacy=True)), keras_file.read),
     "keras whole": Format(keras_whole, keras_file.read),
@@ -129,6 +176,9 @@ FORMATS = {
         lambda path: safetensors_file.write(path, arrays(), {"format": "pt"}),
         lambda path: safetensors_file.read(path)[0],
         hostile.header_altered,
+    ),
+    "onnx": Format(
+        lambda path: onnx_writer.write(path, [], arrays(), output="y"), lambda path: onnx_file.read(path).arrays
     ),
 }
 

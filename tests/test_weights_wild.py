@@ -4,7 +4,6 @@ That this state answers as the library does is the matter of `test_weights.py`; 
 `test_oracle_wild_torch.py` and `test_oracle_wild_keras.py`.
 """
 
-import warnings
 import zipfile
 
 import numpy as np
@@ -173,6 +172,7 @@ def test_a_head_is_found_by_its_shape(name, plain, wanted, tmp_path):
     assert all(np.array_equal(source.state[k], v) for k, v in wanted.items() if not k.startswith("fc."))
 
 
+@pytest.mark.filterwarnings("ignore:.*left out. the classifier, for the file has:UserWarning")
 @pytest.mark.parametrize("name", NO_HEADS)
 def test_other_heads_are_named_and_the_network_below_them_loads(name, plain, wanted, tmp_path):
     head, message = NO_HEADS[name]
@@ -194,8 +194,31 @@ def test_counters_are_left_out_and_other_numbers_are_not(plain, wanted, tmp_path
     source = weights.read(path)
     assert same(source.state, wanted)
     assert source.left_out[-1].startswith("single numbers that no network needs: ")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(UserWarning, match=r"left out: single numbers .* n_averaged \(1\)"):
         weights.load_model(path)
     with pytest.raises(FormatError, match="temperature"):  # a number that may change the answer
         weights.read(written(tmp_path / "model.pth", plain | {"temperature": np.ones(1)}))
+
+
+# -- timm's other designs
+
+
+def timm_like(extra, prefix=""):
+    arrays = translate(npmnv2.mobilenet_v2(5, 0.1).state_dict(), "mobilenet_v2", "timm")
+    like = {name: arrays[f"blocks.1.1.{name.split('.', 3)[3]}"] for name in extra}
+    return {prefix + name: array for name, array in {**arrays, **like}.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("rows", [(1, 3, 4, 5, 4, 4, 1), (1, 2, 3, 5, 3, 3, 1), (1, 2, 3, 4, 3, 3, 1, 1)])
+def test_deeper_networks_of_timm_are_told_by_their_rows(rows, prefix, tmp_path):
+    blocks = [f"blocks.{row}.{repeat}" for row, n in enumerate(rows) for repeat in range(n)]
+    leaves = ["conv_pw.weight", "bn1.weight", "conv_dw.weight"]
+    own = timm_like([])
+    extra = [f"{block}.{leaf}" for block in blocks for leaf in leaves if f"{block}.{leaf}" not in own]
+    np.savez(tmp_path / "model.npz", **timm_like([name for name in extra if ".0.0." not in name], prefix))
+    with pytest.raises(FormatError) as error:
+        weights.load_model(tmp_path / "model.npz")
+    counts = ", ".join(map(str, rows))
+    assert f"with {counts} blocks in its rows, where a mobilenet_v2 has 1, 2, 3, 4, 3, 3, 1" in str(error.value)
+    assert ("mobilenetv2_110d" in str(error.value)) == (rows[1] == 3)

@@ -79,6 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         weights = pretrained_path() if weights is None else weights
         with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
+            warnings.simplefilter("always")  # whatever the environment says of warnings
             changes = {name: getattr(arguments, name) for name in ("size", "resize", "mean", "std")}
             model, why = load_explained(weights, arguments.preprocessing, arguments.labels, changes)
     except ImportError as missing:
@@ -92,6 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(f"npmnv2 classify: {printable(str(warning.message))}")
     if not arguments.json:
         print(about(model))
+        if model.labels is None:
+            print("the classes have no names here: --labels FILE gives them, one a line")
         if arguments.weights is None:
             print(f"without --weights, trained on ImageNet: {printable(weights)}")
         print(f"pictures: {model.preprocessing}", f"  {printable(why)}", sep="\n")

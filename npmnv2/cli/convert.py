@@ -31,7 +31,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.cli.output import complain
     from npmnv2.weights import read
-    from npmnv2.weights.load import assumptions, build, explain
+    from npmnv2.weights.load import build, explain, notes
     from npmnv2.weights.save import ENDINGS, save
 
     target = arguments.target
@@ -51,8 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--names must be given for {target}: torchvision, timm, hf or efficientnet_pytorch")
     source = read(arguments.source)
     model = build(source, source.dtype)  # float64 stays float64
-    if source.assumed:
-        complain(f"npmnv2 convert: {assumptions(source)}")
+    for line in [] if arguments.explain else notes(source):
+        complain(f"npmnv2 convert: {line}")
     if is_onnx:
         from npmnv2.engine.onnx_export import export
 

@@ -30,7 +30,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--data",
         type=_source,
         metavar="DATA",
-        help="digits (embedded), folder:DIR with a folder of pictures a class, mnist:DIR (EMNIST, ... too), "
+        help="digits (embedded), folder:DIR with a folder of pictures a class, mnist:DIR (IDX files, or Keras's "
+        "mnist.npz; EMNIST, ... too), "
         "cifar10:DIR, cifar100:DIR, or cifar100-coarse:DIR, its twenty groups",
     )
     begin.add_argument(
@@ -39,7 +40,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_settings(train.add_argument_group("how it goes"))
     run = train.add_argument_group("how it runs, and what is kept")
     run.add_argument(
-        "--save", metavar="FILE", help="checkpoint, after each epoch and on Ctrl-C (default: that of --resume)"
+        "--save", metavar="FILE", help="checkpoint (.npz), after each epoch and on Ctrl-C (default: that of --resume)"
     )
     run.add_argument("--save-every", type=int, metavar="N", help="save after every N steps too")
     run.add_argument("--log", metavar="FILE", help="a row an epoch, as .csv or .jsonl")
@@ -80,6 +81,13 @@ def _add_settings(group: Any) -> None:
         "--backend", choices=["numpy", "numba"], help="default: NPMNV2_BACKEND in the environment, or numba"
     )
     group.add_argument("--init", metavar="FILE", help="begin with the weights in a file of any kind that is read")
+    group.add_argument(
+        "--keep-head",
+        action="store_true",
+        default=None,
+        help="keep the classifier of --init, which must have as many classes as DATA, in the same order "
+        "(default: kept only if FILE names the same classes)",
+    )
     group.add_argument("--freeze", choices=["backbone"], help="backbone: only the classifier learns (with --init)")
     group.add_argument(
         "--bn",
@@ -109,6 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     with warnings.catch_warnings(record=True) as caught:  # pictures that cannot be read and are left out
+        warnings.simplefilter("always")  # whatever the environment says of warnings
         session = _session(arguments)
     for warning in caught:
         complain(f"npmnv2 train: {warning.message}")
@@ -157,6 +166,7 @@ def _check(arguments: argparse.Namespace) -> None:
     import numba
 
     from npmnv2.train import log
+    from npmnv2.train.session import check_ending
 
     most = numba.config.NUMBA_NUM_THREADS
     check_number(arguments.threads, "--threads", 1, most, why="the cores, or NUMBA_NUM_THREADS in the environment")
@@ -167,6 +177,8 @@ def _check(arguments: argparse.Namespace) -> None:
     for option in ("save", "log"):
         if getattr(arguments, option) is not None:
             check_writable(getattr(arguments, option), f"--{option}")
+    if arguments.save is not None:
+        check_ending(arguments.save, "--save")
 
 
 def _session(arguments: argparse.Namespace) -> "Session":

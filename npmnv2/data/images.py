@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import warnings
 from typing import Any, BinaryIO
 
@@ -124,19 +125,44 @@ def _decode(file: BinaryIO) -> tuple[Array, str]:
     with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise _TooLarge(image.width, image.height)
-        told = image.tile[0][3] if image.tile else ""
-        stored = str(told[0] if isinstance(told, tuple) else told)  # how a pixel lies in the file, in Pillow's words
+        stored = _stored(image.tile[0]) if image.tile else ""
         image.load()
         note = ""
         upright = _upright(image)
         if image.mode.startswith("I"):
-            upright, note = _whole_numbers(np.asarray(upright), stored)
+            grey, note = _whole_numbers(np.asarray(upright), stored)
+            upright = Image.fromarray(grey)
         pixels = np.array(_rgb(upright))  # (H, W, 3)
-        if ";16" in stored and not note and 0 < pixels.max() < 16:  # colours, of which Pillow keeps the upper 8 bits
-            note = (
-                f"is nearly black: its 16 bits reach only {pixels.max()} of 255; if 12 bits are meant, scale it first"
-            )
-        return pixels, note
+    if stored in _LOWER and pixels.max() < 16:  # values of 12 bits or less
+        return _whole_numbers(pixels.astype(np.uint16) << 8 | _lower(file, stored), stored)
+    return pixels, note
+
+
+def _stored(tile: Any) -> str:
+    """How a pixel lies in the file, in Pillow's words: "RGB;16B" is 16 bits a colour, the upper ones first."""
+    return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
+
+
+# Of colours of 16 bits Pillow keeps the upper 8. Told that the other byte comes first, it keeps the lower 8; those of
+# grey with transparency are the second of four bytes.
+_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_LOWER = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for order, other in _SWAPPED.items()}
+_LOWER["LA;16B"] = "RGBA"
+
+
+def _lower(file: BinaryIO, stored: str) -> Array:
+    """The lower 8 bits of a picture's colours of 16."""
+    from PIL import Image
+
+    file.seek(0)
+    with Image.open(file, formats=FORMATS) as image:
+        tiles: list[Any] = image.tile
+        for k, tile in enumerate(tiles):
+            told = (_LOWER[stored], *tile[3][1:]) if isinstance(tile[3], tuple) else _LOWER[stored]
+            tiles[k] = tile._replace(args=told) if hasattr(tile, "_replace") else (*tile[:3], told)  # older Pillow
+        image.load()
+        lower = np.array(_rgb(_upright(image)))  # (H, W, 3)
+    return lower if stored != "LA;16B" else lower[..., 1:2]
 
 
 def _upright(image: Any) -> Any:
@@ -150,10 +176,8 @@ def _upright(image: Any) -> Any:
         return image
 
 
-def _whole_numbers(values: Array, stored: str) -> tuple[Any, str]:
+def _whole_numbers(values: Array, stored: str) -> tuple[Array, str]:
     """Integers of 16 or 32 bits as 8 of them, where Pillow would cut off at 255; a note if not all bits are used."""
-    from PIL import Image
-
     bits = 32 if ";32" in stored else 16
     if bits == 32 and not stored.endswith("S"):
         values = values.astype(np.int32).view(np.uint32)  # Pillow has no type for them
@@ -162,8 +186,7 @@ def _whole_numbers(values: Array, stored: str) -> tuple[Any, str]:
     most = int(values.max())
     used = next(some for some in (8, 12, 16, 32) if most < 2**some)
     note = f"has {bits} bits, of which its largest value, {most}, needs {used}: taken as {used} bits"
-    grey = (values >> (used - 8)).astype(np.uint8)  # (H, W)
-    return Image.fromarray(grey), note if used < bits and most else ""
+    return (values >> (used - 8)).astype(np.uint8), note if used < bits and most else ""
 
 
 def _rgb(image: Any) -> Any:

@@ -1,17 +1,18 @@
-"""MNIST and data sets in its format: IDX files, packed with gzip or not.
+"""MNIST and data sets in its formats: IDX files, packed with gzip or not, or Keras's one ``mnist.npz``.
 
 An IDX file is a magic number (two zeros, the type of a value, the number of axes), the length of each axis as four
 bytes, the highest first, and the values. A data set is four of them, whose names say all but what the set is called:
-``emnist-letters-train-images-idx3-ubyte.gz``.
+``emnist-letters-train-images-idx3-ubyte.gz``. In a ``.npz`` they are four arrays, ``x_train`` to ``y_test``.
 """
 
 import gzip
 import os
 import re
 import string
+import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,11 +23,14 @@ from npmnv2.validate import Array
 
 MOST_BYTES = 1 << 30  # of the values in a file; MNIST has 47 MB
 PACKED = 1040  # gzip makes at most so many bytes out of one
+# What damaged archives make Python raise.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError)
 DEEP = 3  # folders within folders that are searched: MNIST/raw, and one more
 
 # Some copies have a dot where the original has a dash; the test set is called t10k or test.
 _NAME = re.compile(r"(.*?)(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?")
-_FILES = ("train images", "train labels", "test images", "test labels")
+# What a data set consists of -> what it is called in a .npz
+_FILES = {"train images": "x_train", "train labels": "y_train", "test images": "x_test", "test labels": "y_test"}
 
 
 class _Known(NamedTuple):
@@ -71,8 +75,9 @@ def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     ----------
     folder : str or path-like
         With the four files in it, or somewhere below it (``MNIST/raw``): those called ``train-images-idx3-ubyte`` and
-        so on, with ``.gz`` behind the name or without, and with something before it or not. If it holds several data
-        sets, what is before the names says which: ``folder/emnist-letters``.
+        so on, with ``.gz`` behind the name or without, and with something before it or not. Or with a ``.npz`` of
+        ``x_train``, ``y_train``, ``x_test`` and ``y_test``, as Keras has it. If it holds several data sets, what is
+        before the names says which: ``folder/emnist-letters``, ``folder/mnist.npz``.
 
     Returns
     -------
@@ -99,8 +104,10 @@ def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     if prefix is not None and not sets:
         existing_folder(wanted)  # which there is none of
     where, files = _choose(wanted, sets)
-    train_y, test_y = _read(files["train labels"], 1), _read(files["test labels"], 1)
-    train_x, test_x = _read(files["train images"], 3), _read(files["test images"], 3)
+    train_y, test_y, train_x, test_x = (
+        (_read_member if files[which].suffix == ".npz" else _read)(files[which], which)
+        for which in ("train labels", "test labels", "train images", "test images")
+    )
     known = _known(where, train_y)
     train_x, train_y = _pair(files["train labels"], train_x, train_y, known)
     test_x, test_y = _pair(files["test labels"], test_x, test_y, known)
@@ -126,6 +133,10 @@ def _sets(place: Path, prefix: str | None) -> dict[Path, dict[str, Path]]:
             inner.clear()
         for name in sorted(names):  # so that the packed one comes after, and is not taken, of two
             match = _NAME.fullmatch(name)
+            if name.endswith(".npz") and prefix in (None, name, name.removesuffix(".npz")):
+                path, inside = Path(folder, name), _members(Path(folder, name))
+                files = {which: path for which, member in _FILES.items() if member in inside}
+                found |= {path: files} if files or prefix is not None else {}
             if match is None or (prefix is not None and match[1].strip("-_. ") != prefix.strip("-_. ")):
                 continue
             which = f"{'train' if match[2] == 'train' else 'test'} {match[3]}"
@@ -140,7 +151,9 @@ def _choose(folder: Path, found: dict[Path, dict[str, Path]]) -> tuple[Path, dic
         raise ValueError(f"{folder}: holds several data sets; name one: {', '.join(map(str, sorted(whole)))}")
     if whole:
         return next(iter(whole.items()))
-    files = max(found.values(), key=len, default={})
+    where, files = max(found.items(), key=lambda item: len(item[1]), default=(folder, {}))
+    if where.suffix == ".npz":
+        raise ValueError(f"{where}: holds no MNIST: {', '.join(_FILES[w] for w in _FILES if w not in files)} missing")
     called = {which: which.replace("test", "t10k").replace(" ", "-") for which in _FILES}
     missing = [f"{called[w]}-idx{3 if 'images' in w else 1}-ubyte" for w in _FILES if w not in files]
     raise ValueError(f"{folder}: holds no MNIST: {', '.join(missing)} missing (with .gz or without)")
@@ -176,23 +189,72 @@ def _pair(labelled: Path, x: Array, y: Array, known: _Known) -> tuple[Array, Arr
     return x[..., None], y.astype(np.int64) - first  # (N, H, W, 1), (N,)
 
 
-def _read(path: Path, axes: int) -> Array:
+def _members(path: Path) -> set[str]:
+    """The names of the arrays in a .npz; none if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (*_DAMAGE, ValueError):
+        return set()
+
+
+def _read_member(path: Path, which: str) -> Array:
+    """One of the arrays in a .npz: (N, H, W) bytes, or (N,) whole numbers."""
+    is_image, name = which.endswith("images"), _FILES[which]
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+            shape, is_fortran, dtype = _header(file)
+            if len(shape) == (4 if is_image else 2) and shape[-1] == 1:  # an axis of channels, or a column
+                shape = shape[:-1]
+            kinds, axes, what = ("u", 3, "uint8") if is_image else ("iu", 1, "whole numbers")
+            if dtype.kind not in kinds or len(shape) != axes or (is_image and dtype.itemsize > 1):
+                raise ValueError(f"{path}: {name} must be {what} with {axes} axes; was {dtype} of shape {shape}")
+            count = _count(path, shape, PACKED) * dtype.itemsize
+            content = file.read(count + 1)
+    except _DAMAGE as reason:
+        raise ValueError(f"{path}: {name} is damaged ({' '.join(str(reason).split())[:100]})") from None
+    _check_length(path, content, count)
+    return np.ascontiguousarray(np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C"))
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, Any]:
+    """The shape, whether columns come first, and the dtype that an .npy file says."""
+    try:
+        if np.lib.format.read_magic(file) == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except (*_DAMAGE, OSError):
+        raise
+    except Exception as reason:  # whatever parsing garbage can raise
+        raise zipfile.BadZipFile(f"no array of NumPy: {reason}") from None
+
+
+def _read(path: Path, which: str) -> Array:
     """The array in an IDX file of bytes."""
-    is_packed = path.suffix == ".gz"
+    is_packed, axes = path.suffix == ".gz", 3 if which.endswith("images") else 1
     try:
         with gzip.open(path) if is_packed else open(path, "rb") as file:
             header = file.read(4 + 4 * axes)
             if header[:4] != bytes([0, 0, 8, axes]) or len(header) < 4 + 4 * axes:
                 raise ValueError(f"{path}: is no IDX file of bytes with {axes} axes, or damaged")
             shape = tuple(int(length) for length in np.frombuffer(header[4:], ">u4"))
-            count = int(np.prod(np.array(shape, object)))
-            there = path.stat().st_size * (PACKED if is_packed else 1)
-            if count == 0 or count > min(there, MOST_BYTES):
-                raise ValueError(f"{path}: claims {' x '.join(map(str, shape))} values, which it cannot hold")
+            count = _count(path, shape, PACKED if is_packed else 1)
             content = file.read(count + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as reason:
         raise ValueError(f"{path}: is no gzip file, or damaged ({reason})") from None
+    _check_length(path, content, count)
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _count(path: Path, shape: tuple[int, ...], packed: int) -> int:
+    """How many values there are, if a file of its size, of which one byte becomes so many, can hold them."""
+    count = int(np.prod(np.array(shape, object)))
+    if min(shape) < 1 or count > min(path.stat().st_size * packed, MOST_BYTES):
+        raise ValueError(f"{path}: claims {' x '.join(map(str, shape))} values, which it cannot hold")
+    return count
+
+
+def _check_length(path: Path, content: bytes, count: int) -> None:
     if len(content) != count:
         more = "more" if len(content) > count else f"{len(content)}"
-        raise ValueError(f"{path}: is damaged: claims {count} values and holds {more}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+        raise ValueError(f"{path}: is damaged: claims {count} bytes and holds {more}")

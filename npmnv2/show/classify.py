@@ -22,7 +22,7 @@ from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.validate import Array, check_int
 from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.load import assumptions, build
+from npmnv2.weights.load import build, warn
 from npmnv2.weights.neighbours import beside
 from npmnv2.weights.source import Source
 
@@ -91,8 +91,7 @@ def load_explained(
     """
     source = weights.read(path)
     model = build(source, np.float32)
-    if source.assumed:
-        warnings.warn(assumptions(source), stacklevel=2)
+    warn(source)
     classes = model.config["num_classes"]
     found = beside(source.path, source.names, classes)
     if found.ignored and labels is None:
@@ -145,7 +144,7 @@ def _choose_preprocessing(
 def _who_says(source: Source, own: Preprocessing | None) -> str:
     """Where a preprocessing that came with the weights comes from."""
     found = beside(source.path, source.names, source.config["num_classes"])
-    if "preprocessing" in source.info or source.names == "npmnv2":
+    if "preprocessing" in source.info or source.names in ("npmnv2", "onnx"):
         return "as the file of weights says"
     if found.preprocessing is not None:
         return f"as {found.prepared_by} beside the weights says"
@@ -185,6 +184,7 @@ def classify(model: Network, images: Iterable[str | PathLike[str]], top: int = 5
         image = fspath(path)
         try:
             with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")  # whatever the environment says of warnings
                 warnings.simplefilter("always")
                 x = prepare(open_image(image), model.preprocessing)
         except (ValueError, OSError) as reason:

@@ -1,6 +1,7 @@
 """Data by name, and what goes with it: the strides for its size, and how it is varied while it is learned."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,7 +36,8 @@ def check_source(text: str, resolution: int | None = None) -> str:
     """
     kind, _, folder = text.partition(":")
     if text != "digits" and not (f"{kind}:DIR" in SOURCES and folder):
-        raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}")
+        hint = f"; a folder of pictures is folder:{text}" if os.path.isdir(text) else ""
+        raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}{hint}")
     if resolution is not None and kind != "folder":
         raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")
     return text

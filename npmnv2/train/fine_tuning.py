@@ -1,5 +1,6 @@
 """Beginning with the weights of a trained network instead of random ones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from npmnv2.data import Dataset
@@ -7,6 +8,7 @@ from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
 from npmnv2.nn.layers import BatchNorm
 from npmnv2.validate import Array
+from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.load import BUILDERS, load_state, said_of, warn
 from npmnv2.weights.source import read
 
@@ -63,7 +65,7 @@ def keep_statistics(model: Layer) -> None:
 
 
 def network_from(
-    path: str, data: Dataset, width: float | None, *, keep_classifier: bool = False, **config: Any
+    path: str, data: Dataset, width: float | None, *, keep_head: bool = False, **config: Any
 ) -> tuple[Network, bool]:
     """A network for `data` with the weights in a file.
 
@@ -77,8 +79,9 @@ def network_from(
     data : Dataset
     width : float or None
         The width multiplier that the network must have; None takes any.
-    keep_classifier : bool
-        Whether a classifier of as many classes as `data` has is kept, though the file does not name them.
+    keep_head : bool
+        Whether the file's classifier, of as many classes as `data` has, is kept, though the file names no classes or
+        others: its outputs are taken for those of `data` in their order.
     **config
         Arguments of the builder that are not to be as in the file.
 
@@ -91,7 +94,7 @@ def network_from(
     Warns
     -----
     UserWarning
-        Of what was assumed, as `weights.load_model` does.
+        As `weights.load_model` does, and of the classes that a kept classifier was taken for.
 
     Raises
     ------
@@ -105,14 +108,25 @@ def network_from(
     if channels != own["in_channels"]:
         raise ValueError(f"{path} must be for images of {channels} channels, as in data; was for {own['in_channels']}")
     has = source.state[f"{CLASSIFIER}.w"].shape[1] if f"{CLASSIFIER}.w" in source.state else 0
-    if keep_classifier and has != many:
+    if keep_head and has != many:
         held = f"a classifier of {has} classes" if has else "no classifier that can be read"
-        raise ValueError(f"keep_classifier must be False for {path}, which has {held}; data has {many} classes")
+        raise ValueError(
+            f"keep_head must be left out for {path}, which has {held}: data has {many} classes and gets a new one"
+        )
     preprocessing, labels = said_of(source)
-    is_new = not keep_classifier and labels != list(data.classes)
+    is_new = not keep_head and labels != list(data.classes)
+    if keep_head and labels != list(data.classes):
+        theirs = f", which the file calls {_listed(labels)}" if labels else ""
+        taken = f"the outputs of its classifier{theirs} are {_listed(data.classes)}, in this order"
+        source = source._replace(assumed=(*source.assumed, taken))
     model = BUILDERS[source.architecture](**{**own, "dtype": "float32", **config, "num_classes": many})
     below = {name: value for name, value in source.state.items() if not name.startswith(f"{CLASSIFIER}.")}
     load_state(model, {**model.state_dict(), **(below if is_new else source.state)}, path)
     model.preprocessing = preprocessing
     warn(source)
     return model, is_new
+
+
+def _listed(classes: Sequence[str]) -> str:
+    """The first of them; names may be any text."""
+    return ", ".join(shown(name, 30) for name in classes[:5]) + ", ..." * (len(classes) > 5)

@@ -85,10 +85,14 @@ class Session(state.Run):
         Stopped
             If `stop` said so.
         ValueError
-            If the loss is no longer a number; nothing is saved then.
+            If the loss is no longer a number; nothing is saved then. If `save` has the ending of another format than
+            .npz.
         OSError
             If the checkpoint cannot be written; what was there before stays.
         """
+
+        if save is not None:
+            check_ending(save, "save")
 
         def after_step() -> None:
             self._check_loss()
@@ -137,6 +141,26 @@ class Session(state.Run):
             raise ValueError(f"the loss was {loss} in epoch {epoch}: --lr must be lower; was {self.settings.lr:g}")
 
 
+def check_ending(path: str | os.PathLike[str], name: str) -> None:
+    """Raise ValueError, by the argument's name, if a path has an ending, and it is not that of a checkpoint.
+
+    Examples
+    --------
+    >>> check_ending("run.npz", "save")
+    >>> check_ending("run.onnx", "save")
+    Traceback (most recent call last):
+        ...
+    ValueError: save must end in .npz, the one format that a run can go on from; was run.onnx: \
+`python -m npmnv2 convert run.npz ...` makes the others of it
+    """
+    stem, ending = os.path.splitext(os.fspath(path))
+    if ending and ending.lower() != ".npz":
+        raise ValueError(
+            f"{name} must end in .npz, the one format that a run can go on from; was {path}: "
+            f"`python -m npmnv2 convert {os.path.basename(stem)}.npz ...` makes the others of it"
+        )
+
+
 def begin(settings: Settings) -> Session:
     """A run that has not begun.
 
@@ -165,7 +189,7 @@ def begin(settings: Settings) -> Session:
         width = 0.35 if settings.width is None else settings.width
         model: Network = mobilenet_v2(len(data.classes), width, in_channels=data.train_x.shape[3], **config)
     else:
-        model, is_new = network_from(settings.init, data, settings.width, **config)
+        model, is_new = network_from(settings.init, data, settings.width, keep_head=settings.keep_head, **config)
         origin = f"begins with {settings.init}, {'a new classifier' if is_new else 'its classifier too'}"
     return Session(settings._replace(width=model.config["width_mult"]), source, model, origin)
 

@@ -41,6 +41,7 @@ class Settings(NamedTuple):
     freeze: str | None  # "backbone": only the classifier learns
     bn: str  # the running statistics of batch norm: "update" or "keep"
     balance: bool = False  # an epoch shows every class as often
+    keep_head: bool = False  # the classifier of init is kept
 
 
 DEFAULTS: dict[str, Any] = {
@@ -150,6 +151,7 @@ CHECKS: dict[str, Check] = {
     "freeze": _or_none(_one_of(("backbone",))),
     "bn": _one_of(("update", "keep")),
     "balance": _flag,
+    "keep_head": _flag,
 }
 
 
@@ -170,7 +172,8 @@ def checked(settings: Settings) -> Settings:
     """
     settings = Settings(**{name: CHECKS[name](value, name) for name, value in settings._asdict().items()})
     check_source(settings.data, settings.resolution)
-    for name, needed in (("freeze", settings.freeze is not None), ("bn", settings.bn == "keep")):
+    of_trained = {"freeze": settings.freeze is not None, "bn": settings.bn == "keep", "keep_head": settings.keep_head}
+    for name, needed in of_trained.items():
         if needed and settings.init is None:
             raise ValueError(f"{name} needs init: a file with the weights of a trained network")
     return settings

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import FROM_KERAS, FROM_PYTORCH, TO_KERAS, TO_PYTORCH, Entry
+from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
 ONE_OUTPUT = "one output, a yes or no: its sigmoid is the probability of the second of two labels"
@@ -28,7 +29,7 @@ class Head(NamedTuple):
     notes: tuple[str, ...] = ()  # what was found and guessed, a sentence each
 
 
-def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names: str) -> Head:
+def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names: str, own: str = "") -> Head:
     """The classifier among the arrays beside a backbone.
 
     Parameters
@@ -40,6 +41,8 @@ def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names:
         What the backbone ends in.
     names : str
         Whose layouts the arrays have.
+    own : str
+        What that library calls its matrix.
 
     Returns
     -------
@@ -75,7 +78,9 @@ def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names:
     known += [Entry("fc.b", bias, to["vector"], back["vector"]) for bias in biases[:1]]
     if len(rest) > len(known):
         return Head(known, classes, f"has more than one layer behind the network: {listed}; {ONLY_NETWORK}")
-    notes = [f"the classifier is {shown(name)}{'' if biases else ', without a bias: it is 0 here'}"]
+    is_usual = bool(own and biases) and f".{name}".endswith(f".{own}")  # a prefix is told elsewhere
+    said = f"the classifier is {shown(name)}{'' if biases else ', without a bias: it is 0 here'}"
+    notes = [Usual(said) if is_usual else said]
     notes += [f"{shown(name)} has {ONE_OUTPUT}"] if classes == 1 else []
     return Head(known, classes, "", tuple(notes))
 

@@ -23,7 +23,8 @@ from npmnv2.weights.formats.keras_graph import FED, Graph, Node
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.head import ONLY_NETWORK
 from npmnv2.weights.keras_backbone import Parts, check_backbone, is_number, only, setting
-from npmnv2.weights.recognise import Found, Said
+from npmnv2.weights.recognise import Found
+from npmnv2.weights.said import Said, Usual
 
 # What does nothing when a trained network answers.
 IDLE = {
@@ -129,7 +130,8 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
     if dense is None:
         raise FormatError(f"has no dense layer behind the network; {MUST}; {ONLY_NETWORK}")
     if last_activation:
-        left_out.append(f"the {last_activation} behind {shown(dense.path)}: a network here gives the logits before it")
+        what = f"the {last_activation} behind {shown(dense.path)}: a network here gives the logits before it"
+        left_out.append(Usual(what))
     return _Head(dense, round(1 - kept, 12), tuple(left_out))
 
 

@@ -15,6 +15,7 @@ from npmnv2.weights.conventions import ANSWERS, published_variant
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.neighbours import beside, torchvision_preprocessing
+from npmnv2.weights.said import Usual
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read
 
 BUILDERS: dict[str, Any] = {builder.__name__: builder for builder in as_built.BUILDERS.values()}
@@ -33,8 +34,8 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     Parameters
     ----------
     path : str or path-like
-        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras,
-        with the names of this package, torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
+        A native checkpoint (.npz), an ONNX file, or a state dictionary of PyTorch (.pth), a .safetensors file, or
+        weights of Keras, with the names of torchvision, timm, Keras, Hugging Face, TF-slim or efficientnet_pytorch.
     dtype : float32 or float64
         Of the network. float16 and bfloat16 in the file become either exactly, float64 becomes float32 by rounding.
 
@@ -47,7 +48,8 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     Warns
     -----
     UserWarning
-        Of what was assumed, for a Keras model with a classifier of one's own, whose file does not say everything.
+        Of what is unusual in the file: where the network and its classifier were found, what was left out, and what the
+        file does not say and was assumed. What the libraries write of their own networks gives no warning.
 
     Raises
     ------
@@ -190,25 +192,35 @@ def explain(source: Source) -> list[str]:
     config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
     if "fc.w" not in source.state:
         lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
-    follow = "the file says" if source.names == "npmnv2" else "from these follow"
+    follow = "the file says" if source.names in ("npmnv2", "onnx") else "from these follow"
     conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
     lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
-    for what, said in (("found", source.found), ("left out", source.left_out), ("assumed", source.assumed)):
-        lines += [f"  {what}: {sentence}" for sentence in said]
-    return lines
+    return lines + [f"  {what}: {sentence}" for what, said in _said(source).items() for sentence in said]
 
 
-def assumptions(source: Source) -> str:
-    """What the file does not say and was assumed, in a line; empty if nothing was."""
-    return (
-        f"{source.path}: assumed, since the file does not say it: {'; '.join(source.assumed)}" if source.assumed else ""
-    )
+def notes(source: Source) -> list[str]:
+    """Of the same, what is not so in every file of its library: a line of what was found, left out and assumed each.
+
+    Examples
+    --------
+    >>> left_out = (Usual("single numbers that no network needs: num_batches_tracked (52)"),)
+    >>> found = ("under net", Usual("the classifier is classifier.weight"))
+    >>> notes(Source("a.pth", "pth", "timm", "mobilenet_v2", {}, {}, {}, (), left_out, found))
+    ['a.pth: found: under net']
+    """
+    unusual = {what: [text for text in said if not isinstance(text, Usual)] for what, said in _said(source).items()}
+    why = {"assumed": ", since the file does not say it"}
+    return [f"{source.path}: {what}{why.get(what, '')}: {'; '.join(said)}" for what, said in unusual.items() if said]
 
 
 def warn(source: Source) -> None:
-    """Warn of what was assumed, in the line that called the caller."""
-    if source.assumed:
-        warnings.warn(assumptions(source), stacklevel=3)
+    """Warn of what `notes` says, in the line that called the caller."""
+    for line in notes(source):
+        warnings.warn(line, stacklevel=3)
+
+
+def _said(source: Source) -> dict[str, tuple[str, ...]]:
+    return {"found": source.found, "left out": source.left_out, "assumed": source.assumed}
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:
@@ -240,7 +252,7 @@ def _input(source: Source) -> Preprocessing | None:
         known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
         return known if source.config["in_channels"] == 3 else None
     said = source.info.get("preprocessing")
-    if said is None and source.names != "npmnv2":
+    if said is None and source.names not in ("npmnv2", "onnx"):
         found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
         known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
         if source.names == "torchvision":

@@ -16,6 +16,7 @@ from npmnv2.weights.conventions import find_depth, find_width
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import Entry, bare_entries, count_blocks, schemes, shape_there, shapes
+from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
 Scheme = tuple[str, str]  # (architecture, names)
@@ -54,16 +55,6 @@ class Found(NamedTuple):
     beside: list[str]  # the names of the other arrays
     notes: tuple[str, ...] = ()  # what was found, a sentence each
     assumed: tuple[str, ...] = ()  # what was guessed
-
-
-class Said(NamedTuple):
-    """What a file says beside its arrays."""
-
-    config: Mapping[str, Any] = {}  # arguments of the builder
-    info: Mapping[str, Any] = {}
-    assumed: tuple[str, ...] = ()  # what it does not say and was guessed, a sentence each
-    left_out: tuple[str, ...] = ()  # what it has and no network here, a sentence each
-    has_classifier: bool = True  # whether the classifier can be one of ours
 
 
 def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> str:
@@ -115,7 +106,9 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
     others = tuple(match.prefix for match in passed if match.place == place)
     beside = [n for n in arrays if n not in taken and not (others and n.startswith(others))]
     notes = [f"under {shown(place)}"] if place else []
-    notes += [f"behind the prefix {shown(best.prefix)}"] if best.prefix else []
+    if best.prefix:
+        is_usual = names == "hf" and best.prefix == f"{architecture}."  # before the backbone alone
+        notes.append((Usual if is_usual else str)(f"behind the prefix {shown(best.prefix)}"))
     return Found(architecture, names, depth, known, beside, tuple(notes))
 
 
@@ -196,8 +189,70 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
     counters = {name for name in single if arrays[name].dtype.kind in "iu" or _leaf(name) in PROFILED}
     counts = Counter(map(_leaf, sorted(counters)))
     listed = ", ".join(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common(5))
-    said = [f"single numbers that no network needs: {listed}{', ...' * (len(counts) > 5)}"] if counters else []
-    return found._replace(beside=[name for name in found.beside if name not in counters]), said
+    said = (str if counts.keys() - {"num_batches_tracked"} else Usual)(
+        f"single numbers that no network needs: {listed}{', ...' * (len(counts) > 5)}"
+    )
+    return found._replace(beside=[name for name in found.beside if name not in counters]), [said] * bool(counters)
+
+
+# -- timm's other designs
+
+_TIMM_ROW = re.compile(r"blocks\.(\d{1,3})\.(\d{1,3})\.")
+_TIMM: dict[tuple[int, ...], str] = {  # what timm calls them, by the number of blocks in their rows
+    (1, 3, 4, 5, 4, 4, 1): "mobilenetv2_110d, whose rows are 1.2 times as deep",
+    (1, 3, 5, 6, 5, 5, 1): "mobilenetv2_120d, whose rows are 1.4 times as deep",
+    (1, 2, 2, 3, 3, 4, 1): "efficientnet_lite0",
+    (1, 3, 3, 4, 4, 5, 1): "efficientnet_lite1 or 2",
+    (1, 3, 3, 5, 5, 6, 1): "efficientnet_lite3",
+    (1, 4, 4, 6, 6, 8, 1): "efficientnet_lite4",
+}
+_LITE = "; its names do not say which padding it has: efficientnet_lite_pytorch's files of an EfficientNet-Lite load"
+LOADED = "mobilenetv2_035, _050, _075, _100, _140, mobilenetv1_100 and _125"  # of timm's models
+
+
+def check_design(arrays: Iterable[str], found: Found) -> None:
+    """Raise the error that says what differs, if a network under timm's names is of a design that no network here has.
+
+    timm builds many networks of the same parts, under the same names: deeper ones, others with a layer more.
+
+    Examples
+    --------
+    >>> known = bare_entries("mobilenet_v2", "timm")
+    >>> found = Found("mobilenet_v2", "timm", 1.0, known, [])
+    >>> check_design([entry.theirs for entry in known], found)
+    >>> check_design([f"blocks.{row}.2.conv_pw.weight" for row in range(9)], found)       # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: holds a network of timm with 3, 3, 3, 3, 3, 3, 3, 3, 3 blocks in its rows...
+    """
+    if found.names != "timm":
+        return
+    prefix = found.known[0].theirs.removesuffix("conv_stem.weight")
+    here = _rows(entry.theirs.removeprefix(prefix) for entry in found.known)
+    there = _rows(name.removeprefix(prefix) for name in arrays if name.startswith(prefix))
+    own = f"where a {found.architecture} has {', '.join(map(str, here))}"
+    loaded = f"of timm's models {LOADED} load"
+    if there in _TIMM or len(there) > len(here) or any(n > most for n, most in zip(there, here, strict=False)):
+        name = _TIMM.get(there, "")
+        is_called = f" ({name})" if name else ""
+        counts = ", ".join(map(str, there[:12]))
+        lite = _LITE if name.startswith("efficientnet") else ""
+        raise FormatError(f"holds a network of timm{is_called} with {counts} blocks in its rows, {own}; {loaded}{lite}")
+    if found.architecture == "mobilenet_v1" and f"{prefix}conv_head.weight" in found.beside:
+        raise FormatError(
+            f"holds a network of timm (mobilenetv1_100h) with a convolution conv_head behind its blocks, which a "
+            f"mobilenet_v1 has not; {loaded}"
+        )
+
+
+def _rows(names: Iterable[str]) -> tuple[int, ...]:
+    """How many blocks each row has, of timm's names."""
+    counts: dict[int, int] = {}
+    for name in names:
+        if block := _TIMM_ROW.match(name):
+            row, repeat = int(block[1]), int(block[2])
+            counts[row] = max(counts.get(row, 0), repeat + 1)
+    return tuple(counts.get(row, 0) for row in range(max(counts, default=-1) + 1))
 
 
 # -- without names

@@ -25,6 +25,7 @@ from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.raw import format_errors, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
+from npmnv2.weights.said import Said, Usual
 
 Path = str | os.PathLike[str]
 SETTINGS = ("strides", "in_channels", "dropout", "padding", "eps", "momentum", "running_var", "dtype", "seed")
@@ -36,8 +37,8 @@ class Source(NamedTuple):
     """What `read` found in a file: which network it is, and its state under our names, in our layouts."""
 
     path: str
-    container: str  # "npz" (ours), "plain npz", "pth", "safetensors" or "keras"
-    names: str  # "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
+    container: str  # "npz" (ours), "plain npz", "pth", "safetensors", "keras" or "onnx"
+    names: str  # of `names.schemes`; "onnx" of a graph, which needs none
     architecture: str  # "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
     config: dict[str, Any]  # the builder's arguments, as far as the file or the conventions of its names say
     state: dict[str, Array]  # by our names; views of what the file holds, in its dtype
@@ -89,6 +90,8 @@ def read(path: Path, partial: bool = False) -> Source:
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
     if container == "npz":
         return _read_native(name)
+    if container == "onnx":
+        return _read_onnx(name)
     if container == "plain npz":
         from npmnv2.weights.formats import native
 
@@ -102,7 +105,7 @@ def read(path: Path, partial: bool = False) -> Source:
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
     found, counted = recognise.without_counters(arrays, found)
-    return _source(name, container, arrays, found, partial, recognise.Said(left_out=(*left_out, *counted)))
+    return _source(name, container, arrays, found, partial, Said(left_out=(*left_out, *counted)))
 
 
 def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str]]:
@@ -134,6 +137,21 @@ def _read_native(path: str) -> Source:
     return Source(path, "npz", "npmnv2", architecture, config, state, info)
 
 
+def _read_onnx(path: str) -> Source:
+    """A graph, which says all that changes an answer."""
+    from npmnv2.weights import onnx_network
+
+    architecture, config, arrays, info, said, assumed, left_out = onnx_network.read(path)
+    if architecture == "efficientnet_lite":
+        config = _as_published(config)
+    _wanted(path, architecture, config)
+    depth = config.get("depth_mult", 1.0)
+    known = entries(architecture, "npmnv2", depth)
+    found = recognise.Found(architecture, "npmnv2", depth, known, [])
+    state = _checked(path, arrays, found, config)
+    return Source(path, "onnx", "onnx", architecture, config, state, info, assumed, left_out, said)
+
+
 def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> Source:
     """A network of ``keras.applications``, alone or with layers of one's own around it."""
     from npmnv2.weights.formats import keras_file
@@ -150,12 +168,15 @@ def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> 
 
 
 def _source(
-    path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: recognise.Said
+    path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: Said
 ) -> Source:
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
+    with format_errors(path):
+        recognise.check_design(arrays, found)
     config = {**_config(path, arrays, found), **said.config}
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
-    classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names)
+    own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
+    classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names, own)
     if classifier.known:
         config["num_classes"] = classifier.classes
     known = {entry.theirs for entry in classifier.known}
@@ -166,7 +187,8 @@ def _source(
         raise FormatError(f"{path}: {classifier.problem}")
     left_out = list(said.left_out)
     if classifier.problem:  # of several layers, no part is the whole
-        left_out.append(f"the classifier, for the file {classifier.problem}")
+        what = f"the classifier, for the file {classifier.problem}"
+        left_out.append(what if found.beside else Usual(what))  # of one without: who reads it has asked for that
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     if "fc.w" in state and "fc.b" not in state:
         state["fc.b"] = np.zeros(classifier.classes, state["fc.w"].dtype)

@@ -76,17 +76,21 @@ def _normalise(x, mean, inv_std, gamma, beta, clip, size, out):
 
 
 @compile_scalar
-def _xhat_dy(x, dout, mean, inv_std, gamma, beta, clip, zero, six):
+def _xhat_dy(x, dout, channel, clip, zero, six):
     """One value normalised again, and the gradient that the ReLU6 behind it (if `clip`) lets through."""
+    mean, inv_std, gamma, beta = channel
     xhat = (x - mean) * inv_std
     y = xhat * gamma + beta
     blocked = clip and (y <= zero or y >= six)
     return xhat, zero if blocked else dout
 
 
-def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx):
-    """dx = gamma * inv_std * (dy - sum(dy) / R - xhat * sum(dy * xhat) / R): the two sums, then one pass."""
-    R, C = x.shape
+def _backward(dout, x, norm, clip, size, dgamma, dbeta, dx):
+    """dx = gamma * inv_std * (dy - sum(dy) / R - xhat * sum(dy * xhat) / R): the two sums, then one pass.
+
+    norm: mean, inv_std, gamma and beta, as a plain tuple, which Numba takes apart sooner than a record.
+    """
+    (R, C), (mean, inv_std, gamma, beta) = x.shape, norm
     chunks = (R + size - 1) // size
     zero, six = x.dtype.type(0), x.dtype.type(6)
     sum_dy = np.zeros((chunks, C), x.dtype)
@@ -96,15 +100,17 @@ def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx
         fours = last - (last - first) % 4
         for r in range(first, fours, 4):
             for c in range(C):
-                h0, d0 = _xhat_dy(x[r, c], dout[r, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
-                h1, d1 = _xhat_dy(x[r + 1, c], dout[r + 1, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
-                h2, d2 = _xhat_dy(x[r + 2, c], dout[r + 2, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
-                h3, d3 = _xhat_dy(x[r + 3, c], dout[r + 3, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                channel = mean[c], inv_std[c], gamma[c], beta[c]
+                h0, d0 = _xhat_dy(x[r, c], dout[r, c], channel, clip, zero, six)
+                h1, d1 = _xhat_dy(x[r + 1, c], dout[r + 1, c], channel, clip, zero, six)
+                h2, d2 = _xhat_dy(x[r + 2, c], dout[r + 2, c], channel, clip, zero, six)
+                h3, d3 = _xhat_dy(x[r + 3, c], dout[r + 3, c], channel, clip, zero, six)
                 sum_dy[k, c] += (d0 + d1) + (d2 + d3)
                 sum_dy_xhat[k, c] += (d0 * h0 + d1 * h1) + (d2 * h2 + d3 * h3)
         for r in range(fours, last):
             for c in range(C):
-                xhat, dy = _xhat_dy(x[r, c], dout[r, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                channel = mean[c], inv_std[c], gamma[c], beta[c]
+                xhat, dy = _xhat_dy(x[r, c], dout[r, c], channel, clip, zero, six)
                 sum_dy[k, c] += dy
                 sum_dy_xhat[k, c] += dy * xhat
     wide_dbeta, wide_dgamma = np.zeros(C), np.zeros(C)
@@ -122,7 +128,8 @@ def _backward(dout, x, mean, inv_std, gamma, beta, clip, size, dgamma, dbeta, dx
     for k in prange(chunks):
         for r in range(k * size, min(R, k * size + size)):
             for c in range(C):
-                xhat, dy = _xhat_dy(x[r, c], dout[r, c], mean[c], inv_std[c], gamma[c], beta[c], clip, zero, six)
+                channel = mean[c], inv_std[c], gamma[c], beta[c]
+                xhat, dy = _xhat_dy(x[r, c], dout[r, c], channel, clip, zero, six)
                 dx[r, c] = scale[c] * (dy - mean_dy[c] - xhat * mean_dy_xhat[c])
 
 

@@ -143,9 +143,8 @@ def _backward(dout: Array, cache: BatchNormCache, clip: bool) -> tuple[Array, Ar
     rows, drows, gamma, beta = _rows(x), _rows(dout), plain(gamma), plain(beta)
     dgamma, dbeta = np.empty(gamma.shape, x.dtype), np.empty(gamma.shape, x.dtype)  # (C,)
     dx = empty(x.shape, x.dtype)  # (..., C)
-    loops.backward(
-        drows, rows, mean, inv_std, gamma, beta, clip, loops.chunk_rows(rows.shape[1]), dgamma, dbeta, _rows(dx)
-    )
+    norm = mean, inv_std, gamma, beta
+    loops.backward(drows, rows, norm, clip, loops.chunk_rows(rows.shape[1]), dgamma, dbeta, _rows(dx))
     return dx, dgamma, dbeta
 
 

@@ -38,30 +38,26 @@ What a block cannot cover, at the border, is computed by plainer loops: nothing 
 from numba import prange
 
 from npmnv2.kernels.depthwise.finite import finite_weights
+from npmnv2.kernels.depthwise.windows_3x3 import four_by_two, next_nine, two_rows
 from npmnv2.kernels.jit import compile_inline, compile_kernel
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.windows_3x3 import four, four_by_two, next_six
 
 
 @compile_inline
-def _two_rows(x, w, n, y, xx, oy, ox, out):
-    """A block at stride 1: `out` at rows oy, oy + 1 and columns ox ... ox + 3, from four rows by six columns of x."""
-    zero = x.dtype.type(0)
-    for c in range(x.shape[3]):
-        w00, w01, w02 = w[0, 0, c], w[0, 1, c], w[0, 2, c]
-        w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
-        w20, w21, w22 = w[2, 0, c], w[2, 1, c], w[2, 2, c]
-        s = t = (zero, zero, zero, zero)
-        a = next_six(x, n, y, xx, c)
-        s = four(a, w00, w01, w02, s)
-        a = next_six(x, n, y + 1, xx, c)
-        s, t = four(a, w10, w11, w12, s), four(a, w00, w01, w02, t)
-        a = next_six(x, n, y + 2, xx, c)
-        s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
-        a = next_six(x, n, y + 3, xx, c)
-        t = four(a, w20, w21, w22, t)
-        out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
-        out[n, oy + 1, ox, c], out[n, oy + 1, ox + 1, c], out[n, oy + 1, ox + 2, c], out[n, oy + 1, ox + 3, c] = t
+def _border_row(x, w, stride, pads, sizes, place, out):
+    """Row oy of image n: the plain loops. The sizes are the caller's: read from x again, they slow the blocks down."""
+    (top, left), (H, W, C, OW), (n, oy) = pads, sizes, place
+    for ox in range(OW):
+        for c in range(C):
+            out[n, oy, ox, c] = 0
+        for i in range(3):
+            y = stride * oy + i - top
+            if 0 <= y < H:
+                for j in range(3):
+                    xx = stride * ox + j - left
+                    if 0 <= xx < W:
+                        for c in range(C):
+                            out[n, oy, ox, c] += x[n, y, xx, c] * w[i, j, c]
 
 
 def _forward_3x3_stride1(x, w, top, left, out):
@@ -78,19 +74,9 @@ def _forward_3x3_stride1(x, w, top, left, out):
     tasks = pairs + OH - (down - up)  # of one image: its pairs of rows, then its border rows
     for task in prange(N * tasks):
         n, k = task // tasks, task % tasks
-        if k >= pairs:  # a row at the border: the plain loops
+        if k >= pairs:
             oy = k - pairs if k - pairs < up else k - pairs + down - up
-            for ox in range(OW):
-                for c in range(C):
-                    out[n, oy, ox, c] = 0
-                for i in range(3):
-                    y = oy + i - top
-                    if 0 <= y < H:
-                        for j in range(3):
-                            xx = ox + j - left
-                            if 0 <= xx < W:
-                                for c in range(C):
-                                    out[n, oy, ox, c] += x[n, y, xx, c] * w[i, j, c]
+            _border_row(x, w, 1, (top, left), (H, W, C, OW), (n, oy), out)
             continue
 
         # Of an odd number of rows the last pair takes three, its middle one twice; blocks step back in the same way.
@@ -113,8 +99,7 @@ def _forward_3x3_stride1(x, w, top, left, out):
                                 out[n, oy + 1, ox, c] += a1 * w0 + a2 * w1 + a3 * w2
             for first in range(lo, hi, 4):
                 ox = min(first, hi - 4) & NATURAL
-                xx = (ox - left) & NATURAL
-                _two_rows(x, w, n, y, xx, oy, ox, out)
+                two_rows(x, w, (n, y, (ox - left) & NATURAL), out, (n, oy, ox))
     return finite_weights(x, w, 1, 1, top, left, out)
 
 
@@ -130,17 +115,8 @@ def _forward_3x3_stride2(x, w, top, left, out):
     for row in prange(N * OH):
         n, oy = row // OH, row % OH
         y = 2 * oy - top
-        if y < 0 or y + 3 > H:  # a row at the border: the plain loops
-            for ox in range(OW):
-                for c in range(C):
-                    out[n, oy, ox, c] = 0
-                for i in range(3):
-                    if 0 <= y + i < H:
-                        for j in range(3):
-                            xx = 2 * ox + j - left
-                            if 0 <= xx < W:
-                                for c in range(C):
-                                    out[n, oy, ox, c] += x[n, y + i, xx, c] * w[i, j, c]
+        if y < 0 or y + 3 > H:
+            _border_row(x, w, 2, (top, left), (H, W, C, OW), (n, oy), out)
             continue
 
         for ox in range(OW):
@@ -161,9 +137,10 @@ def _forward_3x3_stride2(x, w, top, left, out):
             ox = min(first, hi - 4) & NATURAL  # the last block steps back: a few pixels are computed twice, alike
             xx = (2 * ox - left) & NATURAL
             for c in range(C):
-                s = four_by_two(x, n, y, xx, c, w[0, 0, c], w[0, 1, c], w[0, 2, c], (zero, zero, zero, zero))
-                s = four_by_two(x, n, y + 1, xx, c, w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
-                s = four_by_two(x, n, y + 2, xx, c, w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
+                s = (zero, zero, zero, zero)
+                s = four_by_two(next_nine(x, n, y, xx, c), w[0, 0, c], w[0, 1, c], w[0, 2, c], s)
+                s = four_by_two(next_nine(x, n, y + 1, xx, c), w[1, 0, c], w[1, 1, c], w[1, 2, c], s)
+                s = four_by_two(next_nine(x, n, y + 2, xx, c), w[2, 0, c], w[2, 1, c], w[2, 2, c], s)
                 out[n, oy, ox, c], out[n, oy, ox + 1, c], out[n, oy, ox + 2, c], out[n, oy, ox + 3, c] = s
     return finite_weights(x, w, 2, 1, top, left, out)
 

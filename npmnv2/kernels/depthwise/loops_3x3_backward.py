@@ -35,19 +35,33 @@ the same pattern, if the block begins where y + top and xx + left are even. Alon
 with ``ox = (xx + left) / 2 - 1``. The next block begins six pixels on, which is three windows on.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import prange
 
 from npmnv2.kernels.depthwise.finite import finite_gradients
+from npmnv2.kernels.depthwise.windows_3x3 import add_nine, four, next_four, next_six, three
 from npmnv2.kernels.jit import compile_inline, compile_kernel
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.windows_3x3 import add_nine, four, next_four, next_six, three
+
+
+class Corner(NamedTuple):
+    """Where a block begins in x and dx, and the sums of dw that it adds to."""
+
+    n: int
+    y: int
+    xx: int
+    task: int
 
 
 @compile_inline
-def _two_rows_stride1(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
-    """dx and dw of a block, pixels y, y + 1 by xx ... xx + 3, from the four rows by six columns of `dout` over it."""
-    zero = x.dtype.type(0)
+def _two_rows_stride1(dout, x, w, seen, corner, dx, partial):
+    """dx and dw of a block, pixels y, y + 1 by xx ... xx + 3, from the four rows by six columns of `dout` over it.
+
+    These begin at row and column `seen`.
+    """
+    (oy, ox), (n, y, xx, task), zero = seen, corner, x.dtype.type(0)
     for c in range(x.shape[3]):
         b, e = next_four(x, n, y, xx, c), next_four(x, n, y + 1, xx, c)
         s = t = (zero, zero, zero, zero)
@@ -68,9 +82,9 @@ def _two_rows_stride1(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
 
 
 @compile_inline
-def _one_row_stride1(dout, x, w, i, n, oy, ox, y, xx, task, dx, partial):
+def _one_row_stride1(dout, x, w, i, seen, corner, dx, partial):
     """Add to dx and dw what kernel row i sends to the pixels xx ... xx + 3 of a row."""
-    zero = x.dtype.type(0)
+    (oy, ox), (n, y, xx, task), zero = seen, corner, x.dtype.type(0)
     for c in range(x.shape[3]):
         a, b = next_six(dout, n, oy, ox, c), next_four(x, n, y, xx, c)
         s = four(a, w[i, 2, c], w[i, 1, c], w[i, 0, c], next_four(dx, n, y, xx, c))
@@ -82,8 +96,9 @@ def _one_row_stride1(dout, x, w, i, n, oy, ox, y, xx, task, dx, partial):
 
 
 @compile_inline
-def _column_stride1(dout, x, w, j, n, oy, ox, y, xx, task, dx, partial):
+def _column_stride1(dout, x, w, j, seen, corner, dx, partial):
     """Add to dx and dw what kernel column j sends to the pixels y and y + 1 of a column."""
+    (oy, ox), (n, y, xx, task) = seen, corner
     for c in range(x.shape[3]):
         a0, a1, a2, a3 = dout[n, oy, ox, c], dout[n, oy + 1, ox, c], dout[n, oy + 2, ox, c], dout[n, oy + 3, ox, c]
         b, e = x[n, y, xx, c], x[n, y + 1, xx, c]
@@ -95,8 +110,9 @@ def _column_stride1(dout, x, w, j, n, oy, ox, y, xx, task, dx, partial):
 
 
 @compile_inline
-def _pixel(dout, x, w, stride, top, left, n, y, xx, task, dx, partial):
-    """dx and dw of one pixel, a tap at a time, as in `depthwise_loops`: for what no block covers."""
+def _pixel(dout, x, w, stride, pads, corner, dx, partial):
+    """dx and dw of one pixel, a tap at a time, as in `loops.py`: for what no block covers."""
+    (top, left), (n, y, xx, task) = pads, corner
     for i in range(3):
         s_oy = y + top - i  # stride * oy, if tap i of a window lies on this row
         if s_oy >= 0 and s_oy % stride == 0 and s_oy // stride < dout.shape[1]:
@@ -159,7 +175,8 @@ def _backward_3x3_stride1(dout, x, w, top, left, tasks, dx, dw):
                 oy = (y + top - 2) & NATURAL
                 for block in range(blocks):
                     xx = (lo + 4 * block) & NATURAL
-                    _two_rows_stride1(dout, x, w, n, oy, (xx + left - 2) & NATURAL, y, xx, task, dx, partial)
+                    seen = oy, (xx + left - 2) & NATURAL
+                    _two_rows_stride1(dout, x, w, seen, Corner(n, y, xx, task), dx, partial)
                 for xx in range(W):
                     if xx < lo or xx >= hi:
                         _clear(dx, n, y, xx)
@@ -167,31 +184,33 @@ def _backward_3x3_stride1(dout, x, w, top, left, tasks, dx, dw):
                         for j in range(3):
                             ox = xx + left - j
                             if 0 <= ox < OW:
-                                _column_stride1(dout, x, w, j, n, oy, ox & NATURAL, y, xx, task, dx, partial)
+                                _column_stride1(dout, x, w, j, (oy, ox & NATURAL), Corner(n, y, xx, task), dx, partial)
                 row += 2
                 continue
             for xx in range(W):
                 _clear(dx, n, y, xx)
                 if xx < lo or xx >= hi:
-                    _pixel(dout, x, w, 1, top, left, n, y, xx, task, dx, partial)
+                    _pixel(dout, x, w, 1, (top, left), Corner(n, y, xx, task), dx, partial)
             for i in range(3):
                 if 0 <= y + top - i < OH:
                     oy = (y + top - i) & NATURAL
                     for block in range(blocks):
                         xx = (lo + 4 * block) & NATURAL
-                        _one_row_stride1(dout, x, w, i, n, oy, (xx + left - 2) & NATURAL, y, xx, task, dx, partial)
+                        seen = oy, (xx + left - 2) & NATURAL
+                        _one_row_stride1(dout, x, w, i, seen, Corner(n, y, xx, task), dx, partial)
             row += 1
     _add_in_order(partial, dw)
     return finite_gradients(dout, x, 1, 1, top, left, dw)
 
 
 @compile_inline
-def _two_rows_stride2(dout, x, w, n, oy, ox, y, xx, task, dx, partial):
+def _two_rows_stride2(dout, x, w, seen, corner, dx, partial):
     """dx and dw of a block, pixels y, y + 1 by xx ... xx + 5 where y + top and xx + left are even.
 
     Kernel rows 0 and 2 reach pixel row y, row 1 reaches y + 1, and columns likewise, so the pattern is always the same.
     `a` and `b` are the two rows of dout, `p` and `q` the two rows of x.
     """
+    (oy, ox), (n, y, xx, task) = seen, corner
     for c in range(x.shape[3]):
         a0, a1, a2, a3 = next_four(dout, n, oy, ox, c)
         b0, b1, b2, b3 = next_four(dout, n, oy + 1, ox, c)
@@ -242,13 +261,14 @@ def _backward_3x3_stride2(dout, x, w, top, left, tasks, dx, dw):
             oy = ((y + top) // 2 - 1) & NATURAL
             for block in range(whole):
                 xx = (lo + 6 * block) & NATURAL
-                _two_rows_stride2(dout, x, w, n, oy, ((xx + left) // 2 - 1) & NATURAL, y, xx, task, dx, partial)
+                seen = oy, ((xx + left) // 2 - 1) & NATURAL
+                _two_rows_stride2(dout, x, w, seen, Corner(n, y, xx, task), dx, partial)
             row += 2 if whole > 0 else 1
             for xx in range(W):
                 if xx < lo or xx >= lo + 6 * whole:
                     for yy in range(y, row):
                         _clear(dx, n, yy, xx)
-                        _pixel(dout, x, w, 2, top, left, n, yy, xx, task, dx, partial)
+                        _pixel(dout, x, w, 2, (top, left), Corner(n, yy, xx, task), dx, partial)
     _add_in_order(partial, dw)
     return finite_gradients(dout, x, 2, 1, top, left, dw)
 

@@ -304,10 +304,8 @@ def _backward(dout, cache, threads):
     """
     sizes, cuts, weights, last, statistics = cache.sizes, cache.cuts, cache.weights, cache.last, cache.statistics
     dy3, dgamma3, dbeta3 = aligned(dout.shape, dout), np.empty(sizes.M, dout.dtype), np.empty(sizes.M, dout.dtype)
-    batchnorm_loops.backward(
-        dout, cache.y3, statistics[2][0], statistics[2][2], last.gamma, last.beta, False, cuts.rows_out,
-        dgamma3, dbeta3, dy3,
-    )  # fmt: skip
+    norm3 = statistics[2][0], statistics[2][2], last.gamma, last.beta
+    batchnorm_loops.backward(dout, cache.y3, norm3, False, cuts.rows_out, dgamma3, dbeta3, dy3)
     dz2, dwp, sums2 = _project_backward(sizes, cuts.project_backward, dy3, cache.h2, weights.wp, threads)
     norm2, dgamma2, dbeta2 = _gradient_norm(sums2, cache.h2.norm, statistics[1][2], dout.shape[0])
     tile = cuts.expand.tile

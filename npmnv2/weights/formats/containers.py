@@ -7,38 +7,78 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.native import HEADER
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
-CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras")
-ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5")  # in a folder, the best first
+CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras", "onnx")
+ENDINGS = (
+    ".safetensors",
+    ".npz",
+    ".pth",
+    ".pt",
+    ".bin",
+    ".keras",
+    ".weights.h5",
+    ".h5",
+    ".onnx",
+)  # in a folder, the best first
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
-ONNX = "looks like an ONNX file, which is written here and not read: load the file that it was made from"
+PICTURES = (
+    "holds pictures and their labels ({}), as Keras's mnist.npz does, and no weights. To train on them, put MNIST's "
+    "own four files (train-images-idx3-ubyte, ...) into a folder DIR and give train --data mnist:DIR, or in Python "
+    "take the arrays with np.load into an npmnv2.data.Dataset"
+)
 LOOKALIKES = {  # beginnings, in small letters
     b"version https://git-lfs": "is a pointer of Git LFS, not the file it stands for: fetch that with `git lfs pull`",
     b"<!doctype html": PAGE,
     b"<html": PAGE,
-    **dict.fromkeys((b"\x08\x07\x12", b"\x08\x08\x12", b"\x08\x09\x12", b"\x08\x0a\x12"), ONNX),
 }
-MOST_FILES = 1000  # looked at in a folder
+ONNX = (
+    b"\x12\x1a\x22\x2a\x32\x3a\x42"  # behind the version of its format, any text, the graph or its operators' version
+)
+MOST_FILES, DEEPEST = 1000, 3  # looked at in a folder, and how far below it
+# What the trainer of Hugging Face's library puts beside the weights, with their endings.
+NO_WEIGHTS = (
+    *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"),
+    "rng_state.pth",
+)
 
 
 def file_in(path: str) -> str:
-    """The file itself; of a folder, such as Hugging Face's snapshots, the one file of weights in it."""
+    """The file itself; of a folder the one file of weights in it, or below it, where Hugging Face's cache has it.
+
+    Raises
+    ------
+    FormatError
+        If a folder holds none or several, which are listed.
+    """
     if not os.path.isdir(path):
         return path
-    names = sorted(os.listdir(path))[:MOST_FILES]
-    if "saved_model.pb" in names:
-        raise FormatError(
-            f"{path}: is a SavedModel of TensorFlow, which is not read: load it there, and save model.save_weights("
-            "'model.weights.h5')"
-        )
+    folders, files = [""], list[str]()
+    for folder in folders:  # the nearest first; no link to a folder is followed
+        try:
+            inside = sorted(os.scandir(os.path.join(path, folder)), key=lambda entry: entry.name)
+        except PermissionError as error:
+            raise FormatError(f"{path}: is a folder with one that may not be read, {shown(folder)}") from error
+        names = [os.path.join(folder, entry.name) for entry in inside]
+        if any(entry.name == "saved_model.pb" for entry in inside):
+            raise FormatError(
+                f"{os.path.join(path, folder) if folder else path}: is a SavedModel of TensorFlow, which is not read: "
+                "load it there, and save model.save_weights('model.weights.h5')"
+            )
+        files += [name for name, entry in zip(names, inside, strict=True) if entry.is_file()]
+        below = [name for name, entry in zip(names, inside, strict=True) if entry.is_dir(follow_symlinks=False)]
+        folders += [name for name in below if name.count(os.sep) < DEEPEST]
+        if len(files) + len(folders) > MOST_FILES:
+            raise FormatError(f"{path}: is a folder of more than {MOST_FILES} files: name the one with the weights")
+    files = [name for name in files if os.path.basename(name) not in NO_WEIGHTS]
     for ending in ENDINGS:
-        found = [name for name in names if name.lower().endswith(ending)]
+        found = [name for name in files if name.lower().endswith(ending)]
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
-            raise FormatError(
-                f"{path}: is a folder of {len(found)} such files: {', '.join(map(shown, found[:5]))}; name one of them"
-            )
-    raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)})")
+            listed = ", ".join(map(shown, found[:5])) + ", ..." * (len(found) > 5)
+            raise FormatError(f"{path}: is a folder of {len(found)} such files: {listed}; name one of them")
+    listed = ", ".join(shown(name) for name in files[:5]) + ", ..." * (len(files) > 5)
+    holds = f"; it holds {listed}" if files else ""
+    raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)}){holds}")
 
 
 def container(path: str) -> str:
@@ -54,10 +94,14 @@ def container(path: str) -> str:
         return "safetensors"
     if start.startswith(b"\x80"):  # a pickle: torch.save before version 1.6
         return "pth"
+    if len(start) > 2 and start[0] == 8 and 0 < start[1] < 32 and start[2] in ONNX:
+        return "onnx"
     for beginning, what in LOOKALIKES.items():
         if start.lstrip(b"\r\n \t").lower().startswith(beginning):
             raise FormatError(f"{path}: {what}")
-    raise FormatError(f"{path}: no known format; known are native .npz, .pth, .safetensors and Keras's .h5 and .keras")
+    raise FormatError(
+        f"{path}: no known format; known are native .npz, .pth, .safetensors, .onnx and Keras's .h5 and .keras"
+    )
 
 
 def _zip(path: str) -> str:
@@ -68,6 +112,10 @@ def _zip(path: str) -> str:
         return "pth"
     if any(name.endswith((".weights.h5", ".h5")) for name in members):
         return "keras"
+    if {"x_train.npy", "y_train.npy"} <= set(members):
+        raise FormatError(
+            f"{path}: {PICTURES.format(', '.join(shown(name.removesuffix('.npy')) for name in sorted(members)[:5]))}"
+        )
     if any(name.endswith(".npy") for name in members):
         return "npz" if f"{HEADER}.npy" in members else "plain npz"
     raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")

@@ -1,8 +1,8 @@
 """Read what Keras puts into an HDF5 file: groups, plain arrays of floats, the names of layers. Needs no library.
 
-HDF5 is a file system inside of a file, and its library believes what a damaged file says: asked for the name of a
-layer, it was seen to run in circles for ever. A reader that must not hang and not fill the memory reads the part of the
-format that Keras uses, and refuses the rest. h5py writes that part unless it is asked for another:
+HDF5 is a file system inside of a file. Why this reader does not leave it to the library is said in the package's
+`__init__`. It reads the part of the format that Keras uses, and refuses the rest. h5py writes that part unless it is
+asked for another:
 
 - the *superblock* has the address of the root group;
 - an *object header* is a list of messages. A group has one that says where its symbol table is. A dataset has one each
@@ -63,7 +63,7 @@ class File:
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or bytearray
         The whole file.
 
     Attributes
@@ -77,7 +77,7 @@ class File:
         Here and in every method: for a file that is damaged, or uses more of HDF5 than Keras does.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self.data = data
         self._steps = 0
         self._links = 0

@@ -36,7 +36,6 @@ Also in these files and not read: the optimiser's state, and the seeds of dropou
 import io
 import os
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -46,7 +45,7 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.hdf5 import SIGNATURE, File
 from npmnv2.weights.formats.keras_layers import VARIABLES, GroupPath, class_of, class_with, names_in, variables
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, format_errors, shown, storable
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, Archive, FrugalFile, format_errors, shown, storable
 
 T = TypeVar("T")
 ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second in Keras 2.12
@@ -113,10 +112,12 @@ def read_whole(path: str | os.PathLike[str]) -> KerasFile:
     """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(8)
+        data: bytes | bytearray = b""
+        config = b""
         if start == SIGNATURE:
             file.allow_all()
             file.seek(0)
-            data, config = file.read(), b""
+            data = file.read()
         elif start.startswith(b"PK"):
             data, config = _unzip(file)
         else:
@@ -134,22 +135,13 @@ def read_whole(path: str | os.PathLike[str]) -> KerasFile:
         return KerasFile(arrays, config, any(group in links for group in OPTIMISERS))
 
 
-def _unzip(file: FrugalFile) -> tuple[bytes, bytes]:
+def _unzip(file: FrugalFile) -> tuple[bytes | bytearray, bytes]:
     """The weights and the description out of a .keras; the description only if it is one that can be looked at."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            if WEIGHTS not in members:
-                raise FormatError(f"is no Keras file: a zip archive without {WEIGHTS}")
-            for member in members.values():
-                if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 or member.file_size > file.bytes:
-                    raise FormatError(f"has {shown(member.filename)} compressed or encrypted; Keras stores it as it is")
-            file.allow_all()
-            config = members.get(CONFIG)
-            small = config is not None and config.file_size <= CONFIG_BYTES
-            return archive.read(WEIGHTS), archive.read(CONFIG) if small else b""
-    except OSError as error:
-        raise FormatError(f"is damaged: a zip archive that cannot be read ({error.strerror})") from None
+    archive = Archive(file)
+    if WEIGHTS not in archive.sizes:
+        raise FormatError(f"is no Keras file: a zip archive without {WEIGHTS}")
+    small = archive.sizes.get(CONFIG, CONFIG_BYTES + 1) <= CONFIG_BYTES
+    return archive.read(WEIGHTS), bytes(archive.read(CONFIG)) if small else b""
 
 
 # -- the layers of Keras 3

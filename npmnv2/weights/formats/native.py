@@ -14,15 +14,13 @@ The SHA-256 is taken over the names, dtypes, shapes and bytes of all arrays but 
 pickle is ever written or read. What a file claims is compared with its size before anything is allocated.
 """
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +28,17 @@ import numpy as np
 from npmnv2.atomic import writing
 from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, MOST_AXES, FrugalFile, format_errors, shown, storable
+from npmnv2.weights.formats.raw import (
+    DIRECTORY_BYTES,
+    MOST_AXES,
+    Archive,
+    FrugalFile,
+    contiguous,
+    format_errors,
+    shown,
+    storable,
+    strided_view,
+)
 
 FORMAT = "npmnv2 checkpoint"
 VERSION = 1  # goes up when an older npmnv2 would misread a file
@@ -38,16 +46,13 @@ HEADER, INFO = "npmnv2", "info"  # the two members that are JSON
 _SIZES = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128)}
 DTYPES = frozenset({"bool", *(f"{kind}{bits}" for kind, sizes in _SIZES.items() for bits in sizes)})
 INFO_BYTES = 1 << 21  # with room for ten thousand epochs
-# The header of an .npy file, version 1.0, as NumPy writes it: a dtype, row-major order, a shape.
+# The header of an .npy file, version 1.0, as NumPy writes it: a dtype, the order of the axes, a shape.
 _NPY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([<|][biufc][1248]6?)', 'fortran_order': False, "
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|])([biufc][1248]6?)', 'fortran_order': (False|True), "
     rb"'shape': \((\d{1,19},|\d{1,19}(?:, \d{1,19})+|)\), \} *\n",
     re.DOTALL,
 )
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same arrays give the same file, whenever it is written
-
-
-Header = Callable[[zipfile.ZipFile, dict[str, zipfile.ZipInfo]], dict[str, Any]]
 
 
 class Checkpoint(NamedTuple):
@@ -118,7 +123,7 @@ def _digest(members: Iterable[tuple[str, Array]]) -> str:
     digest = hashlib.sha256()
     for name, array in members:
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        digest.update(array.data if array.size else b"")
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
     return digest.hexdigest()
 
 
@@ -142,14 +147,15 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         If there is no such file, or it cannot be read.
     """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
-        header, arrays = _read(file, _header)
+        archive = Archive(file)
+        header, arrays = _header(archive), _arrays(archive)
         if _digest(arrays.items()) != header["sha256"]:
             raise FormatError("is damaged: its content does not have the checksum that it should")
         return Checkpoint(arrays, _info(arrays.pop(INFO, None)))
 
 
 def read_plain(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The arrays of any uncompressed .npz, as `np.savez` writes it; with no checksum but the zip's own.
+    """The arrays of any .npz, of `np.savez` or `np.savez_compressed`; with no checksum but the zip's own.
 
     Examples
     --------
@@ -159,52 +165,26 @@ def read_plain(path: str | os.PathLike[str]) -> dict[str, Array]:
     npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
     """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
-        return _read(file, lambda archive, members: {})[1]
+        return _arrays(Archive(file))
 
 
-def _read(file: FrugalFile, header_of: Header) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The header and the other arrays."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # what NumPy and zipfile find odd, we did not write
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = _members(archive, file.bytes)
-                file.allow_all()
-                header = header_of(archive, members)
-                arrays = {name: _array(name, archive.read(member)) for name, member in members.items()}
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # a directory that claims to begin before the file does
-                raise FormatError("is damaged: its zip directory lies outside of it") from None
-            raise
-        return header, arrays
+def _arrays(archive: Archive) -> dict[str, Array]:
+    """All arrays but the header, in the order of the file."""
+    for member in archive.sizes:
+        if not member.endswith(".npy"):
+            raise FormatError(f"is no checkpoint of npmnv2: its member {shown(member)} is no array")
+    names = {member.removesuffix(".npy"): member for member in archive.sizes if member != f"{HEADER}.npy"}
+    return {name: _array(name, archive.read(member)) for name, member in names.items()}
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by the names of their arrays, once it is known that all of them fit into the file."""
-    members: dict[str, zipfile.ZipInfo] = {}
-    for member in archive.infolist():
-        name = member.filename.removesuffix(".npy")
-        if name == member.filename:
-            raise FormatError(f"is no checkpoint of npmnv2: its member {shown(name)} is no array")
-        if name in members:
-            raise FormatError(f"is damaged: has two arrays called {shown(name)}")
-        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-            raise FormatError(f"is compressed ({shown(name)}), which no checkpoint of npmnv2 is")
-        members[name] = member
-    claimed = sum(member.file_size for member in members.values())
-    if claimed > size:
-        raise FormatError(f"is damaged: its arrays claim {claimed} bytes, the file has {size}")
-    return members
-
-
-def _header(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> dict[str, Any]:
+def _header(archive: Archive) -> dict[str, Any]:
     """What the first member says; it is looked at before the others, which a newer version may store otherwise."""
-    member = members.pop(HEADER, None)
-    if member is None:
+    size = archive.sizes.get(f"{HEADER}.npy")
+    if size is None:
         raise FormatError(f"is no checkpoint of npmnv2: an .npz without the array {HEADER!r}")
-    if member.file_size > 4096:
+    if size > 4096:
         raise FormatError(f"is no checkpoint of npmnv2: its array {HEADER!r} is too long")
-    header = _json(HEADER, _array(HEADER, archive.read(member)))
+    header = _json(HEADER, _array(HEADER, archive.read(f"{HEADER}.npy")))
     version = header.get("version")
     if header.get("format") != FORMAT or type(version) is not int or version < 1:
         raise FormatError(f"is no checkpoint of npmnv2: its array {HEADER!r} says something else")
@@ -228,7 +208,7 @@ def _json(name: str, array: Array) -> dict[str, Any]:
     return value
 
 
-def _array(name: str, content: bytes) -> Array:
+def _array(name: str, content: bytearray) -> Array:
     """The array in an .npy file, as a view of it.
 
     NumPy's own `read_array` evaluates the header as a Python literal and allocates what it claims.
@@ -236,9 +216,12 @@ def _array(name: str, content: bytes) -> Array:
     header = _NPY.match(content)
     if header is None:
         raise FormatError(f"is damaged: the array {shown(name)} has a header that is never written")
-    dtype = np.dtype(header[1].decode())
-    shape = tuple(int(length) for length in header[2].split(b",") if length.strip())
+    order, code, is_fortran, lengths = (part.decode() for part in header.groups())
+    dtype = np.dtype(code)
+    shape = tuple(int(length) for length in lengths.split(",") if length.strip())
     there = len(content) - header.end()
     if dtype.name not in DTYPES or len(shape) > MOST_AXES or math.prod(shape) * dtype.itemsize != there:
         raise FormatError(f"is damaged: the array {shown(name)} has {there} bytes and claims others")
-    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape)
+    numbers = memoryview(content)[header.end() :]
+    strides = contiguous(shape[::-1])[::-1] if is_fortran == "True" else None
+    return strided_view(numbers, dtype.name, shape, strides, big_endian=order == ">")

@@ -1,4 +1,4 @@
-"""What the readers share: errors of one kind and one line, and arrays laid over raw bytes without copying."""
+"""What the readers share: errors of one kind and one line, zip archives, and arrays laid over raw bytes."""
 
 import contextlib
 import io
@@ -17,6 +17,8 @@ from npmnv2.weights.errors import FormatError
 BFLOAT16 = "bfloat16"  # a dtype that NumPy lacks; every other one goes by NumPy's own name
 MOST_AXES = 32  # of NumPy 1; NumPy 2 has 64
 DIRECTORY_BYTES = 1 << 20  # of a zip archive, with room for some ten thousand members
+MOST_UNPACKED = 16  # times the file's size; float32 weights of which 95 % were pruned shrink to a seventh
+BLOCK_BYTES = 1 << 16  # unpacked in one step
 
 # What damaged and hostile files make Python and its libraries raise; a Warning where it runs as `python -W error`.
 # No OSError: a disk that fails is no fault of the file.
@@ -85,7 +87,7 @@ def check_no_pipe(path: str | os.PathLike[str]) -> None:
 class FrugalFile(io.FileIO):
     """A file that refuses to hand out much at once: `zipfile` reads as much as the file itself says it should.
 
-    Nor does it go where the file says if that is before its beginning.
+    Nor does it go where the file says if that is outside of it.
 
     Parameters
     ----------
@@ -118,8 +120,8 @@ class FrugalFile(io.FileIO):
         self.most = self.bytes + 4096  # what zipfile reads at least
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_SET and offset < 0:  # to the system it would be an OSError, as of a broken disk
-            raise FormatError("is damaged: something in it should lie before its beginning")
+        if whence == os.SEEK_SET and not 0 <= offset <= self.bytes:  # else an OSError, as of a broken disk
+            raise FormatError("is damaged: something in it should lie outside of it")
         return super().seek(offset, whence)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -127,6 +129,67 @@ class FrugalFile(io.FileIO):
         if wanted > self.most:
             raise FormatError(f"has a part of {wanted} bytes where {self.most} are much")
         return super().read(wanted) or b""
+
+
+class Archive:
+    """A zip archive, compressed or not, of which is known what it unpacks to: the one reader of all that are zip files.
+
+    Attributes
+    ----------
+    sizes : dict of name -> int
+        The members, in the order of the directory, and the bytes that `read` returns.
+
+    Raises
+    ------
+    FormatError
+        If two members have one name, one is encrypted or compressed otherwise than zip files usually are, or they claim
+        more than there is: all of them together the file's bytes, and `MOST_UNPACKED` times as many when unpacked.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     np.savez_compressed(file, w=np.zeros(3))
+    ...     archive = Archive(FrugalFile(file.name, DIRECTORY_BYTES))
+    ...     archive.sizes, archive.read("w.npy")[:6]
+    ({'w.npy': 152}, bytearray(b'\\x93NUMPY'))
+    """
+
+    def __init__(self, file: FrugalFile) -> None:
+        self._zip = zipfile.ZipFile(file)
+        self.sizes: dict[str, int] = {}
+        packed = 0
+        for member in self._zip.infolist():
+            name = shown(member.filename)
+            if member.filename in self.sizes:
+                raise FormatError(f"has two members called {name}")
+            if member.flag_bits & 1:
+                raise FormatError(f"is encrypted ({name}); weights are read in the clear")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise FormatError(f"is compressed ({name}) in a way that is not read; zip's usual one, deflate, is")
+            if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
+                raise FormatError(f"is damaged: {name} has two sizes")
+            self.sizes[member.filename] = member.file_size
+            packed += member.compress_size
+        if packed > file.bytes:
+            raise FormatError(f"is damaged: its members claim {packed} bytes, the file has {file.bytes}")
+        claimed, most = sum(self.sizes.values()), MOST_UNPACKED * file.bytes + (1 << 20)
+        if claimed > most:
+            raise FormatError(f"would unpack to {claimed} bytes; from a file of {file.bytes}, {most} are the most")
+        file.allow_all()
+
+    def read(self, name: str) -> bytearray:
+        """The content of a member, never more than it claims; `zipfile` compares the checksum at its end."""
+        content, end = bytearray(self.sizes[name]), 0
+        with self._zip.open(name) as file:
+            while block := file.read(BLOCK_BYTES):
+                start, end = end, end + len(block)
+                if end > len(content):
+                    break
+                content[start:end] = block
+        if end != len(content):
+            raise FormatError(f"is damaged: {shown(name)} is not as long as it claims")
+        return content
 
 
 def itemsize(dtype: str) -> int:

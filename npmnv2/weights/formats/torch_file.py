@@ -18,6 +18,9 @@ it is a field of the zip's own header, filled with the letter Z.
 machine, the dictionary, and the list of the storages' keys. Then for each key, in that order, the number of elements
 (8 bytes) and the elements, little-endian whatever the machine was. Nothing is aligned, and no checksum is kept.
 
+A model that was saved as a whole (`torch.save(model)`, `torch.jit.save`) is read as its state dict (`places`). NumPy's
+arrays lie in the pickle itself. A dictionary of them is read as well, of `torch.save` or of `pickle.dump`.
+
 A *tensor* is a view of a storage: an offset, a shape and strides. A transposed weight is stored as it lay, and weights
 that were tied share a storage. Both come back as NumPy views, which are read-only and take no memory of their own.
 
@@ -40,9 +43,12 @@ from npmnv2.atomic import writing
 from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import torch_pickle
+from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
+from npmnv2.weights.formats.places import Places, places
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
+    Archive,
     FrugalFile,
     brief,
     contiguous,
@@ -52,19 +58,14 @@ from npmnv2.weights.formats.raw import (
     storable,
     strided_view,
 )
-from npmnv2.weights.formats.torch_pickle import PICKLE_BYTES, STORAGES, Storage, Tensor
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
 # Times the file's size, all tensors together: twice for bfloat16, which becomes float32, twice for tied weights
 MOST_CLAIMED = 4
-MOST_UNPACKED = 2  # likewise, for a zip that was compressed later; PyTorch's are not
 ALIGNMENT = 64
-DEPTH = 8  # of dictionaries in dictionaries
-MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter
-
-Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
+SAVE = "save its state_dict() instead"
 
 
 class TorchFile(NamedTuple):
@@ -76,7 +77,7 @@ class TorchFile(NamedTuple):
     dropped: tuple[str, ...]  # names of classes and functions, none of which was looked up
 
 
-def the_only(places: Mapping[str, Mapping[str, Any]]) -> str:
+def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
     """The place of the one dictionary of tensors there is.
 
     Examples
@@ -84,10 +85,10 @@ def the_only(places: Mapping[str, Mapping[str, Any]]) -> str:
     >>> the_only({"model": {"weight": 0}})
     'model'
     """
-    if len(places) > 1:
-        named = ", ".join(shown(place or "the whole", 30) for place in list(places)[:5])
-        raise FormatError(f"holds {len(places)} dictionaries of tensors ({named}); one is read")
-    return next(iter(places))
+    if len(among) > 1:
+        named = ", ".join(shown(place or "the whole", 30) for place in list(among)[:5])
+        raise FormatError(f"holds {len(among)} dictionaries of tensors ({named}); one is read")
+    return next(iter(among))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -154,89 +155,55 @@ def read_whole(path: str | os.PathLike[str], choose: Callable[[Places], str] = t
 
 
 def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
-    with zipfile.ZipFile(file) as archive:
-        members = _members(archive, file.bytes)
-        file.allow_all()
-        folder = _folder(members)
+    archive = Archive(file)
+    folder = _folder(archive.sizes)
 
-        def content(name: str) -> bytes:
-            if folder + name not in members:
-                raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
-            return _unpacked(archive, members[folder + name])
+    def content(name: str) -> bytearray:
+        if folder + name not in archive.sizes:
+            raise FormatError(f"is no PyTorch file, or a damaged one: {shown(folder + name)} is missing")
+        return archive.read(folder + name)
 
-        order = content("byteorder") if folder + "byteorder" in members else b"little"
-        if order not in (b"little", b"big"):
-            raise FormatError("is damaged: its byte order is neither little nor big")
-        if members[folder + "data.pkl"].file_size > PICKLE_BYTES:
-            raise FormatError(f"has a pickle of more than {PICKLE_BYTES} bytes; {torch_pickle.NEEDED}")
-        chosen, tensors = _chosen(torch_pickle.load(io.BytesIO(content("data.pkl"))), choose, file.bytes)
-        keys = {tensor.storage.key for tensor in tensors.values()}
-        raw = {key: content(f"data/{key}") for key in keys}
-    big = order == b"big"
-    return chosen._replace(arrays={name: _array(t, raw[t.storage.key], big) for name, t in tensors.items()})
+    order = content("byteorder") if folder + "byteorder" in archive.sizes else b"little"
+    if order not in (b"little", b"big"):
+        raise FormatError("is damaged: its byte order is neither little nor big")
+    whole = torch_pickle.load(io.BytesIO(content("data.pkl")))
+    if folder + "constants.pkl" in archive.sizes and not places(whole.value):  # else it is read like a pickled model
+        raise FormatError("is a TorchScript program without arrays of its own, as after torch.jit.freeze; " + SAVE)
+    chosen, tensors = _chosen(whole, choose, file.bytes)
+    keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values() if tensor.storage.content is None)
+    return chosen._replace(arrays=_arrays(tensors, {key: content(f"data/{key}") for key in keys}, order == b"big"))
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, once the directory has been checked."""
-    members: dict[str, zipfile.ZipInfo] = {}
-    for member in archive.infolist():
-        name = shown(member.filename)
-        if member.filename in members:
-            raise FormatError(f"has two members called {name}")
-        if member.flag_bits & 1:
-            raise FormatError(f"is encrypted ({name}); weights are read in the clear")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FormatError(f"is compressed ({name}) in a way that PyTorch does not use")
-        if member.compress_size > size:
-            raise FormatError(f"is damaged: {name} claims {member.compress_size} of the file's {size} bytes")
-        members[member.filename] = member
-    claimed, most = sum(member.file_size for member in members.values()), MOST_UNPACKED * size + (1 << 20)
-    if claimed > most:
-        raise FormatError(f"would unpack to {claimed} bytes, from a file of {size}; weights do not shrink that much")
-    return members
-
-
-def _folder(members: dict[str, zipfile.ZipInfo]) -> str:
+def _folder(members: Mapping[str, int]) -> str:
     """The folder of data.pkl, with its slash."""
     found = [name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
     if len(found) != 1:
         raise FormatError(f"is no PyTorch file: a zip archive with {len(found) or 'no'} data.pkl")
     folder = found[0].removesuffix("data.pkl")
-    if folder + "constants.pkl" in members:
-        raise FormatError("is a TorchScript program; save the state_dict() of the model instead")
     return folder
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The content of a member, never more than it claims; `zipfile` compares the checksum at its end."""
-    with archive.open(member) as file:
-        content = file.read(member.file_size)
-        if len(content) != member.file_size or file.read(1):
-            raise FormatError(f"is damaged: {shown(member.filename)} is not as long as it claims")
-    return content
-
-
-# -- the legacy format
+# -- the legacy format, and a pickle alone
 
 
 def _read_legacy(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     file.allow_all()
     file.seek(0)
-    data = memoryview(file.read())
-    pickles = io.BytesIO(data[:PICKLE_BYTES])
-    if torch_pickle.load(pickles).value != MAGIC_NUMBER:
-        raise FormatError("is no PyTorch file: a pickle, but without PyTorch's magic number")
+    data = file.read()
+    pickles = io.BytesIO(data)
+    whole = torch_pickle.load(pickles)
+    if whole.value != MAGIC_NUMBER:  # of pickle.dump, not torch.save
+        chosen, tensors = _chosen(whole, choose, len(data))
+        return chosen._replace(arrays=_arrays(tensors, {}))
     if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
         raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
     torch_pickle.load(pickles)  # about the machine, of no use
     whole = torch_pickle.load(pickles)
     keys = torch_pickle.load(pickles).value
     chosen, tensors = _chosen(whole, choose, len(data))
-    raw = _legacy_storages(data[pickles.tell() :], keys, {storage.key: storage for storage in whole.storages})
-    for name, tensor in tensors.items():
-        if tensor.storage.key not in raw:
-            raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")
-    return chosen._replace(arrays={name: _array(t, raw[t.storage.key]) for name, t in tensors.items()})
+    storages = {storage.key: storage for storage in whole.storages}
+    raw = _legacy_storages(memoryview(data)[pickles.tell() :], keys, storages)
+    return chosen._replace(arrays=_arrays(tensors, raw))
 
 
 def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage]) -> dict[str, memoryview]:
@@ -260,45 +227,25 @@ def _chosen(
     whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int
 ) -> tuple[TorchFile, dict[str, Tensor]]:
     """The tensors that were chosen of all that a training script put around and beside them."""
-    places = _places(whole.value)
-    if not places:
+    found = places(whole.value)
+    if not found:
         asks = f"; it asks for {', '.join(whole.dropped[:3])}, none of which is looked up or run" * bool(whole.dropped)
-        models = ("torch.nn", "torchvision", "timm", "__main__")
-        hint = " (was a whole model saved? save its state_dict() instead)"
-        raise FormatError(f"{_nothing(whole.value)}{asks}{hint * any(n.startswith(models) for n in whole.dropped)}")
-    place = choose(places)
-    tensors = places[place]
+        hint = f". If it is a model: {SAVE}" * bool(whole.dropped)
+        raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
+    place = choose(found)
+    tensors = found[place]
     # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
     claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
-    return TorchFile({}, place, tuple(p for p in places if p != place), tuple(whole.dropped)), tensors
-
-
-def _places(value: object) -> Places:
-    """Every dictionary that holds tensors by name, in the order of the file, by the keys that lead there."""
-    found: Places = {}
-    seen: set[int] = set()  # a pickle may refer to one object many times, and to one around it
-    waiting: list[tuple[str, int, object]] = [("", 0, value)]
-    while waiting and len(found) < MOST_PLACES:
-        place, depth, value = waiting.pop()
-        if isinstance(value, Tensor | Storage) or not isinstance(value, dict | list | tuple) or id(value) in seen:
-            continue
-        seen.add(id(value))
-        items = list(value.items() if isinstance(value, dict) else enumerate(value))
-        if tensors := {name: part for name, part in items if isinstance(part, Tensor) and isinstance(name, str)}:
-            found[place] = tensors
-        if depth < DEPTH:
-            start = f"{place}." if place else ""
-            inside = [(key, part) for key, part in items if part and isinstance(part, dict | list | tuple)]
-            waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
-    return found
+    return TorchFile({}, place, tuple(p for p in found if p != place), tuple(whole.dropped)), tensors
 
 
 def _nothing(value: object) -> str:
     if not isinstance(value, dict):
         kind = "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
+        kind = "an object" if isinstance(value, Object) else kind
         return f"holds no dictionary of tensors by name, but {kind}"
     keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
     return f"holds no tensors by name; what it holds is called: {keys}"
@@ -308,13 +255,25 @@ def _itemsize_here(dtype: str) -> int:
     return 4 if dtype == BFLOAT16 else itemsize(dtype)
 
 
-def _array(tensor: Tensor, raw: bytes | memoryview, big_endian: bool = False) -> Array:
-    storage, size = tensor.storage, itemsize(tensor.storage.dtype)
-    if storage.size * size > len(raw):
-        raise FormatError(f"is damaged: storage {shown(storage.key)} has {len(raw)} bytes, fewer than it claims")
-    first, count = storage.location
-    part = memoryview(raw)[first * size : (first + count) * size]
-    return strided_view(part, storage.dtype, tensor.shape, tensor.strides, tensor.offset, big_endian)
+def _arrays(
+    tensors: Mapping[str, Tensor], raw: Mapping[str, bytearray | memoryview], big_endian: bool = False
+) -> dict[str, Array]:
+    """The tensors as views of their storages: those of the file, by key, or those in the pickle."""
+    arrays = {}
+    for name, (storage, offset, shape, strides) in tensors.items():
+        inside = storage.content is not None
+        if not inside and storage.key not in raw:
+            raise FormatError(f"is damaged: the numbers of {shown(name)} are missing")
+        content, size = content_of(storage) if inside else raw[storage.key], itemsize(storage.dtype)
+        if storage.size * size > len(content):
+            raise FormatError(
+                f"is damaged: storage {shown(storage.key)} has {len(content)} bytes, fewer than it claims"
+            )
+        first, count = storage.location
+        part = memoryview(content)[first * size : (first + count) * size]
+        big = storage.big_endian if inside else big_endian
+        arrays[name] = strided_view(part, storage.dtype, shape, strides, offset, big)
+    return arrays
 
 
 # -- writing

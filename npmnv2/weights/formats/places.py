@@ -1,0 +1,117 @@
+"""Where in a pickle the dictionaries of tensors lie, whatever stands around them; and the models that were pickled.
+
+`torch.save(model)` leaves no dictionary, but the objects themselves. Each module has its arrays in the attributes
+`_parameters` and `_buffers`, and the modules inside of it in `_modules`, each by a name. A module of TorchScript has
+all of them as attributes. The names that lead to a tensor, joined by points, are those of `model.state_dict()`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeGuard
+
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.pickled import Global, NumpyArray, Object, Storage, Tensor
+from npmnv2.weights.formats.raw import shown
+
+DEPTH = 8  # of dictionaries in dictionaries
+MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter
+MOST_ITEMS = 100_000  # in all modules of a file; a MobileNetV2 has some 700, of TorchScript 1,600
+MOST_LETTERS = 255  # of the name of a tensor in a module
+
+Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
+
+
+def places(value: object) -> Places:
+    """Every dictionary that holds tensors by name, and every model, in the order of the file, by the keys to it.
+
+    Examples
+    --------
+    >>> weight = Tensor(Storage("0", "float32", 6, (0, 6)), 0, (3, 2), (2, 1))
+    >>> list(places({"epoch": 3, "checkpoint": {"model": {"weight": weight}}}))
+    ['checkpoint.model']
+    """
+    found: Places = {}
+    seen: set[int] = set()  # a pickle may refer to one object many times, and to one around it
+    counted = iter(range(MOST_ITEMS))
+    waiting: list[tuple[str, int, object]] = [("", 0, value)]
+    while waiting and len(found) < MOST_PLACES:
+        place, depth, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        inside: list[tuple[object, object]] = []
+        tensors = dict(_state(value, counted)) if _is_module(value) else {}
+        if not tensors:
+            items = [(key, _meant(part)) for key, part in _items(value)]
+            tensors = {name: part for name, part in items if isinstance(part, Tensor) and isinstance(name, str)}
+            inside = [(key, part) for key, part in items if isinstance(part, Object) or _is_container(part)]
+        if tensors:
+            found[place] = tensors
+        if depth < DEPTH:
+            start = f"{place}." if place else ""
+            waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
+    return found
+
+
+def _meant(value: object) -> object:
+    return value.tensor if isinstance(value, NumpyArray) else value
+
+
+def _is_container(value: object) -> TypeGuard[dict[Any, Any] | list[Any] | tuple[Any, ...]]:
+    return isinstance(value, dict | list | tuple) and not isinstance(value, Tensor | Storage | Global)
+
+
+def _items(value: object) -> list[tuple[Any, Any]]:
+    """What is in a dictionary or a list; what an object is made of, and its attributes."""
+    if isinstance(value, Object):
+        return [*enumerate(value.arguments), *(value.attributes or {}).items()]
+    if not _is_container(value):
+        return []
+    return list(value.items() if isinstance(value, dict) else enumerate(value))
+
+
+# -- models
+
+
+def _attributes(value: object) -> dict[Any, Any]:
+    """Of a module; that of `torch.fx` is made of a dictionary of them."""
+    value = value.attributes if isinstance(value, Object) else value
+    return value if isinstance(value, dict) else {}
+
+
+def _is_module(value: object) -> bool:
+    is_program = isinstance(value, Object) and value.name.startswith("__torch__.")
+    return is_program or isinstance(_attributes(value).get("_modules"), dict)
+
+
+def _state(model: object, counted: Iterator[int]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a model by name, in the order of its state_dict()."""
+    waiting = [("", model)]
+    while waiting:
+        start, module = waiting.pop()
+        inside = []
+        for name, part in _named(module):
+            if next(counted, None) is None:
+                raise FormatError(f"holds models of more than {MOST_ITEMS} parts, or one that is inside of itself")
+            if len(start) + len(name) > MOST_LETTERS:
+                raise FormatError(f"has a name of more than {MOST_LETTERS} letters in a model, or one inside of itself")
+            part = _meant(part)
+            if isinstance(part, Tensor):
+                yield f"{start}{name}", part
+            elif isinstance(part, Object):
+                inside.append((f"{start}{name}.", part))
+        waiting += reversed(inside)
+
+
+def _named(module: object) -> Iterator[tuple[str, object]]:
+    """The arrays and modules of a module; no buffers that its state_dict() leaves out."""
+    attributes = _attributes(module)
+    if "_modules" not in attributes:  # of TorchScript
+        yield from ((name, part) for name, part in attributes.items() if isinstance(name, str))
+        return
+    left_out = attributes.get("_non_persistent_buffers_set")
+    for kind in ("_parameters", "_buffers", "_modules"):
+        parts = attributes.get(kind)
+        for name, part in parts.items() if isinstance(parts, dict) else ():
+            is_left_out = kind == "_buffers" and isinstance(left_out, list) and name in left_out
+            if isinstance(name, str) and not is_left_out:
+                yield name, part

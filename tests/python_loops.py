@@ -26,7 +26,9 @@ def plain(kernel, **substitutes):
     for name in _globals(loops.__code__):
         if hasattr(scope.get(name), "py_func"):
             scope[name] = plain(scope[name], **substitutes)
-    return types.FunctionType(loops.__code__, scope, loops.__name__, loops.__defaults__, loops.__closure__)
+    held = [cell.cell_contents for cell in loops.__closure__ or ()]
+    cells = tuple(types.CellType(plain(v, **substitutes) if hasattr(v, "py_func") else v) for v in held)
+    return types.FunctionType(loops.__code__, scope, loops.__name__, loops.__defaults__, cells)
 
 
 _plain = functools.cache(plain)

@@ -27,13 +27,11 @@ from npmnv2.kernels.tiles import (
     add_scaled,
     clip,
     few_places,
-    few_places_in,
     five_places,
     half_zeros,
     let_through,
     neighbours,
     places,
-    places_in,
     put,
     spread,
     three_places,
@@ -63,8 +61,8 @@ def _operate(x, w, b, table, numbers, out):
     """Every operation, with tiles of every size, and at the end one that is put where its pixels lie."""
     first, last, stride, offset, _, m = numbers
     to, few_to = places(0, PIXELS, CHANNELS), few_places(0, PIXELS, CHANNELS)
-    at, at_in = places(first, last, stride), places_in(table, first, last)
-    few_at, few_at_in = few_places(first, last, stride), few_places_in(table, first, last)
+    at, at_in = places(first, last, stride), places(first, last, table)
+    few_at, few_at_in = few_places(first, last, stride), few_places(first, last, table)
     all_at = neighbours(first, stride)
     _results(spread(b, m, at), at, to, x, w, numbers, out, 0)
     _results(spread(b, m, at_in), at_in, to, x, w, numbers, out, RESULTS)
@@ -143,10 +141,8 @@ def test_compiled_and_plain_are_the_same(dtype, values):
 
 
 WRONG = {
-    "places": lambda first, last, stride: (first + np.arange(PIXELS)) * stride * (last >= first + PIXELS - 1),
-    "few_places": lambda first, last, stride: np.minimum(first + np.arange(FEW), last) * (stride + 1),
-    "places_in": lambda table, first, last: table[np.minimum(first + np.arange(PIXELS), last - 1)],
-    "few_places_in": lambda table, first, last: table[np.minimum(np.arange(FEW), last)],
+    "places": lambda first, last, apart: tiles.places(first, last - 1, apart),
+    "few_places": lambda first, last, apart: tiles.few_places(first + 1, last, apart),
     "neighbours": lambda first, stride: first + np.arange(PIXELS) * stride,
     "spread": lambda b, m, at: np.tile(b[:CHANNELS], (len(at), 1)),
     "zeros": lambda like, at: np.full((len(at), CHANNELS), -0.0, like.dtype),

@@ -91,7 +91,8 @@ def steps_in_python(patch, **modules):
     """Run the steps of a block as plain Python, and what they call out of `modules`; the other kernels as they are."""
     for name, value in list(vars(steps).items()):
         if hasattr(value, "py_func"):
-            patch.setattr(steps, name, value.py_func)
+            is_here = value.py_func.__module__ == steps.__name__
+            patch.setattr(steps, name, value.py_func if is_here else plain(value))
     for name, kernels in modules.items():
         patch.setattr(steps, name, types.SimpleNamespace(**kernels))
 

@@ -168,3 +168,24 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
     So does what is called from several places, and is then compiled once.
     """
     return numba.njit(error_model="numpy")(loops)
+
+
+def compile_by_kernel(loops_of: Callable[[int, int], Any]) -> Any:
+    """A function that calls loops_of(K, s), for the kernel and stride it is given: of each the compiler makes its own.
+
+    There both are numbers that it knows: it unrolls the taps, and sees what windows side by side share.
+    """
+    of_3x3, of_3x3_stride2, of_5x5, of_5x5_stride2 = (loops_of(K, s) for K in (3, 5) for s in (1, 2))
+
+    @compile_inline
+    def call(K: int, s: int, arguments: tuple[Any, ...]) -> None:
+        if K == 3 and s == 1:
+            of_3x3(*arguments)
+        elif K == 3:
+            of_3x3_stride2(*arguments)
+        elif s == 1:
+            of_5x5(*arguments)
+        else:
+            of_5x5_stride2(*arguments)
+
+    return call

@@ -6,8 +6,6 @@ of 8, and what is left then is summed up one by one. OpenBLAS first copies both 
 unless a product is small and the core has AVX-512. At the sizes of MobileNet that takes as long as multiplying.
 """
 
-from typing import NamedTuple
-
 from npmnv2.kernels.jit import compile_apart, compile_scalar
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import (
@@ -25,74 +23,60 @@ from npmnv2.kernels.tiles import (
 )
 
 
-class _Shape(NamedTuple):
-    """out[i, j] is the sum over c < K of x[i * step + c * along] * w[c, j]."""
-
-    rows: int
-    K: int
-    columns: int
-    step: int
-    along: int
-
-
 @compile_apart
 def product(x, w, begins, out):
     """out += x @ w, or where a sum begins out = x @ w. x: (P, C); w: (C, M); out: (P, M)."""
-    (P, C), M = x.shape, w.shape[1]
-    _multiply(x.reshape(-1), w.reshape(-1), _Shape(P, C, M, C, 1), begins, out.reshape(-1))
+    C = x.shape[1]
+    multiply(x.reshape(-1), C, range(C), w, begins, out)
 
 
 @compile_apart
 def product_of_columns(x, y, begins, out):
     """out += x.T @ y, or where a sum begins out = x.T @ y. x: (P, C); y: (P, M); out: (C, M)."""
-    (P, C), M = x.shape, y.shape[1]
-    _multiply(x.reshape(-1), y.reshape(-1), _Shape(C, P, M, 1, C), begins, out.reshape(-1))
+    P, C = x.shape
+    multiply(x.reshape(-1), 1, range(0, P * C, C), y, begins, out)
 
 
 @compile_apart
-def _multiply(x, w, shape, begins, out):
-    rows, K, M, step, _ = shape
-    last, whole = rows - 1, M - M % CHANNELS
-    for j in range(0, whole, CHANNELS):
-        for i in range(0, rows, PIXELS):
-            if rows - i > FEW:
-                at, to = places(i, last, step), places(i, last, M)
-                tile = _sum(zeros(x, at), x, at, w, j, shape)
-                put(tile if begins else add(tile, out, to, j), out, to, j)
+def multiply(x, at, along, w, begins, out):
+    """out[i] += the sum over k of x[at[i] + along[k]] * w[k], or where a sum begins out[i] = that sum.
+
+    x is flat; at: a table, or a number a, which stands for at[i] = a * i; along: a table, or a range.
+    """
+    (P, M), last = out.shape, out.shape[0] - 1
+    w, out = w.reshape(-1), out.reshape(-1)
+    done = M - M % CHANNELS
+    for m in range(0, done, CHANNELS):
+        for i in range(0, P, PIXELS):
+            if P - i > FEW:
+                to = places(i, last, M)
+                tile = _sum(zeros(x, to), x, places(i, last, at), along, w, m, M)
+                put(tile if begins else add(tile, out, to, m), out, to, m)
             else:
-                few_at, few_to = few_places(i, last, step), few_places(i, last, M)
-                few = _sum(zeros(x, few_at), x, few_at, w, j, shape)
-                put(few if begins else add(few, out, few_to, j), out, few_to, j)
-    done = whole
-    if M - whole >= HALF:
+                few_to = few_places(i, last, M)
+                few = _sum(zeros(x, few_to), x, few_places(i, last, at), along, w, m, M)
+                put(few if begins else add(few, out, few_to, m), out, few_to, m)
+    if M - done >= HALF:
+        for i in range(0, P, PIXELS):
+            to = places(i, last, M)
+            half = _sum(half_zeros(x, to), x, places(i, last, at), along, w, done, M)
+            put(half if begins else add(half, out, to, done), out, to, done)
         done += HALF
-        for i in range(0, rows, PIXELS):
-            at, to = places(i, last, step), places(i, last, M)
-            half = _sum(half_zeros(x, at), x, at, w, whole, shape)
-            put(half if begins else add(half, out, to, whole), out, to, whole)
-    if done < M:
-        _multiply_plainly(x, w, shape, done, begins, out)
+    for i in range(P if done < M else 0):
+        begin = places(i, last, at)[0]
+        for m in range(done, M):  # value by value what a tile computes
+            total, row = x.dtype.type(0), m
+            for offset in along:
+                total += x[(begin + offset) & NATURAL] * w[row & NATURAL]
+                row += M
+            to_one = (i * M + m) & NATURAL
+            out[to_one] = total if begins else out[to_one] + total
 
 
 @compile_scalar
-def _sum(tile, x, at, w, j, shape):
+def _sum(tile, x, at, along, w, m, M):
     """The sum of one tile."""
-    offset, row = 0, j
-    for _ in range(shape.K):
-        tile = add_scaled(tile, x, at, offset, w, row)
-        offset += shape.along
-        row += shape.columns
+    for offset in along:
+        tile = add_scaled(tile, x, at, offset, w, m)
+        m += M
     return tile
-
-
-@compile_apart
-def _multiply_plainly(x, w, shape, first, begins, out):
-    """The columns from `first` on, value by value: what a tile computes."""
-    rows, K, M, step, along = shape
-    for i in range(rows):
-        for j in range(first, M):
-            total = x.dtype.type(0)
-            for c in range(K):
-                total += x[(i * step + c * along) & NATURAL] * w[(c * M + j) & NATURAL]
-            to = (i * M + j) & NATURAL
-            out[to] = total if begins else out[to] + total

@@ -107,57 +107,47 @@ class _Flat:
 # Where the pixels of a tile lie.
 
 
-def places(first, last, stride):
-    """The places of PIXELS pixels from pixel `first` on, `stride` values apart; beyond `last` that of `last` again."""
-    return np.minimum(first + np.arange(PIXELS), last) * stride
+def places(first, last, apart):
+    """The places of PIXELS pixels from pixel `first` on; beyond `last` that of `last` again.
+
+    apart: values from one pixel to the next, or an array of the places of all pixels.
+    """
+    pixels = np.minimum(first + np.arange(PIXELS), last)
+    return apart[pixels] if isinstance(apart, np.ndarray) else pixels * apart
 
 
-def few_places(first, last, stride):
+def few_places(first, last, apart):
     """The same for a smaller tile."""
-    return np.minimum(first + np.arange(FEW), last) * stride
-
-
-def places_in(table, first, last):
-    """The same from a table of the places of all pixels."""
-    return table[np.minimum(first + np.arange(PIXELS), last)]
-
-
-def few_places_in(table, first, last):
-    """The same for a smaller tile."""
-    return table[np.minimum(first + np.arange(FEW), last)]
+    return places(first, last, apart)[:FEW]
 
 
 @type_callable(places)
-@type_callable(places_in)
 def _(context: Any) -> Callable[..., Any]:
-    return lambda first, last, stride: _places_of(PIXELS)
+    return lambda first, last, apart: _places_of(PIXELS)
 
 
 @type_callable(few_places)
-@type_callable(few_places_in)
 def _(context: Any) -> Callable[..., Any]:
-    return lambda first, last, stride: _places_of(FEW)
+    return lambda first, last, apart: _places_of(FEW)
 
 
 @lower_builtin(places, types.Integer, types.Integer, types.Integer)
 @lower_builtin(few_places, types.Integer, types.Integer, types.Integer)
 def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    stride = _index(context, builder, signature, arguments, 2)
-    pixels = _until(context, builder, signature, arguments, 0)
+    stride, pixels = _index(context, builder, signature, arguments, 2), _until(context, builder, signature, arguments)
     return _pack(context, builder, signature, [builder.mul(p, stride) for p in pixels])
 
 
-@lower_builtin(places_in, types.Array, types.Integer, types.Integer)
-@lower_builtin(few_places_in, types.Array, types.Integer, types.Integer)
+@lower_builtin(places, types.Integer, types.Integer, types.Array)
+@lower_builtin(few_places, types.Integer, types.Integer, types.Array)
 def _places_in(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    table = _Flat(context, builder, signature, arguments, 0)
-    pixels = _until(context, builder, signature, arguments, 1)
+    table, pixels = _Flat(context, builder, signature, arguments, 2), _until(context, builder, signature, arguments)
     return _pack(context, builder, signature, [table.scalar(p) for p in pixels])
 
 
-def _until(context: Any, builder: Any, signature: Any, arguments: Any, which: int) -> list[Any]:
-    """The numbers of a tile's pixels: from argument `which` on, but none above the argument after it."""
-    first, last = (_index(context, builder, signature, arguments, k) for k in (which, which + 1))
+def _until(context: Any, builder: Any, signature: Any, arguments: Any) -> list[Any]:
+    """The numbers of a tile's pixels: from the first argument on, but none above the second."""
+    first, last = (_index(context, builder, signature, arguments, k) for k in range(2))
     pixels = [builder.add(first, INDEX(i)) for i in range(len(signature.return_type))]
     return [builder.select(builder.icmp_signed("<", p, last), p, last) for p in pixels]
 

@@ -1,4 +1,4 @@
-"""The numbers that depend on the core. `benchmarks/tune.py` measures each and prints why it is what it is."""
+"""The numbers that depend on the core. `benchmarks/tune.py` measures those of a block and prints why they are so."""
 
 import platform
 from typing import NamedTuple
@@ -36,6 +36,17 @@ class Training(NamedTuple):
     update: int = 1 << 12  # values that SGD changes in a task: likewise
 
 
+class Convolution(NamedTuple):
+    """The same for a standard convolution, and for a pointwise one alone: all depend on what the caches of a core hold.
+
+    The first two decide in which order something is summed up, so all cores share them.
+    """
+
+    depth: int = 256  # taps in a sum, of one channel each: their weights for 16 channels stay in the first-level cache
+    band: int = 1 << 19  # bytes that the sums of a band read and write, for one core: they stay in the second level
+    fits: int = 1 << 22  # bytes of an image that all levels hold; a larger one is read faster if it is copied
+
+
 AVX512 = Tuning(pixels=7, rows_from=20, cache=1 << 19, piece=128, gather=160)  # 32 registers of 16 floats
 # 16 registers of 8 floats: the sums take 12, a row of weights two and a value one. With 7 a sum is in memory, and a
 # product has half the speed.
@@ -58,4 +69,4 @@ def of_this_core() -> Tuning:
     return AVX512 if compiles_avx512() else AVX2
 
 
-TUNING, TRAINING = of_this_core(), Training()
+TUNING, TRAINING, CONVOLUTION = of_this_core(), Training(), Convolution()

@@ -2,7 +2,8 @@
 
 The plain version is `ops/conv.py`. Here the rows of the image that some rows of the output see are copied first, with
 zeros around them, so that no window reaches over a border. A value that a window sees then lies at the place of its
-pixel plus the place of its tap, and forward and backward are one sum, `_multiply`, with pixels and taps exchanged::
+pixel plus the place of its tap, and forward and backward are one sum, `products.multiply`, with pixels and
+taps exchanged::
 
     out[p, m] = sum_k rows[pixels[p] + taps[k]] * w[k, m]
     dw[k, m]  = sum_p rows[pixels[p] + taps[k]] * dout[p, m]
@@ -16,25 +17,12 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_apart, compile_kernel, compile_scalar, compile_task
-from npmnv2.kernels.products import product
+from npmnv2.kernels.products import multiply, product
 from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import (
-    CHANNELS,
-    FEW,
-    PIXELS,
-    add,
-    add_scaled,
-    few_places,
-    few_places_in,
-    half_zeros,
-    places,
-    places_in,
-    put,
-    zeros,
-)
+from npmnv2.kernels.tuning import CONVOLUTION
 
-DEPTH = 256  # taps in a sum, of one channel each: their weights for 16 channels stay in the first-level cache
+DEPTH = CONVOLUTION.depth
 
 
 class Window(NamedTuple):
@@ -47,41 +35,6 @@ class Window(NamedTuple):
     top: int  # rows of zeros above the image; below 0, rows of it that no window sees
     left: int
     columns: int  # that a row of the output sees
-
-
-@compile_apart
-def _multiply(rows, at, along, w, begins, out):
-    """out[i] += the sum over k of rows[at[i] + along[k]] * w[k], or where a sum begins out[i] = that sum.
-
-    out has a multiple of 8 columns.
-    """
-    (P, M), last = out.shape, out.shape[0] - 1
-    w, out = w.reshape(-1), out.reshape(-1)
-    whole = M - M % CHANNELS
-    for m in range(0, whole, CHANNELS):
-        for i in range(0, P, PIXELS):
-            if P - i > FEW:
-                to = places(i, last, M)
-                tile = _sum(zeros(rows, to), rows, places_in(at, i, last), along, w, m, M)
-                put(tile if begins else add(tile, out, to, m), out, to, m)
-            else:
-                few_to = few_places(i, last, M)
-                few = _sum(zeros(rows, few_to), rows, few_places_in(at, i, last), along, w, m, M)
-                put(few if begins else add(few, out, few_to, m), out, few_to, m)
-    if whole < M:
-        for i in range(0, P, PIXELS):
-            to = places(i, last, M)
-            half = _sum(half_zeros(rows, to), rows, places_in(at, i, last), along, w, whole, M)
-            put(half if begins else add(half, out, to, whole), out, to, whole)
-
-
-@compile_scalar
-def _sum(tile, rows, at, along, w, m, M):
-    """The sum of one tile."""
-    for k in range(len(along)):
-        tile = add_scaled(tile, rows, at, along[k], w, m)
-        m += M
-    return tile
 
 
 @compile_apart
@@ -133,7 +86,7 @@ def _forward_share(thread, bands, x, w, window, scratch, out):
         seen, pixels = _look(x, window, (OH, OW), first, last, scratch[thread], at)
         for piece in range(pieces):
             k0, k1 = piece * K // pieces, (piece + 1) * K // pieces
-            _multiply(seen, pixels, taps[k0:k1], w[k0:k1], piece == 0, flat[first * OW : last * OW])
+            multiply(seen, pixels, taps[k0:k1], w[k0:k1], piece == 0, flat[first * OW : last * OW])
 
 
 def _forward(x, w, window, bands, scratch, out):
@@ -157,7 +110,7 @@ def _backward_w_task(task, dout, x, window, bands, scratch, dw):
     for band in range(begin, (g + 1) * bands // groups):
         first, last = band * N * OH // bands, (band + 1) * N * OH // bands
         seen, pixels = _look(x, window, (OH, OW), first, last, scratch[task], at)
-        _multiply(seen, taps[k0:k1], pixels, flat[first * OW : last * OW], band == begin, dw[g, k0:k1])
+        multiply(seen, taps[k0:k1], pixels, flat[first * OW : last * OW], band == begin, dw[g, k0:k1])
 
 
 def _backward_w(dout, x, window, bands, scratch, dw):

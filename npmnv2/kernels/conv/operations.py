@@ -12,14 +12,13 @@ from npmnv2 import ops
 from npmnv2.kernels.arrays import empty, geometry_of, plain
 from npmnv2.kernels.conv import loops
 from npmnv2.kernels.tiles import HALF
+from npmnv2.kernels.tuning import CONVOLUTION
 from npmnv2.ops.conv import Conv2dCache
 from npmnv2.ops.pointwise import PointwiseCache
 from npmnv2.runtime.blas import limit_blas
 from npmnv2.shapes import Geometry, Padding
 from npmnv2.validate import Array, check_array, check_dout, check_length
 
-BAND = 1 << 19  # bytes that the sums of a band read and write, for one core: they stay in its second-level cache
-FITS = 1 << 22  # bytes of an image that a core finds in its caches; a larger one is read faster if it is copied
 POINT = loops.Window(1, 1, 1, 1, 0, 0, 1)
 
 
@@ -67,7 +66,7 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), POINT, out.reshape(1, -1, 1, M), x.nbytes > FITS)
+    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), POINT, out.reshape(1, -1, 1, M), x.nbytes > CONVOLUTION.fits)
     return out, PointwiseCache(x, w)
 
 
@@ -158,7 +157,7 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
     M, C = dout.shape[3], x.shape[3]
-    _weights(dout.reshape(1, -1, 1, M), plain(x).reshape(1, -1, 1, C), POINT, dw, x.nbytes > FITS)
+    _weights(dout.reshape(1, -1, 1, M), plain(x).reshape(1, -1, 1, C), POINT, dw, x.nbytes > CONVOLUTION.fits)
     return dx, dw
 
 
@@ -173,7 +172,7 @@ def _convolve(x: Array, w: Array, window: loops.Window, out: Array, copies: bool
         out[...] = wider[..., :M]
         return
     threads, rows = numba.get_num_threads(), out.shape[0] * out.shape[1]
-    bands = min(rows, -(-_bands(x, window, out, BAND) // threads) * threads)
+    bands = min(rows, -(-_bands(x, window, out, CONVOLUTION.band) // threads) * threads)
     scratch = _scratch(threads, bands, x, window, out) if copies else empty((threads, 0), x.dtype)
     loops.forward(x, w, window, bands, scratch, out)
 
@@ -187,7 +186,7 @@ def _weights(dout: Array, x: Array, window: loops.Window, dw: Array, copies: boo
         dw[...] = 0
         return
     dout = _widened(dout)
-    bands = _bands(x, window, dout, max(BAND, dw.nbytes) // 2)
+    bands = _bands(x, window, dout, max(CONVOLUTION.band, dw.nbytes) // 2)
     groups = min(8, bands) if dw.size <= 1 << 16 else 1
     tasks = groups if groups == 8 else groups * numba.get_num_threads()
     parts = empty((groups, dw.shape[0], dout.shape[3]), dw.dtype)

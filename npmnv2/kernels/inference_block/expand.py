@@ -11,7 +11,7 @@ from npmnv2.kernels.inference_block.records import COPY, STEM
 from npmnv2.kernels.jit import compile_scalar
 from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places_in, places, places_in, put, spread, zeros
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, places, put, spread, zeros
 
 
 class Span(NamedTuple):
@@ -33,18 +33,18 @@ def _expand(x, offset, b, panel, pixels, to):
     row = m * window.rows * window.length
     if sizes.source == COPY:
         for p in range(0, pixels, PIXELS):
-            at = places_in(x_at, p, last)
-            put(add(zeros(x, at), x, at, offset + m), wide, places_in(wide_at, p, last), to)
+            at = places(p, last, x_at)
+            put(add(zeros(x, at), x, at, offset + m), wide, places(p, last, wide_at), to)
         return
     for p in range(0, pixels, PIXELS):
         if pixels - p > FEW:
-            at = places_in(x_at, p, last)
+            at = places(p, last, x_at)
             tile = add_window(spread(be, m, at), x, at, offset, window, we, row)
-            put(clip(tile), wide, places_in(wide_at, p, last), to)
+            put(clip(tile), wide, places(p, last, wide_at), to)
         else:
-            few_at = few_places_in(x_at, p, last)
+            few_at = few_places(p, last, x_at)
             tile_of_few = add_window(spread(be, m, few_at), x, few_at, offset, window, we, row)
-            put(clip(tile_of_few), wide, few_places_in(wide_at, p, last), to)
+            put(clip(tile_of_few), wide, few_places(p, last, wide_at), to)
 
 
 @compile_scalar

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import (
@@ -57,44 +57,24 @@ class Shape(NamedTuple):
     clips: bool
 
 
-@compile_apart
-def _row(ring, first, y, hidden, w, dz, to, shape):
-    """A row of dz1, dz[to] and on. y: its number + top; hidden: its relu6(bn(y1)); ring: of dy2, begins at `first`.
-
-    The plain version of what `_row_of` makes, and what small images get.
-    """
-    K, s, beside, columns, W, left, E, clips = shape
-    for channel in range(0, E, CHANNELS):
-        e = min(channel, E - CHANNELS)
-        for tap in range(s):
-            x = (tap - left) % s  # the first pixel under this tap, of every s-th
-            count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
-            for p in range(0, count, PIXELS):
-                at, seen = places(p, count - 1, E), places(p, count - 1, s * E)
-                tile = zeros(ring, at)
-                for i in range(y % s, K, s):
-                    line = first + ((y - i) // s % RING * columns + column) * E + e
-                    for j in range(tap, K, s):
-                        tile = add_products(tile, ring, at, line - (j - tap) // s * E, w, (i * K + j) * E + e)
-                if clips:
-                    tile = let_through(tile, hidden, seen, (left + x) * E + e)
-                put(tile, dz, seen, to + x * E + e)
-
-
-def _row_of(K, s):
-    """The same for one kernel and stride: the compiler unrolls the taps of a row."""
+def _row_of(known_K, known_s):
+    """The loops over a row for one kernel and stride, or of None for any, and for rows that fill no tile."""
+    any_kernel = known_K is None
 
     @compile_apart
     def row(ring, first, y, hidden, w, dz, to, shape):
-        _, _, beside, columns, W, left, E, clips = shape
+        """A row of dz1, dz[to] and on. y: its number + top; hidden: its relu6(bn(y1)); ring: of dy2, from `first`."""
+        any_K, any_s, beside, columns, W, left, E, clips = shape
+        K, s = (any_K, any_s) if any_kernel else (known_K, known_s)
         for channel in range(0, E, CHANNELS):
             e = min(channel, E - CHANNELS)
             for tap in range(s):
-                x = (tap - left) % s
+                x = (tap - left) % s  # the first pixel under this tap, of every s-th
                 count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
                 for p in range(0, count, PIXELS):
                     pixel = min(p, count - PIXELS)
-                    at, seen = neighbours(pixel, E), neighbours(pixel, s * E)
+                    at = places(p, count - 1, E) if any_kernel else neighbours(pixel, E)
+                    seen = places(p, count - 1, s * E) if any_kernel else neighbours(pixel, s * E)
                     tile = zeros(ring, at)
                     for i in range(y % s, K, s):
                         line = first + ((y - i) // s % RING * columns + column) * E + e
@@ -107,11 +87,9 @@ def _row_of(K, s):
     return row
 
 
-_row_3x3, _row_3x3_stride2, _row_5x5, _row_5x5_stride2 = (_row_of(K, s) for K in (3, 5) for s in (1, 2))
-
-
-def _taps_of(K, s, taps):
+def _taps_of(K, s):
     """What adds to one row of dwd, dw[to] and on, what its K taps saw: a row of `hidden` and one of dy2."""
+    taps = three_places if K == 3 else five_places
 
     @compile_apart
     def add_taps(hidden, ring, line, part, dw, to, shape, OW):
@@ -135,37 +113,7 @@ def _taps_of(K, s, taps):
     return add_taps
 
 
-_add_three_taps, _add_three_taps_stride2, _add_five_taps, _add_five_taps_stride2 = (
-    _taps_of(K, s, taps) for K, taps in ((3, three_places), (5, five_places)) for s in (1, 2)
-)
-
-
-@compile_inline
-def _add_taps(hidden, ring, line, part, dw, to, shape, OW):
-    """One row of dwd, by the function that knows its kernel."""
-    if shape.K == 3 and shape.stride == 1:
-        _add_three_taps(hidden, ring, line, part, dw, to, shape, OW)
-    elif shape.K == 3:
-        _add_three_taps_stride2(hidden, ring, line, part, dw, to, shape, OW)
-    elif shape.stride == 1:
-        _add_five_taps(hidden, ring, line, part, dw, to, shape, OW)
-    else:
-        _add_five_taps_stride2(hidden, ring, line, part, dw, to, shape, OW)
-
-
-@compile_inline
-def _through_filter(ring, first, y, hidden, w, dz, to, shape):
-    """A row of dz1, by the function that knows its kernel."""
-    if shape.W // shape.stride < PIXELS:  # of the pixels under the same taps
-        _row(ring, first, y, hidden, w, dz, to, shape)
-    elif shape.K == 3 and shape.stride == 1:
-        _row_3x3(ring, first, y, hidden, w, dz, to, shape)
-    elif shape.K == 3:
-        _row_3x3_stride2(ring, first, y, hidden, w, dz, to, shape)
-    elif shape.stride == 1:
-        _row_5x5(ring, first, y, hidden, w, dz, to, shape)
-    else:
-        _row_5x5_stride2(ring, first, y, hidden, w, dz, to, shape)
+_row_any, _row, _add_taps = _row_of(None, None), compile_by_kernel(_row_of), compile_by_kernel(_taps_of)
 
 
 @compile_inline
@@ -255,7 +203,11 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
                 plane, start, to = t, 0, held
                 product(x[0, begin + row * W : begin + row * W + W], we[k], True, raw[t, :W])
             _fill_hidden(sizes, hidden, raw, norm, (t, k, plane), start)
-            _through_filter(rows, first, row + sizes.top, seen, weights, flat, (plane * dz1.shape[1] + to) * E, shape)
+            given = rows, first, row + sizes.top, seen, weights, flat, (plane * dz1.shape[1] + to) * E, shape
+            if W // s < PIXELS:  # of the pixels under the same taps
+                _row_any(*given)
+            else:
+                _row(K, s, given)
             begin_tile(tile, task)
             _sum_row(dz1, raw, norm, tile, (plane, to, start, k, task), W)
             end_tile(tile, total, task)
@@ -263,7 +215,7 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
                 oy = (row + sizes.top - i) // s
                 if 0 <= oy < OH:
                     line, place = first + (oy % RING * columns + beside) * E, (slot * K + i) * K * E
-                    _add_taps(seen, rows, line, taps, sums_of_taps, place, shape, OW)
+                    _add_taps(K, s, (seen, rows, line, taps, sums_of_taps, place, shape, OW))
             held += W
             if sizes.recompute and (held + W > dz1.shape[1] or row + 1 == H):
                 pixels, made = x[0, begin + sent : begin + sent + held], dz1[t, :held]

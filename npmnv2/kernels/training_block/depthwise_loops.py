@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, neighbours, places, put, zeros
@@ -30,64 +30,31 @@ class Shape(NamedTuple):
     E: int
 
 
-@compile_apart
-def _filter_row(ring, first, row, w, piece, y, to, shape):
-    """A row of y2, y[to] and on: its windows begin in `row` of the ring that begins at `first`. piece: where w does.
-
-    The plain version of `_filter_row_of`, and what small images get.
-    """
-    K, s, columns, OW, E = shape
-    for channel in range(0, E, CHANNELS):
-        e = min(channel, E - CHANNELS)
-        for p in range(0, OW, PIXELS):
-            at = places(p, OW - 1, s * E)
-            tile = zeros(ring, at)
-            for i in range(K):
-                line = first + ((row + i) % RING * columns) * E + e
-                for j in range(K):
-                    tile = add_products(tile, ring, at, line + j * E, w, piece + (i * K + j) * E + e)
-            put(tile, y, places(p, OW - 1, E), to + e)
-
-
-def _filter_row_of(K, s):
-    """The same for one kernel and stride: the compiler unrolls the taps."""
+def _filter_row_of(known_K, known_s):
+    """The loops over a row for one kernel and stride, or of None for any, and for rows that fill no tile."""
+    any_kernel = known_K is None
 
     @compile_apart
     def filter_row(ring, first, row, w, piece, y, to, shape):
-        _, _, columns, OW, E = shape
+        """A row of y2, y[to] and on: its windows begin in `row` of the ring that begins at `first`; w at `piece`."""
+        any_K, any_s, columns, OW, E = shape
+        K, s = (any_K, any_s) if any_kernel else (known_K, known_s)
         for channel in range(0, E, CHANNELS):
             e = min(channel, E - CHANNELS)
             for p in range(0, OW, PIXELS):
                 pixel = min(p, OW - PIXELS)
-                at = neighbours(pixel, s * E)
+                at = places(p, OW - 1, s * E) if any_kernel else neighbours(pixel, s * E)
                 tile = zeros(ring, at)
                 for i in range(K):
                     line = first + ((row + i) % RING * columns) * E + e
                     for j in range(K):
                         tile = add_products(tile, ring, at, line + j * E, w, piece + (i * K + j) * E + e)
-                put(tile, y, neighbours(pixel, E), to + e)
+                put(tile, y, places(p, OW - 1, E) if any_kernel else neighbours(pixel, E), to + e)
 
     return filter_row
 
 
-_filter_3x3, _filter_3x3_stride2, _filter_5x5, _filter_5x5_stride2 = (
-    _filter_row_of(K, s) for K in (3, 5) for s in (1, 2)
-)
-
-
-@compile_inline
-def _filter(ring, first, row, w, piece, y, to, shape):
-    """A row of y2, by the function that knows its kernel."""
-    if shape.OW < PIXELS:
-        _filter_row(ring, first, row, w, piece, y, to, shape)
-    elif shape.K == 3 and shape.stride == 1:
-        _filter_3x3(ring, first, row, w, piece, y, to, shape)
-    elif shape.K == 3:
-        _filter_3x3_stride2(ring, first, row, w, piece, y, to, shape)
-    elif shape.stride == 1:
-        _filter_5x5(ring, first, row, w, piece, y, to, shape)
-    else:
-        _filter_5x5_stride2(ring, first, row, w, piece, y, to, shape)
+_filter_any, _filter = _filter_row_of(None, None), compile_by_kernel(_filter_row_of)
 
 
 @compile_inline
@@ -143,7 +110,12 @@ def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
             _fill(sizes, ring, raw, norm, (t, k, plane), begin, filled, row + K)
             filled = row + K
             pixel = oy * sizes.OW
-            _filter(rows, first, row, weights, k * K * K * E, flat, (task * sizes.OH * sizes.OW + pixel) * E, shape)
+            to = (task * sizes.OH * sizes.OW + pixel) * E
+            given = rows, first, row, weights, k * K * K * E, flat, to, shape
+            if sizes.OW < PIXELS:
+                _filter_any(*given)
+            else:
+                _filter(K, sizes.stride, given)
             made = (task, pixel, pixel + sizes.OW, task)
             if oy == 0:
                 first_mean(y, made, center)

@@ -7,10 +7,11 @@ from npmnv2.validate import Array, check_int
 
 SIDE, DIGIT, PIECE = 32, 16, 8  # pixels
 PIECES = 4  # of other digits, on every canvas
+COPIES = 2  # canvases of every digit that is trained on
 
 
 def load_canvas(held_out: int = 360, seed: int = 0) -> Dataset:
-    """Make a picture of every embedded digit: twice as large, somewhere on a canvas, among pieces of other digits.
+    """Make pictures of the embedded digits, each twice as large, somewhere on a canvas, among pieces of other digits.
 
     A piece is a quarter of another digit, and lies beside the whole one; of two pieces on one pixel the brighter is seen.
     The class is that of the digit that is whole. Held-out canvases are made of held-out digits alone, pieces too.
@@ -36,11 +37,14 @@ def load_canvas(held_out: int = 360, seed: int = 0) -> Dataset:
     --------
     >>> canvas = load_canvas()
     >>> canvas.train_x.shape, canvas.test_x.shape, float(canvas.train_x.min()), float(canvas.train_x.max())
-    ((1437, 32, 32, 1), (360, 32, 32, 1), -1.0, 1.0)
+    ((2874, 32, 32, 1), (360, 32, 32, 1), -1.0, 1.0)
     """
     digits, rng = load_digits(held_out, seed), np.random.default_rng((check_int(seed, "seed", 0), 1))
-    train_x, test_x = (_canvases(x, rng) for x in (digits.train_x, digits.test_x))
-    return digits._replace(train_x=train_x, test_x=test_x, preprocessing=None)
+    train_x = np.concatenate([_canvases(digits.train_x, rng) for _ in range(COPIES)])  # (COPIES*N, 32, 32, 1)
+    test_x = _canvases(digits.test_x, rng)
+    return digits._replace(
+        train_x=train_x, train_y=np.tile(digits.train_y, COPIES), test_x=test_x, preprocessing=None
+    )
 
 
 def _canvases(x: Array, rng: np.random.Generator) -> Array:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PROJECTIONS = {"linear": True, "ReLU6": False}
 SHORTCUTS = {"between bottlenecks": True, "between expansions": "expansion", "none": False}
-BUDGETS = {"digits": (10, 30), "canvas": (15, 45)}  # epochs
+BUDGETS = {"digits": (10, 30), "canvas": (8, 24)}  # epochs
 
 
 def cases(quick: bool, seeds: range) -> list[Case]:

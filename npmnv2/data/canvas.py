@@ -13,8 +13,8 @@ COPIES = 2  # canvases of every digit that is trained on
 def load_canvas(held_out: int = 360, seed: int = 0) -> Dataset:
     """Make pictures of the embedded digits, each twice as large, somewhere on a canvas, among pieces of other digits.
 
-    A piece is a quarter of another digit, and lies beside the whole one; of two pieces on one pixel the brighter is seen.
-    The class is that of the digit that is whole. Held-out canvases are made of held-out digits alone, pieces too.
+    A piece is a quarter of another digit and lies beside the whole one; of two on one pixel the brighter is seen. The
+    class is that of the digit that is whole. Held-out canvases are made of held-out digits alone, pieces too.
 
     Parameters
     ----------
@@ -42,9 +42,7 @@ def load_canvas(held_out: int = 360, seed: int = 0) -> Dataset:
     digits, rng = load_digits(held_out, seed), np.random.default_rng((check_int(seed, "seed", 0), 1))
     train_x = np.concatenate([_canvases(digits.train_x, rng) for _ in range(COPIES)])  # (COPIES*N, 32, 32, 1)
     test_x = _canvases(digits.test_x, rng)
-    return digits._replace(
-        train_x=train_x, train_y=np.tile(digits.train_y, COPIES), test_x=test_x, preprocessing=None
-    )
+    return digits._replace(train_x=train_x, train_y=np.tile(digits.train_y, COPIES), test_x=test_x, preprocessing=None)
 
 
 def _canvases(x: Array, rng: np.random.Generator) -> Array:

@@ -1,4 +1,4 @@
-"""The papers' arguments, run: a file each. `python -m npmnv2 experiment NAME`, or `docs/experiments.md` for the results.
+"""The papers' arguments, run: a file each. `python -m npmnv2 experiment NAME`; docs/experiments.md has the results.
 
 Each file has an `EXPERIMENT`: the cases that are run, the table and the picture of what they gave, and what it does not
 show. `experiment` says what that is, `store` keeps results, `runs` trains one network, `statistics` has the intervals.
@@ -8,7 +8,7 @@ import importlib
 
 from npmnv2.experiments.experiment import Experiment
 
-NAMES = ("relu", "bottleneck")
+NAMES = ("relu", "bottleneck", "expansion", "separable", "width-resolution", "small-data", "recipe")
 
 
 def load(name: str) -> Experiment:

@@ -6,7 +6,7 @@ images, at two budgets: a difference that is gone at the larger one was the spee
 References: Sandler et al., arXiv:1801.04381, section 6.4 and figure 6.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npmnv2.experiments import compare, runs
 from npmnv2.experiments.experiment import Case, Experiment, Result, Results
@@ -27,7 +27,7 @@ def cases(quick: bool, seeds: range) -> list[Case]:
     for data, epochs in ((data, epochs) for data, several in budgets.items() for epochs in several):
         for projection, linear in PROJECTIONS.items():
             for shortcut, place in SHORTCUTS.items():
-                settings = {"data": data, "epochs": epochs, "linear": linear, "shortcut": place}
+                settings: dict[str, Any] = {"data": data, "epochs": epochs, "linear": linear, "shortcut": place}
                 settings |= {"images": 480, "backend": "numpy"} if quick else {"images": None, "backend": "numba"}
                 name = f"{data}, {epochs} epochs: {projection}, {shortcut}"
                 found += [Case(name, seed, settings) for seed in seeds]

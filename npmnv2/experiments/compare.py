@@ -3,6 +3,7 @@
 A case is named "GROUP: VARIANT".
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +57,25 @@ def table(results: Results, value: Callable[[Result], float] = last, what: str =
             of = mean(list(values.values()))
             differences = [values[seed] - value(first[seed]) for seed in values]
             apart = mean(differences)
-            paired = "" if by_seed is first else f"{apart.mean:+.1f} ± {apart.half:.1f}"
+            paired = "" if by_seed is first else f"{apart.mean:+.1f} ± {_or_dash(apart.half)}"
             each = " ".join(f"{number:.1f}" for number in values.values())
-            lines.append(f"  {variant:<{wide}} {of.mean:>7.1f} {of.spread:>7.1f}   {paired:<16} {each}")
+            lines.append(f"  {variant:<{wide}} {of.mean:>7.1f} {_or_dash(of.spread):>7}   {paired:<16} {each}")
         lines.append("")
     lines.append("spread: standard deviation between seeds, whose images, weights and order differ.")
-    lines.append("less the first: mean of the differences, each of one seed, ± the half interval of 95 % (Student's t).")
+    lines.append(
+        "less the first: mean of the differences, each of one seed, ± the half interval of 95 % (Student's t)."
+    )
     return lines
 
 
-def curves(title: str, results: Results, panels: Sequence[tuple[str, str, str]]) -> "Figure":
-    """A slide of curves over the epochs: thin lines for the seeds, a thick one for their mean.
+def _or_dash(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def curves(
+    title: str, results: Results, panels: Sequence[tuple[str, str, str]], at: tuple[str, Sequence[int]] = ("epoch", ())
+) -> "Figure":
+    """A slide of curves: thin lines for the seeds, a thick one for their mean.
 
     Parameters
     ----------
@@ -74,7 +83,9 @@ def curves(title: str, results: Results, panels: Sequence[tuple[str, str, str]])
         The message.
     results : Results
     panels : sequence of (group, name, label)
-        Left to right: which group, which of a result's lists, and what stands at the axis.
+        Left to right: which group, which of a result's lists, and what stands above.
+    at : (name, values)
+        What the numbers of a list are at; without values, 1, 2, ...
     """
     from npmnv2.show.figures.page import DARK, HEIGHT, WIDTH, Page
     from npmnv2.show.plots import BLUE, GREEN, ORANGE, PINK, RED
@@ -88,12 +99,13 @@ def curves(title: str, results: Results, panels: Sequence[tuple[str, str, str]])
         axes: Any = page.figure.add_axes(place)
         for (color, style), by_seed in zip(looks, groups[group].values(), strict=False):
             lines = [result[name] for result in by_seed.values()]
-            epochs = range(1, len(lines[0]) + 1)
+            across = at[1] or range(1, len(lines[0]) + 1)
             for line in lines:
-                axes.plot(epochs, line, style, color=color, linewidth=0.7, alpha=0.5)
-            axes.plot(epochs, [mean(at).mean for at in zip(*lines, strict=True)], style, color=color, linewidth=3.5)
+                axes.plot(across, line, style, color=color, linewidth=0.7, alpha=0.5)
+            means = [mean(values).mean for values in zip(*lines, strict=True)]
+            axes.plot(across, means, style, color=color, linewidth=3.5)
         axes.set_title(f"{group}\n{label}", fontsize=18)
-        axes.set_xlabel("epoch", fontsize=18)
+        axes.set_xlabel(at[0], fontsize=18)
         axes.tick_params(labelsize=18)
         axes.spines[["top", "right"]].set_visible(False)
     for k, ((color, style), variant) in enumerate(zip(looks, next(iter(groups.values())), strict=False)):

@@ -122,12 +122,13 @@ def table(results: Results) -> list[str]:
         )
     lines += ["", "Error: median over the matrices of a seed; then the mean over seeds ± their standard deviation."]
     lines += ["", "Theorem 1 for bottlenecks of the network, d channels expanded to t d:"]
-    lines += [f"  d = {d}, t = {t}: {_percent(preserved(d, t * d))}" for d, t in BLOCKS]
+    lines += [f"  d = {d}, t = {t}: {_percent(d, t * d)}" for d, t in BLOCKS]
     return lines
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.4f} %" if share < 0.9999 else f"all but {1 - share:.1g} of it"
+def _percent(d: int, m: int) -> str:
+    lost = sum(math.comb(m, k) for k in range(m - d + 1, m + 1)) / 2**m  # not 1 - the rest, which would round to 0
+    return f"{100 * preserved(d, m):.4f} %" if lost > 1e-4 else f"all but {100 * lost:.1g} %"
 
 
 def draw(results: Results) -> "Figure":
@@ -135,8 +136,8 @@ def draw(results: Results) -> "Figure":
     from npmnv2.show.figures.page import GREY, WIDTH, Page
     from npmnv2.show.plots import BLUE, ORANGE
 
-    page = Page("ReLU destroys what is narrow, and keeps it where it is wide")
-    side, left = 130.0, 190.0
+    page = Page("ReLU keeps what was made wide before it")
+    side, left = 148.0, 175.0
     page.text(20, 190, "by inverse", align="left")
     page.text(20, 222, "of the matrix", align="left")
     page.text(20, 370, "by the best", align="left")
@@ -171,6 +172,6 @@ EXPERIMENT = Experiment(
     does_not_show=(
         "that trained expansions are like random ones: theirs are fitted to the images, and batch norm shifts them",
         "that what can be brought back is used: the next layer is one matrix, and sees what an affine map sees",
-        "what happens to many dimensions: the spiral is a curve in a plane, and an affine map fitted on a curve has it easy",
+        "what happens to many dimensions: the spiral is a curve in a plane, which makes it easy to fit an affine map",
     ),
 )

@@ -9,11 +9,13 @@ from npmnv2.data.augment import random_shift
 from npmnv2.data.canvas import load_canvas
 from npmnv2.experiments.experiment import Result
 from npmnv2.models.network import Network
+from npmnv2.nn.optim import DECAYED
 from npmnv2.train.datasets import TrainingData
 from npmnv2.train.session import Session
 from npmnv2.train.settings import resolve
 
 DATA: dict[str, Callable[..., Dataset]] = {"digits": load_digits, "canvas": load_canvas}
+SIDES = {"digits": 8, "canvas": 32}  # pixels
 STRIDES: dict[str, Any] = {"digits": "digits", "canvas": (1, 1, 2, 2, 1, 1, 2, 1)}  # of MobileNetV2
 RECIPE = {"batch_size": 32, "ema": 0.0}  # the accuracy is that of the last weights
 
@@ -24,7 +26,13 @@ def data(name: str, seed: int, images: int | None = None) -> Dataset:
     return found._replace(train_x=found.train_x[:images], train_y=found.train_y[:images])
 
 
-def train(model: Network, images: Dataset, seed: int, settings: Mapping[str, Any]) -> Result:
+def train(
+    model: Network,
+    images: Dataset,
+    seed: int,
+    settings: Mapping[str, Any],
+    decayed: frozenset[str] = DECAYED,
+) -> Result:
     """Train a network, and say how it went.
 
     Parameters
@@ -35,6 +43,8 @@ def train(model: Network, images: Dataset, seed: int, settings: Mapping[str, Any
         Of the order and the augmentation.
     settings : mapping
         `backend`, and what `train.settings.resolve` takes, such as `epochs`; the rest is the recipe "sgd".
+    decayed : set of str
+        The roles of `nn.Parameter` that weight decay is of.
 
     Returns
     -------
@@ -44,6 +54,7 @@ def train(model: Network, images: Dataset, seed: int, settings: Mapping[str, Any
     """
     resolved = resolve({**RECIPE, "seed": seed, **settings})
     session = Session(resolved, TrainingData(images, "", random_shift), model)
+    session.optimizer.decayed = decayed
     with backend(resolved.backend):
         history = session.run()
     result = {

@@ -1,4 +1,4 @@
-"""The results of a run, kept in one file of JSON while it goes on, so that a run that was stopped goes on from there."""
+"""The results of a run, kept in one file of JSON as they come, so that a run that was stopped goes on from there."""
 
 import datetime
 import json

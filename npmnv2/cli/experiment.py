@@ -10,6 +10,8 @@ from npmnv2.cli.output import complain
 from npmnv2.experiments import NAMES
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from npmnv2.experiments.experiment import Case
 
 
@@ -26,9 +28,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     experiment.add_argument(
         "--json", metavar="FILE", help="keep the results there as they come; if it is there, go on from it"
     )
-    experiment.add_argument("--plot", metavar="FILE", help="save the picture (.png, .svg, ...)")
+    experiment.add_argument(
+        "--plot", metavar="FILE", help="save the picture (.png, .svg, ...; memory also as .gif, animated)"
+    )
     experiment.add_argument("--processes", type=int, metavar="P", help="cases at a time (default: the cores)")
-    experiment.set_defaults(run=_run)
+    experiment.set_defaults(run=_run, animations=(".gif",))
 
 
 def _seeds(text: str) -> range:
@@ -48,6 +52,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.experiments.store import Store
 
     experiment = load(arguments.name)
+    is_animated = str(arguments.plot).lower().endswith(".gif")
+    if is_animated and experiment.frames is None:
+        raise ValueError(
+            f"--plot must not end in .gif for {arguments.name}, which is one picture; was {arguments.plot}"
+        )
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     seeds = arguments.seeds or range(experiment.quick_seeds if arguments.quick else experiment.seeds)
@@ -66,11 +75,30 @@ def _run(arguments: argparse.Namespace) -> int:
     print("\nThis does not show", *(f"- {sentence};" for sentence in experiment.does_not_show[:-1]), sep="\n")
     print(f"- {experiment.does_not_show[-1]}.")
     print(f"\nSeeds {seeds[0]} to {seeds[-1]}; {len(missing)} cases in {time.perf_counter() - started:.0f} s.")
-    if arguments.plot:
+    if is_animated and experiment.frames is not None:
+        _animate(experiment.frames(results), arguments.plot)
+    elif arguments.plot:
         from npmnv2.show import plots
 
         plots.save(experiment.draw(results), arguments.plot)
     return 0
+
+
+def _animate(frames: "list[Figure]", path: str) -> None:
+    """Write the frames as one picture that shows each for a second and a half, for ever."""
+    import io
+
+    from PIL import Image
+
+    from npmnv2.atomic import writing
+
+    pictures = []
+    for frame in frames:
+        file = io.BytesIO()
+        frame.savefig(file, format="png")
+        pictures.append(Image.open(file).convert("P", palette=Image.Palette.ADAPTIVE))
+    with writing(path) as out:
+        pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=1500, loop=0)
 
 
 class _Progress:

@@ -8,7 +8,7 @@ import importlib
 
 from npmnv2.experiments.experiment import Experiment
 
-NAMES = ("relu", "bottleneck", "expansion", "separable", "width-resolution", "small-data", "recipe")
+NAMES = ("relu", "bottleneck", "expansion", "separable", "width-resolution", "memory", "small-data", "recipe")
 
 
 def load(name: str) -> Experiment:

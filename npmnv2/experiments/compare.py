@@ -95,7 +95,7 @@ def curves(
     groups = grouped(results)
     step = (WIDTH - 90) / len(panels)
     for k, (group, name, label) in enumerate(panels):
-        place = ((90 + k * step) / WIDTH, 150 / HEIGHT, (step - 70) / WIDTH, 260 / HEIGHT)
+        place = ((90 + k * step) / WIDTH, 155 / HEIGHT, (step - 70) / WIDTH, 255 / HEIGHT)
         axes: Any = page.figure.add_axes(place)
         for (color, style), by_seed in zip(looks, groups[group].values(), strict=False):
             lines = [result[name] for result in by_seed.values()]
@@ -103,13 +103,13 @@ def curves(
             for line in lines:
                 axes.plot(across, line, style, color=color, linewidth=0.7, alpha=0.5)
             means = [mean(values).mean for values in zip(*lines, strict=True)]
-            axes.plot(across, means, style, color=color, linewidth=3.5)
+            axes.plot(across, means, style, color=color, linewidth=3.5, marker="o" if len(means) < 5 else "")
         axes.set_title(f"{group}\n{label}", fontsize=18)
         axes.set_xlabel(at[0], fontsize=18)
         axes.tick_params(labelsize=18)
         axes.spines[["top", "right"]].set_visible(False)
     for k, ((color, style), variant) in enumerate(zip(looks, next(iter(groups.values())), strict=False)):
-        x, y = 40 + 310 * (k % 3), 478 + 34 * (k // 3)
+        x, y = 90 + 440 * (k % 2), 464 + 30 * (k // 2)
         page.lines([[(x, y - 6), (x + 40, y - 6)]], color=color, width=4, dashed=style != "-")
         page.text(x + 50, y, variant, align="left", size=18)
     return page.figure

@@ -43,6 +43,7 @@ class Experiment(NamedTuple):
     table: Callable[[Results], list[str]]
     draw: Callable[[Results], "Figure"]
     does_not_show: tuple[str, ...]  # a sentence each
+    frames: "Callable[[Results], list[Figure]] | None" = None  # of an animation, if there is one
     seeds: int = 5  # of a full run
     quick_seeds: int = 2
     timed: bool = False  # whether a clock runs: then nothing else does

@@ -122,7 +122,7 @@ def draw(results: Results) -> "Figure":
 
 def frames(results: Results) -> "list[Figure]":
     """The bars of the blocks, a frame for every number of parts; the outline is the block as a whole."""
-    from npmnv2.show.figures.page import GREY, LIGHT, WIDTH, Page
+    from npmnv2.show.figures.page import LIGHT, WIDTH, Page
     from npmnv2.show.plots import BLUE
 
     measured, drawn = _by_parts(results, "measured"), []
@@ -144,7 +144,6 @@ def frames(results: Results) -> "list[Figure]":
         page.bars([(left, 490, 22, 22)], BLUE)
         page.text(left + 32, 510, "alive at once, by block", align="left", size=22)
         page.bars([(left + 360, 490, 22, 22)], LIGHT)
-        page.lines([[(left + 360, 490), (left + 382, 490)]], color=GREY, width=0.8)
         page.text(left + 392, 510, "as a whole", align="left", size=22)
         drawn.append(page.figure)
     return drawn

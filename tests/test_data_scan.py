@@ -73,6 +73,20 @@ def test_a_split_within_itself_and_within_the_classes(tmp_path):
     assert _counts(tmp_path / "b") == (("cats", "dogs"), [3, 3], [2, 2])
 
 
+@pytest.mark.parametrize("classes", [("fold1", "fold2", "fold3"), ("images", "masks")])
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_folds_and_masks_may_not_be_the_classes(tmp_path, classes, around):
+    """Every class has the same folders: both readings are possible, and one is said with the other."""
+    hint = "within each class: the folders 'cat', 'dog'; if these are the classes, give a folder that holds them"
+    _put(tmp_path, *(f"{around}{fold}/{name}/{k}.png" for fold in classes for name in ("cat", "dog") for k in range(2)))
+    assert scan(tmp_path).classes == classes and hint in scan(tmp_path).said
+    _put(tmp_path, f"{around}{classes[0]}/1.png")  # then they are
+    assert hint not in scan(tmp_path).said
+    for name in ("a/left/1.png", "a/right/1.png", "b/left/1.png"):
+        _put(tmp_path / "other", name)
+    assert not any(said.startswith("within each class") for said in scan(tmp_path / "other").said)
+
+
 def test_three_splits_and_what_lies_beside_them(tmp_path):
     _put(
         tmp_path,

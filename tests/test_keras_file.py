@@ -330,7 +330,7 @@ def _deeply(file):
 
 
 WEIGHTS = keras_files.content("nameless.weights.h5")
-FLOATS = "must have floats of 16, 32 or 64 bits in dense/0; has something else"
+FLOATS = "must have floats of 16, 32 or 64 bits in dense/0; has something else, as a quantised network has"
 REFUSED = {
     "nothing": (b"", "is empty"),
     "text": (b"weights", "is no Keras file: neither HDF5 nor a zip archive"),
@@ -450,3 +450,21 @@ def test_no_more_memory_than_the_file(file, tmp_path):
 def test_a_missing_file_is_an_oserror(tmp_path):
     with pytest.raises(FileNotFoundError):
         keras_file.read(tmp_path / "model.h5")
+
+
+def test_a_class_of_ones_own(tmp_path):
+    """The layers of a subclassed model are groups by themselves, its own variables lie beside them."""
+    names = {"body": "stem", "layers/any": "dense"}
+    arrays = {name: np.arange(k + 3, dtype=np.float32) for k, name in enumerate(names)}
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        file.create_group("vars")
+        file.create_dataset("optimizer/vars/0", data=np.ones(2, np.float32))
+        for group, name in names.items():
+            file.create_dataset(f"{group}/vars/0", data=arrays[group])
+            file[f"{group}/vars"].attrs["name"] = name
+    found = keras_file.read_whole(tmp_path / "a.weights.h5")
+    assert found.arrays.keys() == {"stem/0", "dense/0"} and found.trained
+    assert all(np.array_equal(found.arrays[f"{name}/0"], arrays[group]) for group, name in names.items())
+    with h5py.File(tmp_path / "a.weights.h5", "r+") as file:  # which may change the answer
+        file.create_dataset("vars/0", data=np.ones(1, np.float32))
+    assert keras_file.read(tmp_path / "a.weights.h5")["vars/0"] == 1

@@ -1,20 +1,26 @@
-"""ONNX files given as weights: small files made here. The exporters' own files are in test_oracle_onnx_weights.py."""
+"""ONNX files given as weights: small files, written with the library onnx. Runs with -m oracle, but for one test.
+
+The exporters' own files are in test_oracle_onnx_weights.py.
+"""
 
 import json
+import sys
 
 import numpy as np
-import onnx_writer
 import pytest
 import test_weights_fuzz as fuzz
 from cases import randomise
-from onnx_writer import node, tensor, write
 
 import npmnv2
 from npmnv2 import weights
+from npmnv2.engine import onnx_export
+from npmnv2.engine.folding import folded
+from npmnv2.engine.onnx_export import Node
 from npmnv2.gradcheck import relative_error
 from npmnv2.weights import FormatError, source
 from npmnv2.weights.formats import onnx_file
 
+oracle = pytest.mark.oracle
 pytestmark = pytest.mark.filterwarnings("ignore:.*batch norms are folded:UserWarning")
 
 MODELS = {
@@ -39,12 +45,52 @@ def build(name="V1", width=0.1):
     return randomise(make(5, width, **options)).eval()
 
 
+def exported(model):
+    """The graph of `onnx_export`: nodes and arrays, to be changed."""
+    nodes, arrays = onnx_export.graph(folded(model))
+    return nodes, {name: np.array(array) for name, array in arrays.items()}
+
+
+def node(operator, inputs, output, **attributes):
+    return Node(operator, list(inputs), output, attributes)
+
+
+def write(path, nodes, arrays, shape=("N", 3, "H", "W"), output=None, **metadata):
+    """A file of these; `arrays` by name, or tensors of ONNX."""
+    from onnx import helper, numpy_helper
+
+    def encoded(array, name=""):
+        return numpy_helper.from_array(array, name) if isinstance(array, np.ndarray) else array
+
+    made = []
+    for n in nodes:
+        attributes = {name: encoded(value) for name, value in n.attributes.items()}
+        made.append(helper.make_node(n.operator, n.inputs, [n.output], **attributes))
+    graph = helper.make_graph(
+        made,
+        "tests",
+        [helper.make_tensor_value_info("x", 1, shape)],
+        [helper.make_empty_tensor_value_info(output or nodes[-1].output)],
+        [encoded(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, metadata)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_without_the_library(tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08\x12\x05tests")
+    monkeypatch.setitem(sys.modules, "onnx", None)  # what import finds there when a module cannot be imported
+    with pytest.raises(ImportError, match=r"^reading ONNX files needs the library onnx: pip install 'npmnv2\[onnx\]'$"):
+        weights.load_model(tmp_path / "model.onnx")
+
+
+@oracle
 @pytest.mark.parametrize("name", MODELS)
 def test_our_own_export_comes_back(name, tmp_path):
     model = build(name)
-    path = write(
-        tmp_path / "model.onnx", *onnx_writer.exported(model), shape=("N", model.config["in_channels"], "H", "W")
-    )
+    path = write(tmp_path / "model.onnx", *exported(model), shape=("N", model.config["in_channels"], "H", "W"))
     dtype = model.config["dtype"]
     loaded = weights.load_model(path, dtype=dtype)
     for key in CHANGES:
@@ -54,8 +100,9 @@ def test_our_own_export_comes_back(name, tmp_path):
         assert relative_error(loaded(x), model(x)) < (1e-5 if dtype == "float32" else 1e-12)
 
 
+@oracle
 def test_what_is_said(tmp_path):
-    path = write(tmp_path / "model.onnx", *onnx_writer.exported(build()))
+    path = write(tmp_path / "model.onnx", *exported(build()))
     found = weights.read(path)
     assert (found.container, found.names, found.architecture) == ("onnx", "onnx", "mobilenet_v1")
     assert "27 of 27 batch norms are folded" in found.assumed[0]
@@ -64,15 +111,16 @@ def test_what_is_said(tmp_path):
         assert weights.load_model(path).preprocessing is None
 
 
+@oracle
 def test_pictures_and_labels(tmp_path):
     model = build()
     model.preprocessing = npmnv2.data.PREPROCESSING["torchvision"]
     said = {"preprocessing": model.preprocessing.to_dict(), "labels": list("abcde")}
-    entries = [{"key": key, "value": json.dumps(value)} for key, value in said.items()]
-    path = write(tmp_path / "model.onnx", *onnx_writer.exported(model), metadata_props=entries)
+    metadata = {key: json.dumps(value) for key, value in said.items()}
+    path = write(tmp_path / "model.onnx", *exported(model), **metadata)
     loaded = weights.load_model(path)
     assert loaded.preprocessing == model.preprocessing and loaded.labels == list("abcde")
-    write(path, *onnx_writer.exported(model), metadata_props=[{"key": "labels", "value": "["}])
+    write(path, *exported(model), labels="[")
     with pytest.raises(FormatError, match="is damaged"):
         weights.load_model(path)
 
@@ -82,7 +130,7 @@ def test_pictures_and_labels(tmp_path):
 
 def changed(nodes, arrays, change, *at):
     """A node replaced by others."""
-    k = next(k for k, n in enumerate(nodes) if n["op_type"] == change)
+    k = next(k for k, n in enumerate(nodes) if n.operator == change)
     return nodes[:k] + list(at) + nodes[k + 1 :]
 
 
@@ -90,15 +138,15 @@ def as_batchnorm(nodes, arrays, eps=0.25):
     """Every bias as a batch norm."""
     out = []
     for n in nodes:
-        if n["op_type"] == "Conv":
-            x, w, b = n["input"]
-            inner = {**n, "input": [x, w], "output": n["output"] + "/"}
+        if n.operator == "Conv":
+            x, w, b = n.inputs
+            inner = n._replace(inputs=[x, w], output=n.output + "/")
             M = len(arrays[b])
             mean, gamma = np.full(M, 0.5, np.float32), np.full(M, 2, np.float32)
             arrays |= {b + "m": mean, b + "g": gamma, b + "v": np.full(M, 4 - eps, np.float32), b: arrays[b] + mean}
             out += [
                 inner,
-                node("BatchNormalization", [inner["output"], b + "g", b, b + "m", b + "v"], n["output"], epsilon=eps),
+                node("BatchNormalization", [inner.output, b + "g", b, b + "m", b + "v"], n.output, epsilon=eps),
             ]
         else:
             out.append(n)
@@ -109,13 +157,13 @@ def as_arithmetic(nodes, arrays):
     """As Keras's are written: a subtraction, a product and a sum, where the channels are last."""
     out = []
     for n in nodes:
-        if n["op_type"] != "Conv":
+        if n.operator != "Conv":
             out.append(n)
             continue
-        (x, w, b), y = n["input"], n["output"]
+        (x, w, b), y = n.inputs, n.output
         arrays |= {b + "2": np.full((1, 1, 1, 1), 0.5, np.float32), b: (arrays[b] + 1).reshape(1, 1, 1, -1)}
         arrays[b + "1"] = np.full((1, 1, 1, arrays[b].size), 2, np.float32)
-        out += [{**n, "input": [x, w], "output": y + "a"}, node("Transpose", [y + "a"], y + "b", perm=[0, 2, 3, 1])]
+        out += [n._replace(inputs=[x, w], output=y + "a"), node("Transpose", [y + "a"], y + "b", perm=[0, 2, 3, 1])]
         out += [
             node("Add", [y + "b", b + "1"], y + "c"),
             node("Mul", [y + "c", b + "2"], y + "d"),
@@ -129,35 +177,60 @@ def as_arithmetic(nodes, arrays):
 def as_relu_and_min(nodes, arrays):
     out = []
     for n in nodes:
-        x, *_ = n["input"]
-        pair = [node("Relu", [x], n["output"] + "/"), node("Min", [n["output"] + "/", "six"], n["output"])]
-        out += pair if n["op_type"] == "Clip" else [n]
+        x, *_ = n.inputs
+        pair = [node("Relu", [x], n.output + "/"), node("Min", [n.output + "/", "six"], n.output)]
+        out += pair if n.operator == "Clip" else [n]
     return out
 
 
 def as_old_clip(nodes, arrays):
-    return [node("Clip", n["input"][:1], n["output"], min=0.0, max=6.0) if n["op_type"] == "Clip" else n for n in nodes]
+    return [node("Clip", n.inputs[:1], n.output, min=0.0, max=6.0) if n.operator == "Clip" else n for n in nodes]
 
 
 def as_pad(nodes, arrays):
     """The zeros as an operator of their own, the numbers of it in the graph."""
     out = []
     for n in nodes:
-        pads = next((a["ints"] for a in n["attribute"] if a["name"] == "pads"), [0])
+        pads = n.attributes.get("pads", [0])
         if any(pads):
-            name = n["output"] + "/pads"
+            name = n.output + "/pads"
             arrays[name] = np.array([0, 0, *pads[:2], 0, 0, *pads[2:]])
-            rest = [a for a in n["attribute"] if a["name"] != "pads"]
-            out.append(node("Pad", [n["input"][0], name], name + "d"))
-            n = {**n, "input": [name + "d", *n["input"][1:]], "attribute": rest}
+            rest = {key: value for key, value in n.attributes.items() if key != "pads"}
+            out.append(node("Pad", [n.inputs[0], name], name + "d"))
+            n = n._replace(inputs=[name + "d", *n.inputs[1:]], attributes=rest)
         out.append(n)
     return out
+
+
+def as_computed_pads(nodes, arrays):
+    """The same, of numbers that are worked out as Keras's exporter does."""
+    nodes = as_pad(nodes, arrays)
+    arrays |= {"1": np.array([1]), "0": np.array([0]), "8": np.array([8]), "-1": np.array([-1])}
+    for name in [name for name in arrays if name.endswith("/pads")]:
+        given, y = f"{name}/given", name
+        arrays[given] = arrays.pop(name)
+        nodes = [
+            node("Shape", [given], y + "a"),  # 8
+            node("Sub", [y + "a", "8"], y + "b"),  # 0
+            node("ConstantOfShape", [y + "b"], y + "c", value=np.array([7])),  # none
+            node("Concat", [y + "c", given], y + "d", axis=0),
+            node("Slice", [y + "d", "-1", y + "f", "0", "-1"], y + "g"),  # reversed, and again
+            node("Slice", [y + "g", "-1", y + "f", "0", "-1"], y + "h"),
+            node("Cast", [y + "h"], y + "i", to=1),
+            node("Unsqueeze", [y + "i", "0"], y + "j"),
+            node("Transpose", [y + "j"], y + "k", perm=[1, 0]),
+            node("Reshape", [y + "k", "-1"], y + "l"),
+            node("Cast", [y + "l"], name, to=7),
+            *nodes,
+        ]
+        nodes.insert(0, node("Constant", [], y + "f", value=np.array([-(2**62)])))
+    return nodes
 
 
 def as_matmul(nodes, arrays):
     arrays["axes"] = np.array([-1, -2])
     end = [
-        node("ReduceMean", [nodes[-3]["input"][0], "axes"], "pool", keepdims=0),
+        node("ReduceMean", [nodes[-3].inputs[0], "axes"], "pool", keepdims=0),
         node("MatMul", ["pool", "fc.w"], "m"),
     ]
     return [*nodes[:-3], *end, node("Add", ["m", "fc.b"], "a"), node("Softmax", ["a"], "logits", axis=-1)]
@@ -176,15 +249,25 @@ def as_constants(nodes, arrays):
     return [*made, *(node("Identity", [name + "/"], name) for name in names), *nodes]
 
 
-REWRITTEN = [as_batchnorm, as_arithmetic, as_relu_and_min, as_old_clip, as_pad, as_matmul, as_convolution, as_constants]
+REWRITTEN = [
+    as_batchnorm,
+    as_arithmetic,
+    as_relu_and_min,
+    as_old_clip,
+    as_pad,
+    as_computed_pads,
+    as_matmul,
+    as_convolution,
+    as_constants,
+]
 
 
+@oracle
 @pytest.mark.parametrize("rewrite", REWRITTEN, ids=lambda f: f.__name__)
 def test_the_same_network_in_other_operators(rewrite, tmp_path):
     for name in ("V1", "V2"):
         model = build(name)
-        nodes, arrays = onnx_writer.exported(model)
-        arrays = {key: np.array(value) for key, value in arrays.items()}
+        nodes, arrays = exported(model)
         if rewrite is as_arithmetic:  # (x + 2) / 2 + b + 1 - 2, divided by 1/2, is x + 2 b
             for key in arrays:
                 if key.endswith(".b") and key != "fc.b":
@@ -198,15 +281,13 @@ def test_the_same_network_in_other_operators(rewrite, tmp_path):
         assert bool(found.left_out) == (rewrite is as_matmul)
 
 
+@oracle
 def test_zeros_on_one_side_are_those_of_keras_where_the_sizes_are_even(tmp_path):
     """At a fixed size all is known; at a free one the file is of neither padding at odd sizes."""
-    nodes, arrays = onnx_writer.exported(build("V2 same"))
+    nodes, arrays = exported(build("V2 same"))
     for n in nodes:
-        for a in n["attribute"]:
-            if a.get("s") == "SAME_UPPER":
-                two = {"name": "strides", "ints": [2, 2], "type": 7} in n["attribute"]
-                a.clear()
-                a.update({"name": "pads", "ints": [0, 0, 1, 1] if two else [1, 1, 1, 1], "type": 7})
+        if n.attributes.pop("auto_pad", None):
+            n.attributes["pads"] = [0, 0, 1, 1] if n.attributes["strides"] == [2, 2] else [1, 1, 1, 1]
     for shape, said in (
         ((1, 3, 64, 64), "folded"),
         (("N", 3, "H", "W"), "only where every strided layer sees an even"),
@@ -221,38 +302,35 @@ def test_zeros_on_one_side_are_those_of_keras_where_the_sizes_are_even(tmp_path)
 
 
 def no_relu6(nodes, arrays):
-    return [node("Relu", n["input"][:1], n["output"]) if n["op_type"] == "Clip" else n for n in nodes]
+    return [node("Relu", n.inputs[:1], n.output) if n.operator == "Clip" else n for n in nodes]
 
 
 def another_padding(nodes, arrays):
-    nodes[0]["attribute"] = [a if a["name"] != "pads" else {**a, "ints": [0, 0, 0, 0]} for a in nodes[0]["attribute"]]
+    nodes[0].attributes["pads"] = [0, 0, 0, 0]
     return nodes
 
 
 def no_shortcut_once(nodes, arrays):
-    k = next(k for k, n in enumerate(nodes) if n["op_type"] == "Add")
+    k = next(k for k, n in enumerate(nodes) if n.operator == "Add")
     add = nodes.pop(k)
-    nodes[k]["input"][0] = add["input"][1]
-    for n in nodes:
-        n["input"] = [add["input"][1] if i == add["output"] else i for i in n["input"]]
-    return nodes
+    return [n._replace(inputs=[add.inputs[1] if i == add.output else i for i in n.inputs]) for n in nodes]
 
 
 def scaled_input(nodes, arrays):
-    nodes[0]["input"][0] = "y"
+    nodes[0].inputs[0] = "y"
     return [node("Mul", ["x", "six"], "y"), *nodes]
 
 
 def two_epsilons(nodes, arrays):
     nodes = as_batchnorm(nodes, arrays)
-    first = next(n for n in nodes if n["op_type"] == "BatchNormalization")
-    first["attribute"][0]["f"] = 0.5
+    first = next(n for n in nodes if n.operator == "BatchNormalization")
+    first.attributes["epsilon"] = 0.5
     return nodes
 
 
 def one_kernel_twice(nodes, arrays):
     for n in nodes[:60]:
-        n["input"] = ["b1.0.dw.w" if name == "b1.1.dw.w" else name for name in n["input"]]
+        n.inputs[:] = ["b1.0.dw.w" if name == "b1.1.dw.w" else name for name in n.inputs]
     arrays["b1.0.dw.w"] = arrays.pop("b1.1.dw.w")
     return nodes
 
@@ -274,15 +352,17 @@ REFUSED = {
 }
 
 
+@oracle
 @pytest.mark.parametrize("change, message", REFUSED.items())
 def test_another_network_is_told_by_what_it_has(change, message, tmp_path):
-    nodes, arrays = onnx_writer.exported(build("V2", 0.35))
+    nodes, arrays = exported(build("V2", 0.35))
     nodes = change(nodes, arrays)
     with pytest.raises(FormatError) as error:
         weights.load_model(write(tmp_path / "model.onnx", nodes, arrays))
     assert message in str(error.value) and str(error.value).startswith(str(tmp_path))
 
 
+@oracle
 def test_a_small_network_of_convolutions(tmp_path):
     w = np.ones((4, 3, 3, 3), np.float32)
     nodes = [
@@ -302,17 +382,21 @@ def test_a_small_network_of_convolutions(tmp_path):
 
 
 def outside(path, model, name, **more):
-    nodes, arrays = onnx_writer.exported(model)
+    from onnx import TensorProto
+
+    nodes, arrays = exported(model)
     data, tensors = b"", {}
     for key, array in arrays.items():
-        entries = {"location": name, "offset": str(len(data)), "length": str(array.nbytes), **more}
-        tensors[key] = tensor(
-            key, array, data_location=1, external_data=[{"key": k, "value": v} for k, v in entries.items()]
+        said = {"location": name, "offset": str(len(data)), "length": str(array.nbytes), **more}
+        entries = [{"key": k, "value": v} for k, v in said.items()]
+        tensors[key] = TensorProto(
+            name=key, dims=array.shape, data_type=1, data_location=TensorProto.EXTERNAL, external_data=entries
         )
         data += array.tobytes()
     return write(path, nodes, tensors), data
 
 
+@oracle
 def test_arrays_in_a_file_beside_it(tmp_path):
     model = build()
     path, data = outside(tmp_path / "model.onnx", model, "model.onnx.data")
@@ -326,6 +410,7 @@ def test_arrays_in_a_file_beside_it(tmp_path):
         weights.read(path)
 
 
+@oracle
 @pytest.mark.parametrize("name", ["../model.data", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "C:x", "a\0b", "\n"])
 def test_only_in_the_same_folder(name, tmp_path):
     (tmp_path / "model.data").write_bytes(bytes(10**6))
@@ -335,6 +420,7 @@ def test_only_in_the_same_folder(name, tmp_path):
         weights.read(path)
 
 
+@oracle
 @pytest.mark.parametrize(
     "more", [{"offset": "0"}, {"offset": "-4"}, {"length": "4"}, {"offset": "1" * 99}, {"offset": "x"}]
 )
@@ -348,33 +434,44 @@ def test_no_byte_is_read_twice_and_none_beyond_the_end(more, tmp_path):
 # -- damaged files
 
 
-def network(path):
-    write(path, *onnx_writer.exported(build("V1", 0.01)))
+def computed(path):
+    nodes, arrays = exported(build("V1", 0.01))
+    return write(path, as_computed_pads(nodes, arrays), arrays, output="logits")
 
 
+FORMATS = {  # one that is no network, and two whose graph is read too
+    "onnx": fuzz.Format(
+        lambda path: write(path, [], fuzz.arrays(), output="y"), lambda path: onnx_file.read(path).arrays
+    ),
+    "onnx network": fuzz.Format(
+        lambda path: write(path, *exported(build("V1", 0.01))), lambda path: source._read_onnx(str(path)).state
+    ),
+    "onnx numbers": fuzz.Format(computed, lambda path: source._read_onnx(str(path)).state),
+}
+
+
+@oracle
 @pytest.mark.parametrize("cases", [100, pytest.param(20_000, marks=pytest.mark.slow)])
-def test_damaged_networks(cases, monkeypatch):
-    """Beside the files of `test_weights_fuzz`, whose graphs are none: here the graph is read too."""
-    monkeypatch.setitem(
-        fuzz.FORMATS, "onnx network", fuzz.Format(network, lambda path: source._read_onnx(str(path)).state)
-    )
-    ends = fuzz.run("onnx network", cases)
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files(name, cases, monkeypatch):
+    """As in `test_weights_fuzz`."""
+    monkeypatch.setitem(fuzz.FORMATS, name, FORMATS[name])
+    ends = fuzz.run(name, cases)
     assert ends["refused"] >= cases // 4
 
 
+@oracle
 def test_numbers_of_every_kind(tmp_path):
-    values = {name: np.arange(6).reshape(2, 3).astype(name) for name in onnx_writer.NUMBERS if name != "bfloat16"}
+    from onnx import TensorProto, helper
+
+    names = [name for name in onnx_file.DTYPES.values() if name != "bfloat16"]
+    values = {name: np.arange(6).reshape(2, 3).astype(name) for name in names}
     path = write(tmp_path / "model.onnx", [node("Identity", ["x"], "y")], values)
     found = onnx_file.read(path)
     assert found.inputs == {"x": (None, 3, None, None)} and found.outputs == ["y"]
     for name, array in values.items():
         assert found.arrays[name].dtype == array.dtype and (found.arrays[name] == array).all()
-    lists = {
-        "float32": ("float_data", np.float32([1, 2]).tobytes()),
-        "int64": ("int64_data", [1, 2]),
-        "int32": ("int32_data", [1, 2]),
-    }
-    for name, (field, data) in lists.items():
-        written = {"name": name, "dims": [2], "data_type": onnx_writer.NUMBERS[name], field: data}
-        found = onnx_file.read(write(path, [node("Identity", ["x"], "y")], {name: written}))
-        assert found.arrays[name].tolist() == [1, 2]
+    for kind in onnx_file.DTYPES:  # as a list of numbers
+        written = helper.make_tensor("w", kind, [2], [1, 2])
+        found = onnx_file.read(write(path, [node("Identity", ["x"], "y")], {"w": written}))
+        assert found.arrays["w"].tolist() == [1, 1 if kind == TensorProto.BOOL else 2]

@@ -155,3 +155,25 @@ def test_layers_of_other_names(names, ending, keras, tmp_path):
     assert relative_error(weights.load_model(path)(X), net.predict(X, verbose=0)) < 1e-5
     if names == "of 2018":
         assert weights.read(path).names == "keras_2018"
+
+
+@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+def test_a_class_of_ones_own(ending, keras, tmp_path):
+    """Its layers are attributes, and the optimiser lies beside them."""
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.pool = base_of(keras), keras.layers.GlobalAveragePooling2D()
+            self.out = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.out(self.pool(self.backbone(x)))
+
+    net = Mine()
+    net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.fit(X, np.array([0, 1]), verbose=0)
+    path = save(filled(net), tmp_path / f"model{ending}")
+    assert relative_error(weights.load_model(path)(X), net.predict(X, verbose=0)) < 1e-5
+    said = weights.read(path)
+    assert "the state of the optimiser" in said.left_out and said.assumed

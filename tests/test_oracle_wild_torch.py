@@ -367,3 +367,21 @@ def test_designs_of_timm_that_no_network_here_has(name, message, torch, tmp_path
     for read in (weights.load_model, lambda path: weights.load_into(npmnv2.mobilenet_v2(5), path, partial=True)):
         with pytest.raises(FormatError, match=message):
             read(tmp_path / "model.pth")
+
+
+# -- what transformers says beside the weights
+
+
+@pytest.mark.parametrize(
+    "settings", [{"layer_norm_eps": 0.1}, {"tf_padding": False}, {"tf_padding": False, "layer_norm_eps": 1e-5}]
+)
+@pytest.mark.parametrize("version", ["V1", "V2"])
+def test_the_settings_of_transformers(version, settings, torch, tmp_path):
+    import transformers
+
+    config = getattr(transformers, f"MobileNet{version}Config")(num_labels=5, **settings)
+    net = fill(torch, getattr(transformers, f"MobileNet{version}ForImageClassification")(config))
+    net.save_pretrained(tmp_path)
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(X.transpose(0, 3, 1, 2).copy())).logits.numpy()
+    assert relative_error(weights.load_model(tmp_path)(X), wanted) < 1e-5

@@ -137,6 +137,43 @@ def test_what_cannot_be_done_beside_the_weights_is_one_line(tmp_path, said, text
     assert text in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("names", "config", "expected"),
+    [
+        ("hf", {"layer_norm_eps": 1e-5, "tf_padding": False, "hidden_act": "relu6"}, (1, 1e-5)),
+        ("hf", {"layer_norm_eps": 1e-3, "tf_padding": True, "output_stride": 32}, ("same", 1e-3)),
+        ("timm", {"model_args": {"pad_type": "same", "bn_eps": 1e-3}, "global_pool": "avg"}, ("same", 1e-3)),
+        ("timm", {"model_args": None}, (1, 1e-5)),
+    ],
+)
+def test_padding_and_epsilon_beside_the_weights(tmp_path, names, config, expected):
+    source = weights.read(_saved(tmp_path / "model.safetensors", names, config=config))
+    assert (source.config["padding"], source.config["eps"]) == expected
+    usual = {"hf": ("same", 1e-3), "timm": (1, 1e-5)}[names]
+    assert any(said.startswith("config.json beside the weights says") for said in source.found) is (expected != usual)
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "text"),
+    [
+        ("hf", {"hidden_act": "swish"}, "hidden_act is 'swish'; that of the networks here is 'relu6'"),
+        ("hf", {"output_stride": 8}, "output_stride is 8"),
+        ("hf", {"layer_norm_eps": -1}, "eps must not be negative"),
+        ("hf", {"layer_norm_eps": "x"}, "could not convert"),
+        ("hf", {"tf_padding": []}, "unhashable"),
+        ("timm", {"global_pool": "catavgmax"}, "global_pool is 'catavgmax'"),
+        ("timm", {"model_args": {"act_layer": "silu"}}, "act_layer is 'silu'"),
+        ("timm", {"model_args": [1]}, "does not go with the weights beside it"),
+        ("timm", {"model_args": {"pad_type": {}}}, "does not go with the weights beside it"),
+    ],
+)
+def test_another_network_beside_the_weights(tmp_path, names, config, text):
+    path = _saved(tmp_path / "model.safetensors", names, config=config)
+    with pytest.raises(weights.FormatError) as caught:
+        load_model(path)
+    assert text in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_an_enormous_file_beside_the_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(neighbours, "MOST_BYTES", 1000)
     path = _saved(tmp_path / "model.safetensors", "hf", config={"id2label": {str(k): "x" * 9 for k in range(100)}})

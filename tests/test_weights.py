@@ -438,6 +438,14 @@ def test_saved_names_are_found_again(architecture, names, tmp_path):
         ({}, "keras", "a.keras", r"path must end in \.weights\.h5 or \.h5"),
         ({}, "keras", "a", "path must end in"),
         ({}, "npmnv2", "a.pth", r"path must end in \.npz"),
+        ({}, "npmnv2", "a.keras", r"path must end in \.npz for names='npmnv2'; was .*a.keras$"),
+        (
+            {},
+            "npmnv2",
+            "a.onnx",
+            r"path must end in \.npz .* was .*a.onnx: npmnv2.engine.onnx_export.export writes ONNX",
+        ),
+        ({}, "timm", "a.ONNX", r"path must end in \.pth .*: npmnv2.engine.onnx_export.export writes ONNX files$"),
     ],
 )
 def test_what_cannot_be_saved(settings, names, path, message, tmp_path):

@@ -285,7 +285,7 @@ class Holder:
         return Holder, ({"kept": self.model},)
 
 
-def test_a_network_of_modules(plain, wanted, tmp_path):
+def modules_of(plain):
     model = Module()
     for name, value in plain.items():
         *path, leaf = name.split(".")
@@ -293,6 +293,87 @@ def test_a_network_of_modules(plain, wanted, tmp_path):
         for part in path:
             module = module._modules.setdefault(part, Module())
         (module._buffers if leaf.startswith(("running", "num")) else module._parameters)[leaf] = value
+    return model
+
+
+def at(model, path):
+    for part in path.split("."):
+        model = model._modules[part]
+    return model
+
+
+def convolutions(model, plain):
+    """With the attributes that PyTorch's have."""
+    for name in plain:
+        if plain[name].ndim == 4:
+            module, kernel = at(model, name.removesuffix(".weight")), plain[name].shape[-1]
+            vars(module).update(stride=(1, 1), padding=(kernel // 2,) * 2, dilation=(1, 1), padding_mode="zeros")
+    for path in ("features.0.0", *(f"features.{k}.conv.1.0" for k in (2, 4, 7, 14))):
+        at(model, path).stride = (2, 2)
+
+
+class SiLU(Module):
+    pass
+
+
+class Softmax(Module):
+    pass
+
+
+SiLU.__module__ = Softmax.__module__ = "torch.nn.modules.activation"
+
+
+def test_a_whole_model_says_its_strides_and_its_epsilon(plain, tmp_path):
+    model = modules_of(plain)
+    convolutions(model, plain)
+    model._modules["features"]._modules["0"]._modules["1"].eps = 0.01
+    source = weights.read(pickled(tmp_path / "a.pth", model, 2))
+    assert (source.config["strides"], source.config["eps"]) == ("imagenet", 0.01)
+    at(model, "features.0.0").stride = at(model, "features.2.conv.1.0").stride = (1, 1)
+    assert weights.read(pickled(tmp_path / "a.pth", model, 2)).config["strides"] == "cifar"
+    at(model, "features.4.conv.1.0").stride = 1
+    assert weights.load_model(pickled(tmp_path / "a.pth", model, 2)).config["strides"] == (1, 1, 1, 1, 2, 1, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "text"),
+    [
+        ("features.5.conv.1.0", {"dilation": (2, 2)}, r"has the dilation \(2, 2\) at features.5.conv.1.0.weight"),
+        ("features.0.0", {"padding": 0}, "has the padding 0 at features.0.0.weight; the network here has 1"),
+        ("features.0.0", {"padding": "valid"}, "has the padding 0 at features.0.0.weight"),
+        ("features.0.0", {"padding_mode": "reflect"}, "has the padding_mode reflect at"),
+        ("features.5.conv.1.0", {"stride": (2, 2)}, r"has the stride \(2, 2\) at features.5.conv.1.0"),
+        ("features.0.0", {"stride": (2, 1)}, r"has the stride \(2, 1\) at features.0.0"),
+        ("features.0.0", {"stride": "two"}, "which no network here has"),
+        ("features.0.0", {"stride": 10**18}, "which no network here has"),
+        ("features.2.conv.0.1", {"eps": 0.5}, "batch norms of epsilon 1e-05 and 0.5"),
+    ],
+)
+def test_what_a_whole_model_says_that_no_network_here_has(path, attributes, text, plain, tmp_path):
+    model = modules_of(plain)
+    convolutions(model, plain)
+    at(model, "features.0.1").eps = 1e-5
+    vars(at(model, path)).update(attributes)
+    with pytest.raises(FormatError, match=text):
+        weights.read(pickled(tmp_path / "a.pth", model, 2))
+
+
+def test_activations_of_a_whole_model(plain, tmp_path, monkeypatch):
+    for name in ("torch", "torch.nn", "torch.nn.modules"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    module = types.SimpleNamespace(SiLU=SiLU, Softmax=Softmax)
+    monkeypatch.setitem(sys.modules, "torch.nn.modules.activation", module)
+    model = modules_of(plain)
+    at(model, "classifier")._modules["2"] = Softmax()
+    said = weights.read(pickled(tmp_path / "a.pth", model, 2)).left_out
+    assert "Softmax at classifier.2: the network here answers with the logits" in said
+    at(model, "features.0")._modules["2"] = SiLU()
+    with pytest.raises(FormatError, match=r"has the activation SiLU at features.0.2; a mobilenet_v2 here has ReLU6"):
+        weights.read(pickled(tmp_path / "a.pth", model, 2))
+
+
+def test_a_network_of_modules(plain, wanted, tmp_path):
+    model = modules_of(plain)
     source = weights.read(pickled(tmp_path / "a.pth", {"net": model}, 2))
     assert same(source.state, wanted)
     assert source.left_out[0] == f"objects of {__name__}.Module: none of these names was looked up or run"

@@ -1,5 +1,7 @@
 """Files that PyTorch and timm write of NumPy arrays and of whole models: the frameworks' own. Runs with -m oracle."""
 
+import copy
+
 import numpy as np
 import pytest
 from test_weights_formats import ARRAYS, identical
@@ -116,6 +118,26 @@ def test_whole_models(name, zipped, torch, models, tmp_path):
         identical(torch_file.read(path), wanted)
     assert any("none of these names was looked up" in said for said in weights.read(path).left_out)
     same_answers(torch, path, model if name != "compiled" else models["torchvision"])
+
+
+def test_what_whole_models_say_of_themselves(torch, net, tmp_path):
+    """Strides and epsilon are taken from the file, another activation is refused: a state dict has none of it."""
+    path, other = tmp_path / "model.pth", copy.deepcopy(net)
+    other.features[0][0].stride = other.features[2].conv[1][0].stride = (1, 1)
+    for module in other.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-2
+    torch.save(torch.nn.Sequential(other, torch.nn.Softmax(1)), path)
+    assert weights.read(path).config["strides"] == "cifar"
+    same_answers(torch, path, other)
+    pooling = torch.nn.AdaptiveMaxPool2d(1)
+    torch.save(torch.nn.Sequential(*other.features, pooling, torch.nn.Flatten(), other.classifier), path)
+    with pytest.raises(weights.FormatError, match="has the layer AdaptiveMaxPool2d at 19; the network here averages"):
+        weights.read(path)
+    other.features[3].conv[0][2] = torch.nn.Hardswish()
+    torch.save(other, path)
+    with pytest.raises(weights.FormatError, match=r"activation Hardswish at features.3.conv.0.2"):
+        weights.read(path)
 
 
 @pytest.mark.parametrize("name", ["torchvision", "timm", "one's own"])

@@ -21,12 +21,11 @@ from typing import NamedTuple
 
 import hostile
 import numpy as np
-import onnx_writer
 import pytest
 from golden import checkpoints
 
 from npmnv2.weights import FormatError, source
-from npmnv2.weights.formats import keras_file, native, onnx_file, safetensors_file, torch_file
+from npmnv2.weights.formats import keras_file, native, safetensors_file, torch_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning"),  # hostile.py writes such archives on purpose
@@ -176,9 +175,6 @@ FORMATS = {
         lambda path: safetensors_file.write(path, arrays(), {"format": "pt"}),
         lambda path: safetensors_file.read(path)[0],
         hostile.header_altered,
-    ),
-    "onnx": Format(
-        lambda path: onnx_writer.write(path, [], arrays(), output="y"), lambda path: onnx_file.read(path).arrays
     ),
 }
 

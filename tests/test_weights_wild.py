@@ -200,6 +200,109 @@ def test_counters_are_left_out_and_other_numbers_are_not(plain, wanted, tmp_path
         weights.read(written(tmp_path / "model.pth", plain | {"temperature": np.ones(1)}))
 
 
+def test_the_weights_of_a_loss_are_no_bias_and_a_metric_is_no_layer(plain, wanted, tmp_path):
+    """As Lightning keeps them beside the network; a number for each class has the shape of a bias."""
+    classes = len(wanted["fc.b"])
+    loss = np.full(classes, 7, np.float32)
+    beside = {
+        "criterion.weight": loss,
+        "loss_fn.pos_weight": loss,
+        "acc.tp": np.arange(classes),
+        "acc.on": np.array(True),
+    }
+    arrays = {"class_weights": loss, **{f"model.{name}": value for name, value in plain.items()}, **beside}
+    source = weights.read(written(tmp_path / "model.pth", arrays))
+    assert same(source.state, wanted)
+    assert source.left_out[-1] == "the weights of a loss: class_weights, criterion.weight, loss_fn.pos_weight"
+    assert any(said == "integers in layers of nothing else, as a metric keeps them: acc.tp" for said in source.left_out)
+    del arrays["model.classifier.1.bias"]
+    source = weights.read(written(tmp_path / "model.pth", arrays))
+    assert not source.state["fc.b"].any()
+    with pytest.raises(FormatError, match=r"more than one layer .* prior \("):  # which may change the answer
+        weights.read(written(tmp_path / "model.pth", {**arrays, "prior": loss}))
+
+
+def test_an_average_behind_another_prefix_is_passed_over_aloud(plain, wanted, tmp_path):
+    both = {
+        f"{who}.{name}": value + (who != "model") for who in ("model", "model_ema") for name, value in plain.items()
+    }
+    source = weights.read(written(tmp_path / "model.safetensors", both))
+    assert same(source.state, wanted)
+    assert source.left_out[0] == "another network, or an average of this one, behind model_ema."
+
+
+@pytest.mark.parametrize("layer", ["classifier.1", "features.0.0"])
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (["weight_orig", "weight_mask"], "pruned: before saving, call torch.nn.utils.prune.remove"),
+        (["parametrizations.weight.original0", "parametrizations.weight.original1"], "parametrised: before saving"),
+        (["weight_g", "weight_v"], "normalised: before saving, call torch.nn.utils.remove_weight_norm"),
+        (["base_layer.weight", "lora_A.default.weight"], "adapted by LoRA: before saving, merge"),
+        (["weight_fake_quant.scale", "weight_fake_quant.eps"], "prepared for quantisation: load the file of the float"),
+    ],
+)
+def test_weights_that_are_computed_from_others_are_called_so(layer, parts, text, plain, tmp_path):
+    arrays = {name: value for name, value in plain.items() if name != f"{layer}.weight"}
+    arrays |= {f"{layer}.{part}": plain[f"{layer}.weight"] for part in parts}
+    path = written(tmp_path / "model.pth", arrays)
+    with pytest.raises(FormatError, match=text):
+        weights.read(path)
+    if layer == "classifier.1":
+        assert "fc.w" not in weights.read(path, partial=True).state
+
+
+def test_parameters_without_the_running_statistics(plain, tmp_path):
+    arrays = {name: value for name, value in plain.items() if "running" not in name}
+    with pytest.raises(FormatError, match=r"no running statistics .*features.0.1.running_mean, .* state_dict\(\)"):
+        weights.read(written(tmp_path / "model.pth", arrays))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "is empty"),
+        (b'{"message": "Not Found"}', "is JSON"),
+        (b'<?xml version="1.0"?><Error/>', "is XML"),
+        (b"\x1f\x8b\x08\x00", "is compressed with gzip"),
+        (b"\x93NUMPY\x01\x00", r"is one array of NumPy \(.npy\)"),
+        (b"\x1c\0\0\0TFL3\0\0", "is a network of TensorFlow Lite"),
+    ],
+)
+def test_what_is_no_file_of_weights(content, text, tmp_path):
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(FormatError, match=text):
+        weights.read(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        (["run/model.pth"], "is an archive with run/model.pth in it: unpack it first"),
+        (["m/data/weights/weight_0", "m/data/sample_inputs/model.pt"], "is a program of torch.export"),
+        (["a.txt"], "a zip archive of no known format"),
+    ],
+)
+def test_archives_of_something_else(members, text, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pth", "w") as archive:
+        for name in members:
+            archive.writestr(name, "x")
+    with pytest.raises(FormatError, match=text):
+        weights.read(tmp_path / "model.pth")
+
+
+def test_folders_of_a_network_in_parts(tmp_path):
+    for folder, names, message in (
+        ("a", ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], "one network in 2 files"),
+        ("b", [".metadata", "__0_0.distcp"], "a checkpoint of torch.distributed in parts"),
+    ):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_bytes(b"x")
+        with pytest.raises(FormatError, match=message):
+            weights.read(tmp_path / folder)
+
+
 # -- timm's other designs
 
 

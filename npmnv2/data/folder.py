@@ -168,6 +168,7 @@ def _check_counts(folder: str | os.PathLike[str], classes: tuple[str, ...], trai
     if len(empty) == len(classes):
         raise ValueError(f"{folder}: holds no pictures that can be read (JPEG, PNG, GIF, WebP, TIFF, ...)")
     if empty:
-        raise ValueError(f"{folder}: its class {empty[0]!r} has no picture to train on")
+        hint = "if it is a class put pictures there, if not move the folder away"
+        raise ValueError(f"{folder}: its class {empty[0]!r} has no picture to train on; {hint}")
     if len(test_y) == 0:
         raise ValueError(f"{folder}: has no picture to hold out for testing")

@@ -124,6 +124,9 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
         found.leave_out("in no class's folder", *paths)
     names = {split: _names(roles, split) for split in ("train", "val", "test")}
     said = [f"classes: the folders in {'/'.join(wrapper)}"] if wrapper else []
+    if alike := _within_each(found, places):
+        listed = ", ".join(map(repr, alike[:5])) + ", ..." * (len(alike) > 5)
+        said.append(f"within each class: the folders {listed}; if these are the classes, give a folder that holds them")
     if trained or held:
         trains = f"trained on: {names['train']}" if trained else f"trained on: what lies beside {names[held or 'val']}"
         said.append(f"{trains}; held out: {names[held] if held else 'a share of each class'}")
@@ -272,6 +275,20 @@ def _place(parts: Parts, roles: Mapping[Parts, str], wrappers: int) -> _Place:
     return _Place(split, label, False)
 
 
+def _within_each(found: _Found, places: Mapping[Parts, _Place]) -> list[str]:
+    """The folders that every class has, and no picture beside them: they may be the classes, and those be folds."""
+    if any(places[parts].label is not None and not places[parts].is_deeper for parts, _ in found.pictures):
+        return []
+    inner: dict[str, set[str]] = {}
+    for parts in found.folders:
+        if parts and places[parts].is_deeper and not places[parts[:-1]].is_deeper:
+            inner.setdefault(places[parts].label or "", set()).add(parts[-1])
+    labels = {place.label for place in places.values() if place.label is not None}
+    first = next(iter(inner.values()), set())
+    is_alike = inner.keys() == labels and len(labels) > 1 and all(names == first for names in inner.values())
+    return sorted(first) if is_alike and len(first) > 1 else []
+
+
 def _check_unsplit(
     top: Path, classes: list[str], loose: Mapping[str, list[Path]], labelled: Mapping[str, list[tuple[Path, str]]]
 ) -> None:
@@ -298,5 +315,6 @@ def _numbered(top: Path, pictures: list[tuple[Path, str]], classes: tuple[str, .
     numbers = {name: number for number, name in enumerate(classes)}
     unknown = next((label for _, label in pictures if label not in numbers), None)
     if unknown is not None:
-        raise ValueError(f"{top}: holds a class that there is none of to train on: {unknown!r}")
+        listed = ", ".join(map(repr, classes[:5])) + ", ..." * (len(classes) > 5)
+        raise ValueError(f"{top}: holds a class that there is none of to train on: {unknown!r}; to train on: {listed}")
     return sorted(((path, numbers[label]) for path, label in pictures), key=lambda picture: picture[1])

@@ -6,17 +6,22 @@ A network here ends in one matrix, which takes the channels of the backbone. So 
     dense/kernel (1280, 5)          dense/bias (5,)             in Keras last
 
 A matrix with one output is a yes or no: its sigmoid is the probability of the second of two labels.
+
+A training script may keep the weights of its loss in the network's file: a number for each class, as a bias is. So a
+bias must be of the matrix's own layer, and a vector of what is called a loss is left out.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.names import FROM_KERAS, FROM_PYTORCH, TO_KERAS, TO_PYTORCH, Entry
+from npmnv2.weights.names import FROM_KERAS, FROM_PYTORCH, TO_KERAS, TO_PYTORCH, Entry, layer_of
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
 ONE_OUTPUT = "one output, a yes or no: its sigmoid is the probability of the second of two labels"
+LOSSES = re.compile(r"(^|[^a-z])(criterion|loss|losses|class_weights?|pos_weights?)([^a-z]|$)")
 ONLY_NETWORK = "weights.load_into(model, path, partial=True) loads the network below the classifier alone"
 
 
@@ -27,6 +32,7 @@ class Head(NamedTuple):
     classes: int
     problem: str  # why there is none, with all candidates; "" if there is one
     notes: tuple[str, ...] = ()  # what was found and guessed, a sentence each
+    left_out: tuple[str, ...] = ()  # what is no part of a network
 
 
 def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names: str, own: str = "") -> Head:
@@ -60,29 +66,37 @@ def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names:
     'has more than one layer behind the network: head.1.weight (5, 1280), head.1.bias (5,), head.2.weight (7, 5); ...'
     """
     rest = list(beside)
+    losses = [name for name in rest if len(arrays[name].shape) < 2 and LOSSES.search(name.lower())]
+    rest = [name for name in rest if name not in losses]
+    listed = ", ".join(map(shown, losses[:5])) + ", ..." * (len(losses) > 5)
+    left_out = (f"the weights of a loss: {listed}",) * bool(losses)
     if not rest:
-        return Head([], 0, f"has no classifier; {ONLY_NETWORK}")
+        return Head([], 0, f"has no classifier; {ONLY_NETWORK}", (), left_out)
     is_pytorch = LEAVES[names] is PYTORCH
     listed = ", ".join(f"{shown(name)} {tuple(arrays[name].shape)}" for name in rest[:4]) + ", ..." * (len(rest) > 4)
     fits = [name for name in rest if _takes(tuple(arrays[name].shape), is_pytorch) == channels]
     if len(fits) != 1:
         what = f"{len(fits)} classifiers" if fits else f"no matrix that takes the network's {channels} channels"
-        return Head([], 0, f"has {what} behind the network: {listed}; a network here has one; {ONLY_NETWORK}")
+        return Head(
+            [], 0, f"has {what} behind the network: {listed}; a network here has one; {ONLY_NETWORK}", (), left_out
+        )
     (name,) = fits
     shape = tuple(arrays[name].shape)
     classes = shape[0] if is_pytorch else shape[-1]
-    biases = [other for other in rest if other != name and tuple(arrays[other].shape) == (classes,)]
+    biases = [other for other in rest if layer_of(other) == layer_of(name) and tuple(arrays[other].shape) == (classes,)]
     to, back = (TO_PYTORCH, FROM_PYTORCH) if is_pytorch else (TO_KERAS, FROM_KERAS)
     kind = "linear" if len(shape) == 2 else "pointwise"
     known = [Entry("fc.w", name, to[kind], back[kind])]
     known += [Entry("fc.b", bias, to["vector"], back["vector"]) for bias in biases[:1]]
     if len(rest) > len(known):
-        return Head(known, classes, f"has more than one layer behind the network: {listed}; {ONLY_NETWORK}")
+        return Head(
+            known, classes, f"has more than one layer behind the network: {listed}; {ONLY_NETWORK}", (), left_out
+        )
     is_usual = bool(own and biases) and f".{name}".endswith(f".{own}")  # a prefix is told elsewhere
     said = f"the classifier is {shown(name)}{'' if biases else ', without a bias: it is 0 here'}"
     notes = [Usual(said) if is_usual else said]
     notes += [f"{shown(name)} has {ONE_OUTPUT}"] if classes == 1 else []
-    return Head(known, classes, "", tuple(notes))
+    return Head(known, classes, "", tuple(notes), left_out)
 
 
 def _takes(shape: tuple[int, ...], is_pytorch: bool) -> int:

@@ -217,6 +217,17 @@ def shape_there(entry: Entry, ours: tuple[int, ...]) -> tuple[int, ...]:
     return entry.to_theirs(np.broadcast_to(np.float32(0), ours)).shape  # of no memory
 
 
+def layer_of(name: str) -> str:
+    """What stands before an array's own name, in any library's spelling.
+
+    Examples
+    --------
+    >>> layer_of("features.0.0.weight"), layer_of("dense/kernel"), layer_of("weight")
+    ('features.0.0.', 'dense/', '')
+    """
+    return name[: max(name.rfind("."), name.rfind("/")) + 1]
+
+
 def schemes() -> list[tuple[str, str]]:
     """Every pair (architecture, names) there is, our own names first.
 

@@ -19,6 +19,14 @@ MOST_BYTES = 16 * 2**20
 RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 # What other processors of transformers do to a picture, and nothing here does.
 STRANGE = ("crop_pct", "rescale_offset", "do_flip_channel_order", "do_pad")
+# What transformers' and timm's options must be, if they are there.
+NETWORK = {
+    "hidden_act": ("relu6",),
+    "act_layer": ("relu6",),
+    "global_pool": ("avg",),
+    "output_stride": (32,),
+    "norm_layer": ("batchnorm2d",),
+}
 # torchvision names a file by the beginning of its SHA-256. Weights of 2022 are for pictures of a side of 232 pixels.
 TORCHVISION_V2 = "7ebf99e0"
 
@@ -64,10 +72,7 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
             try:
                 preprocessing, labels = understand(_json(file))
             except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
-                said = shown(str(error), 200)
-                raise ValueError(
-                    f"{file}: does not go with the weights beside it: {said}; mend it or move it away"
-                ) from None
+                raise _unfit(file, error) from None
             if preprocessing is not None and found.preprocessing is None:
                 found = found._replace(preprocessing=preprocessing, prepared_by=name)
             if labels is not None and len(labels) == classes:
@@ -76,6 +81,39 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
                 other = f"{file}: names {len(labels)} classes, which are not those of the network, which has {classes}"
                 found = found._replace(ignored=f"{other}; not used")
     return found
+
+
+def conventions(path: str | PathLike[str], names: str) -> dict[str, Any]:
+    """What ``config.json`` says of the network that is in none of its arrays: padding and epsilon.
+
+    Raises
+    ------
+    ValueError
+        If it asks for another activation, pooling or output stride than the networks here have.
+    """
+    file = Path(fspath(path)).parent / CONFIG
+    if names not in ("hf", "timm") or not file.is_file():
+        return {}
+    try:
+        said = _json(file)
+        if names == "timm":
+            arguments = said.get("model_args") or {}
+            said = {**said, **arguments, "layer_norm_eps": arguments.get("bn_eps")}
+            said["tf_padding"] = {"same": True, "": False}.get(arguments.get("pad_type", ""))
+        made = {} if said.get("layer_norm_eps") is None else {"eps": _numbers(said["layer_norm_eps"])[0]}
+        for name, here in NETWORK.items():
+            if said.get(name) not in (None, *here):
+                raise ValueError(f"{name} is {said[name]!r}; that of the networks here is {here[0]!r}")
+        paddings: dict[Any, Any] = {True: "same", False: 1}
+        padding = paddings.get(said.get("tf_padding"))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _unfit(file, error) from None
+    return made if padding is None else {**made, "padding": padding}
+
+
+def _unfit(file: Path, error: Exception) -> ValueError:
+    said = shown(str(error), 200)
+    return ValueError(f"{file}: does not go with the weights beside it: {said}; mend it or move it away")
 
 
 def torchvision_preprocessing(path: str | PathLike[str]) -> Preprocessing:

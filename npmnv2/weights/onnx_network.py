@@ -7,7 +7,7 @@ of it is compared, so that the network answers as the file does.
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
 from npmnv2.weights.formats.raw import format_errors
 from npmnv2.weights.names import FROM_PYTORCH, layers
+from npmnv2.weights.said import Usual
 
 STRIDES = {
     "mobilenet_v2": OF_V2,
@@ -69,10 +70,11 @@ def read(path: str) -> Network:
         convs = list(_chain(logits.pooled.image))
         architecture, depth, width = _find(convs)
         own = layers(architecture, depth, width_mult=width)
+        strides = {layer.name: conv.stride for layer, conv in zip(own, convs, strict=False)}
         config: dict[str, Any] = {
             "num_classes": len(logits.bias),
             "width_mult": width,
-            "strides": _strides(architecture, own, convs),
+            "strides": strides_of_rows(architecture, strides),
             "in_channels": convs[0].w.shape[1],
         }
         if architecture == "efficientnet_lite":
@@ -86,9 +88,9 @@ def read(path: str) -> Network:
         config["eps"], said = _epsilon(convs, config["eps"])
         arrays = dict(_arrays(own, convs, config["eps"]))
         arrays |= {"fc.w": logits.w, "fc.b": logits.bias}
-        behind = f"the {logits.behind} behind the classifier: the network here answers with the logits"
+        behind = Usual(f"the {logits.behind} behind the classifier: the network here answers with the logits")
         left_out = (behind,) if logits.behind else ()
-        found = ("padding, strides, activations and shortcuts as in the graph",)
+        found = (Usual("padding, strides, activations and shortcuts as in the graph"),)
         return Network(architecture, config, arrays, _info(graph.metadata), found, (*assumed, *said), left_out)
 
 
@@ -132,10 +134,19 @@ def _find(convs: list[Image]) -> tuple[str, float, float]:
     )
 
 
-def _strides(architecture: str, own: list[LayerCost], convs: list[Image]) -> str | tuple[int, ...]:
-    """The stride of the stem and of every row, by its name if it has one."""
-    found = tuple(conv.stride for layer, conv in zip(own, convs, strict=False) if _FIRST.fullmatch(layer.name))
-    named = [name for name, strides in STRIDES[architecture].items() if strides == found]
+def strides_of_rows(architecture: str, strides: Mapping[str, Any]) -> Any:
+    """The stride of the stem and of every row from those of its layers by name: its name, if it has one.
+
+    Examples
+    --------
+    >>> rows = {"stem": 1, "b0.0.dw": 1, "b1.0.dw": 1, "b2.0.dw": 2, "b2.1.dw": 1}
+    >>> strides_of_rows("mobilenet_v2", rows)
+    (1, 1, 1, 2)
+    >>> strides_of_rows("mobilenet_v2", rows | {f"b{r}.0.dw": s for r, s in ((3, 1), (4, 1), (5, 2), (6, 1))})
+    'digits'
+    """
+    found = tuple(stride for layer, stride in strides.items() if _FIRST.fullmatch(layer))
+    named = [name for name, known in STRIDES[architecture].items() if known == found]
     return named[0] if named else found
 
 

@@ -15,7 +15,7 @@ from npmnv2.shapes import LARGEST
 from npmnv2.weights.conventions import find_depth, find_width
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.names import Entry, bare_entries, count_blocks, schemes, shape_there, shapes
+from npmnv2.weights.names import Entry, bare_entries, count_blocks, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
@@ -55,6 +55,7 @@ class Found(NamedTuple):
     beside: list[str]  # the names of the other arrays
     notes: tuple[str, ...] = ()  # what was found, a sentence each
     assumed: tuple[str, ...] = ()  # what was guessed
+    left_out: tuple[str, ...] = ()  # other networks that were passed over
 
 
 def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> str:
@@ -109,7 +110,9 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
     if best.prefix:
         is_usual = names == "hf" and best.prefix == f"{architecture}."  # before the backbone alone
         notes.append((Usual if is_usual else str)(f"behind the prefix {shown(best.prefix)}"))
-    return Found(architecture, names, depth, known, beside, tuple(notes))
+    listed = ", ".join(map(shown, others[:5])) + ", ..." * (len(others) > 5)
+    left_out = (f"another network, or an average of this one, behind {listed}",) if others else ()
+    return Found(architecture, names, depth, known, beside, tuple(notes), (), left_out)
 
 
 @functools.cache
@@ -173,9 +176,10 @@ def _same(one: Match, other: Match, places: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, list[str]]:
-    """The same without the single numbers that training leaves beside a network, and a sentence about them.
+    """The same without the numbers that training leaves beside a network, and sentences about them.
 
-    Such are PyTorch's count of updates of a batch norm, a profiler's totals, how many weights an average is of.
+    Such are PyTorch's count of updates of a batch norm, a profiler's totals, how many weights an average is of, the
+    counts of answers that a metric keeps.
 
     Examples
     --------
@@ -186,13 +190,43 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
     (['fc.weight', 'fc.bias'], ['single numbers that no network needs: total_ops (1)'])
     """
     single = [name for name in found.beside if math.prod(arrays[name].shape) == 1]
-    counters = {name for name in single if arrays[name].dtype.kind in "iu" or _leaf(name) in PROFILED}
+    counters = {name for name in single if arrays[name].dtype.kind in "iub" or _leaf(name) in PROFILED}
     counts = Counter(map(_leaf, sorted(counters)))
     listed = ", ".join(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common(5))
     said = (str if counts.keys() - {"num_batches_tracked"} else Usual)(
         f"single numbers that no network needs: {listed}{', ...' * (len(counts) > 5)}"
     )
-    return found._replace(beside=[name for name in found.beside if name not in counters]), [said] * bool(counters)
+    with_floats = {layer_of(name) for name in arrays if arrays[name].dtype.kind not in "iub"}
+    integers = [n for n in found.beside if n not in counters and layer_of(n) not in with_floats]
+    whole = f"integers in layers of nothing else, as a metric keeps them: {', '.join(map(shown, integers[:5]))}"
+    beside = [name for name in found.beside if name not in counters and name not in integers]
+    return found._replace(beside=beside), [said] * bool(counters) + [whole] * bool(integers)
+
+
+COMPUTED = {  # names of what PyTorch computes weights from, and how to keep the weights instead
+    r"_mask$": "pruned: before saving, call torch.nn.utils.prune.remove(module, 'weight')",
+    r"\.parametrizations\.": "parametrised: before saving, call "
+    "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight')",
+    r"weight_g$": "normalised: before saving, call torch.nn.utils.remove_weight_norm(module)",
+    r"weight_u$": "normalised: before saving, call torch.nn.utils.remove_spectral_norm(module)",
+    r"lora_a\b": "adapted by LoRA: before saving, merge the adapters into the weights (of peft: merge_and_unload())",
+    r"fake_quant|activation_post_process": "prepared for quantisation: load the file of the float network",
+}
+
+
+def computed(names: Iterable[str]) -> str:
+    """Why the weights themselves are not in a file, if it has what they are computed from; else "".
+
+    Examples
+    --------
+    >>> computed(["fc.bias", "fc.weight_orig", "fc.weight_mask"])
+    "has, in fc.weight_mask, weights that are pruned: before saving, call torch.nn.utils.prune.remove(module, 'weight')"
+    """
+    for pattern, what in COMPUTED.items():
+        for name in names:
+            if re.search(pattern, name.lower()):
+                return f"has, in {shown(name)}, weights that are {what}"
+    return ""
 
 
 # -- timm's other designs
@@ -287,7 +321,7 @@ def _leaf(name: str) -> str:
 
 def _natural(name: str) -> tuple[list[Any], int]:
     """Sorts layers with numbers in their names as numbers, and the arrays of a layer as its library does."""
-    layer, leaf = name[: len(name) - len(_leaf(name))], _leaf(name)
+    layer, leaf = layer_of(name), _leaf(name)
     parts = [int(part[:9]) if k % 2 else part for k, part in enumerate(_NUMBER.split(layer))]
     return parts, _LEAF_NAMES.index(leaf) if leaf in _LEAF_NAMES else -1
 

@@ -11,6 +11,7 @@ from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
 from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
 from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, lacks_shortcut
+from npmnv2.weights.formats.containers import ENDINGS as READ
 from npmnv2.weights.load import architecture
 from npmnv2.weights.names import counters, translate
 from npmnv2.weights.source import Path
@@ -166,7 +167,7 @@ def check_fits(model: Network, names: str) -> None:
 
 def _container(path: str, names: str) -> str:
     """The container that the path's ending asks for, if the names can be in it."""
-    ending = next((end for end in ENDINGS if path.lower().endswith(end)), "")
+    ending = next((end for end in (*ENDINGS, *READ) if path.lower().endswith(end)), "")
     if not ending and names == "npmnv2":
         return "npz"
     if not os.path.splitext(path)[1] and names != "keras":
@@ -175,7 +176,8 @@ def _container(path: str, names: str) -> str:
     possible = _CONTAINERS[names]
     if container not in possible:
         endings = [end for end, c in ENDINGS.items() if c in possible]
-        raise ValueError(f"path must end in {' or '.join(endings)} for names={names!r}; was {path}")
+        instead = ": npmnv2.engine.onnx_export.export writes ONNX files" if ending == ".onnx" else ""
+        raise ValueError(f"path must end in {' or '.join(endings)} for names={names!r}; was {path}{instead}")
     return container
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
-from npmnv2.weights import head, recognise
+from npmnv2.weights import head, recognise, whole_model
 from npmnv2.weights.conventions import (
     CONVENTIONS,
     PUBLISHED,
@@ -23,8 +23,10 @@ from npmnv2.weights.conventions import (
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
+from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import format_errors, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
+from npmnv2.weights.neighbours import conventions
 from npmnv2.weights.said import Said, Usual
 
 Path = str | os.PathLike[str]
@@ -86,6 +88,7 @@ def read(path: Path, partial: bool = False) -> Source:
     container = containers.container(name)
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
     place, left_out = "", list[str]()
+    modules: Modules = {}
     if container == "keras":
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
     if container == "npz":
@@ -101,15 +104,38 @@ def read(path: Path, partial: bool = False) -> Source:
 
         arrays = safetensors_file.read(name)[0]
     else:
-        arrays, place, left_out = _read_torch(name, among)
+        arrays, place, left_out, modules = _read_torch(name, among)
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
     found, counted = recognise.without_counters(arrays, found)
-    return _source(name, container, arrays, found, partial, Said(left_out=(*left_out, *counted)))
+    found, said = _said_elsewhere(name, arrays, found, modules)
+    said = said._replace(left_out=(*left_out, *counted, *said.left_out))
+    return _source(name, container, arrays, found, partial, said)
 
 
-def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str]]:
-    """The arrays of the dictionary that holds a network, the keys that lead to it, and what lies beside it."""
+def _said_elsewhere(
+    path: str, arrays: Mapping[str, Array], found: recognise.Found, modules: Modules
+) -> tuple[recognise.Found, Said]:
+    """What a model that was saved as a whole, or the configuration beside a file, says of the network."""
+    try:
+        config = conventions(path, found.names)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from None
+    said = Said(config)
+    if modules:
+        with format_errors(path):
+            recognise.check_design(arrays, found)
+            said = whole_model.compare(modules, found, {**_config(path, arrays, found), **config})
+        said = said._replace(config={**config, **said.config})
+    usual = {**CONVENTIONS[found.names, found.architecture], "strides": "imagenet"}
+    unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
+    where = "the model that was saved as a whole" if modules else "config.json beside the weights"
+    notes = [f"{where} says {', '.join(unusual)}"] * bool(unusual)
+    return found._replace(notes=(*found.notes, *notes)), said
+
+
+def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str], Modules]:
+    """The arrays of the dictionary that holds a network, the keys that lead to it, what lies beside it, its modules."""
     from npmnv2.weights.formats import torch_file
 
     file = torch_file.read_whole(path, lambda places: recognise.choose(places, among))
@@ -117,7 +143,7 @@ def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str,
     left_out = [f"tensors under {others}{', ...' * (len(file.others) > 5)}"] if others else []
     names = ", ".join(file.dropped)
     left_out += [f"objects of {names}: none of these names was looked up or run"] if names else []
-    return file.arrays, file.place, left_out
+    return file.arrays, file.place, left_out, file.modules
 
 
 def _read_native(path: str) -> Source:
@@ -184,8 +210,10 @@ def _source(
     found = found._replace(known=[*found.known, *classifier.known], beside=beside)
     state = _checked(path, arrays, found, config)
     if classifier.problem and not partial:
+        if why := recognise.computed(found.beside):
+            raise FormatError(f"{path}: {why}; {head.ONLY_NETWORK}")
         raise FormatError(f"{path}: {classifier.problem}")
-    left_out = list(said.left_out)
+    left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
         what = f"the classifier, for the file {classifier.problem}"
         left_out.append(what if found.beside else Usual(what))  # of one without: who reads it has asked for that
@@ -333,6 +361,8 @@ def _checked(
     misshapen = [problem for entry in present if (problem := _problem(arrays[entry.theirs], entry, wanted[entry.ours]))]
     if not missing and not misshapen and found.names != "npmnv2":  # what is beside a whole backbone is its classifier
         return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
+    if missing and (why := recognise.computed(found.beside) or _without_statistics(found, missing)):
+        raise FormatError(f"{path}: {why}")
     likely = missing or sorted(entry.theirs for entry in found.known)
     problems = [f"missing: {shown(name, 90)}" for name in missing]
     problems += [f"unknown: {shown(name, 90)}{_near(name, likely)}" for name in found.beside[:_LINES]]
@@ -342,6 +372,17 @@ def _checked(
         count = len(missing) + len(found.beside) + len(misshapen)
         raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_listed(problems, count)}")
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
+
+
+def _without_statistics(found: recognise.Found, missing: Sequence[str]) -> str:
+    """Whether the running statistics of all batch norms are what is missing, and nothing else."""
+    statistics = {entry.theirs for entry in found.known if entry.ours.endswith(("bn.mean", "bn.var"))}
+    if statistics != set(missing):
+        return ""
+    return (
+        f"has no running statistics of its batch norms ({shown(missing[0])}, ...), as after saving the parameters "
+        "alone: save the whole state_dict()"
+    )
 
 
 def _listed(problems: Sequence[str], count: int) -> str:

@@ -1,6 +1,7 @@
 """Which container a file is: found by its first bytes, whatever it is called. What is taken for weights is named."""
 
 import os
+import re
 import zipfile
 
 from npmnv2.weights.errors import FormatError
@@ -29,7 +30,13 @@ LOOKALIKES = {  # beginnings, in small letters
     b"version https://git-lfs": "is a pointer of Git LFS, not the file it stands for: fetch that with `git lfs pull`",
     b"<!doctype html": PAGE,
     b"<html": PAGE,
+    b"<?xml": "is XML, such as the answer of a server that has no such file: download the file again",
+    b"{": "is JSON, such as a configuration, a list of a network's parts or the answer of a server: name the file of "
+    "weights itself",
+    b"\x1f\x8b": "is compressed with gzip: unpack it first",
+    b"\x93numpy": "is one array of NumPy (.npy): save a network's arrays by name, np.savez('model.npz', **arrays)",
 }
+PARTS = re.compile(r"-\d{5}-of-\d{5}\.")  # in the names of a network's parts
 ONNX = (
     b"\x12\x1a\x22\x2a\x32\x3a\x42"  # behind the version of its format, any text, the graph or its operators' version
 )
@@ -75,8 +82,17 @@ def file_in(path: str) -> str:
             return os.path.join(path, found[0])
         if found:
             listed = ", ".join(map(shown, found[:5])) + ", ..." * (len(found) > 5)
+            if all(map(PARTS.search, found)):
+                raise FormatError(
+                    f"{path}: is a folder of one network in {len(found)} files: {listed}; put the arrays into one"
+                )
             raise FormatError(f"{path}: is a folder of {len(found)} such files: {listed}; name one of them")
     listed = ", ".join(shown(name) for name in files[:5]) + ", ..." * (len(files) > 5)
+    if any(name.endswith(".distcp") for name in files):
+        raise FormatError(
+            f"{path}: is a checkpoint of torch.distributed in parts: put it together with `python -m "
+            "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pth`"
+        )
     holds = f"; it holds {listed}" if files else ""
     raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)}){holds}")
 
@@ -96,6 +112,10 @@ def container(path: str) -> str:
         return "pth"
     if len(start) > 2 and start[0] == 8 and 0 < start[1] < 32 and start[2] in ONNX:
         return "onnx"
+    if not start:
+        raise FormatError(f"{path}: is empty: download or save it again")
+    if start[4:8] == b"TFL3":
+        raise FormatError(f"{path}: is a network of TensorFlow Lite, which is not read: take the one it was made from")
     for beginning, what in LOOKALIKES.items():
         if start.lstrip(b"\r\n \t").lower().startswith(beginning):
             raise FormatError(f"{path}: {what}")
@@ -118,4 +138,9 @@ def _zip(path: str) -> str:
         )
     if any(name.endswith(".npy") for name in members):
         return "npz" if f"{HEADER}.npy" in members else "plain npz"
+    if any("/data/weights/" in name for name in members):
+        raise FormatError(f"{path}: is a program of torch.export, which is not read: save the model's state_dict()")
+    inside = [name for name in members if name.lower().endswith(ENDINGS)]
+    if inside:
+        raise FormatError(f"{path}: is an archive with {shown(inside[0])} in it: unpack it first")
     raise FormatError(f"{path}: a zip archive of no known format; known are native .npz, .pth and .keras")

@@ -55,6 +55,9 @@ class Message(NamedTuple):
     start: int
 
 
+_QUANTISED = ", as a quantised network has: load the file of the float network that it was made from"
+
+
 class File:
     """An HDF5 file in memory, read as far as it is asked for. Objects go by their address.
 
@@ -221,7 +224,7 @@ class File:
             return BFLOAT16, False
         dtype = FLOATS.get(self._unpack("<HHBBBBI", at + 8)) if kind & 15 == FLOAT else None
         if dtype is None or itemsize(dtype) != size or sign != 8 * size - 1 or order & 64:
-            raise FormatError(f"must have floats of 16, 32 or 64 bits in {name}; has something else")
+            raise FormatError(f"must have floats of 16, 32 or 64 bits in {name}; has something else{_QUANTISED}")
         return dtype, bool(order & 1)
 
     # -- attributes

@@ -125,10 +125,13 @@ def read_whole(path: str | os.PathLike[str]) -> KerasFile:
         hdf5 = File(data)
         links = hdf5.links(hdf5.root)
         config = config or (hdf5.text(hdf5.root, "model_config", CONFIG_BYTES) or "").encode()
-        if not any(root in links for root in ROOTS):
+        roots = [links[root] for root in ROOTS if root in links]
+        if "vars" in links:  # of a class of one's own some layers are attributes, named before "layers"
+            roots.append(hdf5.root)
+        if not roots:
             arrays = dict(_legacy(hdf5, links.get("model_weights", hdf5.root)))
         else:
-            layers = [layer for root in ROOTS if root in links for layer in _layers(hdf5, links[root])]
+            layers = [layer for root in roots for layer in _layers(hdf5, root)]
             arrays = _named(layers, config)
         if not arrays:
             raise FormatError("holds no weights of a Keras model")
@@ -160,12 +163,15 @@ def _layers(file: File, address: int, above: GroupPath = ()) -> Iterator[Layer]:
     if len(above) > DEPTH:
         raise FormatError(f"has models in models, more than {DEPTH} deep")
     for group, target in file.links(address).items():
+        if address == file.root and group in OPTIMISERS:
+            continue
         inside = file.links(target)
-        found = file.links(inside["vars"]) if "vars" in inside else {}
-        if found:
+        own = target if address == file.root and group == "vars" else inside.get("vars")
+        found = file.links(own) if own is not None else {}
+        if own is not None and found:
             names = variables(class_of(group), len(found))
             arrays = {names.get(key, key): file.array(at, f"{group}/{key}") for key, at in found.items()}
-            yield Layer((*above, group), file.text(inside["vars"], "name"), arrays)
+            yield Layer((*above, group), file.text(own, "name"), arrays)
         for root in ROOTS:
             if root in inside:
                 yield from _layers(file, inside[root], (*above, group))

@@ -98,7 +98,7 @@ def run(graph: Graph) -> Logits:
     values: dict[str, Value] = {**graph.arrays, name: Image(0, None, None, None, w=np.array([n or 0 for n in shape]))}
     with np.errstate(all="ignore"):  # what is no number is found later, by its layer's name
         for node in graph.nodes:
-            values[node.outputs[0] if node.outputs else ""] = _value(node, values)
+            values[node.outputs[0] if node.outputs else ""] = _value(node, values, graph.opset)
     found = values.get(graph.outputs[0], Strange("nothing in the graph makes its output"))
     if isinstance(found, Logits):
         return found
@@ -106,7 +106,7 @@ def run(graph: Graph) -> Logits:
     raise FormatError(f"is a graph of {len(graph.nodes)} operators that is no MobileNet or EfficientNet-Lite: {why}")
 
 
-def _value(node: Node, values: dict[str, Value]) -> Value:
+def _value(node: Node, values: dict[str, Value], opset: int) -> Value:
     """What an operator makes; the first thing that is not understood is what is told."""
     name = f"{shown(node.operator)} {shown(node.name or ', '.join(node.outputs))}"
     if node.operator == "Constant":
@@ -127,7 +127,10 @@ def _value(node: Node, values: dict[str, Value]) -> Value:
         return Strange(f"{name} is an operator that no network here has")
     found: Value | None
     if inputs and all(value is None or isinstance(value, np.ndarray) for value in inputs):
-        found = computed(node, [value for value in inputs if isinstance(value, np.ndarray)])
+        try:
+            found = computed(node, [value for value in inputs if isinstance(value, np.ndarray)], opset)
+        except Exception as error:  # the library's evaluator has many
+            return Strange(f"{name} cannot be computed ({type(error).__name__}: {shown(str(error), 200)})")
     else:
         found = operator(node, inputs)
     of = ", ".join(map(_a, inputs[:3])) + ", ..." * (len(inputs) > 3)
@@ -219,10 +222,14 @@ def _conv(node: Node, inputs: list[Any]) -> Value | None:
         return None
     if x.channels not in (None, w.shape[1] * group):
         return None
-    padding = _padding(said, x.pads, w.shape[2], w.shape[3])
+    padding, size = _padding(said, x.pads, w.shape[2], w.shape[3]), None
     if padding is None:
         return None
-    size = None if x.size is None else _size(x.size, w.shape[2:], strides[0], padding)
+    if x.size is not None:
+        zeros = resolve_padding(padding, *x.size, w.shape[2], w.shape[3], strides[0])
+        sizes = zip(x.size, zeros, w.shape[2:], strict=True)
+        H, W = ((n + sum(ends) - K) // strides[0] + 1 for n, ends, K in sizes)
+        size = (H, W) if H > 0 and W > 0 else None
     norm = Norm(np.ones(len(w), w.dtype), bias)
     return Image(x.depth + 1, len(w), size, True, x, w, group, strides[0], padding, norm)
 
@@ -239,12 +246,6 @@ def _padding(said: dict[str, Any], pads: Pads, KH: int, KW: int) -> Pads | str |
         return None
     (top, bottom), (left, right) = pads
     return (top + own[0], bottom + own[2]), (left + own[1], right + own[3])
-
-
-def _size(size: tuple[int, int], kernel: tuple[int, ...], stride: int, padding: Pads | str) -> tuple[int, int] | None:
-    (top, bottom), (left, right) = resolve_padding(padding, *size, kernel[0], kernel[1], stride)
-    H, W = (size[0] + top + bottom - kernel[0]) // stride + 1, (size[1] + left + right - kernel[1]) // stride + 1
-    return (H, W) if H > 0 and W > 0 else None
 
 
 def _norm(node: Node, inputs: list[Any]) -> Value | None:
@@ -326,14 +327,9 @@ def _clip(node: Node, inputs: list[Any]) -> Value | None:
     if len(bounds) > (2 if node.operator == "Clip" else 1):
         return None
     numbers = [None if b is None else float(b.reshape(-1)[0]) for b in bounds]
-    low, high = node.attributes.get("min"), node.attributes.get("max")  # as they were in older files
-    if node.operator == "Clip":
-        low = numbers[0] if numbers else low
-        high = numbers[1] if len(numbers) > 1 else high
-    elif node.operator == "Relu":
-        low, high = 0.0, None
-    else:
-        low, high = (numbers[0], None) if node.operator == "Max" else (None, numbers[0])
+    old = [node.attributes.get("min"), node.attributes.get("max")]  # as they were in older files
+    given = {"Relu": [0.0, None], "Max": [*numbers, None], "Min": [None, *numbers]}
+    low, high = given.get(node.operator, [*numbers, *old[len(numbers) :]])
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     return x._replace(low=max(x.low, min(low, x.high)), high=min(x.high, max(high, x.low)))
 

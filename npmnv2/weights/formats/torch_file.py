@@ -44,7 +44,7 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import torch_pickle
 from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
-from npmnv2.weights.formats.places import Places, places
+from npmnv2.weights.formats.places import Places, modules, places
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
@@ -75,6 +75,7 @@ class TorchFile(NamedTuple):
     place: str  # the keys that lead to it, such as "checkpoint.model"; "" for the whole
     others: tuple[str, ...]  # those that lead to the other dictionaries of tensors
     dropped: tuple[str, ...]  # names of classes and functions, none of which was looked up
+    modules: Mapping[str, dict[str, Any]] = {}  # of a model that was saved as a whole: what they say of themselves
 
 
 def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
@@ -239,7 +240,8 @@ def _chosen(
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
-    return TorchFile({}, place, tuple(p for p in found if p != place), tuple(whole.dropped)), tensors
+    others = tuple(other for other in found if other != place)
+    return TorchFile({}, place, others, tuple(whole.dropped), modules(whole.value, place)), tensors
 
 
 def _nothing(value: object) -> str:

@@ -24,6 +24,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     experiment.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
     experiment.add_argument("--quick", action="store_true", help="smaller, with fewer seeds: under a minute")
+    experiment.add_argument(
+        "--stored", action="store_true", help="run nothing: show the full run that is kept in the package"
+    )
     experiment.add_argument("--seeds", type=_seeds, metavar="S", help="so many from 0, or 5-9 (default: 5; --quick: 2)")
     experiment.add_argument(
         "--json", metavar="FILE", help="keep the results there as they come; if it is there, go on from it"
@@ -49,7 +52,7 @@ def _seeds(text: str) -> range:
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.engine.compilation import cores
     from npmnv2.experiments import load, running
-    from npmnv2.experiments.store import Store
+    from npmnv2.experiments.store import Store, kept
 
     experiment = load(arguments.name)
     is_animated = str(arguments.plot).lower().endswith(".gif")
@@ -57,14 +60,18 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"--plot must not end in .gif for {arguments.name}, which is one picture; was {arguments.plot}"
         )
+    if arguments.stored and (arguments.quick or arguments.json):
+        raise ValueError("--stored must stand without --quick and --json: it shows the full run in the package")
     if arguments.json is not None:
         check_writable(arguments.json, "--json")
     seeds = arguments.seeds or range(experiment.quick_seeds if arguments.quick else experiment.seeds)
     cases = experiment.cases(arguments.quick, seeds)
-    store = Store(arguments.name, arguments.quick, arguments.json)
+    store = Store(arguments.name, arguments.quick, kept(arguments.name) if arguments.stored else arguments.json)
     missing = store.missing(cases)
+    if arguments.stored and missing:
+        raise ValueError(f"--seeds must be of the run in the package; it has no {missing[0].key}")
     print(f"{experiment.question}\n", flush=True)
-    if len(missing) < len(cases):
+    if len(missing) < len(cases) and not arguments.stored:
         complain(f"{len(cases) - len(missing)} of {len(cases)} cases are in {arguments.json}")
     processes = 1 if experiment.timed else arguments.processes or cores()
     started = time.perf_counter()
@@ -74,7 +81,10 @@ def _run(arguments: argparse.Namespace) -> int:
     print(*experiment.table(results), sep="\n")
     print("\nThis does not show", *(f"- {sentence};" for sentence in experiment.does_not_show[:-1]), sep="\n")
     print(f"- {experiment.does_not_show[-1]}.")
-    print(f"\nSeeds {seeds[0]} to {seeds[-1]}; {len(missing)} cases in {time.perf_counter() - started:.0f} s.")
+    run = store.document
+    print(f"\nSeeds {seeds[0]} to {seeds[-1]}, run on {run['date']}; times are those of {run['machine']}.")
+    if missing:
+        complain(f"{len(missing)} cases in {time.perf_counter() - started:.0f} s")
     if is_animated and experiment.frames is not None:
         _animate(experiment.frames(results), arguments.plot)
     elif arguments.plot:

@@ -29,3 +29,26 @@ def load(name: str) -> Experiment:
     module = importlib.import_module(f"npmnv2.experiments.{name.replace('-', '_')}")
     experiment: Experiment = module.EXPERIMENT
     return experiment
+
+
+def stored(name: str) -> list[str]:
+    """The table of the full run that the package has, without its empty lines.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none, or of which there is no full run.
+
+    Examples
+    --------
+    >>> stored("memory")[1].split()
+    ['1', 'part', '7.12', '10.91', ...]
+    """
+    from npmnv2.experiments.store import Store, kept
+
+    experiment = load(name)
+    cases = experiment.cases(False, range(experiment.seeds))
+    store = Store(name, False, kept(name))
+    if missing := store.missing(cases):
+        raise ValueError(f"the package has no full run of {name}: {missing[0].key} is not in it")
+    return [line for line in experiment.table(store.results(cases)) if line]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 WIDTHS = (2, 3, 5, 15, 30)  # n, as in the figure
 POINTS, TURNS = 500, 2.5
+STEP = 3  # of the points that are drawn
 BLOCKS = ((16, 1), (16, 6), (24, 6), (32, 6))  # bottlenecks of the network, and what they are expanded by
 
 
@@ -98,12 +99,12 @@ def run(case: Case) -> Result:
         inverse.append(error(by_inverse(y, A), x))
         affine.append(error(by_best_affine(y, x), x))
         left.append(float(((y > 0).sum(axis=1) >= 2).mean()))
-    shown = [by_inverse(y, A)[::2].round(3).tolist(), by_best_affine(y, x)[::2].round(3).tolist()]
+    shown = [found[::STEP].round(2).tolist() for found in (by_inverse(y, A), by_best_affine(y, x))]
     return {
         "inverse": float(np.median(inverse)),
         "affine": float(np.median(affine)),
         "preserved": float(np.mean(left)),
-        "shown": shown,  # what the last matrix made of every other point
+        "shown": shown,  # what the last matrix made of some of the points
     }
 
 
@@ -143,7 +144,7 @@ def draw(results: Results) -> "Figure":
     page.text(20, 370, "by the best", align="left")
     page.text(20, 402, "affine map", align="left")
     step = (WIDTH - left - 10) / len(results)
-    truth = spiral()[::2].tolist()
+    truth = spiral()[::STEP].tolist()
     for k, (name, by_seed) in enumerate(results.items()):
         x = left + (k + 0.5) * step
         page.text(x, 108, name)

@@ -1,5 +1,6 @@
 """The results of a run, kept in one file of JSON as they come, so that a run that was stopped goes on from there."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -10,6 +11,34 @@ from typing import Any
 import npmnv2
 from npmnv2.atomic import writing
 from npmnv2.experiments.experiment import Case, Result, Results
+
+
+def _processor() -> str:
+    """The name of this machine's processor, as the system tells it."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def kept(name: str) -> str:
+    """The file of the full run that the package has.
+
+    Raises
+    ------
+    ValueError
+        If it has none.
+
+    Examples
+    --------
+    >>> os.path.basename(kept("relu"))
+    'relu.json'
+    """
+    path = os.path.join(os.path.dirname(__file__), "results", f"{name}.json")
+    if not os.path.isfile(path):
+        raise ValueError(f"the package has no full run of {name}: run it, which takes a while, or with --quick")
+    return path
 
 
 class Store:
@@ -46,7 +75,7 @@ class Store:
             "experiment": name,
             "quick": quick,
             "npmnv2": npmnv2.__version__,
-            "machine": f"{platform.system()} {platform.machine()}",
+            "machine": _processor(),
             "date": datetime.date.today().isoformat(),
             "cases": {},
         }
@@ -99,7 +128,13 @@ class Store:
         }
         if self.path is not None:
             with writing(self.path) as file:
-                file.write((json.dumps(self.document, indent=1) + "\n").encode())
+                file.write(self._text().encode())
+
+    def _text(self) -> str:
+        """JSON with a line a case."""
+        about = {key: value for key, value in self.document.items() if key != "cases"}
+        cases = ",\n".join(f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in self.document["cases"].items())
+        return f'{json.dumps(about)[:-1]}, "cases": {{\n{cases}\n}}}}\n'
 
     def results(self, cases: Iterable[Case]) -> Results:
         """The results of these cases: by name, in their order, then by seed."""

@@ -49,7 +49,7 @@ def madds(t: int, width: float, data: str) -> int:
     Examples
     --------
     >>> madds(6, 0.35, "digits")
-    4191624
+    2585584
     """
     strides = resolve_strides(runs.STRIDES[data])
     layers = inverted_residuals(plan(t, width, strides), runs.SIDES[data], 10, strides[0], 1, 1)

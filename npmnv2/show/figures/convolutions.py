@@ -127,8 +127,9 @@ def pixel_12() -> "Figure":
         corners += [(x0, top + inset + side) for x0, _ in reversed(corners)]
         page.lines([[*corners, corners[0]]], color=(BLUE, RED, GREEN, PINK)[k], width=3, dashed=bool(k % 2))
     for number in range(g.H * g.W):
-        x, y = image.corner(*(at + 0.5 for at in divmod(number, g.W)))
-        page.text(x, y + 9, str(number))
+        at = divmod(number, g.W)
+        middle = image.corner(at[0] + 0.5, at[1] + 0.5)
+        page.text(middle[0], middle[1] + 9, str(number))
     page.text(384, 116, "Forward: each window reads it", align="left", bold=True)
     page.text(384, 312, "Backward: it gets each one's term", align="left", bold=True)
     for k, ((y, x), (i, j)) in enumerate(lies_in):

@@ -20,7 +20,7 @@ if __name__ == "__main__":
     if on_ctrl_c is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of the imports
 
-from npmnv2.cli import classify, compile, convert, figures, gradcheck, lab, summary, tour, train
+from npmnv2.cli import classify, compile, convert, experiment, figures, gradcheck, lab, summary, tour, train
 from npmnv2.cli.options import check_options
 from npmnv2.cli.output import complain
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"npmnv2 {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in (tour, summary, gradcheck, train, classify, convert, compile, figures, lab):
+    for command in (tour, summary, gradcheck, train, classify, convert, compile, figures, experiment, lab):
         command.add_to(commands)
     return parser
 

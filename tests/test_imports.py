@@ -36,7 +36,7 @@ TEXTBOOK = [
     "train",
 ]
 ENGINE_ROOM = ["runtime", "kernels", "engine"]  # which the textbook does not know
-FLOORS = [*TEXTBOOK, *ENGINE_ROOM, "show", "labs", "cli", "__main__"]
+FLOORS = [*TEXTBOOK, *ENGINE_ROOM, "show", "experiments", "labs", "cli", "__main__"]
 NUMPY_ONLY = ["shapes", "validate", "atomic", "backends", "ops", "nn", "models", "cost", "gradcheck"]
 ROUTE = [  # what a reader reads, in docs/index.md's order or another
     "mini.py",

@@ -43,13 +43,13 @@ def check_options(arguments: argparse.Namespace) -> None:
     for name in PICTURE_OPTIONS:
         path = getattr(arguments, name, None)
         if path is not None:
-            _check_picture(path, f"--{name.replace('_', '-')}")
+            _check_picture(path, f"--{name.replace('_', '-')}", (*PICTURES, *getattr(arguments, "animations", ())))
 
 
-def _check_picture(path: str, option: str) -> None:
+def _check_picture(path: str, option: str, endings: tuple[str, ...]) -> None:
     ending = os.path.splitext(path)[1].lower()
-    if ending not in PICTURES:
-        raise ValueError(f"{option} must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}; was {path}")
+    if ending not in endings:
+        raise ValueError(f"{option} must end in {', '.join(endings[:-1])} or {endings[-1]}; was {path}")
     check_writable(path, option)
 
 

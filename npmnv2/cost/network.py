@@ -58,7 +58,7 @@ def mobilenet_v2(
     (196868096, (8, 4, 1280))
     """
     plan, stride = plan_v2(width_mult, strides), strides_v2(strides)[0]
-    return _inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
+    return inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
 
 
 def efficientnet_lite(
@@ -85,13 +85,28 @@ def efficientnet_lite(
     """
     check_same(padding)
     plan, stride = plan_lite(width_mult, strides, depth_mult), strides_lite(strides)[0]
-    return _inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
+    return inverted_residuals(plan, resolution, num_classes, stride, in_channels, padding)
 
 
-def _inverted_residuals(
+def inverted_residuals(
     plan: Plan, resolution: Resolution, num_classes: int, stride: int, in_channels: int, padding: Padding
 ) -> list[LayerCost]:
-    """Stem, blocks, head and classifier."""
+    """The cost of every layer of a plan: stem, blocks, head and classifier; the builders' plans or another.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of `models.mobilenet_v2.plan`, say.
+    resolution, num_classes, in_channels, padding
+        As in `mobilenet_v2`.
+    stride : int
+        Of the stem.
+
+    Examples
+    --------
+    >>> sum(layer.madds for layer in inverted_residuals(plan_v2(1.0), 224, 1000, 2, 3, 1))
+    300774272
+    """
     stem, blocks, head = plan
     layers = _stem(stem, resolution, stride, in_channels, padding)
     for b in blocks:

@@ -5,7 +5,7 @@ network and stands in a table, see `trained`. The same version of Matplotlib wri
 same words.
 
 - `page`: the slide and its shapes.
-- `convolutions`: a tap and a window; the gradients of two taps; which inputs an output value sees.
+- `convolutions`: a tap and a window; the gradients of two taps; the windows of one pixel; which inputs an output sees.
 - `blocks`: the inverted residual against the classic one; the shapes through a block; a block
   in parts; the 17 blocks.
 - `batchnorm`: the graph of its gradient.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from npmnv2.atomic import writing
 from npmnv2.show.figures.batchnorm import batchnorm_graph, batchnorm_ways
 from npmnv2.show.figures.blocks import block_shapes, in_parts, inverted_residual, network
-from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, tap_and_window
+from npmnv2.show.figures.convolutions import backward_of_a_tap, connectivity, pixel_12, tap_and_window
 from npmnv2.show.figures.costs import where_cost_sits
 from npmnv2.show.figures.kernels import tile_and_panel
 from npmnv2.show.figures.labs import four_products, ones_hide
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FIGURES: dict[str, Callable[[], "Figure"]] = {
     "tap_and_window": tap_and_window,
     "backward_of_a_tap": backward_of_a_tap,
+    "pixel_12": pixel_12,
     "connectivity": connectivity,
     "inverted_residual": inverted_residual,
     "block_shapes": block_shapes,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from npmnv2 import cost
 from npmnv2.shapes import conv_geometry, taps
 from npmnv2.show.figures.page import LIGHT, WIDTH, Grid, Page, Span
-from npmnv2.show.plots import BLUE, KINDS, ORANGE, RED
+from npmnv2.show.plots import BLUE, GREEN, KINDS, ORANGE, PINK, RED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,6 +102,44 @@ def backward_of_a_tap() -> "Figure":
     page.text(24, 522, "Standard:", align="left")
     page.text(190, 484, "dxp[seen] += dout * w[i, j]", align="left", code=True)
     page.text(190, 522, "dxp[seen] += dout @ w[i, j].T", align="left", code=True)
+    return page.figure
+
+
+def pixel_12() -> "Figure":
+    """One pixel of a 5x5 image, the windows of stride 2 that it lies in, and the terms of its gradient."""
+    g = conv_geometry(5, 5, 3, 3, stride=2)
+    row, column = divmod(12, g.W)
+    lies_in = [
+        ((y, x), (row - g.stride * y, column - g.stride * x))
+        for y in range(g.OH)
+        for x in range(g.OW)
+        if 0 <= row - g.stride * y < g.KH and 0 <= column - g.stride * x < g.KW
+    ]
+    page = Page(f"At stride {g.stride} pixel 12 lies in {len(lies_in)} windows")
+    image = Grid(30, 106, g.H, g.W, (66, 0), (0, 66))
+    page.grid(image)
+    page.cells(image, (row, row + 1), (column, column + 1), ORANGE)
+    for k, ((y, x), _) in enumerate(lies_in):
+        inset = 5 + 4 * k
+        top, left = image.corner(g.stride * y, g.stride * x)[::-1]
+        side = 66 * g.KH - 2 * inset
+        corners = [(left + inset, top + inset), (left + inset + side, top + inset)]
+        corners += [(x0, top + inset + side) for x0, _ in reversed(corners)]
+        page.lines([[*corners, corners[0]]], color=(BLUE, RED, GREEN, PINK)[k], width=3, dashed=bool(k % 2))
+    for number in range(g.H * g.W):
+        at = divmod(number, g.W)
+        middle = image.corner(at[0] + 0.5, at[1] + 0.5)
+        page.text(middle[0], middle[1] + 9, str(number))
+    page.text(384, 116, "Forward: each window reads it", align="left", bold=True)
+    page.text(384, 312, "Backward: it gets each one's term", align="left", bold=True)
+    for k, ((y, x), (i, j)) in enumerate(lies_in):
+        page.lines([[(384, 144 + 36 * k), (406, 144 + 36 * k)]], color=(BLUE, RED, GREEN, PINK)[k], width=5)
+        page.lines([[(384, 340 + 36 * k), (406, 340 + 36 * k)]], color=(BLUE, RED, GREEN, PINK)[k], width=5)
+        forward = f"out[{y}, {x}] += x[{row}, {column}] * w[{i}, {j}]"
+        page.text(416, 153 + 36 * k, forward, align="left", code=True)
+        backward = f"dx[{row}, {column}] += dout[{y}, {x}] * w[{i}, {j}]"
+        page.text(416, 349 + 36 * k, backward, align="left", code=True)
+    page.text(30, 516, "So dx grows by +=. With = only the last term would be left.", align="left")
     return page.figure
 
 

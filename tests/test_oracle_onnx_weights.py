@@ -5,14 +5,18 @@ PyTorch's newer exporter needs the library onnxscript, and so do its tests.
 
 import importlib.util
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import randomise
+from test_classify import settled
 from test_oracle_onnx_export import MODELS, session
 from test_oracle_wild_torch import fill
 
+import npmnv2
 from npmnv2 import weights
+from npmnv2.__main__ import main
 from npmnv2.engine import onnx_export
 from npmnv2.gradcheck import relative_error
 
@@ -104,3 +108,12 @@ def test_keras(name, size, torch, tmp_path):
     found = compare(path, [(size, size)], channels_first=False)
     assert found.config["eps"] == 1e-3 and "Softmax" in found.left_out[0]
     assert found.config["padding"] == ("keras_v1" if (name, size) == ("MobileNet", 100) else "same")
+
+
+def test_the_page_shows_what_is_explained(tmp_path, monkeypatch, capsys):
+    """docs/checkpoints.md, whose block does not run where the library onnx is not."""
+    monkeypatch.chdir(tmp_path)
+    onnx_export.export(settled(npmnv2.mobilenet_v2(10, 0.35)), "exported.onnx")
+    assert main(["convert", "--explain", "exported.onnx"]) == 0
+    page = Path(npmnv2.__file__).parent.parent.joinpath("docs", "checkpoints.md").read_text(encoding="utf-8")
+    assert " ".join(capsys.readouterr().out.split()) in " ".join(page.split())

@@ -16,8 +16,8 @@ In `windows_3x3.two_rows` `a` holds the six pixels of one row of x, `s` and `t` 
 
 Where blocks may stand follows from ``y = stride * oy + i - top`` in `loops.py`. The whole window lies in the
 image if its first row does, ``stride * oy - top >= 0``, and its last, ``stride * oy + 2 - top <= H - 1``. At stride 1
-that is ``top <= oy < H - 2 + top``: the rows from `up` to `down`. Columns likewise, from `lo` to `hi`. At stride 2, where a
-task is one row, there is a division by 2, rounded up for the first and down for the last.
+that is ``top <= oy < H - 2 + top``: the rows from `up` to `down`. Columns likewise, from `lo` to `hi`. At stride 2,
+where a task is one row, there is a division by 2, rounded up for the first and down for the last.
 
 Three habits keep the compiler's vector loop clean:
 

@@ -1,7 +1,8 @@
 """Compiled twins of the hot operations: the names, signatures and caches of `ops`, the loops by Numba.
 
 What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. A folder a family:
-`operations.py` checks and calls, `loops.py` is the loops. Start with `depthwise/loops.py`. `jit.py` says what every
+`operations.py` checks and calls, `loops.py` is the loops; the two blocks have a file a step. Start with
+`depthwise/loops.py`. `jit.py` says what every
 kernel promises. Importing this package imports Numba; `import npmnv2` alone does not.
 
 Words, each for one thing:
@@ -9,10 +10,13 @@ Words, each for one thing:
 thread     One of those that run a kernel at the same time; `threads` of them.
 task       What one iteration of a parallel loop does. A task owns what it writes.
 image      One of the N of a batch.
-tile       Some pixels and channels of an output while their sums are added up: in registers in inference, where it is
-           7 pixels by 16 channels (`tiles.py`); in training also the pixels of one product, in cache.
+tile       Some pixels and channels of an output while their sums are added up: in registers, 7 or 6 pixels by 16
+           channels (`tiles.py`, `tuning.py`); in training also the pixels of one product, in cache.
 panel      The 16 channels of a tile, in inference. What lies "in panels" lies one panel after the other.
-piece      Some of the wide channels of a block; in inference whole panels. Its weights are contiguous.
+piece      Some of the wide channels of a block; in inference whole panels. Its weights are contiguous. (Of the last 1x1
+           convolution, `head.py`: of its output channels.)
+chunk      Some images that a task takes at a time, in inference.
+share      What one thread does of all tasks; in training also the pieces that a task adds up.
 group      What one task adds up: in inference pieces, in training pixels of the batch.
 part       What a tile or a group adds to a result, while it lies apart from it.
 band       Rows of the output in a task.
@@ -23,7 +27,8 @@ room       Values from a pixel to the next, where there are more than it has cha
 ring       A few rows of an image: row y lies in row q = y modulo their number, in training.
 scratch    Memory that one thread works in.
 wide       Between expansion and depthwise convolution: that image, and the number of its channels.
-hidden     What is made of `wide`: in inference the output of the depthwise convolution, in training what it reads.
+hidden     What follows a wide convolution, normalised and clipped: in inference the output of the depthwise one; in
+           training whatever the loop at hand makes again, said where it is made.
 narrow     At the ends of a block.
 recompute  To compute again rather than to store, in training.
 

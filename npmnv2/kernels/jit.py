@@ -138,14 +138,14 @@ def compile_inline(loops: Callable[..., Any]) -> Any:
 
 
 def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
-    """Compile a small helper without a loop, multiply-adds fused: LLVM puts it into what calls it."""
+    """Compile a small helper, multiply-adds fused: LLVM puts it into what calls it."""
     return numba.njit(
         error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
     )(arithmetic)
 
 
 def compile_task(loops: Callable[..., Any]) -> Any:
-    """Compile what one thread does in a kernel's parallel loop, multiply-adds fused. Its arrays must not overlap.
+    """Compile what one iteration of a kernel's parallel loop does, multiply-adds fused. Its arrays must not overlap.
 
     Kept out of the loop over `prange` it compiles in half the time. Of a parallel loop Numba promises LLVM that the
     arrays do not overlap, without which loops do not become vectors; here `NoOverlap` promises it. The variable of
@@ -164,7 +164,7 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
     """Compile a helper that stays a function of its own.
 
     In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop that holds it Numba
-    does not promise that the arrays do not overlap, and it was measured to be five times slower in `separable`.
+    does not promise that the arrays do not overlap, and one was measured to be five times slower.
     So does what is called from several places, and is then compiled once.
     """
     return numba.njit(error_model="numpy")(loops)

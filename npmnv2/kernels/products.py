@@ -41,7 +41,8 @@ def product_of_columns(x, y, begins, out):
 def multiply(x, at, along, w, begins, out):
     """out[i] += the sum over k of x[at[i] + along[k]] * w[k], or where a sum begins out[i] = that sum.
 
-    x is flat; at: a table, or a number a, which stands for at[i] = a * i; along: a table, or a range.
+    x is flat; at: a table, or a number a, which stands for at[i] = a * i; along: a table, or a range. So ``x @ w`` has
+    at = C and along = 0, 1, ..., a row of x; ``x.T @ y`` has at = 1 and along = 0, C, 2 C, ..., a column.
     """
     (P, M), last = out.shape, out.shape[0] - 1
     w, out = w.reshape(-1), out.reshape(-1)
@@ -64,7 +65,7 @@ def multiply(x, at, along, w, begins, out):
         done += HALF
     for i in range(P if done < M else 0):
         begin = places(i, last, at)[0]
-        for m in range(done, M):  # value by value what a tile computes
+        for m in range(done, M):  # value by value the same sum, rounded after each product too
             total, row = x.dtype.type(0), m
             for offset in along:
                 total += x[(begin + offset) & NATURAL] * w[row & NATURAL]

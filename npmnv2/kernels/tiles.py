@@ -6,11 +6,12 @@ A product of matrices and a depthwise convolution are one loop over such tiles, 
     tile = add_products(tile, x, at, offset, w, row)   # 16 values of each pixel times 16 weights:   depthwise
 
 Each function without an underscore is its plain version, in NumPy: a tile is an array (PIXELS, 16), x and w are flat,
-`at` is the place in x of each pixel, and `offset` is added to all of them. Compiled code never calls these. Numba has
-no type for a register of several values, nor does it keep an array in registers over a loop. So to compiled code a tile
-is a tuple of vectors, one a pixel, and the function with an underscore after each plain one writes the instructions for
-LLVM, the compiler under Numba. LLVM splits a vector of 16 into as many registers as the core needs. All this is Numba's
-documented low-level extension API.
+`at` is the place in x of each pixel, and `offset` is added to all of them. Compiled code calls them by these names,
+and Numba puts what is below them in their place: the NumPy is never compiled. Numba has no type for a register of
+several values, nor does it keep an array in registers over a loop. So to compiled code a tile is a tuple of vectors,
+one a pixel, and a function with an underscore below the plain one, or below several, writes the instructions for
+LLVM, the compiler under Numba. LLVM splits a vector of 16 into as many registers as the core needs. All this is
+Numba's documented low-level extension API.
 
 docs/fusion.md has both loops in NumPy, and says why registers decide.
 """
@@ -28,7 +29,7 @@ from npmnv2.kernels.tuning import TUNING
 PIXELS = TUNING.pixels
 FEW = 4  # pixels of a smaller tile, for up to four that are left over
 HALF = 8  # channels of a narrower tile, likewise
-CHANNELS = 16  # two registers of AVX2, one of AVX-512
+CHANNELS = 16  # in float32 two registers of AVX2, one of AVX-512
 
 
 class Vector(types.Type):  # type: ignore[misc]  # Numba has no types

@@ -1,4 +1,4 @@
-"""The 3x3 depthwise forward, which is what MobileNets run: the loops of `loops.py`, several pixels at a time.
+"""The 3x3 depthwise forward of layers, which run one by one: the loops of `loops.py`, several pixels at a time.
 
 Read `loops.py` first; these compute the same sums. A tap of one pixel costs two loads (x and w) for one
 multiply-add, and a core loads only as fast as it multiplies, so the plain loops wait for loads, and for `out`, which
@@ -12,12 +12,12 @@ w: at stride 1 a block of two rows by four columns takes 24 + 9 loads and 8 stor
     y + 2   . . . . . .    kernel row 2 of s, 1 of t      oy + 1   t0 t1 t2 t3
     y + 3   . . . . . .    kernel row         2 of t
 
-`a` holds the six pixels of one row of x, `s` and `t` the running sums of the two rows of out; `w12` is w[1, 2, c].
+In `windows_3x3.two_rows` `a` holds the six pixels of one row of x, `s` and `t` the sums of the two rows of out.
 
 Where blocks may stand follows from ``y = stride * oy + i - top`` in `loops.py`. The whole window lies in the
 image if its first row does, ``stride * oy - top >= 0``, and its last, ``stride * oy + 2 - top <= H - 1``. At stride 1
-that is ``top <= oy < H - 2 + top``: the rows from `up` to `down`. Columns likewise, from `lo` to `hi`. At stride 2
-there is a division by 2, rounded up for the first and down for the last.
+that is ``top <= oy < H - 2 + top``: the rows from `up` to `down`. Columns likewise, from `lo` to `hi`. At stride 2,
+where a task is one row, there is a division by 2, rounded up for the first and down for the last.
 
 Three habits keep the compiler's vector loop clean:
 
@@ -79,7 +79,8 @@ def _forward_3x3_stride1(x, w, top, left, out):
             _border_row(x, w, 1, (top, left), (H, W, C, OW), (n, oy), out)
             continue
 
-        # Of an odd number of rows the last pair takes three, its middle one twice; blocks step back in the same way.
+        # Of an odd number of rows the last pair takes three: it starts at the first and, moved back by one, at the
+        # second, so the middle one is computed twice. Blocks step back in the same way.
         for start in range(up + 2 * k, down if k == pairs - 1 else up + 2 * k + 2, 2):
             oy = min(start, down - 2) & NATURAL
             y = (oy - top) & NATURAL

@@ -33,10 +33,13 @@ def run_share(thread, threads, x, b):
         g, band, n = task % groups, task // groups % bands, task // (groups * bands) * cut.images
         images, end = min(cut.images, N - n), min((band + 1) * cut.band, sizes.OH)
         result = b.out if groups == 1 else parts[g * len(b.out) : (g + 1) * len(b.out)]
-        filled = sizes.stride * band * cut.band - sizes.top  # the first row that is not in `wide` yet
+        # The first row of the image that is not in `wide` yet. Where the next rows overlap with those that are, from
+        # `first` to `filled`, these are moved to the top of `wide`.
+        filled = sizes.stride * band * cut.band - sizes.top
         for oy in range(band * cut.band, end, cut.rows):
             rows = min(cut.rows, end - oy)
             first = sizes.stride * oy - sizes.top
+            # With all rows at once also those that no window sees: `wide` is filled as one image after the other.
             need = first + cut.R if cut.rows == sizes.OH else first + sizes.stride * (rows - 1) + sizes.KH
             if filled > first:
                 keep_rows(b, panels, filled - first, sizes.stride * cut.rows)

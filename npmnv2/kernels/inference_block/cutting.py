@@ -115,7 +115,8 @@ def cut_by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
 def cut_by_channels(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     """Whole images, a piece of the wide channels at a time: the paper's split. Nothing is computed twice.
 
-    If the images cannot be shared evenly, each piece is a task, whose part of the output is kept until all are there.
+    If the images cannot be shared evenly, and are not so many that an uneven share costs little, each piece is a task,
+    whose part of the output is kept until all are there.
     """
     (sizes, _), panels = sizes_of(block, shape), whole(block.weights.bd.size) // CHANNELS
     images, piece = images_of(shape[0], sizes.H * sizes.W, threads), piece_of(panels)

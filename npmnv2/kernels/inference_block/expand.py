@@ -15,9 +15,9 @@ from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, p
 
 
 class Span(NamedTuple):
-    """Rows of the wide image; those above and below it are zeros."""
+    """Rows of the wide image; those above and below the image are zeros."""
 
-    first: int  # the topmost in `wide`
+    first: int  # the number, in the image, of the topmost row in `wide`
     begin: int  # the first to be filled
     end: int  # the first below them
 

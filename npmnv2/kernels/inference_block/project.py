@@ -15,7 +15,7 @@ from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, p
 
 
 class Last(NamedTuple):
-    """What is done with a product, in this order."""
+    """What is done with a product, in this order; never both x and clip, such a block is not fused."""
 
     bias: bool  # begin with the bias, not with zeros
     out: bool  # add what earlier pieces left in `out`

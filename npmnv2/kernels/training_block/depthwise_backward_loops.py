@@ -68,8 +68,8 @@ def _row_of(known_K, known_s):
         K, s = (any_K, any_s) if any_kernel else (known_K, known_s)
         for channel in range(0, E, CHANNELS):
             e = min(channel, E - CHANNELS)
-            for tap in range(s):
-                x = (tap - left) % s  # the first pixel under this tap, of every s-th
+            for tap in range(s):  # the pixels x, x + s, ... lie under the taps tap, tap + s, ...
+                x = (tap - left) % s  # `column`: where dy2 of the window that sees x by `tap` lies in the ring
                 count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
                 for p in range(0, count, PIXELS):
                     pixel = min(p, count - PIXELS)
@@ -193,7 +193,7 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
         slot, weights = (n * sizes.pieces + k) & NATURAL, w[k].reshape(-1)  # slot: all pieces of an image side by side
         begin, sent, held = n * H * W, 0, 0  # where the image begins; its pixels that have left dz1, and that are in it
         dw[slot] = 0
-        filled = (sizes.top - K + 1) // s  # the first row of dy2 that is not in the ring yet
+        filled = (sizes.top - K + 1) // s  # the first row of dy2 that is not in the ring yet: the first that saw row 0
         for row in range(H):
             need = (row + sizes.top) // s + 1
             _fill_ring(sizes, (dz, y, norm2), ring, (t, k, task), beside, filled, need)

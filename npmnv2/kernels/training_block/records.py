@@ -1,8 +1,7 @@
 """What the kernels that train a block are given and give, as records. Numba takes a NamedTuple for its fields.
 
 The letters in the shapes are those of `npmnv2.kernels`: E channels in a piece, C and M at the narrow ends, P pixels of
-the batch. The classes stand beside `new_sums`, which every kernel calls, and so the cache on disk sees a change of this
-file.
+the batch.
 """
 
 from typing import NamedTuple

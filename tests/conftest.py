@@ -84,3 +84,12 @@ def one_thread():
     numba.set_num_threads(1)
     yield
     numba.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, for tests that run with ``-m oracle``; on one thread, for the same reason."""
+    import torch
+
+    torch.set_num_threads(1)
+    return torch

@@ -28,14 +28,6 @@ pytestmark = [
 NEWER = [False, *([True] if importlib.util.find_spec("onnxscript") else [])]
 
 
-@pytest.fixture(scope="module")
-def torch():
-    import torch
-
-    torch.set_num_threads(1)
-    return torch
-
-
 def compare(path, sizes, channels_first=True):
     """onnxruntime in float32, here float64, so that one of them rounds; what `weights.read` found."""
     run, model = session(path), weights.load_model(path, dtype=np.float64)

@@ -15,13 +15,6 @@ pytestmark = pytest.mark.oracle
 
 
 @pytest.fixture(scope="module")
-def torch():
-    import torch
-
-    return torch
-
-
-@pytest.fixture(scope="module")
 def theirs(torch):
     from golden import make_golden
 

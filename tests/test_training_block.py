@@ -377,7 +377,7 @@ MUTANTS = [
     ("finish", "- constant[c]", "", "the part of dbeta dropped, where y1 is not stored"),
     ("finish", "dx[p, c] += parts[k, p, c]", "dx[p, c] = parts[k, p, c]", "only the last piece counts for dx there"),
     ("finish", "dx[p, c] += shortcut[p, c]", "pass", "the shortcut forgotten there"),
-    ("expand", "wt[k], begins,", "wt[k], True,", "only the last piece counts for dx"),
+    ("expand", "wt[k], overwrite,", "wt[k], True,", "only the last piece counts for dx"),
     ("expand", "dx[share, p, c] = shortcut[p, c]", "dx[share, p, c] = 0", "the shortcut forgotten"),
     ("depthwise", " dw[slot] = 0", " dw[slot] = 1", "dw begins at one"),
 ]

@@ -136,7 +136,7 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
         share, g = (task // cut.groups) & NATURAL, (task % cut.groups) & NATURAL
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
         for piece in range(share * cut.share, min(share * cut.share + cut.share, pieces)):
-            k, begins = piece & NATURAL, piece == share * cut.share
+            k, overwrite = piece & NATURAL, piece == share * cut.share
             for first in range(begin, end, cut.tile):
                 last = min(first + cut.tile, end)
                 for row in range(last - first):
@@ -146,12 +146,12 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
                 tile = rows[t, : last - first]
                 product_of_columns(x[0, first:last], tile, first == begin, dw[g * pieces + k])
                 if piece == 0 and shortcut.shape[0] > 0:
-                    begins = False
+                    overwrite = False
                     for row in range(first, last):
                         p = row & NATURAL
                         for c in range(dx.shape[2]):
                             dx[share, p, c] = shortcut[p, c]
-                product(tile, wt[k], begins, dx[share, first:last])
+                product(tile, wt[k], overwrite, dx[share, first:last])
 
 
 def _expand(dy, x, wt, shortcut, cut, scratch, out):

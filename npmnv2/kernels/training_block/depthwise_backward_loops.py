@@ -17,18 +17,7 @@ from numba import prange
 from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import (
-    CHANNELS,
-    PIXELS,
-    add_products,
-    five_places,
-    let_through,
-    neighbours,
-    places,
-    put,
-    three_places,
-    zeros,
-)
+from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, let_through, neighbours, places, put, zeros
 from npmnv2.kernels.training_block.backward_loops import merge_gradients, through_norm
 from npmnv2.kernels.training_block.depthwise_loops import clear_beside
 from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
@@ -73,9 +62,9 @@ def _row_of(known_K, known_s):
                 count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
                 for p in range(0, count, PIXELS):
                     pixel = min(p, count - PIXELS)
-                    at = places(p, count - 1, E) if any_kernel else neighbours(pixel, E)
-                    seen = places(p, count - 1, s * E) if any_kernel else neighbours(pixel, s * E)
-                    tile = zeros(ring, at)
+                    at = places(p, count - 1, E, PIXELS) if any_kernel else neighbours(pixel, E, PIXELS)
+                    seen = places(p, count - 1, s * E, PIXELS) if any_kernel else neighbours(pixel, s * E, PIXELS)
+                    tile = zeros(ring, at, CHANNELS)
                     for i in range(y % s, K, s):
                         line = first + ((y - i) // s % RING * columns + column) * E + e
                         for j in range(tap, K, s):
@@ -89,22 +78,22 @@ def _row_of(known_K, known_s):
 
 def _taps_of(K, s):
     """What adds to one row of dwd, dw[to] and on, what its K taps saw: a row of `hidden` and one of dy2."""
-    taps = three_places if K == 3 else five_places
 
     @compile_apart
     def add_taps(hidden, ring, line, part, dw, to, shape, OW):
         E = shape.E
-        at, other = taps(0, E), taps(s, E)  # of one pixel of dy2, and of the next
+        at, other = neighbours(0, E, K), neighbours(s, E, K)  # of one pixel of dy2, and of the next
+        to_part = neighbours(0, CHANNELS, K)
         for channel in range(0, E, CHANNELS):
             e = min(channel, E - CHANNELS)
-            even, odd = zeros(ring, at), zeros(ring, at)
+            even, odd = zeros(ring, at, CHANNELS), zeros(ring, at, CHANNELS)
             for x in range(0, OW - 1, 2):
                 even = add_products(even, hidden, at, s * x * E + e, ring, line + x * E + e)
                 odd = add_products(odd, hidden, other, s * x * E + e, ring, line + (x + 1) * E + e)
             if OW % 2 == 1:
                 even = add_products(even, hidden, at, s * (OW - 1) * E + e, ring, line + (OW - 1) * E + e)
-            put(even, part, taps(0, CHANNELS), 0)
-            put(odd, part, taps(0, CHANNELS), K * CHANNELS)
+            put(even, part, to_part, 0)
+            put(odd, part, to_part, K * CHANNELS)
             for j in range(K):
                 for c in range(channel - e, CHANNELS):  # those before it have been added
                     v = part[(j * CHANNELS + c) & NATURAL] + part[((K + j) * CHANNELS + c) & NATURAL]

@@ -43,13 +43,14 @@ def _filter_row_of(known_K, known_s):
             e = min(channel, E - CHANNELS)
             for p in range(0, OW, PIXELS):
                 pixel = min(p, OW - PIXELS)
-                at = places(p, OW - 1, s * E) if any_kernel else neighbours(pixel, s * E)
-                tile = zeros(ring, at)
+                at = places(p, OW - 1, s * E, PIXELS) if any_kernel else neighbours(pixel, s * E, PIXELS)
+                tile = zeros(ring, at, CHANNELS)
                 for i in range(K):
                     line = first + ((row + i) % RING * columns) * E + e
                     for j in range(K):
                         tile = add_products(tile, ring, at, line + j * E, w, piece + (i * K + j) * E + e)
-                put(tile, y, places(p, OW - 1, E) if any_kernel else neighbours(pixel, E), to + e)
+                out = places(p, OW - 1, E, PIXELS) if any_kernel else neighbours(pixel, E, PIXELS)
+                put(tile, y, out, to + e)
 
     return filter_row
 

@@ -182,8 +182,8 @@ def _project_tasks(t, h, w, cut, scratch, parts):
                     r, p = row & NATURAL, (first + row) & NATURAL
                     for e in range(E):
                         rows[t, r, e] = normal(y[k, p, e], norm, k, e, True, zero, six)
-                count, begins = last - first, piece == share * cut.share
-                product(rows[t, :count], w[k], begins, parts[share, first:last])
+                is_first = piece == share * cut.share
+                product(rows[t, : last - first], w[k], is_first, parts[share, first:last])
 
 
 def _project(h, w, cut, scratch, parts):

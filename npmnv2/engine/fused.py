@@ -192,7 +192,7 @@ class Engine:
         """A depthwise convolution, what comes before it and what comes after."""
         from npmnv2.kernels.inference_block import cutting
 
-        block = cutting.block(convs, shortcut)
+        block = cutting.block_of(convs, shortcut)
         plan = cutting.plan(block, shape, threads)
         names, piece = tuple(conv.name for conv in convs), plan.cut.piece
         block = self._packed((*names, piece), lambda: cutting.packed(block, piece))

@@ -58,7 +58,7 @@ class Planned(NamedTuple):
     scratch: Scratch  # of shapes
 
 
-def block(convs: Sequence[Any], shortcut: bool) -> Block:
+def block_of(convs: Sequence[Any], shortcut: bool) -> Block:
     """Read a block from its folded convolutions, `folding.FoldedConv`: [what comes before,] depthwise, pointwise."""
     before, dw, last = convs if len(convs) == 3 else (None, *convs)
     KH, KW, E = dw.w.shape

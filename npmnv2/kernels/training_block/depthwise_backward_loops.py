@@ -125,14 +125,14 @@ def _fill_ring(sizes, dy, ring, place, beside, filled, need):
 
 
 @compile_inline
-def _fill_hidden(sizes, hidden, raw, norm, place, begin):
-    """A row of relu6(bn(y1)), which begins in pixel `begin`. place: the thread, the piece, and the plane of raw."""
+def _fill_hidden(sizes, hidden, y1, norm, place, begin):
+    """A row of relu6(bn(y1)), which begins in pixel `begin`. place: the thread, the piece, and the plane of y1."""
     t, k, plane = place
     zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
     for c in range(sizes.W):
         to, p = (sizes.left + c) & NATURAL, (begin + c) & NATURAL
         for e in range(hidden.shape[3]):
-            hidden[t, 0, to, e] = normal(raw[plane, p, e], norm, k, e, sizes.expands, zero, six)
+            hidden[t, 0, to, e] = normal(y1[plane, p, e], norm, k, e, sizes.expands, zero, six)
 
 
 @compile_inline
@@ -162,8 +162,8 @@ def _sum_row(dz, y, norm, tile, places_of, W):
 @compile_task
 def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
     """The tasks of thread t of `_depthwise`."""
-    (ring, raw, hidden, part, dz1), (dz, y, norm2), (x, norm, we, wt) = scratch, dy, source
-    (dx, dw, dwe), (_, tile, total) = out, sums
+    (ring, y1, hidden, part, dz1), (dz, y, norm2), (norm, x, we, wt) = scratch, dy, source
+    (_, dx, dwe, dw), (_, tile, total) = out, sums
     H, W, OH, OW, s, K, E = sizes.H, sizes.W, sizes.OH, sizes.OW, sizes.stride, sizes.K, sizes.E
     beside, columns = beside_of(sizes), ring.shape[2]
     shape = Shape(K, s, beside, columns, W, sizes.left, E, sizes.expands)
@@ -187,18 +187,18 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
             need = (row + sizes.top) // s + 1
             _fill_ring(sizes, (dz, y, norm2), ring, (t, k, task), beside, filled, need)
             filled = max(filled, need)
-            plane, start, to = k, begin + row * W, begin + row * W  # of raw and dz1, and where the row begins in either
+            plane, start, to = k, begin + row * W, begin + row * W  # of y1 and dz1, and where the row begins in either
             if sizes.recompute:
                 plane, start, to = t, 0, held
-                product(x[0, begin + row * W : begin + row * W + W], we[k], True, raw[t, :W])
-            _fill_hidden(sizes, hidden, raw, norm, (t, k, plane), start)
+                product(x[0, begin + row * W : begin + row * W + W], we[k], True, y1[t, :W])
+            _fill_hidden(sizes, hidden, y1, norm, (t, k, plane), start)
             given = rows, first, row + sizes.top, seen, weights, flat, (plane * dz1.shape[1] + to) * E, shape
             if W // s < PIXELS:  # of the pixels under the same taps
                 _row_any(*given)
             else:
                 _row(K, s, given)
             begin_tile(tile, task)
-            _sum_row(dz1, raw, norm, tile, (plane, to, start, k, task), W)
+            _sum_row(dz1, y1, norm, tile, (plane, to, start, k, task), W)
             end_tile(tile, total, task)
             for i in range((row + sizes.top) % s, K, s):
                 oy = (row + sizes.top - i) // s
@@ -222,8 +222,7 @@ def _depthwise(sizes, dy, source, w, scratch, out, sums):
 
     dy: a `records.DeferredGradient`, but of (pieces*N, OH*OW, E); source: a `records.Source`; w: (pieces, K, K, E);
     scratch: a `records.RowGradientScratch`; out: a `records.DepthwiseGradients`; sums: (pieces, 2, E) in float64, of
-    dz1 and dz1 * (y1 - mean). Where scratch.raw is y1 and scratch.dz is dx they are used by these names only, which is
-    what `compile_task` asks.
+    dz1 and dz1 * (y1 - mean). y1 and dz1 are used by their names in `scratch` only, which is what `compile_task` asks.
     """
     made = new_sums(dy.y.shape[0], dy.y)
     sizes, dy, source = Sizes(*sizes), DeferredGradient(*dy), Source(*source)

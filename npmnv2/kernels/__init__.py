@@ -2,8 +2,8 @@
 
 What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. A folder a family:
 `operations.py` checks and calls, `loops.py` is the loops; the two blocks have a file a step. Start with
-`depthwise/loops.py`. `jit.py` says what every
-kernel promises. Importing this package imports Numba; `import npmnv2` alone does not.
+`depthwise/loops.py`. `jit.py` says what every kernel promises. Importing this package imports Numba; `import npmnv2`
+alone does not.
 
 Words, each for one thing:
 

@@ -1,7 +1,6 @@
 """The one place that compiles: turns a plain Python loop nest into a parallel kernel, by Numba.
 
-A kernel is written as an ordinary function and then compiled. `numba.prange` is `range`, in plain Python too, but that
-Numba shares its iterations out to threads::
+`numba.prange` is `range`, in plain Python too, but that Numba shares its iterations out to threads::
 
     def _forward(x, w, ..., out): ...           # loops: importable, readable; plain Python once its helpers are, too
     forward = compile_kernel(_forward)          # the same loops as machine code; forward.py_func is _forward
@@ -41,30 +40,15 @@ from npmnv2.kernels.numba_private import PARALLEL, NoOverlap, is_kept, keep, war
 def compile_kernel(
     loops: Callable[..., Any], *, contract: bool = False, parallel: bool = True, inline: bool = False
 ) -> "Kernel":
-    """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
+    """Compile loops over arrays at the first call with new dtypes; later processes load the result from disk.
 
-    Parameters
-    ----------
-    loops : function
-        Loops over arrays; `numba.prange` marks the parallel one.
-    contract : bool
-        Allow fused multiply-adds.
-    parallel : bool
-        Whether there is a `prange` in it, or in a kernel that it takes in.
-    inline : bool
-        Whether compiled code that calls it takes it in, as if it were written there: of what is called in one place
-        that saves a copy to compile. It is then compiled with the caller's options.
+    contract: allow fused multiply-adds; parallel: whether there is a `prange` in it, or in a kernel that it takes in;
+    inline: whether compiled code that calls it takes it in, as if it were written there, with the caller's options: of
+    what is called in one place that saves a copy to compile.
 
-    Returns
-    -------
-    Kernel
-        Call it like `loops`; `.py_func` is `loops`.
-
-    Notes
-    -----
     ``error_model="numpy"`` lets a division by zero give inf or NaN as in NumPy, and frees the loops from a test per
-    division. The first call with a new dtype compiles (seconds); later processes load the result from disk. A folder
-    that cannot be written, or a file in it that cannot be read, costs that time again and one warning, never an error.
+    division. A folder that cannot be written, or a file in it that cannot be read, costs the time to compile again and
+    one warning, never an error.
     """
     options: dict[str, Any] = {
         "parallel": PARALLEL if parallel else False,

@@ -1,8 +1,8 @@
 """Standard and pointwise convolution, compiled: the signatures of `ops`; what is computed, and how, says `loops.py`.
 
-The layers call the standard one, by the names of its twins in `ops` that use im2col. Both are the two sides of
-`benchmarks/separable.py`, which compares a separable convolution with a standard one that is as fast as we can write
-it.
+Formulas, parameters and errors are in `ops`; these take float32 and float64 only. The layers call the standard one, by
+the names of its twins in `ops` that use im2col. Both are the two sides of `benchmarks/separable.py`, which compares a
+separable convolution with a standard one that is as fast as we can write it.
 """
 
 import numba
@@ -27,8 +27,6 @@ def conv2d_forward(
 ) -> tuple[Array, Conv2dCache]:
     """Slide M filters over the image: the compiled twin of `ops.conv2d_forward`.
 
-    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
-
     Examples
     --------
     >>> import numpy as np
@@ -50,8 +48,6 @@ def conv2d_forward(
 
 def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]:
     """Mix the channels of each pixel: the compiled twin of `ops.pointwise_conv2d_forward`.
-
-    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
 
     Examples
     --------

@@ -110,6 +110,7 @@ def _typeof(kernel: Kernel, context: Any) -> Any:
 
 
 # Helpers. They differ in when they become part of what calls them: before Numba's analysis, after it, or not at all.
+INSIDE: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # for compiled code alone
 
 
 def compile_inline(loops: Callable[..., Any]) -> Any:
@@ -123,9 +124,7 @@ def compile_inline(loops: Callable[..., Any]) -> Any:
 
 def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
     """Compile a small helper, multiply-adds fused: LLVM puts it into what calls it."""
-    return numba.njit(
-        error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
-    )(arithmetic)
+    return numba.njit(fastmath={"contract"}, forceinline=True, **INSIDE)(arithmetic)
 
 
 def compile_task(loops: Callable[..., Any]) -> Any:
@@ -135,23 +134,16 @@ def compile_task(loops: Callable[..., Any]) -> Any:
     arrays do not overlap, without which loops do not become vectors; here `NoOverlap` promises it. The variable of
     such a loop is unsigned there and signed in what calls it: pass it as `np.int64`, or the task is compiled twice.
     """
-    return numba.njit(
-        error_model="numpy",
-        fastmath={"contract"},
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        pipeline_class=NoOverlap,
-    )(loops)
+    return numba.njit(fastmath={"contract"}, pipeline_class=NoOverlap, **INSIDE)(loops)
 
 
 def compile_apart(loops: Callable[..., Any]) -> Any:
-    """Compile a helper that stays a function of its own.
+    """Compile a helper that stays a function of its own, once for all that call it.
 
     In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop that holds it Numba
     does not promise that the arrays do not overlap, and one was measured to be five times slower.
-    So does what is called from several places, and is then compiled once.
     """
-    return numba.njit(error_model="numpy")(loops)
+    return numba.njit(**INSIDE)(loops)
 
 
 def compile_by_kernel(loops_of: Callable[[int, int], Any]) -> Any:

@@ -27,8 +27,6 @@ from npmnv2.validate import Array, check_array, check_dout, check_length, check_
 def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
     """Normalise by the statistics of this batch: the compiled twin of `ops.batchnorm_forward`.
 
-    Examples
-    --------
     >>> x = np.array([[1.0], [3.0]])
     >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1), eps=0.0)
     >>> out.ravel().tolist(), cache.mean.item(), cache.var.item()
@@ -45,8 +43,6 @@ def batchnorm_relu6_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e
 def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
     """The gradient in closed form: the compiled twin of `ops.batchnorm_backward`.
 
-    Examples
-    --------
     >>> x = np.array([[1.0], [3.0], [8.0]])
     >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1))
     >>> dx, dgamma, dbeta = batchnorm_backward(np.array([[1.0], [0.0], [2.0]]), cache)
@@ -64,8 +60,6 @@ def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array,
 def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:
     """Normalise by fixed statistics: the compiled twin of `ops.batchnorm_inference`.
 
-    Examples
-    --------
     >>> x, one = np.array([[5.0]]), np.ones(1)
     >>> batchnorm_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 2 * (5 - 3) / 2 + 10
     12.0

@@ -25,8 +25,6 @@ def depthwise_conv2d_forward(
     Moves the least there is: x read once, out written once, ``(N*H*W + N*OH*OW) * C`` values, where NumPy's tap loop
     reads x and out again for each of the KH*KW taps. No padded copy is made.
 
-    Examples
-    --------
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1))
     >>> out, cache = depthwise_conv2d_forward(x, w)
     >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
@@ -55,8 +53,6 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
 
     At 3x3, stride 1 and 2, one kernel for both: dout and x are read once, dx is written once.
 
-    Examples
-    --------
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((3, 3, 1))
     >>> out, cache = depthwise_conv2d_forward(x, w, padding=1)
     >>> dx, dw = depthwise_conv2d_backward(np.ones_like(out), cache)

@@ -48,26 +48,24 @@ def _expand(x, offset, b, panel, pixels, to):
 def clear_columns(b, panels):
     """Zeros left and right of every row of the wide image."""
     sizes, wide = b.sizes, b.scratch.wide
-    zero = wide.dtype.type(0)
     for row in range(panels * b.cut.images * b.cut.R):
         for c in range(sizes.columns):
             if c < sizes.left or c >= sizes.left + sizes.W:
                 pixel = ((row * sizes.columns + c) * CHANNELS) & NATURAL
                 for e in range(CHANNELS):
-                    wide[pixel + e] = zero
+                    wide[pixel + e] = 0
 
 
 @compile_scalar
 def _clear_rows(b, panels, span):
     """Zeros in those rows of the wide image that lie outside of it."""
-    sizes, wide = b.sizes, b.scratch.wide
-    zero, length = wide.dtype.type(0), sizes.columns * CHANNELS
+    sizes, wide, length = b.sizes, b.scratch.wide, b.sizes.columns * CHANNELS
     for y in range(span.begin, span.end):
         if y < 0 or y >= sizes.H:
             for plane in range(panels * b.cut.images):
                 row = ((plane * b.cut.R + y - span.first) * length) & NATURAL
                 for v in range(length):
-                    wide[row + v] = zero
+                    wide[row + v] = 0
 
 
 @compile_scalar

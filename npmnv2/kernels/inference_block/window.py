@@ -1,7 +1,7 @@
-"""What one tile of a product, ``x @ w``, or of a standard convolution adds up, w in panels: all that its pixels see.
+"""A tile of a product, ``x @ w``, or of a standard convolution, w in panels: the sum over all that its pixels see.
 
 The plain version is ``x[pixels] @ w``; that of a convolution is in `ops/conv.py`. Windows are read where they lie, not
-copied. (`kernels/products.py` multiplies matrices that are not in panels.) `depthwise.py` is this with one operator
+copied. `kernels/products.py` multiplies matrices that are not in panels; `depthwise.py` is this with one operator
 changed.
 """
 

@@ -1,19 +1,17 @@
 """The inverted residual in training, backward. A kernel reads each wide array once, and writes one at most.
 
-The plain version is `backward` of `nn.blocks.InvertedResidual`, layer by layer. Batch norm's backward needs two sums
-over the batch, so here it is cut in two: a kernel writes `dz`, the gradient that ReLU6 let through, and sums up dbeta
-and dgamma while its tiles are in cache; who reads dz next makes dy of it on the way::
+The plain version is `backward` of `nn.blocks.InvertedResidual`, layer by layer; docs/training_speed.md derives this one
+from it. Batch norm's backward needs two sums over the batch, so here it is cut in two: a kernel writes `dz`, the
+gradient that ReLU6 let through, and sums up dz and dz * (y - mean) while its tiles are in cache: dbeta, and dgamma
+before its inv_std. Who reads dz next makes dy of it on the way (`through_norm`)::
 
     project:    dz2 = mask(y2) * (dy3 @ wp.T)            dwp = relu6(bn(y2)).T @ dy3
     depthwise:  dz1 = mask(y1) * spread(dy2, wd)         dwd = windows of relu6(bn(y1)) times dy2
     expand:     dx  = dy1 @ we.T                         dwe = x.T @ dy1
 
-with ``dy = scale * (dz - dbeta / P - xhat * dgamma / P)``, xhat being ``(y - mean) * inv_std``. Where `y1` was not
-stored, `depthwise` (in a file of its own, `depthwise_backward_loops`) computes its rows again from x less its mean,
-multiplies the rows of dz1 at once and writes no dz1; `finish` subtracts what had to wait for the sums.
-docs/training_speed.md derives all of it. Tasks and scratch are those of `forward_loops`.
-
-The sums are of dz and of dz * (y - mean): dbeta, and dgamma before its inv_std.
+`depthwise` has a file of its own, `depthwise_backward_loops`. Where `y1` was not stored it computes its rows again from
+x less its mean, multiplies the rows of dz1 at once and writes no dz1; `finish` subtracts what had to wait for the sums.
+Tasks and scratch are those of `forward_loops`.
 """
 
 import numpy as np
@@ -111,8 +109,8 @@ def _project_tasks(t, dy, h, wt, scratch, out, sums):
 def _project(dy, h, wt, scratch, out, sums):
     """dz2, its sums and dwp, from the gradient `dy` of h @ wp, h = relu6(bn(y2)). A task is (piece, group of pixels).
 
-    dy: (P, M); h: a `records.Deferred`; wt: (pieces, M, E), each wp[k].T; out: a `records.Gradients`, of dz2, like y2,
-    and (groups*pieces, E, M); scratch: (threads, tile, E), a tile of h; sums: (pieces, 2, E) in float64.
+    dy: (P, M); wt: (pieces, M, E), each wp[k].T; scratch: (threads, tile, E), a tile of h; out.dx: dz2, like y2;
+    out.dw: (groups*pieces, E, M); sums: (pieces, 2, E) in float64.
     """
     made = new_sums(out.dw.shape[0], h.y)
     h, out = Deferred(*h), Gradients(*out)
@@ -151,9 +149,9 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
 def _expand(dy, x, wt, shortcut, cut, scratch, out):
     """dx[share] = what the pieces of a share add to the gradient of x in ``y1 = x @ we``; and dwe.
 
-    A task is (share, group of pixels). dy: a `records.DeferredGradient`; x: (1, P, C); wt: (pieces, E, C), each
-    we[k].T; shortcut: (P, C), the gradient that it adds, of no rows without one; out: a `records.Gradients`, of
-    (shares, P, C) and (groups*pieces, C, E); scratch: (threads, tile, E), a tile of dy.
+    A task is (share, group of pixels). x: (1, P, C); wt: (pieces, E, C), each we[k].T; shortcut: (P, C), the gradient
+    that it adds, of no rows without one; scratch: (threads, tile, E), a tile of dy; out: of (shares, P, C) and
+    (groups*pieces, C, E).
     """
     dy, cut, out = DeferredGradient(*dy), Cut(*cut), Gradients(*out)
     for t in prange(scratch.shape[0]):

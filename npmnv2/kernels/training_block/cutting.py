@@ -50,8 +50,6 @@ def pieces_of(channels: int, most: int) -> int:
 
     An even number is preferred while a piece keeps 64 channels: pieces are tasks, and threads mostly come in twos.
 
-    Examples
-    --------
     >>> [channels // pieces_of(channels, 128) for channels in (8, 96, 144, 384, 576, 960)]
     [8, 96, 48, 96, 96, 96]
     """

@@ -220,9 +220,8 @@ def _depthwise(sizes, dy, source, w, scratch, out, sums):
     expansion nothing normalises or clips, and dz1 is the gradient of x. With `recompute` the gradient goes on from
     here, in out.dx and out.dwe, as far as the sums do not matter.
 
-    dy: a `records.DeferredGradient`, but of (pieces*N, OH*OW, E); source: a `records.Source`; w: (pieces, K, K, E);
-    scratch: a `records.RowGradientScratch`; out: a `records.DepthwiseGradients`; sums: (pieces, 2, E) in float64, of
-    dz1 and dz1 * (y1 - mean). y1 and dz1 are used by their names in `scratch` only, which is what `compile_task` asks.
+    dy: of (pieces*N, OH*OW, E); w: (pieces, K, K, E); sums: (pieces, 2, E) in float64, of dz1 and dz1 * (y1 - mean).
+    y1 and dz1 are used by their names in `scratch` only, which is what `compile_task` asks.
     """
     made = new_sums(dy.y.shape[0], dy.y)
     sizes, dy, source = Sizes(*sizes), DeferredGradient(*dy), Source(*source)

@@ -126,8 +126,7 @@ def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
 def _depthwise(sizes, source, w, scratch, y, mean, var):
     """y = depthwise(relu6(bn(y1)), w) and the statistics of y. A task is an image of a piece.
 
-    source: a `records.Source`; w: (pieces, K, K, E); scratch: a `records.RowScratch`; y: (pieces*N, OH*OW, E);
-    mean, var: (pieces, E) in float64.
+    w: (pieces, K, K, E); y: (pieces*N, OH*OW, E); mean, var: (pieces, E) in float64.
     """
     sizes, sums = Sizes(*sizes), new_sums(y.shape[0], y)
     source, scratch = Source(*source), RowScratch(*scratch)

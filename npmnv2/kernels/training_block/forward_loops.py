@@ -186,7 +186,7 @@ def _project_tasks(t, h, w, cut, scratch, parts):
 def _project(h, w, cut, scratch, parts):
     """parts[share] = what the pieces of a share add to h @ w, h = relu6(bn(y2)). A task is (share, group of pixels).
 
-    h: a `records.Deferred`; w: (pieces, E, M); scratch: (threads, tile, E), a tile of h; parts: (shares, P, M).
+    w: (pieces, E, M); scratch: (threads, tile, E), a tile of h; parts: (shares, P, M).
     """
     h, cut = Deferred(*h), Cut(*cut)
     for t in prange(scratch.shape[0]):

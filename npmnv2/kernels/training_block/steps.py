@@ -5,8 +5,7 @@ Called from Python one by one, with the arrays they write to made in between, th
 96x96 on one thread, and does not shrink with more. Here the same lines are compiled. They run as plain Python too
 (`forward.py_func`), which the tests do.
 
-`forward_loops` and `backward_loops` say what the kernels compute, `records` what they are given, docs/training_speed.md
-derives it.
+`forward_loops` and `backward_loops` say what the kernels compute, `records` what they are given.
 """
 
 import numpy as np
@@ -72,7 +71,7 @@ def _sum(parts):
 def _normaliser(mean, var, bn):
     """What `forward_loops.normal` needs, (pieces, 3, E), and mean, variance and inv_std, (3, pieces*E).
 
-    mean, var: (pieces, E) in float64; bn: a `records.BatchNorm`.
+    mean, var: (pieces, E) in float64.
     """
     pieces, E = mean.shape
     norm, statistics = aligned((pieces, 3, E), bn.gamma), aligned((3, pieces * E), bn.gamma)

@@ -33,7 +33,7 @@ def project(x, b, out, is_part, k, pixel, pixels):
     todo = Last(k == 0, k > 0 and not is_part, ends and sizes.shortcut, ends and sizes.clip)
     for m in range(0, M, CHANNELS):
         row, offset = (k * cut.piece * M + m * panels) * CHANNELS, pixel * M + m
-        for p in range(0, pixels, PIXELS):
+        for p in range(0, pixels, PIXELS):  # a helper that is given arrays and branches would count their users
             if pixels - p > FEW:
                 at, to = places(p, last, CHANNELS, PIXELS), places(p, last, M, PIXELS)
                 tile = spread(bp, m, at) if todo.bias else zeros(hidden, at, CHANNELS)

@@ -9,8 +9,9 @@ installed are named and left out. `peers_contestants.py` runs them, each at its 
 `torchscript` and `torch.compile`, which take long to prepare, only in the columns of the first tables.
 
 All have the same weights, and before anything is timed its results are compared with NumPy in float64: the logits; in
-training the loss, every gradient, and every parameter and running statistic after a step. How they are timed:
-`common/measure.py`. A training step is forward, loss, backward, and SGD with momentum. What is printed:
+training the loss, every gradient, and every parameter and running statistic after a step. A peer that is wrong is named
+and left out of that case; if this package is wrong, the run ends. How they are timed: `common/measure.py`. A training
+step is forward, loss, backward, and SGD with momentum. What is printed:
 
     ms +-        the median over the calls of all turns, and half the interquartile range
     limit        the multiply-adds of the network at the measured speed of large matrix products, one core's times the
@@ -108,10 +109,11 @@ def _time(args, todo, threads, folder, report, patience):
                 absent,
                 [*case, folder],
                 report["environment"],
-                functools.partial(check, case=case, folder=folder),
+                functools.partial(check, case=case, folder=folder, missing=absent),
             )
             for name in absent:
                 workers.pop(name, None)
+            ready = {name: worker for name, worker in ready.items() if f"{name}, {label(case)}" not in absent}
             rounds, seconds = (3, 0.2) if args.quick else (args.rounds, 0.2) if is_head(case) else (3, 0.1)
             times = take_turns(ready, rounds, seconds, patience)
             layers = cost.efficientnet_lite(resolution=size) if width == LITE else cost.mobilenet_v2(width, size)

@@ -16,15 +16,19 @@ import pytest
 import npmnv2
 from npmnv2 import cost, ops
 from npmnv2.__main__ import main
+from npmnv2.cli.figures import drawings
 from npmnv2.models.mobilenet_v2 import plan
 from npmnv2.shapes import conv_geometry, taps
 from npmnv2.show import figures, plots
-from npmnv2.show.figures import batchnorm, blocks, convolutions, kernels, trained
+from npmnv2.show.figures import batchnorm, blocks, convolutions, costs, kernels, trained
 
 ROOT = pathlib.Path(npmnv2.__file__).parent.parent
 COMMITTED = ROOT / "docs" / "figures"
 SVG = "{http://www.w3.org/2000/svg}"
-EACH = pytest.mark.parametrize("name", figures.FIGURES)
+THERE, ABSENT = drawings()
+SHOWN = sorted(path.stem for path in COMMITTED.iterdir())
+EACH = pytest.mark.parametrize("name", THERE)
+EACH_SHOWN = pytest.mark.parametrize("name", SHOWN)
 NODE_GRADIENTS = {f"d{name}" for name in batchnorm.NODES}
 KINDS = {kind: color.lower() for kind, (color, _) in plots.KINDS.items()}
 
@@ -32,8 +36,8 @@ KINDS = {kind: color.lower() for kind, (color, _) in plots.KINDS.items()}
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
-    for name in figures.FIGURES:
-        figures.write(name, folder)
+    for name, drawing in THERE.items():
+        figures.write(drawing, folder / f"{name}.svg")
     return folder
 
 
@@ -62,12 +66,14 @@ def numbers(lines):
 
 
 def test_the_committed_figures_are_those_that_there_are():
-    assert sorted(p.name for p in COMMITTED.iterdir()) == sorted(f"{name}.svg" for name in figures.FIGURES)
+    """Of the pictures of experiments, those that a page shows."""
+    assert [path.name for path in sorted(COMMITTED.iterdir())] == [f"{name}.svg" for name in SHOWN]
+    assert set(figures.FIGURES) <= set(SHOWN) <= set(THERE)
 
 
-@EACH
+@EACH_SHOWN
 def test_a_committed_figure_is_what_the_script_makes(name, written):
-    """After a change: python -m npmnv2 figures docs/figures."""
+    """After a change: python -m npmnv2 figures docs/figures NAME --format svg."""
     have, made = drawing(COMMITTED / f"{name}.svg"), drawing(written / f"{name}.svg")
     assert [word for word, *_ in have[0]] == [word for word, *_ in made[0]]
     np.testing.assert_allclose([at for _, *at in have[0]], [at for _, *at in made[0]], atol=0.01)
@@ -97,8 +103,12 @@ print(first, "matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
         env={**os.environ, **environment},
         check=True,
     )
-    assert done.stdout.splitlines() == [*(os.path.join("out", f"{n}.svg") for n in figures.FIGURES), "False True False"]
-    for name in figures.FIGURES:
+    names = [f"{name}.{ending}" for name in THERE for ending in ("svg", "png")]
+    assert done.stdout.splitlines() == [*(os.path.join("out", name) for name in names), "False True False"]
+    assert done.stderr.splitlines() == [f"{name} is not drawn: {why}" for name, why in ABSENT.items()]
+    for name, drawing in THERE.items():
+        figures.write(drawing, tmp_path / "again.png")
+        assert (tmp_path / "out" / f"{name}.png").read_bytes() == (tmp_path / "again.png").read_bytes()
         assert (tmp_path / "out" / f"{name}.svg").read_bytes() == (written / f"{name}.svg").read_bytes()
 
 
@@ -114,19 +124,21 @@ def test_the_settings_of_the_reader_are_left_alone():
 
 
 @EACH
-def test_a_slide_is_16_to_9_and_no_text_is_small(name):
-    root = ET.parse(COMMITTED / f"{name}.svg").getroot()
+def test_a_slide_is_16_to_9_and_no_text_is_small(name, written):
+    root = ET.parse(written / f"{name}.svg").getroot()
     assert root.get("viewBox") == "0 0 960 540"
     sizes = [float(re.search(r"(\d+(?:\.\d+)?)px", t.get("style"))[1]) for t in root.iter(f"{SVG}text")]
-    assert min(sizes) >= 26  # 10.5 pixels where the slide is 390 wide, on a phone
+    # on a page 10.5 pixels where the slide is 390 wide, on a phone; in a lecture 18 points
+    assert min(sizes) >= (26 if name in SHOWN else 18)
     lines = sizes.count(max(sizes))  # the title, of one line or two
     assert lines <= 2 and set(sizes[:lines]) == {max(sizes)} != {min(sizes)}
 
 
 @EACH
 def test_no_text_is_cut_off_or_covers_another(name):
-    figure = figures.draw(name)
-    figure.draw_without_rendering()
+    with figures._settings():
+        figure = THERE[name]()
+        figure.draw_without_rendering()
     page = figure.bbox
     boxes = [(text.get_text(), text.get_window_extent()) for text in figure.axes[0].texts]
     for words, box in boxes:
@@ -136,9 +148,9 @@ def test_no_text_is_cut_off_or_covers_another(name):
 
 
 @EACH
-def test_the_background_is_white(name):
+def test_the_background_is_white(name, written):
     """Else it could not be read on a dark page."""
-    first = next(ET.parse(COMMITTED / f"{name}.svg").iter(f"{SVG}path"))
+    first = next(ET.parse(written / f"{name}.svg").iter(f"{SVG}path"))
     assert first.get("d").split() == ["M", "0", "540", "L", "960", "540", "L", "960", "0", "L", "0", "0", "z"]
     assert first.get("style") == "fill: #ffffff"
 
@@ -514,6 +526,47 @@ def test_the_bars_are_the_costs_of_the_layers():
     assert shown[-1] == "MobileNetV2 1.0, float32, one image of 224x224" and cost.layer.FLOAT32 == 4
 
 
+def test_the_roof_is_the_machine_and_the_layers_lie_on_it():
+    """From the places that are drawn back to operations a byte and operations a second."""
+    layers = {layer.name: layer for layer in cost.mobilenet_v2()}
+    peak, speed = costs.MACHINE.flop_per_s, costs.MACHINE.copy_speed(1 << 26)
+    shown = texts(COMMITTED / "roofline.svg")
+    for name in costs.LAYERS:
+        layer = layers[name]
+        intensity = 2 * layer.madds / layer.bytes
+        most = min(peak, intensity * speed) / 1e9
+        assert f"{name}, {layer.kind}: at most {most:.0f}" in shown
+        (mark,) = (patch.get_path().vertices for patch in _filled("roofline", KINDS[layer.kind]))
+        x, y = (mark.max(axis=0) + mark.min(axis=0)) / 2
+        assert 0.25 * 2 ** ((x - 70) / 120) == pytest.approx(intensity)
+        assert 10 * 2 ** ((390 - y) / 80) == pytest.approx(most)
+    left = [name for name in costs.LAYERS if 2 * layers[name].madds / layers[name].bytes < peak / speed]
+    assert left == ["fc", "b1.0.dw"]  # the title
+    assert f"ridge: {peak / speed:.1f} FLOP a byte" in shown and f"products: {peak / 1e9:.0f}" in shown
+    assert f"products of matrices; copies of 64 MB, {speed / 1e9:.0f} GB/s" in shown
+    # ticks stand at their values
+    for tick in ("1", "8", "32"):
+        assert 0.25 * 2 ** ((_places("roofline", tick)[0][0] - 70) / 120) == pytest.approx(float(tick), rel=1e-4)
+
+
+def test_the_memory_of_a_block_in_parts_is_that_of_the_formula():
+    block = [layer for layer in cost.mobilenet_v2() if layer.name.startswith(f"{costs.SPLIT}.")]
+    assert cost.memory.peak(cost.memory.split_schedule(cost.mobilenet_v2(), 1)).name == costs.SPLIT
+    (H, W, C), (OH, OW, E), M = block[0].in_shape, block[1].out_shape, block[2].out_shape[2]
+    ends, middle = 4 * (H * W * C + OH * OW * M), 4 * (H * W * E + OH * OW * E)
+    shown = texts(COMMITTED / "memory_in_parts.svg")
+    assert [word for word in shown if word.endswith("MB")] == [
+        f"{(ends + middle / t) / 1e6:.1f} MB" for t in costs.PARTS
+    ]
+    below, above = (
+        [np.ptp(patch.get_path().vertices[:, 1]) for patch in _filled("memory_in_parts", color.lower())][:4]
+        for color in (plots.BLUE, plots.ORANGE)
+    )
+    np.testing.assert_allclose(below, below[0])
+    np.testing.assert_allclose(above, [middle / t * below[0] / ends for t in costs.PARTS])
+    assert shown[-1].endswith(f"{H}x{W}x{C} in")
+
+
 # -- where they are shown
 
 
@@ -521,7 +574,7 @@ def test_every_figure_is_shown_and_its_description_says_no_other_number():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     images = [re.findall(r"!\[(.*)\]\(.*figures/(\w+)\.svg\)", page.read_text(encoding="utf-8")) for page in pages]
     found = list(itertools.chain.from_iterable(images))
-    assert {name for _, name in found} == set(figures.FIGURES)
+    assert {name for _, name in found} == set(SHOWN)
     for description, name in found:
         assert set(numbers([description])) <= set(numbers(texts(COMMITTED / f"{name}.svg"))), description
 
@@ -545,16 +598,45 @@ def test_a_figure_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
     path.write_bytes(b"before")
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        figures.write("inverted_residual", tmp_path)
+        figures.write(blocks.inverted_residual, path)
     assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_command_prints_a_line_a_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figures, "FIGURES", {"block_shapes": figures.FIGURES["block_shapes"]})
-    assert main(["figures", str(tmp_path)]) == 0
+def test_another_ending(tmp_path):
+    with pytest.raises(ValueError, match=r"path must end in \.svg or \.png; was .*x\.pdf"):
+        figures.write(blocks.inverted_residual, tmp_path / "x.pdf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_what_is_named(tmp_path, capsys):
+    assert main(["figures", str(tmp_path), "block_shapes", "experiment_relu"]) == 0
+    names = [f"{name}.{ending}" for name in ("block_shapes", "experiment_relu") for ending in ("svg", "png")]
     out, err = capsys.readouterr()
-    assert out == f"{tmp_path / 'block_shapes.svg'}\n" and err == ""
-    assert (tmp_path / "block_shapes.svg").exists()
+    assert out.splitlines() == [str(tmp_path / name) for name in names] and err == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert main(["figures", str(tmp_path), "network", "--format", "png"]) == 0
+    assert (tmp_path / "network.png").read_bytes()[16:24] == b"\0\0\x07\x80\0\0\x04\x38"  # 1920x1080
+    assert not (tmp_path / "network.svg").exists()
+
+
+def test_a_picture_that_is_not_there_is_said(tmp_path, capsys, monkeypatch):
+    from npmnv2.experiments import store
+
+    def kept(name):
+        if name == "relu":
+            raise ValueError("the package has no full run of relu: advice")
+        return os.path.join(os.path.dirname(store.__file__), "results", "memory.json")
+
+    monkeypatch.setattr(store, "kept", kept)
+    monkeypatch.setattr("npmnv2.cli.figures.NAMES", ("relu", "memory"))
+    why = "the package has no full run of relu"
+    assert main(["figures", str(tmp_path), "experiment_relu"]) == 1
+    assert capsys.readouterr() == ("", f"npmnv2 figures: {why}\n") and list(tmp_path.iterdir()) == []
+    assert main(["figures", "--list"]) == 0
+    *drawn, last = capsys.readouterr().out.splitlines()
+    assert last.split(maxsplit=1) == ["experiment_relu", f"not drawn: {why}"]
+    assert [line.split()[0] for line in drawn] == [*figures.FIGURES, "experiment_memory"]
+    assert drawn[0].split(maxsplit=1)[1] == texts(COMMITTED / f"{drawn[0].split()[0]}.svg")[0]
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "a file", ""])
@@ -574,12 +656,26 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
     assert err.startswith("npmnv2 figures: ") and "Is a folder" in err and "tap_and_window.svg" in err
 
 
-def test_the_command_needs_a_name_and_explains_itself(capsys):
-    assert main(["figures"]) == 2
-    assert "DIR" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words, complaint",
+    [
+        ([], "DIR is missing"),
+        ([".", "picture"], "NAME must be one of tap_and_window, "),
+        ([".", "--list"], "--list must stand alone"),
+        (["--list", "--format", "png"], "--list must stand alone"),
+    ],
+)
+def test_usage(words, complaint, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["figures", *words]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"npmnv2 figures: {complaint}") and list(tmp_path.iterdir()) == []
+
+
+def test_the_command_explains_itself(capsys):
     assert main(["figures", "--help"]) == 0
-    out = capsys.readouterr().out
-    assert "a tap and a window" in re.sub(r"\s+", " ", out) and "16:9" in out
+    out = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "--list names all" in out and "16:9" in out
 
 
 def test_the_filters_of_a_trained_network_are_those_of_the_table():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import test_docs
 
-from npmnv2 import cost, ops
+from npmnv2 import cost, experiments, ops
 from npmnv2.__main__ import main
 from npmnv2.labs import claims
 from npmnv2.labs.claims import counts, nonlinear, printed, shapes, tables
@@ -45,9 +45,32 @@ def test_every_claim_settles(claim):
         assert isinstance(verdict.answer, bool | np.bool_) and claim.says.endswith(".")
     assert verdict.why.endswith(".") and "\n" not in verdict.why and len(verdict.why) < 220
     assert claim.settled in ("computed", "by the source") and claim.source
-    name, _, anchor = claim.read.partition("#")
-    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert anchor in map(test_docs.slug, test_docs.headings(page))
+    assert _is_there(f"docs/{claim.read}") and _is_there(claim.link)
+
+
+def _is_there(link):
+    """A heading of a page, a test of this repository, or an experiment."""
+    if command := re.fullmatch(r"python -m npmnv2 experiment ([\w-]+)", link):
+        return command[1] in experiments.NAMES
+    path, mark, name = re.fullmatch(r"([\w/.]+)(#|::)(.+)", link).groups()
+    if not (ROOT / path).is_file():
+        return False
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if mark == "#":
+        return name in map(test_docs.slug, test_docs.headings(text))
+    return name in {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_a_link_that_leads_nowhere_is_found():
+    here = "tests/test_labs_claims.py::test_a_link_that_leads_nowhere_is_found"
+    assert _is_there(here) and _is_there("docs/costs.md#one-layer") and _is_there("python -m npmnv2 experiment relu")
+    for link in (
+        f"{here}_not",
+        "tests/test_nothing.py::test",
+        "docs/costs.md#nothing",
+        "python -m npmnv2 experiment x",
+    ):
+        assert not _is_there(link)
 
 
 def test_the_list_teaches_both_ways():
@@ -342,6 +365,7 @@ def test_it_settles(monkeypatch):
     assert (status, err) == (0, "") and out.count(", computed: ") + out.count(", by the source: ") == len(EVERY)
     one = _run(monkeypatch, "--settle", "1")
     assert one == _run(monkeypatch, "1", "--settle") and one[1] in out and one[1].count("Read on: docs/") == 1
+    assert one[1].count("Settled by: tests/") == 1 and out.count("Settled by: ") == len(EVERY)
 
 
 def test_the_document(monkeypatch):
@@ -349,7 +373,15 @@ def test_the_document(monkeypatch):
     settled = json.loads(_run(monkeypatch, "--settle", "--json")[1])["claims"]
     assert len(listed) == len(settled) == len(EVERY)
     asked = ["number", "says", "kind", "unit", "within"]
-    assert list(listed[0]) == asked and list(settled[0]) == [*asked, "answer", "why", "settled", "source", "read"]
+    assert list(listed[0]) == asked and list(settled[0]) == [
+        *asked,
+        "answer",
+        "why",
+        "settled",
+        "source",
+        "read",
+        "link",
+    ]
     assert settled[0]["answer"] is False and settled[1]["answer"] == 144
 
 

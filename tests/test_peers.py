@@ -18,6 +18,7 @@ import results
 import scaling
 import training_profile
 import training_profile_report
+from common.report import show_missing
 from test_results import measured
 
 import npmnv2
@@ -52,7 +53,17 @@ def test_what_is_timed_is_checked_inference(folder, tmp_path):
     for wrong in (logits * 1.001, logits[::-1], np.full_like(logits, np.nan), logits[:1]):
         saved(path, [wrong])
         with pytest.raises(SystemExit, match=r"npmnv2, inference, inference, 0.35, 4x64x64: not what NumPy computes"):
-            reference.check("npmnv2", "inference", path, case, folder)
+            reference.check("npmnv2", "inference", path, case, folder, {})
+
+
+def test_a_peer_that_is_wrong_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reference, "reference", lambda case, folder: (np.ones((1, 3)),))
+    missing, case = {}, ("inference", WIDTH, SIZE, N)
+    reference.check("a", "inference", saved(tmp_path / "x.npz", [np.ones((1, 3))]), case, "", missing)
+    assert missing == {}
+    reference.check("a", "inference", saved(tmp_path / "x.npz", [np.zeros((1, 3))]), case, "", missing)
+    show_missing({"missing": missing})
+    assert capsys.readouterr().out == ("left out: a, inference, 0.35, 4x64x64 (not what NumPy computes in float64)\n")
 
 
 def wrong_steps(folder):

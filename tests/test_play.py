@@ -182,6 +182,31 @@ def test_a_page_that_computes_wrongly_says_so(break_it, page, tmp_path):
     assert len(found["failures"]) > 50
 
 
+# What somebody who has never seen a convolution would ask, where the answer is seen, and what it says there.
+QUESTIONS = {
+    "what is a tap": ("", "A place in it is a tap"),
+    "what does standard mix": ("kind=standard", "Standard mixes space and channels"),
+    "what does depthwise mix": ("kind=depthwise", "Depthwise mixes space and keeps channels apart"),
+    "what does pointwise mix": ("kind=pointwise", "Pointwise mixes channels and keeps pixels apart"),
+    "where does a gradient go": ("way=backward", "dout, how the loss changes with out, goes back to both factors"),
+    "what does stride do to it": ("way=backward&stride=2", "lies in 0, 1, 2 or 4 windows, and gets a term from each"),
+    "why 8.6 times": (
+        "tab=costs",
+        "for each of its 9 taps, the pair has one matrix for all: at most 9 times",
+    ),
+    "why do two paddings differ": ("tab=paddings&stride=2", "TensorFlow is told how many windows, and for 3 along an"),
+}
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_page_answers(question, tmp_path):
+    address, answer = QUESTIONS[question]
+    document = opened(f"{COMMITTED.as_uri()}#{address}", tmp_path)
+    shown = re.search(r"<main>.*</main>", document, re.DOTALL)[0]
+    assert answer in re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", shown)))
+
+
 @pytest.mark.browser
 def test_an_address_that_says_what_the_page_has_not_is_refused(tmp_path):
     document = opened(f"{COMMITTED.as_uri()}#tab=block&block=99&kind=spatial", tmp_path)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+WRONG = "not what NumPy computes in float64"
 PAUSE = 0.02  # seconds: idle threads of the last turn go to sleep
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36), "MALLOC_TOP_PAD_": str(1 << 26)}
 
@@ -184,7 +185,7 @@ def check_sums(who, path, exact, bound):
 
 def wrong(who):
     """End with the error of a contestant whose result is another."""
-    raise SystemExit(f"error: {who}: not what NumPy computes in float64")
+    raise SystemExit(f"error: {who}: {WRONG}")
 
 
 def _busy():

@@ -2,6 +2,8 @@
 
 import textwrap
 
+from common.measure import WRONG
+
 # Okabe and Ito's colours, which the colour-blind tell apart too.
 VERMILION, BLUE, GREEN, ORANGE = "#d55e00", "#0072b2", "#009e73", "#e69f00"
 SLIDE = {"figsize": (13.33, 7.5), "layout": "constrained"}  # inches: a slide, on which no text is below 16 points
@@ -82,7 +84,7 @@ def show_turns(report):
 def show_missing(report):
     """Who was left out, and why."""
     for name, reason in report["missing"].items():
-        print(f"left out: {name} ({reason}); pip install npmnv2[peers]")
+        print(f"left out: {name} ({reason})" + ("" if reason == WRONG else "; pip install npmnv2[peers]"))
 
 
 # Pictures.

@@ -109,14 +109,19 @@ def _text(claim: "Claim") -> list[str]:
 
 
 def _settled(claim: "Claim", verdict: "Verdict") -> list[str]:
-    """The answer, the figures that show it, where it comes from, and where to read on."""
+    """The answer, the figures that show it, where it comes from, what settles it besides, and where to read on."""
     answer = f"{verdict.answer:.4g} {claim.unit}" if claim.unit else str(bool(verdict.answer)).lower()
     lines = textwrap.wrap(f"{answer}, {claim.settled}: {verdict.why}", WIDTH - 6)
-    return [*(f"    | {line}" for line in lines), f"    | Source: {claim.source}. Read on: docs/{claim.read}"]
+    ends = [f"Source: {claim.source}. Read on: docs/{claim.read}", f"Settled by: {claim.link}"]
+    return [f"    | {line}" for line in (*lines, *ends)]
 
 
 def _document(claim: "Claim", verdict: "Verdict | None") -> dict[str, object]:
     asked = {name: getattr(claim, name) for name in ("number", "says", "kind", "unit", "within")}
     if verdict is None:
         return asked
-    return {**asked, **verdict._asdict(), **{name: getattr(claim, name) for name in ("settled", "source", "read")}}
+    return {
+        **asked,
+        **verdict._asdict(),
+        **{name: getattr(claim, name) for name in ("settled", "source", "read", "link")},
+    }

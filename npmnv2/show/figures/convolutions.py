@@ -1,6 +1,6 @@
 """Figures of the convolutions: what a tap sees, where its gradient goes, and which inputs an output value sees."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npmnv2 import cost
 from npmnv2.shapes import conv_geometry, taps
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SIDE = 4  # of the image whose taps are drawn, and of the output
 PIXEL, TAP = (1, 2), (0, 2)  # which output pixel's window, and which tap
 TWO_TAPS = (0, 0), (1, 1)  # whose views overlap
+CELL = 72  # points, of a pixel of the image with pixel 12
 
 CHANNELS = 192  # in and out, of the convolutions that are compared: what the blocks of row 2 are wide
 DRAWN = 4  # of them
@@ -116,30 +117,29 @@ def pixel_12() -> "Figure":
         if 0 <= row - g.stride * y < g.KH and 0 <= column - g.stride * x < g.KW
     ]
     page = Page(f"At stride {g.stride} pixel 12 lies in {len(lies_in)} windows")
-    image = Grid(30, 106, g.H, g.W, (66, 0), (0, 66))
+    image = Grid(24, 106, g.H, g.W, (CELL, 0), (0, CELL))
+    looks: list[dict[str, Any]] = [
+        {"color": color, "dashed": k % 2 == 1, "width": 3} for k, color in enumerate((BLUE, RED, GREEN, PINK))
+    ]
     page.grid(image)
     page.cells(image, (row, row + 1), (column, column + 1), ORANGE)
     for k, ((y, x), _) in enumerate(lies_in):
-        inset = 5 + 4 * k
-        top, left = image.corner(g.stride * y, g.stride * x)[::-1]
-        side = 66 * g.KH - 2 * inset
-        corners = [(left + inset, top + inset), (left + inset + side, top + inset)]
-        corners += [(x0, top + inset + side) for x0, _ in reversed(corners)]
-        page.lines([[*corners, corners[0]]], color=(BLUE, RED, GREEN, PINK)[k], width=3, dashed=bool(k % 2))
+        inset = 4 + 4 * k  # from the window's edge, so that each is seen and none meets a number
+        left, top = (at + inset for at in image.corner(g.stride * y, g.stride * x))
+        right, bottom = (at - inset for at in image.corner(g.stride * y + g.KH, g.stride * x + g.KW))
+        page.lines([[(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]], **looks[k])
     for number in range(g.H * g.W):
-        at = divmod(number, g.W)
-        middle = image.corner(at[0] + 0.5, at[1] + 0.5)
+        middle = image.corner(number // g.W + 0.5, number % g.W + 0.5)
         page.text(middle[0], middle[1] + 9, str(number))
-    page.text(384, 116, "Forward: each window reads it", align="left", bold=True)
-    page.text(384, 312, "Backward: it gets each one's term", align="left", bold=True)
+    page.text(404, 116, "Forward: each window reads it", align="left", bold=True)
+    page.text(404, 312, "Backward: it gets each one's term", align="left", bold=True)
     for k, ((y, x), (i, j)) in enumerate(lies_in):
-        page.lines([[(384, 144 + 36 * k), (406, 144 + 36 * k)]], color=(BLUE, RED, GREEN, PINK)[k], width=5)
-        page.lines([[(384, 340 + 36 * k), (406, 340 + 36 * k)]], color=(BLUE, RED, GREEN, PINK)[k], width=5)
         forward = f"out[{y}, {x}] += x[{row}, {column}] * w[{i}, {j}]"
-        page.text(416, 153 + 36 * k, forward, align="left", code=True)
         backward = f"dx[{row}, {column}] += dout[{y}, {x}] * w[{i}, {j}]"
-        page.text(416, 349 + 36 * k, backward, align="left", code=True)
-    page.text(30, 516, "So dx grows by +=. With = only the last term would be left.", align="left")
+        for words, at in ((forward, 153 + 36 * k), (backward, 349 + 36 * k)):
+            page.lines([[(404, at - 9), (434, at - 9)]], **looks[k])
+            page.text(444, at, words, align="left", code=True)
+    page.text(24, 516, "So dx grows by +=. With = only the last term would be left.", align="left")
     return page.figure
 
 

@@ -1,18 +1,25 @@
-"""Figure of where a network's multiply-adds and bytes sit."""
+"""Figures of costs: where multiply-adds and bytes sit, what limits a layer, what a block in parts holds."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from npmnv2 import cost
-from npmnv2.show.figures.page import GREY, LIGHT, WIDTH, Page
-from npmnv2.show.plots import KINDS
+from npmnv2.show.figures.page import GREY, LIGHT, WIDTH, Page, Point
+from npmnv2.show.plots import BLUE, KINDS, ORANGE
+from npmnv2.show.roofline import Roofline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEFT, STEP = 62, 11.2  # points: where the first bar begins, and from bar to bar
 TALLEST = 128  # points
+# Measured: `python -m npmnv2 summary --time --threads 1` prints both for the machine it runs on. The copy reads and
+# writes 64 MB, more than the caches of this processor hold.
+PROCESSOR, MACHINE = "AMD EPYC", Roofline(1, 106.6e9, {1 << 26: 44.0e9})
+LAYERS = ("fc", "b1.0.dw", "head")  # that are marked on the roof
+SPLIT, PARTS = "b1.0", (1, 2, 3, 6)  # the block that holds most, and in how many parts
 
 
 def where_cost_sits() -> "Figure":
@@ -67,3 +74,68 @@ def _bands(layers: Sequence[cost.LayerCost]) -> list[tuple[str, int, int]]:
         found.append((str(side) if side > 1 else "", first, end))
         first = end
     return found
+
+
+def roofline() -> "Figure":
+    """The limit of one machine by operations a byte, its ridge, and three layers on it."""
+    peak, speed = MACHINE.flop_per_s / 1e9, MACHINE.copy_speed(1 << 26) / 1e9
+    page = Page("Bytes, not operations, limit a depthwise layer")
+    left, right = 0.25, 32
+    page.lines([[_at(left, 120), _at(left, 10), _at(right, 10)]])
+    for intensity in (0.25, 0.5, 1, 2, 4, 8, 16, 32):
+        page.text(_at(intensity, 10)[0], 426, f"{intensity:g}")
+    for tick in (10, 20, 40, 80):
+        page.text(_at(left, tick)[0] - 10, _at(left, tick)[1] + 9, str(tick), align="right")
+    page.text(_at(left, 10)[0] + 12, 92, "GFLOP/s", align="left")
+    page.text(WIDTH / 2, 458, "FLOP a byte")
+    ridge = peak / speed
+    x, y = _at(ridge, peak)
+    page.text(x, y - 14, f"ridge: {ridge:.1f} FLOP a byte")
+    page.lines([[_at(left, left * speed), (x, y), _at(right, peak)]], width=4)
+    page.text(_at(right, peak)[0], y - 20, f"products: {peak:.0f}", align="right")
+    layers = {layer.name: layer for layer in cost.mobilenet_v2()}
+    for name in LAYERS:
+        _mark(page, layers[name])
+    page.text(WIDTH / 2, 494, f"Measured on one thread of an {PROCESSOR}, float32:")
+    page.text(WIDTH / 2, 528, f"products of matrices; copies of 64 MB, {speed:.0f} GB/s")
+    return page.figure
+
+
+def _mark(page: Page, layer: cost.LayerCost) -> None:
+    """A layer on the roof, and what it is: right of it or, where the roof is level, below."""
+    limit = MACHINE.limit(2 * layer.madds, layer.bytes)
+    speed = 2 * layer.madds / limit.seconds / 1e9
+    x, y = _at(2 * layer.madds / layer.bytes, speed)
+    page.shape([(x - 11, y), (x, y - 11), (x + 11, y), (x, y + 11)], KINDS[layer.kind][0], 2)
+    words = f"{layer.name}, {layer.kind}: at most {speed:.0f}"
+    if limit.by == "flop":
+        page.text(WIDTH - 30, y + 40, words, align="right")
+    else:
+        page.text(x + 20, y + 18, words, align="left")
+
+
+def _at(intensity: float, speed: float) -> Point:
+    """A place on the logarithmic axes of the roofline, of FLOP a byte and GFLOP a second."""
+    return 70 + 120 * math.log2(intensity / 0.25), 390 - 80 * math.log2(speed / 10)
+
+
+def memory_in_parts() -> "Figure":
+    """What a block holds at once, whole and in parts: the ends stay, the middle shrinks."""
+    block = [layer for layer in cost.mobilenet_v2() if layer.name.startswith(f"{SPLIT}.")]
+    steps = [cost.memory.inverted_residual(block, parts) for parts in PARTS]
+    page = Page("In t parts the wide middle takes 1/t of its memory")
+    bottom, scale, width = 404, 300 / steps[0].bytes, 120
+    for k, (parts, step) in enumerate(zip(PARTS, steps, strict=True)):
+        x = 90 + 220 * k
+        ends, inside = scale * (step.input + step.output), scale * step.inside
+        page.bars([(x, bottom - ends, width, ends)], BLUE)
+        page.bars([(x, bottom - ends - inside, width, inside)], ORANGE, "//")
+        page.text(x + width / 2, bottom - ends - inside - 12, f"{step.bytes / 1e6:.1f} MB", bold=True)
+        page.text(x + width / 2, bottom + 34, f"t = {parts}")
+    page.lines([[(60, bottom), (WIDTH - 60, bottom)]])
+    for x, color, hatch, words in ((90, ORANGE, "//", "its wide middle"), (420, BLUE, "", "its input and output")):
+        page.bars([(x, 462, 34, 22)], color, hatch)
+        page.text(x + 46, 482, words, align="left")
+    H, W, C = block[0].in_shape
+    page.text(WIDTH / 2, 526, f"By the formula: block {SPLIT} of MobileNetV2, float32, {H}x{W}x{C} in")
+    return page.figure

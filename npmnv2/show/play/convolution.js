@@ -17,6 +17,13 @@ const MIXES = {
     one pixel. The only tap is a matrix: ${code("@")}. Stride, padding and dilation are for kernels of more taps.`,
 };
 
+const INTRO = {
+  forward: `${code("w")}, the <b>kernel</b>, slides over an image and makes ${code("out")}. A place in it is a
+    <b>tap</b>. <kbd>→</kbd> goes on by a window, or by a tap: the same products in another order.`,
+  backward: `${code("dout")}, how the loss changes with ${code("out")}, goes back to both factors of every product: to
+    the pixel times the weight, to the weight times the pixel.`,
+};
+
 // The step that S stands at: a tap or a window.
 const stepOf = ({g}, {view, y, x, i, j}) => (view === "tap" ? i * g.kernel + j : y * g.out + x);
 
@@ -75,10 +82,10 @@ function caption(conv) {
       one in each window: a view as large as ${code("out")}. ${isPointwise ? "It is the only tap." :
       `Each of the ${taps} taps adds one term: ${code("+=")}.`}`;
   if (view === "window")
-    return `<b>One window, every tap.</b> ${code("dout")} of this pixel goes back to both factors of each product:
-      to the pixel, times the weight, and to the weight, times the pixel. ${isPointwise ?
-      `A pixel lies in one window: ${code("=")}. Each` : `Windows overlap: ${code("+=")}. And each`} weight serves every
-      window: ${code("+=")}.`;
+    return `<b>One window, every tap.</b> ${code("dout")} of this pixel goes to all pixels of its window, and to all
+      weights. ${isPointwise ?
+      `A pixel lies in one window: ${code("=")}. Each` : `Windows overlap: ${code("+=")}. And each`}
+      weight serves every window: ${code("+=")}.`;
   return `<b>One tap, every window.</b> No other tap has this weight, so ${code("dw")} of it is complete: ${code("=")}.
     ${isPointwise ? `No other tap sees these pixels: ${code("=")}.` : `Other taps see the same pixels, so
     ${code("dxp")} is added to: ${code("+=")}.`}`;
@@ -221,6 +228,7 @@ function drawConvolution() {
   const {g, C, M} = conv, across = [C * conv.P, 3 * (S.kind === "depthwise" ? 1 : M), M * g.out];
   const sizes = {cells: sum(across), "most-cells": Math.max(...across), rows: S.way === "forward" ? 9 : 2 * conv.P};
   for (const [name, size] of Object.entries(sizes)) element("convolution").style.setProperty(`--${name}`, size);
+  element("intro").innerHTML = INTRO[S.way];
   element("above").innerHTML = above;
   element("below").innerHTML = below;
   element("unit").textContent = unit;

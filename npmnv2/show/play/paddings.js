@@ -39,9 +39,11 @@ function paddingWords([pytorch, tensorflow]) {
       one zero on each side, which is what PyTorch puts there. ${p.stride === 1 ? "Try stride 2." : "Try side 6."}`;
   const [a, b] = [pytorch, tensorflow].map(conv => after(conv, conv.steps.length).out.flat().map(pixel => pixel[0]));
   const differ = a.filter((number, k) => number !== b[k]).length;
-  return `<b>One shape, other pixels.</b> Each of TensorFlow's windows lies ${plural(p.pads[0] - t.pads[0], "pixel")}
-    further down and to the right. ${differ} of ${a.length} numbers of ${code("out")} differ, and no error says so:
-    weights trained with one padding answer slightly wrongly with the other.`;
+  return `<b>One shape, other pixels.</b> PyTorch is told the zeros, ${sum(p.pads)} along an axis. TensorFlow is told
+    how many windows, and for ${t.out} along an axis needs ${plural(sum(t.pads), "zero")}. So each of its windows lies
+    ${plural(p.pads[0] - t.pads[0], "pixel")} further down and to the right: ${differ} of ${a.length} numbers of
+    ${code("out")} differ, and no error says so. Weights trained with one padding answer slightly wrongly with the
+    other.`;
 }
 
 function drawPaddings() {

@@ -48,7 +48,7 @@ def ways(block, x, threads):
     from npmnv2.kernels.inference_block.records import STEM, Scratch
     from npmnv2.kernels.tiles import CHANNELS
 
-    raw, narrow = cutting.block(block.convs, block.residual), x
+    raw, narrow = cutting.block_of(block.convs, block.residual), x
     exact = block(narrow)
     between = [x.shape]
     for conv in block.convs:

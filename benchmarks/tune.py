@@ -175,7 +175,7 @@ def inference_blocks(images, pixels):
         (first.name, stem.convs + first.convs, False),
         *((block.name, block.convs, block.residual) for block in rest),
     ]:
-        block = cutting.block(convs, shortcut)
+        block = cutting.block_of(convs, shortcut)
         sizes, _ = cutting.sizes_of(block, shape)
         found[name] = block, shape
         shape = images, sizes.OH, sizes.OW, cutting.whole(block.weights.bp.size)

@@ -26,15 +26,11 @@ from npmnv2.kernels.tiles import (
     add_products,
     add_scaled,
     clip,
-    few_places,
-    five_places,
-    half_zeros,
     let_through,
     neighbours,
     places,
     put,
     spread,
-    three_places,
     zeros,
 )
 
@@ -60,23 +56,23 @@ def _results(tile, at, to, x, w, numbers, out, n):
 def _operate(x, w, b, table, numbers, out):
     """Every operation, with tiles of every size, and at the end one that is put where its pixels lie."""
     first, last, stride, offset, _, m = numbers
-    to, few_to = places(0, PIXELS, CHANNELS), few_places(0, PIXELS, CHANNELS)
-    at, at_in = places(first, last, stride), places(first, last, table)
-    few_at, few_at_in = few_places(first, last, stride), few_places(first, last, table)
-    all_at = neighbours(first, stride)
+    to, few_to = places(0, PIXELS, CHANNELS, PIXELS), places(0, PIXELS, CHANNELS, FEW)
+    at, at_in = places(first, last, stride, PIXELS), places(first, last, table, PIXELS)
+    few_at, few_at_in = places(first, last, stride, FEW), places(first, last, table, FEW)
+    all_at = neighbours(first, stride, PIXELS)
     _results(spread(b, m, at), at, to, x, w, numbers, out, 0)
     _results(spread(b, m, at_in), at_in, to, x, w, numbers, out, RESULTS)
-    _results(zeros(x, at), at, to, x, w, numbers, out, 2 * RESULTS)
+    _results(zeros(x, at, CHANNELS), at, to, x, w, numbers, out, 2 * RESULTS)
     _results(spread(b, m, few_at), few_at, few_to, x, w, numbers, out, 3 * RESULTS)
     _results(spread(b, m, few_at_in), few_at_in, few_to, x, w, numbers, out, 4 * RESULTS)
-    _results(zeros(x, few_at), few_at, few_to, x, w, numbers, out, 5 * RESULTS)
-    _results(half_zeros(x, at), at, to, x, w, numbers, out, 6 * RESULTS)
-    _results(half_zeros(x, few_at), few_at, few_to, x, w, numbers, out, 7 * RESULTS)
+    _results(zeros(x, few_at, CHANNELS), few_at, few_to, x, w, numbers, out, 5 * RESULTS)
+    _results(zeros(x, at, HALF), at, to, x, w, numbers, out, 6 * RESULTS)
+    _results(zeros(x, few_at, HALF), few_at, few_to, x, w, numbers, out, 7 * RESULTS)
     _results(spread(b, m, all_at), all_at, to, x, w, numbers, out, 8 * RESULTS)
-    three, five = three_places(first, stride), five_places(first, stride)
-    _results(zeros(x, three), three, three_places(0, CHANNELS), x, w, numbers, out, 9 * RESULTS)
-    _results(half_zeros(x, five), five, five_places(0, CHANNELS), x, w, numbers, out, 10 * RESULTS)
-    put(add(zeros(x, at), x, at, offset), out, at, TILES * RESULTS * ROW + offset)
+    three, five = neighbours(first, stride, 3), neighbours(first, stride, 5)
+    _results(zeros(x, three, CHANNELS), three, neighbours(0, CHANNELS, 3), x, w, numbers, out, 9 * RESULTS)
+    _results(zeros(x, five, HALF), five, neighbours(0, CHANNELS, 5), x, w, numbers, out, 10 * RESULTS)
+    put(add(zeros(x, at, CHANNELS), x, at, offset), out, at, TILES * RESULTS * ROW + offset)
 
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -141,18 +137,14 @@ def test_compiled_and_plain_are_the_same(dtype, values):
 
 
 WRONG = {
-    "places": lambda first, last, apart: tiles.places(first, last - 1, apart),
-    "few_places": lambda first, last, apart: tiles.few_places(first + 1, last, apart),
-    "neighbours": lambda first, stride: first + np.arange(PIXELS) * stride,
+    "places": lambda first, last, apart, pixels: tiles.places(first, last - 1, apart, pixels),
+    "neighbours": lambda first, apart, pixels: first + np.arange(pixels) * apart,
     "spread": lambda b, m, at: np.tile(b[:CHANNELS], (len(at), 1)),
-    "zeros": lambda like, at: np.full((len(at), CHANNELS), -0.0, like.dtype),
-    "half_zeros": lambda like, at: tiles.zeros(like, at),
+    "zeros": lambda like, at, channels: np.full((len(at), channels), -0.0, like.dtype),
     "add_scaled": lambda tile, x, at, offset, w, row: add_products(tile, x, at, offset, w, row),
     "add_products": lambda tile, x, at, offset, w, row: tile + add_scaled(tile * 0, x, at, offset, w, 0),
     "add": lambda tile, x, at, offset: tiles.add(tile, x, at, 0),
     "clip": lambda tile: np.nan_to_num(np.clip(tile, 0, 6), nan=0),
-    "three_places": lambda first, stride: (first + np.arange(3)) * stride + 1,
-    "five_places": lambda first, stride: first + np.arange(5) * stride,
     "let_through": lambda tile, h, at, offset: tiles.let_through(tile, np.nextafter(h, 0), at, offset),
     "put": lambda tile, out, at, offset: tiles.put(tile[:, ::-1], out, at, offset),
 }
@@ -162,7 +154,7 @@ def operations():
     """The names of what is compiled by a rule of its own."""
     tree = ast.parse((KERNELS / "tiles.py").read_text(encoding="utf-8"))
     rules = [d for node in tree.body if isinstance(node, ast.FunctionDef) for d in node.decorator_list]
-    return {rule.args[0].id for rule in rules if isinstance(rule, ast.Call) and rule.func.id == "lower_builtin"}
+    return {rule.args[0].id for rule in rules if isinstance(rule, ast.Call) and rule.func.id == "_in_place_of"}
 
 
 @pytest.mark.parametrize("name", sorted(WRONG))
@@ -196,16 +188,16 @@ def test_a_smaller_tile_has_the_bits_of_a_larger(dtype):
         np.testing.assert_array_equal(half[1, :, :FEW, :HALF], large[2, :, :FEW, :HALF])
 
 
-def _multiply(x, w, y, begins, out, out_of_columns):
-    product(x, w, begins, out)
-    product_of_columns(x, y, begins, out_of_columns)
+def _multiply(x, w, y, overwrite, out, out_of_columns):
+    product(x, w, overwrite, out)
+    product_of_columns(x, y, overwrite, out_of_columns)
 
 
 multiply = numba.njit(_multiply)
 
 
 def test_products_of_matrices():
-    """Of any shape, a sum that begins or goes on, in frames of NaN; plain and compiled."""
+    """Of any shape, put or added, in frames of NaN; plain and compiled."""
     rng = np.random.default_rng(0)
     for k in range(60):
         P, C, M = (int(n) for n in rng.integers(1, (30, 20, 60)))
@@ -216,9 +208,9 @@ def test_products_of_matrices():
             for a in arrays:
                 a[:] = rng.normal(size=a.shape)
             x, w, y, out, out_of_columns = arrays
-            begins = bool(k % 2)
-            exact, exact_of_columns = x @ w + (0 if begins else out), x.T @ y + (0 if begins else out_of_columns)
-            function(x, w, y, begins, out, out_of_columns)
+            overwrite, added = bool(k % 2), (0, 0) if k % 2 else (out, out_of_columns)
+            exact, exact_of_columns = x @ w + added[0], x.T @ y + added[1]
+            function(x, w, y, overwrite, out, out_of_columns)
             np.testing.assert_allclose(out, exact, rtol=0, atol=1e-13)
             np.testing.assert_allclose(out_of_columns, exact_of_columns, rtol=0, atol=1e-13)
             for whole in framed:

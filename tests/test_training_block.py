@@ -363,8 +363,8 @@ PIECES = ((2, 5, 7, 8), 8, 1, 6, 1)  # three
 MUTANTS = [
     ("expand", "(y - norm[k, 0, e]) * norm[k, 3, e]", "0", "the part of dgamma dropped"),
     ("expand", "dz - norm[k, 2, e] -", "dz -", "the part of dbeta dropped"),
-    ("project", "h <= zero or h >= six", "False", "no mask, in the last rows of a tile"),
-    ("project", "or h[1] >= six", "", "no upper kink, in every fourth row"),
+    ("project", "let_through(dz[k, p, e], h, zero, six)", "dz[k, p, e]", "no mask, in the last rows of a tile"),
+    ("project", "let_through(dz[1], h[1], zero, six)", "dz[1] * (h[1] > 0)", "no upper kink in a row of four"),
     ("depthwise", "tile = let_through(tile, hidden, seen, (left + x) * E + e)", "pass", "no mask"),
     ("depthwise", "odd, hidden, other", "odd, hidden, at", "every second pixel of dy2 times the wrong of h"),
     ("depthwise", "range(channel - e, CHANNELS)", "range(CHANNELS)", "channels of the last tile counted twice"),
@@ -377,7 +377,7 @@ MUTANTS = [
     ("finish", "- constant[c]", "", "the part of dbeta dropped, where y1 is not stored"),
     ("finish", "dx[p, c] += parts[k, p, c]", "dx[p, c] = parts[k, p, c]", "only the last piece counts for dx there"),
     ("finish", "dx[p, c] += shortcut[p, c]", "pass", "the shortcut forgotten there"),
-    ("expand", "wt[k], begins,", "wt[k], True,", "only the last piece counts for dx"),
+    ("expand", "wt[k], overwrite,", "wt[k], True,", "only the last piece counts for dx"),
     ("expand", "dx[share, p, c] = shortcut[p, c]", "dx[share, p, c] = 0", "the shortcut forgotten"),
     ("depthwise", " dw[slot] = 0", " dw[slot] = 1", "dw begins at one"),
 ]

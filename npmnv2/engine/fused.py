@@ -168,12 +168,12 @@ class Engine:
         shape: tuple[int, ...] = (N, H, W, self.network.in_channels)
         while blocks:
             block = blocks.pop(0)
-            begins = len(blocks) == len(self.network.blocks) - 1  # so the pixels of x have no room for whole panels
+            is_first = len(blocks) == len(self.network.blocks) - 1  # so the pixels of x have no room for whole panels
             stem = block.convs + blocks[0].convs if blocks and not blocks[0].residual else ()
             if len(block.convs) == 1 and _can_fuse(stem, False):
                 blocks.pop(0)
                 step = self._fused(stem, False, shape, threads)
-            elif not begins and _can_fuse(block.convs, block.residual):
+            elif not is_first and _can_fuse(block.convs, block.residual):
                 step = self._fused(block.convs, block.residual, shape, threads)
             elif [conv.kind for conv in block.convs] == ["pointwise"] and block.convs[0].relu6 and not blocks:
                 step = self._head(block.convs[0], shape, threads)
@@ -192,7 +192,7 @@ class Engine:
         """A depthwise convolution, what comes before it and what comes after."""
         from npmnv2.kernels.inference_block import cutting
 
-        block = cutting.block(convs, shortcut)
+        block = cutting.block_of(convs, shortcut)
         plan = cutting.plan(block, shape, threads)
         names, piece = tuple(conv.name for conv in convs), plan.cut.piece
         block = self._packed((*names, piece), lambda: cutting.packed(block, piece))

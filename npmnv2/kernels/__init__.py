@@ -2,8 +2,8 @@
 
 What a kernel computes is written in `ops`; what is here is how to do it in one pass over memory. A folder a family:
 `operations.py` checks and calls, `loops.py` is the loops; the two blocks have a file a step. Start with
-`depthwise/loops.py`. `jit.py` says what every
-kernel promises. Importing this package imports Numba; `import npmnv2` alone does not.
+`depthwise/loops.py`. `jit.py` says what every kernel promises. Importing this package imports Numba; `import npmnv2`
+alone does not.
 
 Words, each for one thing:
 
@@ -23,6 +23,7 @@ band       Rows of the output in a task.
 window     The values of the input that a pixel of the output sees.
 tap        A weight of a filter, at place (i, j) of the window, with what it sees.
 place      The index of a value in a flat array, in inference.
+apart      Of pixels: values from the place of one to that of the next, or a table of their places.
 room       Values from a pixel to the next, where there are more than it has channels, in inference.
 ring       A few rows of an image: row y lies in row q = y modulo their number, in training.
 scratch    Memory that one thread works in.

@@ -1,7 +1,6 @@
 """The one place that compiles: turns a plain Python loop nest into a parallel kernel, by Numba.
 
-A kernel is written as an ordinary function and then compiled. `numba.prange` is `range`, in plain Python too, but that
-Numba shares its iterations out to threads::
+`numba.prange` is `range`, in plain Python too, but that Numba shares its iterations out to threads::
 
     def _forward(x, w, ..., out): ...           # loops: importable, readable; plain Python once its helpers are, too
     forward = compile_kernel(_forward)          # the same loops as machine code; forward.py_func is _forward
@@ -41,30 +40,15 @@ from npmnv2.kernels.numba_private import PARALLEL, NoOverlap, is_kept, keep, war
 def compile_kernel(
     loops: Callable[..., Any], *, contract: bool = False, parallel: bool = True, inline: bool = False
 ) -> "Kernel":
-    """Compile `loops` for the types of its first call, in parallel, kept on disk if a folder can be written.
+    """Compile loops over arrays at the first call with new dtypes; later processes load the result from disk.
 
-    Parameters
-    ----------
-    loops : function
-        Loops over arrays; `numba.prange` marks the parallel one.
-    contract : bool
-        Allow fused multiply-adds.
-    parallel : bool
-        Whether there is a `prange` in it, or in a kernel that it takes in.
-    inline : bool
-        Whether compiled code that calls it takes it in, as if it were written there: of what is called in one place
-        that saves a copy to compile. It is then compiled with the caller's options.
+    contract: allow fused multiply-adds; parallel: whether there is a `prange` in it, or in a kernel that it takes in;
+    inline: whether compiled code that calls it takes it in, as if it were written there, with the caller's options: of
+    what is called in one place that saves a copy to compile.
 
-    Returns
-    -------
-    Kernel
-        Call it like `loops`; `.py_func` is `loops`.
-
-    Notes
-    -----
     ``error_model="numpy"`` lets a division by zero give inf or NaN as in NumPy, and frees the loops from a test per
-    division. The first call with a new dtype compiles (seconds); later processes load the result from disk. A folder
-    that cannot be written, or a file in it that cannot be read, costs that time again and one warning, never an error.
+    division. A folder that cannot be written, or a file in it that cannot be read, costs the time to compile again and
+    one warning, never an error.
     """
     options: dict[str, Any] = {
         "parallel": PARALLEL if parallel else False,
@@ -126,6 +110,7 @@ def _typeof(kernel: Kernel, context: Any) -> Any:
 
 
 # Helpers. They differ in when they become part of what calls them: before Numba's analysis, after it, or not at all.
+INSIDE: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # for compiled code alone
 
 
 def compile_inline(loops: Callable[..., Any]) -> Any:
@@ -139,9 +124,7 @@ def compile_inline(loops: Callable[..., Any]) -> Any:
 
 def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
     """Compile a small helper, multiply-adds fused: LLVM puts it into what calls it."""
-    return numba.njit(
-        error_model="numpy", fastmath={"contract"}, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
-    )(arithmetic)
+    return numba.njit(fastmath={"contract"}, forceinline=True, **INSIDE)(arithmetic)
 
 
 def compile_task(loops: Callable[..., Any]) -> Any:
@@ -151,23 +134,16 @@ def compile_task(loops: Callable[..., Any]) -> Any:
     arrays do not overlap, without which loops do not become vectors; here `NoOverlap` promises it. The variable of
     such a loop is unsigned there and signed in what calls it: pass it as `np.int64`, or the task is compiled twice.
     """
-    return numba.njit(
-        error_model="numpy",
-        fastmath={"contract"},
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        pipeline_class=NoOverlap,
-    )(loops)
+    return numba.njit(fastmath={"contract"}, pipeline_class=NoOverlap, **INSIDE)(loops)
 
 
 def compile_apart(loops: Callable[..., Any]) -> Any:
-    """Compile a helper that stays a function of its own.
+    """Compile a helper that stays a function of its own, once for all that call it.
 
     In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop that holds it Numba
     does not promise that the arrays do not overlap, and one was measured to be five times slower.
-    So does what is called from several places, and is then compiled once.
     """
-    return numba.njit(error_model="numpy")(loops)
+    return numba.njit(**INSIDE)(loops)
 
 
 def compile_by_kernel(loops_of: Callable[[int, int], Any]) -> Any:

@@ -39,11 +39,8 @@ class NoOverlap(Compiler):  # type: ignore[misc]  # Numba has no types
 def keep(dispatcher: Any, loops: Callable[..., Any]) -> None:
     """Give what Numba made of `loops`, with ``cache=True``, the cache of this package.
 
-    Raises
-    ------
-    AttributeError
-        If this Numba's cache is not built as the ones known here. Nothing of it may be used then: it would not see a
-        change in another file.
+    An `AttributeError` says that this Numba's cache is not built as the ones known here. Nothing of it may be used
+    then: it would not see a change in another file.
     """
     dispatcher._cache = _Cache(dispatcher._cache, loops)
 

@@ -8,76 +8,69 @@ unless a product is small and the core has AVX-512. At the sizes of MobileNet th
 
 from npmnv2.kernels.jit import compile_apart, compile_scalar
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import (
-    CHANNELS,
-    FEW,
-    HALF,
-    PIXELS,
-    add,
-    add_scaled,
-    few_places,
-    half_zeros,
-    places,
-    put,
-    zeros,
-)
+from npmnv2.kernels.tiles import CHANNELS, FEW, HALF, PIXELS, add, add_scaled, places, put, zeros
 
 
 @compile_apart
-def product(x, w, begins, out):
-    """out += x @ w, or where a sum begins out = x @ w. x: (P, C); w: (C, M); out: (P, M)."""
+def product(x, w, overwrite, out):
+    """out = x @ w, or without `overwrite` out += x @ w. x: (P, C); w: (C, M); out: (P, M)."""
     C = x.shape[1]
-    multiply(x.reshape(-1), C, range(C), w, begins, out)
+    multiply(x.reshape(-1), C, range(C), w, overwrite, out)
 
 
 @compile_apart
-def product_of_columns(x, y, begins, out):
-    """out += x.T @ y, or where a sum begins out = x.T @ y. x: (P, C); y: (P, M); out: (C, M)."""
+def product_of_columns(x, y, overwrite, out):
+    """out = x.T @ y, or without `overwrite` out += x.T @ y. x: (P, C); y: (P, M); out: (C, M)."""
     P, C = x.shape
-    multiply(x.reshape(-1), 1, range(0, P * C, C), y, begins, out)
+    multiply(x.reshape(-1), 1, range(0, P * C, C), y, overwrite, out)
+
+
+def _tile_of(pixels, channels):
+    """The function that makes one tile, from pixel i and channel m on, of so many."""
+
+    @compile_scalar
+    def tile(x, apart, along, w, overwrite, out, size, begin):
+        (P, M), (i, m) = size, begin
+        at, to, row = places(i, P - 1, apart, pixels), places(i, P - 1, M, pixels), m
+        sums = zeros(x, to, channels)
+        for offset in along:
+            sums = add_scaled(sums, x, at, offset, w, row)
+            row += M
+        put(sums if overwrite else add(sums, out, to, m), out, to, m)
+
+    return tile
+
+
+_tile, _few, _half = _tile_of(PIXELS, CHANNELS), _tile_of(FEW, CHANNELS), _tile_of(PIXELS, HALF)
 
 
 @compile_apart
-def multiply(x, at, along, w, begins, out):
-    """out[i] += the sum over k of x[at[i] + along[k]] * w[k], or where a sum begins out[i] = that sum.
+def multiply(x, apart, along, w, overwrite, out):
+    """out[i] = the sum over k of x[i * apart + along[k]] * w[k], or without `overwrite` out[i] += that sum.
 
-    x is flat; at: a table, or a number a, which stands for at[i] = a * i; along: a table, or a range. So ``x @ w`` has
-    at = C and along = 0, 1, ..., a row of x; ``x.T @ y`` has at = 1 and along = 0, C, 2 C, ..., a column.
+    x is flat; apart: a number, or a table, whose i-th value stands for i * apart; along: a table, or a range. So
+    ``x @ w`` has apart = C and along = 0, 1, ..., a row of x; ``x.T @ y`` has apart = 1 and along = 0, C, 2 C, ..., a
+    column.
     """
-    (P, M), last = out.shape, out.shape[0] - 1
+    P, M = size = out.shape
     w, out = w.reshape(-1), out.reshape(-1)
     done = M - M % CHANNELS
     for m in range(0, done, CHANNELS):
         for i in range(0, P, PIXELS):
             if P - i > FEW:
-                to = places(i, last, M)
-                tile = _sum(zeros(x, to), x, places(i, last, at), along, w, m, M)
-                put(tile if begins else add(tile, out, to, m), out, to, m)
+                _tile(x, apart, along, w, overwrite, out, size, (i, m))
             else:
-                few_to = few_places(i, last, M)
-                few = _sum(zeros(x, few_to), x, few_places(i, last, at), along, w, m, M)
-                put(few if begins else add(few, out, few_to, m), out, few_to, m)
+                _few(x, apart, along, w, overwrite, out, size, (i, m))
     if M - done >= HALF:
         for i in range(0, P, PIXELS):
-            to = places(i, last, M)
-            half = _sum(half_zeros(x, to), x, places(i, last, at), along, w, done, M)
-            put(half if begins else add(half, out, to, done), out, to, done)
+            _half(x, apart, along, w, overwrite, out, size, (i, done))
         done += HALF
     for i in range(P if done < M else 0):
-        begin = places(i, last, at)[0]
+        begin = places(i, P - 1, apart, FEW)[0]
         for m in range(done, M):  # value by value the same sum, rounded after each product too
             total, row = x.dtype.type(0), m
             for offset in along:
                 total += x[(begin + offset) & NATURAL] * w[row & NATURAL]
                 row += M
             to_one = (i * M + m) & NATURAL
-            out[to_one] = total if begins else out[to_one] + total
-
-
-@compile_scalar
-def _sum(tile, x, at, along, w, m, M):
-    """The sum of one tile."""
-    for offset in along:
-        tile = add_scaled(tile, x, at, offset, w, m)
-        m += M
-    return tile
+            out[to_one] = total if overwrite else out[to_one] + total

@@ -12,19 +12,19 @@ def copy_rows(x, n, size, span, left, columns, rows, to):
     columns of x that are left out; columns: of what is copied.
     """
     (H, W, C), (y, count) = size, span
-    zero, begin = x.dtype.type(0), max(0, left)
+    begin = max(0, left)
     end = max(begin, min(columns, W + left))  # the columns begin <= c < end lie in the image
     for r in range(y, y + count):
         row, middle, right = to & NATURAL, (to + begin * C) & NATURAL, (to + end * C) & NATURAL
         if 0 <= r < H:
             source = (((n * H + r) * W + begin - left) * C) & NATURAL
             for v in range(begin * C):
-                rows[row + v] = zero
+                rows[row + v] = 0
             for v in range((end - begin) * C):
                 rows[middle + v] = x[source + v]
             for v in range((columns - end) * C):
-                rows[right + v] = zero
+                rows[right + v] = 0
         else:
             for v in range(columns * C):
-                rows[row + v] = zero
+                rows[row + v] = 0
         to += columns * C

@@ -14,6 +14,12 @@ def relu6(v, zero, six):
     return six if v >= six else v
 
 
+@compile_scalar
+def let_through(dy, h, zero, six):
+    """The backward of ReLU6: dy, but 0 where h is one of its bounds. NaN lets through."""
+    return zero if h <= zero or h >= six else dy
+
+
 @compile_inline
 def merge_moments(mean, var, before, now, center, deviation, square):
     """Mean, and sum of squared deviations from it, of `before` values and `now` more (Chan): float64.

@@ -1,7 +1,6 @@
 """SGD with momentum, compiled: one pass over memory, on all threads. The plain version is `optim.SGD`.
 
-NumPy makes a pass of each operation of the formula, on one thread: at 3.5 million parameters that was a twentieth of a
-training step.
+NumPy makes a pass of each operation of the formula, on one thread.
 """
 
 from numba import prange
@@ -18,8 +17,6 @@ def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float,
 
     The operations and their order are those of `optim.SGD.update`, and so are the bits of the result.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> value, velocity = np.ones(1), np.ones(1)
     >>> step(value, velocity, np.ones(1), lr=0.125, momentum=0.5, decay=1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.jit import compile_kernel, compile_scalar
-from npmnv2.kernels.scalars import all_finite, merge_moments, relu6
+from npmnv2.kernels.scalars import all_finite, let_through, merge_moments, relu6
 from npmnv2.kernels.tuning import TRAINING
 
 
@@ -80,9 +80,7 @@ def _xhat_dy(x, dout, channel, clip, zero, six):
     """One value normalised again, and the gradient that the ReLU6 behind it (if `clip`) lets through."""
     mean, inv_std, gamma, beta = channel
     xhat = (x - mean) * inv_std
-    y = xhat * gamma + beta
-    blocked = clip and (y <= zero or y >= six)
-    return xhat, zero if blocked else dout
+    return xhat, let_through(dout, xhat * gamma + beta, zero, six) if clip else dout
 
 
 def _backward(dout, x, norm, clip, size, dgamma, dbeta, dx):

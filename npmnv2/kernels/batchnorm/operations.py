@@ -1,7 +1,15 @@
 """Batch normalisation, compiled: the signatures of `ops.batchnorm`, with the ReLU6 that follows done on the way.
 
-Memory traffic sets the time of batch norm, so a kernel is worth what it does not read twice. NumPy makes a full array
-for every operation of the formula; here x is read once for the statistics and once to normalise, whatever follows.
+Parameters, results and errors are there. Memory traffic sets the time of batch norm, so a kernel is worth what it does
+not read twice. NumPy makes a full array for every operation of the formula; here in float32 a forward moves 12 bytes a
+value (x read for the statistics and to normalise, out written), a backward 20 (x and dout read for two sums and for dx,
+dx written), inference 8. ReLU6 is free: clipped on the way, its mask worked out again from x. So is `xhat` in the
+backward, two operations instead of a third array.
+
+Statistics are taken a piece of rows at a time, each about its own mean while it is in cache, and merged in float64 in a
+fixed order (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37,
+1983). The sum over a piece is taken in the dtype of x: where that is too large for it, or a value is not finite, NumPy
+computes all again.
 """
 
 from functools import lru_cache
@@ -19,21 +27,6 @@ from npmnv2.validate import Array, check_array, check_dout, check_length, check_
 def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
     """Normalise by the statistics of this batch: the compiled twin of `ops.batchnorm_forward`.
 
-    Parameters, results, errors
-        As there.
-
-    Notes
-    -----
-    Reads x twice, writes out once: 12 bytes per value in float32. Statistics are taken a piece of rows at a time, each
-    about its own mean while it is in cache, and merged in float64 in a fixed order [1]_. The sum over a piece is taken
-    in the dtype of x: where that is too large for it, or a value is not finite, NumPy computes all again.
-
-    References
-    ----------
-    .. [1] Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37 (1983).
-
-    Examples
-    --------
     >>> x = np.array([[1.0], [3.0]])
     >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1), eps=0.0)
     >>> out.ravel().tolist(), cache.mean.item(), cache.var.item()
@@ -43,31 +36,13 @@ def batchnorm_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) ->
 
 
 def batchnorm_relu6_forward(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> tuple[Array, BatchNormCache]:
-    """`batchnorm_forward`, then ReLU6, with no array in between: the compiled twin of `ops.batchnorm_relu6_forward`.
-
-    Notes
-    -----
-    The same 12 bytes per value as `batchnorm_forward`: the clipping is free. Two separate passes would move 20.
-
-    Examples
-    --------
-    >>> x = np.array([[1.0], [3.0]])
-    >>> batchnorm_relu6_forward(x, np.full(1, 7.0), np.zeros(1), eps=0.0)[0].ravel().tolist()
-    [0.0, 6.0]
-    """
+    """`batchnorm_forward`, then ReLU6, with no array in between: the compiled twin of `ops.batchnorm_relu6_forward`."""
     return _forward(x, gamma, beta, eps, True)
 
 
 def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
     """The gradient in closed form: the compiled twin of `ops.batchnorm_backward`.
 
-    Notes
-    -----
-    Reads x and dout twice (two sums, then dx), writes dx once: 20 bytes per value in float32. `xhat` is worked out
-    from x each time, two operations instead of a third array.
-
-    Examples
-    --------
     >>> x = np.array([[1.0], [3.0], [8.0]])
     >>> out, cache = batchnorm_forward(x, np.ones(1), np.zeros(1))
     >>> dx, dgamma, dbeta = batchnorm_backward(np.array([[1.0], [0.0], [2.0]]), cache)
@@ -78,27 +53,13 @@ def batchnorm_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array
 
 
 def batchnorm_relu6_backward(dout: Array, cache: BatchNormCache) -> tuple[Array, Array, Array]:
-    """The gradient through ReLU6 and batch norm: the compiled twin of `ops.batchnorm_relu6_backward`.
-
-    Notes
-    -----
-    The same 20 bytes per value as `batchnorm_backward`: the mask is worked out again from x, never stored.
-
-    Examples
-    --------
-    >>> x = np.array([[1.0], [3.0], [8.0]])
-    >>> out, cache = batchnorm_relu6_forward(x, np.ones(1), np.zeros(1))
-    >>> batchnorm_relu6_backward(np.ones((3, 1)), cache)[2].item()      # only 8.0 is above the mean
-    1.0
-    """
+    """The gradient through ReLU6 and batch norm: the compiled twin of `ops.batchnorm_relu6_backward`."""
     return _backward(dout, cache, True)
 
 
 def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:
-    """Normalise by fixed statistics: the compiled twin of `ops.batchnorm_inference`. Reads x once, writes out once.
+    """Normalise by fixed statistics: the compiled twin of `ops.batchnorm_inference`.
 
-    Examples
-    --------
     >>> x, one = np.array([[5.0]]), np.ones(1)
     >>> batchnorm_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 2 * (5 - 3) / 2 + 10
     12.0
@@ -107,14 +68,7 @@ def batchnorm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: A
 
 
 def batchnorm_relu6_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float = 1e-5) -> Array:
-    """`batchnorm_inference`, then ReLU6, in the same single pass: twin of `ops.batchnorm_relu6_inference`.
-
-    Examples
-    --------
-    >>> x, one = np.array([[5.0]]), np.ones(1)
-    >>> batchnorm_relu6_inference(x, 2 * one, 10 * one, mean=3 * one, var=4 * one, eps=0.0).item()   # 12 is clipped
-    6.0
-    """
+    """`batchnorm_inference`, then ReLU6, in the same pass: the compiled twin of `ops.batchnorm_relu6_inference`."""
     return _inference(x, gamma, beta, mean, var, eps, True)
 
 

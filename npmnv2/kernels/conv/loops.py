@@ -127,9 +127,9 @@ def _backward_x_task(n, dout, wt, window, sent, dx):
     """Image n of `_backward_x`."""
     (_, H, W, C), (_, OH, OW, _), length = dx.shape, dout.shape, wt.shape[1]
     run = window.KW * C  # what a row of a window sees lies in a row of x side by side
-    flat, parts, zero = dx.reshape(-1), sent.reshape(-1), dx.dtype.type(0)
+    flat, parts = dx.reshape(-1), sent.reshape(-1)
     for v in range(H * W * C):
-        flat[((n * H * W * C) & NATURAL) + v] = zero
+        flat[((n * H * W * C) & NATURAL) + v] = 0
     for oy in range(OH):
         product(dout[n, oy], wt, True, sent)
         for i in range(window.KH):

@@ -1,8 +1,8 @@
 """Standard and pointwise convolution, compiled: the signatures of `ops`; what is computed, and how, says `loops.py`.
 
-The layers call the standard one, by the names of its twins in `ops` that use im2col. Both are the two sides of
-`benchmarks/separable.py`, which compares a separable convolution with a standard one that is as fast as we can write
-it.
+Formulas, parameters and errors are in `ops`; these take float32 and float64 only. The layers call the standard one, by
+the names of its twins in `ops` that use im2col. Both are the two sides of `benchmarks/separable.py`, which compares a
+separable convolution with a standard one that is as fast as we can write it.
 """
 
 import numba
@@ -27,10 +27,6 @@ def conv2d_forward(
 ) -> tuple[Array, Conv2dCache]:
     """Slide M filters over the image: the compiled twin of `ops.conv2d_forward`.
 
-    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
     >>> out, cache = conv2d_forward(x, w)
@@ -51,10 +47,6 @@ def conv2d_forward(
 def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]:
     """Mix the channels of each pixel: the compiled twin of `ops.pointwise_conv2d_forward`.
 
-    The formula, the parameters and the other errors are there. This one takes float32 and float64 only.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> x, w = np.arange(4.0).reshape(1, 1, 2, 2), np.array([[1.0, 10.0, 0.0], [0.0, 1.0, 1.0]])
     >>> pointwise_conv2d_forward(x, w)[0].tolist()
@@ -79,8 +71,6 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
 
     With a dilation it is the one of `ops`.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
     >>> out, cache = conv2d_forward(x, w)
@@ -140,8 +130,6 @@ def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
 def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array, Array]:
     """Push a gradient back through a matrix product: the compiled twin of `ops.pointwise_conv2d_backward`.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> x, w = np.arange(4.0).reshape(1, 1, 2, 2), np.array([[1.0, 10.0, 0.0], [0.0, 1.0, 1.0]])
     >>> out, cache = pointwise_conv2d_forward(x, w)

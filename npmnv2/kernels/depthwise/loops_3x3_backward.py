@@ -240,10 +240,7 @@ def _two_rows_stride2(dout, x, w, seen, corner, dx, partial):
 
 
 def _backward_3x3_stride2(dout, x, w, top, left, tasks, dx, dw):
-    """`loops._backward_x` and `_backward_w` at once, for a 3x3 kernel at stride 2, dilation 1.
-
-    Who owns what: as in `_backward_3x3_stride1`.
-    """
+    """The same at stride 2. Who owns what: as in `_backward_3x3_stride1`."""
     N, H, W, C = x.shape
     _, OH, OW, _ = dout.shape
     lo = min(W, 2 - left if left < 2 else left % 2)  # the first xx with xx + left even, (xx + left) / 2 - 1 >= 0

@@ -1,4 +1,9 @@
-"""Depthwise convolution, compiled: the signatures of `ops.depthwise`, one pass over memory instead of one a tap."""
+"""Depthwise convolution, compiled: the signatures of `ops.depthwise`, one pass over memory instead of one a tap.
+
+Formulas, parameters and errors are there. This one takes float32 and float64 only; any memory layout is accepted, a
+contiguous one is not copied. Either cache serves the backward of both. If a value of `w`, or of `dout` in the backward,
+is not finite NumPy computes all again: the zeros of the padding, times it, are NaN.
+"""
 
 import numpy as np
 
@@ -17,19 +22,9 @@ def depthwise_conv2d_forward(
 ) -> tuple[Array, DepthwiseCache]:
     """Slide one spatial filter over each channel: the compiled twin of `ops.depthwise_conv2d_forward`.
 
-    The formula, the parameters and the errors are there. This one takes float32 and float64 only; any memory layout is
-    accepted, a contiguous one is not copied. Its cache serves `ops.depthwise_conv2d_backward` too, and the other way
-    round.
-
-    Notes
-    -----
     Moves the least there is: x read once, out written once, ``(N*H*W + N*OH*OW) * C`` values, where NumPy's tap loop
-    reads x and out again for each of the KH*KW taps. No padded copy is made. At 3x3, four pixels are computed at a time
-    (`loops_3x3.py`). If a value of `w` is not finite NumPy computes all again: the zeros of the padding, times it, are
-    NaN. So it is with `dout` in the backward.
+    reads x and out again for each of the KH*KW taps. No padded copy is made.
 
-    Examples
-    --------
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1))
     >>> out, cache = depthwise_conv2d_forward(x, w)
     >>> out[0, :, :, 0].tolist()                  # 0 + 1 + 3 + 4 = 8, ...
@@ -56,15 +51,8 @@ def depthwise_conv2d_forward(
 def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array, Array]:
     """Push a gradient back through one filter per channel: compiled twin of `ops.depthwise_conv2d_backward`.
 
-    Notes
-    -----
-    At 3x3, stride 1 and 2, one kernel for both: dout and x are read once, dx is written once. dx gathers: each of its
-    pixels adds up what the windows over it send, so no two threads write the same one. dw is made of about 16 partial
-    sums (fewer for a small image, one per image for a batch of more), cut by the shape alone and added in order: the
-    same bits at any number of threads.
+    At 3x3, stride 1 and 2, one kernel for both: dout and x are read once, dx is written once.
 
-    Examples
-    --------
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((3, 3, 1))
     >>> out, cache = depthwise_conv2d_forward(x, w, padding=1)
     >>> dx, dw = depthwise_conv2d_backward(np.ones_like(out), cache)
@@ -95,8 +83,5 @@ def _is_fast(w: Array, geometry: Geometry) -> bool:
 
 
 def _tasks(N: int, H: int) -> int:
-    """Into how many shares the backward cuts an image: about 16 for the whole batch, but no share below three rows.
-
-    Depends on the shape alone, never on the number of threads: where the sums are cut decides the last bits of dw.
-    """
+    """Into how many shares the backward cuts an image, by shape alone: 16 or so of the batch, none below three rows."""
     return max(1, min(-(-16 // max(N, 1)), H // 3 // 2 * 2))

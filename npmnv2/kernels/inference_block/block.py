@@ -26,13 +26,14 @@ def run_share(thread, threads, x, b):
     panels = len(b.weights.bd) // CHANNELS
     pieces = (panels + cut.piece - 1) // cut.piece
     groups, bands = (pieces + cut.pieces - 1) // cut.pieces, (sizes.OH + cut.band - 1) // cut.band
+    is_part = groups > 1  # of the output: what a group adds to it
     N = len(b.out) // (sizes.OH * sizes.OW * len(b.weights.bp))
     tasks = (N + cut.images - 1) // cut.images * bands * groups
     clear_columns(b, min(cut.piece, panels))
     for task in range(thread * tasks // threads, (thread + 1) * tasks // threads):
         g, band, n = task % groups, task // groups % bands, task // (groups * bands) * cut.images
         images, end = min(cut.images, N - n), min((band + 1) * cut.band, sizes.OH)
-        result = b.out if groups == 1 else parts[g * len(b.out) : (g + 1) * len(b.out)]
+        result = parts[g * len(b.out) : (g + 1) * len(b.out)] if is_part else b.out
         # The first row of the image that is not in `wide` yet. Where the next rows overlap with those that are, from
         # `first` to `filled`, these are moved to the top of `wide`.
         filled = sizes.stride * band * cut.band - sizes.top
@@ -46,5 +47,5 @@ def run_share(thread, threads, x, b):
             for k in range(g * cut.pieces, min((g + 1) * cut.pieces, pieces)):
                 fill(x, n, b, k, Span(first, max(filled, first), need), images)
                 filter_rows(b, k, images, rows)
-                project(x, b, result, k, (n * sizes.OH + oy) * sizes.OW, images * rows * sizes.OW)
+                project(x, b, result, is_part, k, (n * sizes.OH + oy) * sizes.OW, images * rows * sizes.OW)
             filled = need

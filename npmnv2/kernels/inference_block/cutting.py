@@ -12,18 +12,7 @@ import numpy as np
 
 from npmnv2.kernels.arrays import empty, geometry_of
 from npmnv2.kernels.inference_block.blocks import Blocks
-from npmnv2.kernels.inference_block.records import (
-    COPY,
-    EXPAND,
-    STEM,
-    Bound,
-    Cut,
-    Scratch,
-    Sizes,
-    Stem,
-    Tables,
-    Weights,
-)
+from npmnv2.kernels.inference_block.records import COPY, EXPAND, STEM, Bound, Cut, Scratch, Sizes, Stem, Tables, Weights
 from npmnv2.kernels.tiles import CHANNELS
 from npmnv2.kernels.tuning import TUNING
 from npmnv2.shapes import Padding
@@ -58,7 +47,7 @@ class Planned(NamedTuple):
     scratch: Scratch  # of shapes
 
 
-def block(convs: Sequence[Any], shortcut: bool) -> Block:
+def block_of(convs: Sequence[Any], shortcut: bool) -> Block:
     """Read a block from its folded convolutions, `folding.FoldedConv`: [what comes before,] depthwise, pointwise."""
     before, dw, last = convs if len(convs) == 3 else (None, *convs)
     KH, KW, E = dw.w.shape
@@ -185,8 +174,6 @@ def tables_of(planned: Planned) -> Tables:
 def images_of(N: int, pixels: int, threads: int) -> int:
     """How many images go together: at most `TUNING.gather` pixels, and no more than each thread's share of the images.
 
-    Examples
-    --------
     >>> [images_of(8, pixels, threads=1) for pixels in (9, 36, 49, 196)], images_of(8, 9, threads=3)
     ([8, 4, 3, 1], 3)
     """
@@ -196,8 +183,6 @@ def images_of(N: int, pixels: int, threads: int) -> int:
 def piece_of(panels: int) -> int:
     """Panels in a piece: few pieces, none larger than `TUNING.piece`, preferably an even number, for pairs of threads.
 
-    Examples
-    --------
     >>> [piece_of(panels) for panels in (1, 6, 9, 24, 36, 60)]
     [1, 6, 5, 6, 6, 8]
     """
@@ -211,8 +196,6 @@ def piece_of(panels: int) -> int:
 def even(length: int, most: int) -> int:
     """The length of equal parts (the last may be shorter) of at most `most`.
 
-    Examples
-    --------
     >>> even(14, 10), even(14, 14), even(7, 0)
     (7, 14, 1)
     """
@@ -222,8 +205,6 @@ def even(length: int, most: int) -> int:
 def filled_up(w: Array, axis: int = -1) -> Array:
     """A copy with zeros along one axis up to whole panels. It begins at a cache line.
 
-    Examples
-    --------
     >>> filled_up(np.ones(3)).shape, filled_up(np.ones((17, 3)), axis=0).shape
     ((16,), (32, 3))
     """
@@ -238,8 +219,6 @@ def filled_up(w: Array, axis: int = -1) -> Array:
 def extended(w: Array) -> Array:
     """With the last channel again and again up to whole panels: weights of zero would make NaN of an infinite x.
 
-    Examples
-    --------
     >>> extended(np.arange(3.0))[:6].tolist(), extended(np.ones((5, 24))).shape
     ([0.0, 1.0, 2.0, 2.0, 2.0, 2.0], (5, 32))
     """
@@ -249,8 +228,6 @@ def extended(w: Array) -> Array:
 def whole(channels: int) -> int:
     """Channels of whole panels.
 
-    Examples
-    --------
     >>> whole(16), whole(24)
     (16, 32)
     """
@@ -260,8 +237,6 @@ def whole(channels: int) -> int:
 def in_panels(w: Array) -> Array:
     """A matrix (C, M) as (panels, C, 16): its columns 16 at a time, the last filled up with zeros.
 
-    Examples
-    --------
     >>> in_panels(np.ones((5, 24))).shape
     (2, 5, 16)
     """

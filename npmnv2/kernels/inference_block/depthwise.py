@@ -1,7 +1,7 @@
 """The second step of an inference block: ``hidden = relu6(depthwise(wide, wd) + bd)``.
 
 The plain version is the depthwise convolution of `engine.folding.FoldedBlock`. The pixels of a tile are neighbours in a
-row of the output. This is `product.py` with one operator changed: `add_products`, since a channel has its own filter.
+row of the output. This is `window.py` with one operator changed: `add_products`, since a channel has its own filter.
 """
 
 from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_scalar
@@ -38,13 +38,13 @@ def _filter_of(known_K, known_s):
         for r in range(len(hidden) // (OW * CHANNELS)):
             for p in range(0, OW, PIXELS):
                 first = min(p, OW - PIXELS)  # the last tile steps back
-                at = places(p, OW - 1, s * CHANNELS) if any_kernel else neighbours(first, s * CHANNELS)
+                at = places(p, OW - 1, s * CHANNELS, PIXELS) if any_kernel else neighbours(first, s * CHANNELS, PIXELS)
                 tile = spread(bd, panel * CHANNELS, at)
                 for i in range(KH):
                     for j in range(KW):
                         row, tap = (s * r + i) * sizes.columns + j, (panel * KH + i) * KW + j
                         tile = add_products(tile, wide, at, begin + row * CHANNELS, wd, tap * CHANNELS)
-                to = places(p, OW - 1, CHANNELS) if any_kernel else neighbours(first, CHANNELS)
+                to = places(p, OW - 1, CHANNELS, PIXELS) if any_kernel else neighbours(first, CHANNELS, PIXELS)
                 put(clip(tile), hidden, to, r * OW * CHANNELS)
 
     return filter_panel

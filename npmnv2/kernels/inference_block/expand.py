@@ -6,12 +6,12 @@ The plain version is the first convolution of `engine.folding.FoldedBlock`, with
 
 from typing import NamedTuple
 
-from npmnv2.kernels.inference_block.product import Window, add_window
 from npmnv2.kernels.inference_block.records import COPY, STEM
+from npmnv2.kernels.inference_block.window import Window, with_bias
 from npmnv2.kernels.jit import compile_scalar
 from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, places, put, spread, zeros
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, places, put, zeros
 
 
 class Span(NamedTuple):
@@ -30,47 +30,42 @@ def _expand(x, offset, b, panel, pixels, to):
     if sizes.source == STEM:
         window = Window(b.stem.KH, b.stem.KW * sizes.C, b.stem.columns * sizes.C)
     m, last = panel * CHANNELS, pixels - 1
-    row = m * window.rows * window.length
     if sizes.source == COPY:
         for p in range(0, pixels, PIXELS):
-            at = places(p, last, x_at)
-            put(add(zeros(x, at), x, at, offset + m), wide, places(p, last, wide_at), to)
+            at = places(p, last, x_at, PIXELS)
+            put(add(zeros(x, at, CHANNELS), x, at, offset + m), wide, places(p, last, wide_at, PIXELS), to)
         return
     for p in range(0, pixels, PIXELS):
         if pixels - p > FEW:
-            at = places(p, last, x_at)
-            tile = add_window(spread(be, m, at), x, at, offset, window, we, row)
-            put(clip(tile), wide, places(p, last, wide_at), to)
+            tile = with_bias(x, places(p, last, x_at, PIXELS), offset, window, we, be, m)
+            put(clip(tile), wide, places(p, last, wide_at, PIXELS), to)
         else:
-            few_at = few_places(p, last, x_at)
-            tile_of_few = add_window(spread(be, m, few_at), x, few_at, offset, window, we, row)
-            put(clip(tile_of_few), wide, few_places(p, last, wide_at), to)
+            few = with_bias(x, places(p, last, x_at, FEW), offset, window, we, be, m)
+            put(clip(few), wide, places(p, last, wide_at, FEW), to)
 
 
 @compile_scalar
 def clear_columns(b, panels):
     """Zeros left and right of every row of the wide image."""
     sizes, wide = b.sizes, b.scratch.wide
-    zero = wide.dtype.type(0)
     for row in range(panels * b.cut.images * b.cut.R):
         for c in range(sizes.columns):
             if c < sizes.left or c >= sizes.left + sizes.W:
                 pixel = ((row * sizes.columns + c) * CHANNELS) & NATURAL
                 for e in range(CHANNELS):
-                    wide[pixel + e] = zero
+                    wide[pixel + e] = 0
 
 
 @compile_scalar
 def _clear_rows(b, panels, span):
     """Zeros in those rows of the wide image that lie outside of it."""
-    sizes, wide = b.sizes, b.scratch.wide
-    zero, length = wide.dtype.type(0), sizes.columns * CHANNELS
+    sizes, wide, length = b.sizes, b.scratch.wide, b.sizes.columns * CHANNELS
     for y in range(span.begin, span.end):
         if y < 0 or y >= sizes.H:
             for plane in range(panels * b.cut.images):
                 row = ((plane * b.cut.R + y - span.first) * length) & NATURAL
                 for v in range(length):
-                    wide[row + v] = zero
+                    wide[row + v] = 0
 
 
 @compile_scalar
@@ -81,8 +76,8 @@ def keep_rows(b, panels, rows, by):
     for k in range(panels):
         top = k * b.cut.R * length
         for p in range(0, pixels, PIXELS):
-            at = places(p, pixels - 1, CHANNELS)
-            put(add(zeros(wide, at), wide, at, top + by * length), wide, at, top)
+            at = places(p, pixels - 1, CHANNELS, PIXELS)
+            put(add(zeros(wide, at, CHANNELS), wide, at, top + by * length), wide, at, top)
 
 
 @compile_scalar

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.inference_block.product import Window, add_window
+from npmnv2.kernels.inference_block.window import Window, with_bias
 from npmnv2.kernels.jit import compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, clip, few_places, places, put, spread
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, clip, places, put
 
 
 class Head(NamedTuple):
@@ -27,16 +27,10 @@ class Head(NamedTuple):
     piece: int  # panels of 16 output channels in a task
 
 
-@compile_scalar
-def _product(x, at, offset, C, w, b, m):
-    """A tile of x @ w + b, channels m to m + 15."""
-    return add_window(spread(b, m, at), x, at, offset, Window(1, C, 0), w, m * C)
-
-
 @compile_task
 def _head_share(thread, threads, x, w, b, sizes, tile_of, pooled):
     """What one thread does of `head`. tile_of: (PIXELS * 16,), where it stores a tile to add it to `pooled`."""
-    N, pixels, room, C, M = sizes.N, sizes.pixels, sizes.room, sizes.C, len(b)
+    N, pixels, room, M, window = sizes.N, sizes.pixels, sizes.room, len(b), Window(1, sizes.C, 0)
     step = sizes.piece * CHANNELS
     pieces = (M + step - 1) // step
     tasks = (N + sizes.images - 1) // sizes.images * pieces
@@ -50,11 +44,11 @@ def _head_share(thread, threads, x, w, b, sizes, tile_of, pooled):
             for p in range(0, images * pixels, PIXELS):
                 count = min(PIXELS, last + 1 - p)
                 if count > FEW:
-                    tile = _product(x, places(p, last, room), offset, C, w, b, m)
-                    put(clip(tile), tile_of, places(0, PIXELS, CHANNELS), 0)
+                    tile = with_bias(x, places(p, last, room, PIXELS), offset, window, w, b, m)
+                    put(clip(tile), tile_of, places(0, PIXELS, CHANNELS, PIXELS), 0)
                 else:
-                    tile_of_few = _product(x, few_places(p, last, room), offset, C, w, b, m)
-                    put(clip(tile_of_few), tile_of, few_places(0, PIXELS, CHANNELS), 0)
+                    few = with_bias(x, places(p, last, room, FEW), offset, window, w, b, m)
+                    put(clip(few), tile_of, places(0, PIXELS, CHANNELS, FEW), 0)
                 for i in range(count):
                     to = ((n + (p + i) // pixels) * M + m) & NATURAL
                     for e in range(CHANNELS):
@@ -87,12 +81,14 @@ def _head(x, w, b, sizes, scratch, pooled):
 def _classify_panel(x, w, b, m, logits):
     """Classes m to m + 15 of every image."""
     (N, C), M = x.shape, len(b)
-    pooled, out = x.reshape(-1), logits.reshape(-1)
+    pooled, out, window = x.reshape(-1), logits.reshape(-1), Window(1, C, 0)
     for n in range(0, N, PIXELS):
         if N - n > FEW:
-            put(_product(pooled, places(n, N - 1, C), 0, C, w, b, m), out, places(n, N - 1, M), m)
+            at = places(n, N - 1, C, PIXELS)
+            put(with_bias(pooled, at, 0, window, w, b, m), out, places(n, N - 1, M, PIXELS), m)
         else:
-            put(_product(pooled, few_places(n, N - 1, C), 0, C, w, b, m), out, few_places(n, N - 1, M), m)
+            few_at = places(n, N - 1, C, FEW)
+            put(with_bias(pooled, few_at, 0, window, w, b, m), out, places(n, N - 1, M, FEW), m)
 
 
 def _classify(x, w, b, logits):

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from numba import prange
 
-from npmnv2.kernels.inference_block.product import Window, add_window
+from npmnv2.kernels.inference_block.window import Window, add_window
 from npmnv2.kernels.jit import compile_kernel, compile_scalar
 from npmnv2.kernels.scalars import relu6
-from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, few_places, places, put, spread, zeros
+from npmnv2.kernels.tiles import CHANNELS, FEW, PIXELS, add, clip, places, put, spread, zeros
 
 
 class Last(NamedTuple):
@@ -24,27 +24,26 @@ class Last(NamedTuple):
 
 
 @compile_scalar
-def project(x, b, out, k, pixel, pixels):
-    """Add what piece k gives to so many pixels of `out`, from `pixel` on. `out`: the result, or a group's part."""
+def project(x, b, out, is_part, k, pixel, pixels):
+    """Add what piece k gives to so many pixels of `out`, from `pixel` on. `out`: the result, or a part of it."""
     sizes, cut, hidden, wp, bp, E = b.sizes, b.cut, b.scratch.hidden, b.weights.wp, b.weights.bp, len(b.weights.bd)
     panels, M, last = min(cut.piece, E // CHANNELS - k * cut.piece), len(bp), pixels - 1
     window = Window(panels, CHANNELS, cut.images * cut.rows * sizes.OW * CHANNELS)
-    is_part = cut.pieces * cut.piece * CHANNELS < E
     ends = not is_part and (k + 1) * cut.piece * CHANNELS >= E
     todo = Last(k == 0, k > 0 and not is_part, ends and sizes.shortcut, ends and sizes.clip)
     for m in range(0, M, CHANNELS):
         row, offset = (k * cut.piece * M + m * panels) * CHANNELS, pixel * M + m
-        for p in range(0, pixels, PIXELS):
+        for p in range(0, pixels, PIXELS):  # a helper that is given arrays and branches would count their users
             if pixels - p > FEW:
-                at, to = places(p, last, CHANNELS), places(p, last, M)
-                tile = spread(bp, m, at) if todo.bias else zeros(hidden, at)
+                at, to = places(p, last, CHANNELS, PIXELS), places(p, last, M, PIXELS)
+                tile = spread(bp, m, at) if todo.bias else zeros(hidden, at, CHANNELS)
                 tile = add_window(tile, hidden, at, 0, window, wp, row)
                 put(_finished(tile, x, out, to, offset, todo), out, to, offset)
             else:
-                few_at, few_to = few_places(p, last, CHANNELS), few_places(p, last, M)
-                tile_of_few = spread(bp, m, few_at) if todo.bias else zeros(hidden, few_at)
-                tile_of_few = add_window(tile_of_few, hidden, few_at, 0, window, wp, row)
-                put(_finished(tile_of_few, x, out, few_to, offset, todo), out, few_to, offset)
+                few_at, few_to = places(p, last, CHANNELS, FEW), places(p, last, M, FEW)
+                few = spread(bp, m, few_at) if todo.bias else zeros(hidden, few_at, CHANNELS)
+                few = add_window(few, hidden, few_at, 0, window, wp, row)
+                put(_finished(few, x, out, few_to, offset, todo), out, few_to, offset)
 
 
 @compile_scalar

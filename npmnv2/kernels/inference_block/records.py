@@ -80,7 +80,7 @@ class Scratch(NamedTuple):
     wide: Any  # (threads, piece, images, R, columns, 16): R rows of the wide image with zeros around it
     stem: Any  # (threads, rows of x, columns of x with zeros, C), what the windows of the stem see; else empty
     hidden: Any  # (threads, piece, images, rows, OW, 16)
-    parts: Any  # (groups, N, OH, OW, M), what each group of pieces adds to the output, of all threads; else empty
+    parts: Any  # (groups, N, OH, OW, M), what each group of pieces adds to the output, of all threads; empty if one
 
 
 class Tables(NamedTuple):

@@ -1,19 +1,17 @@
 """The inverted residual in training, backward. A kernel reads each wide array once, and writes one at most.
 
-The plain version is `backward` of `nn.blocks.InvertedResidual`, layer by layer. Batch norm's backward needs two sums
-over the batch, so here it is cut in two: a kernel writes `dz`, the gradient that ReLU6 let through, and sums up dbeta
-and dgamma while its tiles are in cache; who reads dz next makes dy of it on the way::
+The plain version is `backward` of `nn.blocks.InvertedResidual`, layer by layer; docs/training_speed.md derives this one
+from it. Batch norm's backward needs two sums over the batch, so here it is cut in two: a kernel writes `dz`, the
+gradient that ReLU6 let through, and sums up dz and dz * (y - mean) while its tiles are in cache: dbeta, and dgamma
+before its inv_std. Who reads dz next makes dy of it on the way (`through_norm`)::
 
     project:    dz2 = mask(y2) * (dy3 @ wp.T)            dwp = relu6(bn(y2)).T @ dy3
     depthwise:  dz1 = mask(y1) * spread(dy2, wd)         dwd = windows of relu6(bn(y1)) times dy2
     expand:     dx  = dy1 @ we.T                         dwe = x.T @ dy1
 
-with ``dy = scale * (dz - dbeta / P - xhat * dgamma / P)``, xhat being ``(y - mean) * inv_std``. Where `y1` was not
-stored, `depthwise` (in a file of its own, `depthwise_backward_loops`) computes its rows again from x less its mean,
-multiplies the rows of dz1 at once and writes no dz1; `finish` subtracts what had to wait for the sums.
-docs/training_speed.md derives all of it. Tasks and scratch are those of `forward_loops`.
-
-The sums are of dz and of dz * (y - mean): dbeta, and dgamma before its inv_std.
+`depthwise` has a file of its own, `depthwise_backward_loops`. Where `y1` was not stored it computes its rows again from
+x less its mean, multiplies the rows of dz1 at once and writes no dz1; `finish` subtracts what had to wait for the sums.
+Tasks and scratch are those of `forward_loops`.
 """
 
 import numpy as np
@@ -21,7 +19,7 @@ from numba import prange
 
 from npmnv2.kernels.jit import compile_inline, compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.products import product, product_of_columns
-from npmnv2.kernels.scalars import NATURAL
+from npmnv2.kernels.scalars import NATURAL, let_through
 from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
 from npmnv2.kernels.training_block.records import Cut, Deferred, DeferredGradient, Gradients, new_sums
 
@@ -32,7 +30,7 @@ def through_norm(dz, y, norm, k, e):
     return norm[k, 1, e] * (dz - norm[k, 2, e] - (y - norm[k, 0, e]) * norm[k, 3, e])
 
 
-@compile_inline
+@compile_task
 def merge_gradients(made, sums):
     """sums[k] = the totals of the tasks of piece k, added in order."""
     pieces, _, E = sums.shape
@@ -48,13 +46,9 @@ def merge_gradients(made, sums):
 
 @compile_scalar
 def _let_through(dz, h, zero, six):
-    """Four gradients, 0 where ReLU6 bounded h. NaN lets through."""
-    return (
-        zero if h[0] <= zero or h[0] >= six else dz[0],
-        zero if h[1] <= zero or h[1] >= six else dz[1],
-        zero if h[2] <= zero or h[2] >= six else dz[2],
-        zero if h[3] <= zero or h[3] >= six else dz[3],
-    )
+    """The same of four gradients. Called one by one in the loop below, LLVM fuses other products: other bits."""
+    first, second = let_through(dz[0], h[0], zero, six), let_through(dz[1], h[1], zero, six)
+    return first, second, let_through(dz[2], h[2], zero, six), let_through(dz[3], h[3], zero, six)
 
 
 @compile_inline
@@ -88,23 +82,23 @@ def _mask_rows(y, norm, dz, hidden, tile, place):
         for e in range(E):
             h = normal(y[k, p, e], norm, k, e, True, zero, six)
             hidden[t, r, e] = h
-            g = zero if h <= zero or h >= six else dz[k, p, e]
+            g = let_through(dz[k, p, e], h, zero, six)
             dz[k, p, e] = g
             tile[task, 0, e] += g
             tile[task, 1, e] += g * (y[k, p, e] - norm[k, 0, e])
 
 
 @compile_task
-def _project_tasks(t, dy, h, wt, cut, scratch, out, sums):
+def _project_tasks(t, dy, h, wt, scratch, out, sums):
     """The tasks of thread t of `_project`."""
     (y, norm), hidden, (dz, dw), (_, tile, total) = h, scratch, out, sums
-    (pieces, P, _), threads = y.shape, hidden.shape[0]
-    tasks = pieces * cut.groups
+    (pieces, P, _), (threads, size, _), tasks = y.shape, hidden.shape, dw.shape[0]
+    groups = tasks // pieces
     for number in range(t * tasks // threads, (t + 1) * tasks // threads):
-        task, k, g = number & NATURAL, (number // cut.groups) & NATURAL, (number % cut.groups) & NATURAL
-        begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
-        for first in range(begin, end, cut.tile):
-            last = min(first + cut.tile, end)
+        task, k, g = number & NATURAL, (number // groups) & NATURAL, (number % groups) & NATURAL
+        begin, end = g * P // groups, (g + 1) * P // groups
+        for first in range(begin, end, size):
+            last = min(first + size, end)
             product(dy[first:last], wt[k], True, dz[k, first:last])
             begin_tile(tile, task)
             _mask_rows(y, norm, dz, hidden, tile, (t, k, first, last, task))
@@ -112,17 +106,16 @@ def _project_tasks(t, dy, h, wt, cut, scratch, out, sums):
             product_of_columns(hidden[t, : last - first], dy[first:last], first == begin, dw[g * pieces + k])
 
 
-def _project(dy, h, wt, cut, scratch, out, sums):
+def _project(dy, h, wt, scratch, out, sums):
     """dz2, its sums and dwp, from the gradient `dy` of h @ wp, h = relu6(bn(y2)). A task is (piece, group of pixels).
 
-    dy: (P, M); h: a `records.Deferred`; wt: (pieces, M, E), each wp[k].T; out: a `records.Gradients`, of dz2, like y2,
-    and (groups*pieces, E, M); scratch: (threads, tile, E), a tile of h; sums: (pieces, 2, E) in float64.
+    dy: (P, M); wt: (pieces, M, E), each wp[k].T; scratch: (threads, tile, E), a tile of h; out.dx: dz2, like y2;
+    out.dw: (groups*pieces, E, M); sums: (pieces, 2, E) in float64.
     """
-    made = new_sums(h.y.shape[0] * cut.groups, h.y)
-    h, cut = Deferred(*h), Cut(*cut)
-    out = Gradients(*out)
+    made = new_sums(out.dw.shape[0], h.y)
+    h, out = Deferred(*h), Gradients(*out)
     for t in prange(scratch.shape[0]):
-        _project_tasks(np.int64(t), dy, h, wt, cut, scratch, out, made)
+        _project_tasks(np.int64(t), dy, h, wt, scratch, out, made)
     merge_gradients(made, sums)
 
 
@@ -130,15 +123,14 @@ def _project(dy, h, wt, cut, scratch, out, sums):
 def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
     """The tasks of thread t of `_expand`."""
     (dz, y, norm), rows, (dx, dw) = dy, scratch, out
-    (pieces, P, E), threads = y.shape, rows.shape[0]
-    tasks = dx.shape[0] * cut.groups
+    (pieces, P, E), (threads, size, _), tasks = y.shape, rows.shape, dx.shape[0] * cut.groups
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
         share, g = (task // cut.groups) & NATURAL, (task % cut.groups) & NATURAL
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
         for piece in range(share * cut.share, min(share * cut.share + cut.share, pieces)):
-            k, begins = piece & NATURAL, piece == share * cut.share
-            for first in range(begin, end, cut.tile):
-                last = min(first + cut.tile, end)
+            k, overwrite = piece & NATURAL, piece == share * cut.share
+            for first in range(begin, end, size):
+                last = min(first + size, end)
                 for row in range(last - first):
                     r, p = row & NATURAL, (first + row) & NATURAL
                     for e in range(E):
@@ -146,23 +138,22 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
                 tile = rows[t, : last - first]
                 product_of_columns(x[0, first:last], tile, first == begin, dw[g * pieces + k])
                 if piece == 0 and shortcut.shape[0] > 0:
-                    begins = False
+                    overwrite = False
                     for row in range(first, last):
                         p = row & NATURAL
                         for c in range(dx.shape[2]):
                             dx[share, p, c] = shortcut[p, c]
-                product(tile, wt[k], begins, dx[share, first:last])
+                product(tile, wt[k], overwrite, dx[share, first:last])
 
 
 def _expand(dy, x, wt, shortcut, cut, scratch, out):
     """dx[share] = what the pieces of a share add to the gradient of x in ``y1 = x @ we``; and dwe.
 
-    A task is (share, group of pixels). dy: a `records.DeferredGradient`; x: (1, P, C); wt: (pieces, E, C), each
-    we[k].T; shortcut: (P, C), the gradient that it adds, of no rows without one; out: a `records.Gradients`, of
-    (shares, P, C) and (groups*pieces, C, E); scratch: (threads, tile, E), a tile of dy.
+    A task is (share, group of pixels). x: (1, P, C); wt: (pieces, E, C), each we[k].T; shortcut: (P, C), the gradient
+    that it adds, of no rows without one; scratch: (threads, tile, E), a tile of dy; out: of (shares, P, C) and
+    (groups*pieces, C, E).
     """
-    dy, cut = DeferredGradient(*dy), Cut(*cut)
-    out = Gradients(*out)
+    dy, cut, out = DeferredGradient(*dy), Cut(*cut), Gradients(*out)
     for t in prange(scratch.shape[0]):
         _expand_tasks(np.int64(t), dy, x, wt, shortcut, cut, scratch, out)
 

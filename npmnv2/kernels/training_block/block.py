@@ -1,7 +1,6 @@
-"""The inverted residual in training: what Python does around the two compiled calls of `steps`.
+"""The inverted residual in training, around the two compiled calls of `steps`: if they can run, and the shapes.
 
-That is: whether they can run, and the shapes in which they take and give arrays. What they compute is
-`nn.blocks.InvertedResidual` layer by layer, which is the version to read first.
+The plain version is `nn.blocks.InvertedResidual`, layer by layer.
 """
 
 import math

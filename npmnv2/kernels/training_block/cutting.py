@@ -31,22 +31,18 @@ def cut(
         """Of pixels, for so many tasks, but none too small."""
         return max(1, min(tasks, pixels // tuning.few))
 
-    def by_piece(pixels: int) -> Cut:
-        """A task owns a group of one piece."""
-        return Cut(tuning.tile, groups(pixels, -(-tuning.tasks // pieces)), 1)
-
     def by_share(pixels: int) -> Cut:
-        """A task adds up the products of several pieces."""
         found = groups(pixels, tuning.tasks)
-        return Cut(tuning.tile, found, max(1, min(pieces, pieces * found // tuning.tasks)))
+        return Cut(found, max(1, min(pieces, pieces * found // tuning.tasks)))
 
     recompute = expands and P_in >= tuning.recompute * C and E >= C
     (top, _), (left, right) = g.pads
     sizes = Sizes(N, H, W, C, pieces, E, g.OH, g.OW, M, K, g.stride, top, left, right, expands, recompute, shortcut)
-    narrow = Cut(tuning.tile, groups(P_in, tuning.tasks), 1)
+    of_a_piece = -(-tuning.tasks // pieces)  # tasks, where each owns a group of one piece
     return sizes, Cuts(
-        by_piece(P_in), by_share(P_in), by_share(P_out), by_piece(P_out), narrow, chunk_rows(C), chunk_rows(M)
-    )
+        tuning.tile, groups(P_in, of_a_piece), by_share(P_in), by_share(P_out), groups(P_out, of_a_piece),
+        groups(P_in, tuning.tasks), chunk_rows(C), chunk_rows(M),
+    )  # fmt: skip
 
 
 def pieces_of(channels: int, most: int) -> int:
@@ -54,8 +50,6 @@ def pieces_of(channels: int, most: int) -> int:
 
     An even number is preferred while a piece keeps 64 channels: pieces are tasks, and threads mostly come in twos.
 
-    Examples
-    --------
     >>> [channels // pieces_of(channels, 128) for channels in (8, 96, 144, 384, 576, 960)]
     [8, 96, 48, 96, 96, 96]
     """

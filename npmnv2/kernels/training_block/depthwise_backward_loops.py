@@ -17,18 +17,7 @@ from numba import prange
 from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.scalars import NATURAL
-from npmnv2.kernels.tiles import (
-    CHANNELS,
-    PIXELS,
-    add_products,
-    five_places,
-    let_through,
-    neighbours,
-    places,
-    put,
-    three_places,
-    zeros,
-)
+from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, let_through, neighbours, places, put, zeros
 from npmnv2.kernels.training_block.backward_loops import merge_gradients, through_norm
 from npmnv2.kernels.training_block.depthwise_loops import clear_beside
 from npmnv2.kernels.training_block.forward_loops import begin_tile, end_tile, normal
@@ -73,9 +62,9 @@ def _row_of(known_K, known_s):
                 count, column = (W - x + s - 1) // s, beside + (x + left - tap) // s
                 for p in range(0, count, PIXELS):
                     pixel = min(p, count - PIXELS)
-                    at = places(p, count - 1, E) if any_kernel else neighbours(pixel, E)
-                    seen = places(p, count - 1, s * E) if any_kernel else neighbours(pixel, s * E)
-                    tile = zeros(ring, at)
+                    at = places(p, count - 1, E, PIXELS) if any_kernel else neighbours(pixel, E, PIXELS)
+                    seen = places(p, count - 1, s * E, PIXELS) if any_kernel else neighbours(pixel, s * E, PIXELS)
+                    tile = zeros(ring, at, CHANNELS)
                     for i in range(y % s, K, s):
                         line = first + ((y - i) // s % RING * columns + column) * E + e
                         for j in range(tap, K, s):
@@ -89,22 +78,22 @@ def _row_of(known_K, known_s):
 
 def _taps_of(K, s):
     """What adds to one row of dwd, dw[to] and on, what its K taps saw: a row of `hidden` and one of dy2."""
-    taps = three_places if K == 3 else five_places
 
     @compile_apart
     def add_taps(hidden, ring, line, part, dw, to, shape, OW):
         E = shape.E
-        at, other = taps(0, E), taps(s, E)  # of one pixel of dy2, and of the next
+        at, other = neighbours(0, E, K), neighbours(s, E, K)  # of one pixel of dy2, and of the next
+        to_part = neighbours(0, CHANNELS, K)
         for channel in range(0, E, CHANNELS):
             e = min(channel, E - CHANNELS)
-            even, odd = zeros(ring, at), zeros(ring, at)
+            even, odd = zeros(ring, at, CHANNELS), zeros(ring, at, CHANNELS)
             for x in range(0, OW - 1, 2):
                 even = add_products(even, hidden, at, s * x * E + e, ring, line + x * E + e)
                 odd = add_products(odd, hidden, other, s * x * E + e, ring, line + (x + 1) * E + e)
             if OW % 2 == 1:
                 even = add_products(even, hidden, at, s * (OW - 1) * E + e, ring, line + (OW - 1) * E + e)
-            put(even, part, taps(0, CHANNELS), 0)
-            put(odd, part, taps(0, CHANNELS), K * CHANNELS)
+            put(even, part, to_part, 0)
+            put(odd, part, to_part, K * CHANNELS)
             for j in range(K):
                 for c in range(channel - e, CHANNELS):  # those before it have been added
                     v = part[(j * CHANNELS + c) & NATURAL] + part[((K + j) * CHANNELS + c) & NATURAL]
@@ -136,14 +125,14 @@ def _fill_ring(sizes, dy, ring, place, beside, filled, need):
 
 
 @compile_inline
-def _fill_hidden(sizes, hidden, raw, norm, place, begin):
-    """A row of relu6(bn(y1)), which begins in pixel `begin`. place: the thread, the piece, and the plane of raw."""
+def _fill_hidden(sizes, hidden, y1, norm, place, begin):
+    """A row of relu6(bn(y1)), which begins in pixel `begin`. place: the thread, the piece, and the plane of y1."""
     t, k, plane = place
     zero, six = hidden.dtype.type(0), hidden.dtype.type(6)
     for c in range(sizes.W):
         to, p = (sizes.left + c) & NATURAL, (begin + c) & NATURAL
         for e in range(hidden.shape[3]):
-            hidden[t, 0, to, e] = normal(raw[plane, p, e], norm, k, e, sizes.expands, zero, six)
+            hidden[t, 0, to, e] = normal(y1[plane, p, e], norm, k, e, sizes.expands, zero, six)
 
 
 @compile_inline
@@ -173,8 +162,8 @@ def _sum_row(dz, y, norm, tile, places_of, W):
 @compile_task
 def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
     """The tasks of thread t of `_depthwise`."""
-    (ring, raw, hidden, part, dz1), (dz, y, norm2), (x, norm, we, wt) = scratch, dy, source
-    (dx, dw, dwe), (_, tile, total) = out, sums
+    (ring, y1, hidden, part, dz1), (dz, y, norm2), (norm, x, we, wt) = scratch, dy, source
+    (_, dx, dwe, dw), (_, tile, total) = out, sums
     H, W, OH, OW, s, K, E = sizes.H, sizes.W, sizes.OH, sizes.OW, sizes.stride, sizes.K, sizes.E
     beside, columns = beside_of(sizes), ring.shape[2]
     shape = Shape(K, s, beside, columns, W, sizes.left, E, sizes.expands)
@@ -198,18 +187,18 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
             need = (row + sizes.top) // s + 1
             _fill_ring(sizes, (dz, y, norm2), ring, (t, k, task), beside, filled, need)
             filled = max(filled, need)
-            plane, start, to = k, begin + row * W, begin + row * W  # of raw and dz1, and where the row begins in either
+            plane, start, to = k, begin + row * W, begin + row * W  # of y1 and dz1, and where the row begins in either
             if sizes.recompute:
                 plane, start, to = t, 0, held
-                product(x[0, begin + row * W : begin + row * W + W], we[k], True, raw[t, :W])
-            _fill_hidden(sizes, hidden, raw, norm, (t, k, plane), start)
+                product(x[0, begin + row * W : begin + row * W + W], we[k], True, y1[t, :W])
+            _fill_hidden(sizes, hidden, y1, norm, (t, k, plane), start)
             given = rows, first, row + sizes.top, seen, weights, flat, (plane * dz1.shape[1] + to) * E, shape
             if W // s < PIXELS:  # of the pixels under the same taps
                 _row_any(*given)
             else:
                 _row(K, s, given)
             begin_tile(tile, task)
-            _sum_row(dz1, raw, norm, tile, (plane, to, start, k, task), W)
+            _sum_row(dz1, y1, norm, tile, (plane, to, start, k, task), W)
             end_tile(tile, total, task)
             for i in range((row + sizes.top) % s, K, s):
                 oy = (row + sizes.top - i) // s
@@ -231,10 +220,8 @@ def _depthwise(sizes, dy, source, w, scratch, out, sums):
     expansion nothing normalises or clips, and dz1 is the gradient of x. With `recompute` the gradient goes on from
     here, in out.dx and out.dwe, as far as the sums do not matter.
 
-    dy: a `records.DeferredGradient`, but of (pieces*N, OH*OW, E); source: a `records.Source`; w: (pieces, K, K, E);
-    scratch: a `records.RowGradientScratch`; out: a `records.DepthwiseGradients`; sums: (pieces, 2, E) in float64, of
-    dz1 and dz1 * (y1 - mean). Where scratch.raw is y1 and scratch.dz is dx they are used by these names only, which is
-    what `compile_task` asks.
+    dy: of (pieces*N, OH*OW, E); w: (pieces, K, K, E); sums: (pieces, 2, E) in float64, of dz1 and dz1 * (y1 - mean).
+    y1 and dz1 are used by their names in `scratch` only, which is what `compile_task` asks.
     """
     made = new_sums(dy.y.shape[0], dy.y)
     sizes, dy, source = Sizes(*sizes), DeferredGradient(*dy), Source(*source)

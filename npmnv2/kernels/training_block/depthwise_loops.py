@@ -43,13 +43,14 @@ def _filter_row_of(known_K, known_s):
             e = min(channel, E - CHANNELS)
             for p in range(0, OW, PIXELS):
                 pixel = min(p, OW - PIXELS)
-                at = places(p, OW - 1, s * E) if any_kernel else neighbours(pixel, s * E)
-                tile = zeros(ring, at)
+                at = places(p, OW - 1, s * E, PIXELS) if any_kernel else neighbours(pixel, s * E, PIXELS)
+                tile = zeros(ring, at, CHANNELS)
                 for i in range(K):
                     line = first + ((row + i) % RING * columns) * E + e
                     for j in range(K):
                         tile = add_products(tile, ring, at, line + j * E, w, piece + (i * K + j) * E + e)
-                put(tile, y, places(p, OW - 1, E) if any_kernel else neighbours(pixel, E), to + e)
+                out = places(p, OW - 1, E, PIXELS) if any_kernel else neighbours(pixel, E, PIXELS)
+                put(tile, y, out, to + e)
 
     return filter_row
 
@@ -68,10 +69,10 @@ def clear_beside(rows, t, first, width):
 
 
 @compile_inline
-def _fill(sizes, ring, raw, norm, place, begin, filled, need):
+def _fill(sizes, ring, y1, norm, place, begin, filled, need):
     """Rows `filled` to `need` - 1 of relu6(bn(y1)) of an image to the ring, zeros for those outside of the image.
 
-    place: the thread, the piece, and the plane of `raw` in which pixel p of the image is begin + p.
+    place: the thread, the piece, and the plane of y1 in which pixel p of the image is begin + p.
     """
     t, k, plane = place
     zero, six = ring.dtype.type(0), ring.dtype.type(6)
@@ -84,13 +85,13 @@ def _fill(sizes, ring, raw, norm, place, begin, filled, need):
                     ring[t, q, to, e] = zero
             else:
                 for e in range(ring.shape[3]):
-                    ring[t, q, to, e] = normal(raw[plane, p, e], norm, k, e, sizes.expands, zero, six)
+                    ring[t, q, to, e] = normal(y1[plane, p, e], norm, k, e, sizes.expands, zero, six)
 
 
 @compile_task
 def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
     """The tasks of thread t of `_depthwise`."""
-    (x, norm, we, _), (ring, raw), (center, tile, total) = source, scratch, sums
+    (norm, x, we, _), (ring, y1), (center, tile, total) = source, scratch, sums
     H, W, K, E, tasks = sizes.H, sizes.W, sizes.K, sizes.E, y.shape[0]
     shape = Shape(K, sizes.stride, ring.shape[2], sizes.OW, E)
     flat, rows, weights = y.reshape(-1), ring.reshape(-1), w.reshape(-1)
@@ -101,13 +102,13 @@ def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
         filled = -sizes.top  # the first row that is not in the ring yet
         for oy in range(sizes.OH):
             row = sizes.stride * oy - sizes.top
-            plane, begin = k, n * H * W  # of raw, and where the image begins in it
+            plane, begin = k, n * H * W  # of y1, and where the image begins in it
             if sizes.recompute:
                 low, high = max(filled, 0), min(row + K, H)
                 plane, begin = t, -low * W
                 if low < high:
-                    product(x[0, (n * H + low) * W : (n * H + high) * W], we[k], True, raw[t, : (high - low) * W])
-            _fill(sizes, ring, raw, norm, (t, k, plane), begin, filled, row + K)
+                    product(x[0, (n * H + low) * W : (n * H + high) * W], we[k], True, y1[t, : (high - low) * W])
+            _fill(sizes, ring, y1, norm, (t, k, plane), begin, filled, row + K)
             filled = row + K
             pixel = oy * sizes.OW
             to = (task * sizes.OH * sizes.OW + pixel) * E
@@ -125,8 +126,7 @@ def _depthwise_tasks(t, sizes, source, w, scratch, y, sums):
 def _depthwise(sizes, source, w, scratch, y, mean, var):
     """y = depthwise(relu6(bn(y1)), w) and the statistics of y. A task is an image of a piece.
 
-    source: a `records.Source`; w: (pieces, K, K, E); scratch: a `records.RowScratch`; y: (pieces*N, OH*OW, E);
-    mean, var: (pieces, E) in float64.
+    w: (pieces, K, K, E); y: (pieces*N, OH*OW, E); mean, var: (pieces, E) in float64.
     """
     sizes, sums = Sizes(*sizes), new_sums(y.shape[0], y)
     source, scratch = Source(*source), RowScratch(*scratch)

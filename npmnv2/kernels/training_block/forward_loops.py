@@ -87,7 +87,7 @@ def add_deviations(y, place, center, tile, total):
     end_tile(tile, total, task)
 
 
-@compile_inline
+@compile_task
 def merge(sums, P, mean, var):
     """Mean and biased variance of every channel from the sums of the groups, in order. Task k * groups + g."""
     pieces, E = mean.shape
@@ -110,40 +110,39 @@ def merge(sums, P, mean, var):
 
 
 @compile_task
-def _expand_task(task, x, w, cut, y, sums):
+def _expand_task(task, x, w, size, groups, y, sums):
     """One task of `_expand`."""
-    center, tile, total = sums
-    k, g, P = task // cut.groups, task % cut.groups, y.shape[1]
-    begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
-    for first in range(begin, end, cut.tile):
-        last = min(first + cut.tile, end)
+    (center, tile, total), k, g, P = sums, task // groups, task % groups, y.shape[1]
+    begin, end = g * P // groups, (g + 1) * P // groups
+    for first in range(begin, end, size):
+        last = min(first + size, end)
         product(x[0, first:last], w[k], True, y[k, first:last])
         if first == begin:
             first_mean(y, (k, first, last, task), center)
         add_deviations(y, (k, first, last, task), center, tile, total)
 
 
-def _expand(x, w, cut, y, mean, var):
-    """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels).
+def _expand(x, w, size, groups, y, mean, var):
+    """y[k] = x @ w[k] and the statistics of y. A task is (piece, group of pixels), of which a tile has `size`.
 
     x: (1, P, C); w: (pieces, C, E); y: (pieces, P, E); mean, var: (pieces, E) in float64.
     """
     pieces, P, _ = y.shape
-    cut, sums = Cut(*cut), new_sums(pieces * cut.groups, y)
-    for task in prange(pieces * cut.groups):
-        _expand_task(np.int64(task), x, w, cut, y, sums)
+    sums = new_sums(pieces * groups, y)
+    for task in prange(pieces * groups):
+        _expand_task(np.int64(task), x, w, size, groups, y, sums)
     merge(sums, P, mean, var)
 
 
 @compile_task
-def _center_tasks(t, x, mean, cut, scratch, centered, gram):
+def _center_tasks(t, x, mean, scratch, centered, gram):
     """The tasks of thread t of `_center`."""
-    rows, threads, (P, C) = scratch, scratch.shape[0], x.shape
-    for task in range(t * cut.groups // threads, (t + 1) * cut.groups // threads):
+    rows, (threads, size, _), (P, C), groups = scratch, scratch.shape, x.shape, gram.shape[0]
+    for task in range(t * groups // threads, (t + 1) * groups // threads):
         g = task & NATURAL
-        begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
-        for first in range(begin, end, cut.tile):
-            last = min(first + cut.tile, end)
+        begin, end = g * P // groups, (g + 1) * P // groups
+        for first in range(begin, end, size):
+            last = min(first + size, end)
             for row in range(last - first):
                 r, p = row & NATURAL, (first + row) & NATURAL
                 for c in range(C):
@@ -154,42 +153,40 @@ def _center_tasks(t, x, mean, cut, scratch, centered, gram):
             product_of_columns(tile, tile, first == begin, gram[g])
 
 
-def _center(x, mean, cut, scratch, centered, gram):
+def _center(x, mean, scratch, centered, gram):
     """x - mean, and gram[g] = the products of its channels with each other, summed up over the pixels of group g.
 
     x, centered: (P, C); mean: (C,); in float64 gram: (groups, C, C), and the scratch, (threads, tile, C).
     """
-    cut = Cut(*cut)
     for t in prange(scratch.shape[0]):
-        _center_tasks(np.int64(t), x, mean, cut, scratch, centered, gram)
+        _center_tasks(np.int64(t), x, mean, scratch, centered, gram)
 
 
 @compile_task
 def _project_tasks(t, h, w, cut, scratch, parts):
     """The tasks of thread t of `_project`."""
     (y, norm), rows = h, scratch
-    pieces, P, E = y.shape
-    threads, tasks = rows.shape[0], parts.shape[0] * cut.groups
+    (pieces, P, E), (threads, size, _), tasks = y.shape, rows.shape, parts.shape[0] * cut.groups
     zero, six = y.dtype.type(0), y.dtype.type(6)
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
         share, g = (task // cut.groups) & NATURAL, task % cut.groups
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
         for piece in range(share * cut.share, min(share * cut.share + cut.share, pieces)):
             k = piece & NATURAL
-            for first in range(begin, end, cut.tile):
-                last = min(first + cut.tile, end)
+            for first in range(begin, end, size):
+                last = min(first + size, end)
                 for row in range(last - first):
                     r, p = row & NATURAL, (first + row) & NATURAL
                     for e in range(E):
                         rows[t, r, e] = normal(y[k, p, e], norm, k, e, True, zero, six)
-                count, begins = last - first, piece == share * cut.share
-                product(rows[t, :count], w[k], begins, parts[share, first:last])
+                is_first = piece == share * cut.share
+                product(rows[t, : last - first], w[k], is_first, parts[share, first:last])
 
 
 def _project(h, w, cut, scratch, parts):
     """parts[share] = what the pieces of a share add to h @ w, h = relu6(bn(y2)). A task is (share, group of pixels).
 
-    h: a `records.Deferred`; w: (pieces, E, M); scratch: (threads, tile, E), a tile of h; parts: (shares, P, M).
+    w: (pieces, E, M); scratch: (threads, tile, E), a tile of h; parts: (shares, P, M).
     """
     h, cut = Deferred(*h), Cut(*cut)
     for t in prange(scratch.shape[0]):

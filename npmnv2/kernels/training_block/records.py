@@ -37,21 +37,21 @@ class Sizes(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How one kernel cuts its work: a task owns one of the groups of pixels, and one piece or a share of the pieces."""
+    """How a kernel cuts its work whose tasks own a group of pixels and a share of the pieces."""
 
-    tile: int  # pixels in a product, at most
     groups: int
     share: int  # pieces whose products a task adds up
 
 
 class Cuts(NamedTuple):
-    """How a block cuts its work, kernel by kernel."""
+    """How a block cuts its work, kernel by kernel. Where there is a number it is that of the groups of pixels."""
 
-    expand: Cut
+    tile: int  # pixels in a product, at most
+    expand: int
     expand_backward: Cut
     project: Cut
-    project_backward: Cut
-    narrow: Cut  # of `center`, which knows no pieces; `finish` has its tile
+    project_backward: int
+    center: int
     rows_in: int  # pixels that a batch norm takes at a time: of x
     rows_out: int  # of y3
 
@@ -88,13 +88,10 @@ class DeferredGradient(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What the depthwise convolution reads, relu6(bn(y1)). With `recompute` y1 is x @ we, else we and wt are unused.
+    """What the depthwise convolution makes relu6(bn(y1)) of. With `recompute` y1 is x @ we, else y1 is stored."""
 
-    Without an expansion `norm` changes nothing.
-    """
-
-    x: Array  # (pieces, N*H*W, E); with `recompute` (1, N*H*W, C), less its mean
-    norm: Array  # (pieces, 3, E); with `recompute` the mean is 0
+    norm: Array  # (pieces, 3, E); with `recompute` the mean is 0; without an expansion it changes nothing
+    x: Array  # (1, N*H*W, C), less its mean
     we: Array  # (pieces, C, E)
     wt: Array  # (pieces, E, C): we times the scale, transposed, for the backward
 
@@ -109,9 +106,10 @@ class Gradients(NamedTuple):
 class DepthwiseGradients(NamedTuple):
     """What the backward of the depthwise convolution writes; a group of pixels is an image."""
 
-    dx: Array  # dz1, (pieces, N*H*W, E); with `recompute` dz1[k] @ wt[k], (pieces, N*H*W, C)
+    dz1: Array  # (pieces, N*H*W, E); with `recompute` of no pixels, and in its place
+    dx: Array  # (pieces, N*H*W, C): dz1[k] @ wt[k]
+    dwe: Array  # (N*pieces, C, E): x.T @ dz1
     dw: Array  # (N*pieces, K, K, E)
-    dwe: Array  # (N*pieces, C, E): with `recompute` x.T @ dz1
 
 
 class BlockCache(NamedTuple):
@@ -120,7 +118,7 @@ class BlockCache(NamedTuple):
     sizes: Sizes
     cuts: Cuts
     x: Array  # (1, N*H*W, C); with `recompute` less its mean
-    h1: Deferred  # y1, or what stands for it, and its batch norm: see `Source`
+    h1: Deferred  # with `recompute` of no pixels, and its mean is 0; without an expansion x
     gram_we: Array  # (C, pieces*E): with `recompute` x.T @ x @ we, of the x above
     h2: Deferred
     y3: Array  # (N*OH*OW, M)
@@ -130,20 +128,20 @@ class BlockCache(NamedTuple):
 
 
 class RowScratch(NamedTuple):
-    """Scratch of the depthwise convolution. Where y1 is stored `raw` is y1 itself, so that nothing is copied."""
+    """Scratch of the depthwise convolution. Where y1 is stored it is here itself, so that nothing is copied."""
 
     ring: Array  # (threads, RING, columns, E): rows of relu6(bn(y1)) with zeros around; after the last comes the first
-    raw: Array  # (threads, K*W, E): rows of y1
+    y1: Array  # (threads, K*W, E): rows of it
 
 
 class RowGradientScratch(NamedTuple):
-    """Scratch of its backward. Where y1 is stored `raw` is y1, and `dz` is dx itself."""
+    """Scratch of its backward. Where y1 is stored both it and dz1 are here themselves."""
 
     ring: Array  # (threads, RING, columns, E): rows of dy2 with zeros around
-    raw: Array  # (threads, W, E): a row of y1
+    y1: Array  # (threads, W, E): a row of it
     hidden: Array  # (threads, 1, columns, E): a row of relu6(bn(y1)) with zeros beside it
     part: Array  # (threads, 2*K*16): what the taps of a row of the kernel saw
-    dz: Array  # (threads, pixels, E): as many rows of dz1 as fit
+    dz1: Array  # (threads, pixels, E): as many of its rows as fit
 
 
 class Sums(NamedTuple):

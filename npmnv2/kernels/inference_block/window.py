@@ -1,13 +1,14 @@
-"""A product of matrices, ``x @ w``, or a standard convolution, for one tile: the sum over all that its pixels see.
+"""A tile of a product, ``x @ w``, or of a standard convolution, w in panels: the sum over all that its pixels see.
 
 The plain version is ``x[pixels] @ w``; that of a convolution is in `ops/conv.py`. Windows are read where they lie, not
-copied. `depthwise.py` is this with one operator changed.
+copied. `kernels/products.py` multiplies matrices that are not in panels; `depthwise.py` is this with one operator
+changed.
 """
 
 from typing import NamedTuple
 
 from npmnv2.kernels.jit import compile_scalar
-from npmnv2.kernels.tiles import CHANNELS, add_scaled, fetch
+from npmnv2.kernels.tiles import CHANNELS, add_scaled, fetch, spread
 
 
 class Window(NamedTuple):
@@ -28,3 +29,9 @@ def add_window(tile, x, at, offset, window, w, row):
             fetch(w, row + ahead)
             row += CHANNELS
     return tile
+
+
+@compile_scalar
+def with_bias(x, at, offset, window, w, b, m):
+    """The products of windows with the panel of channels m to m + 15, + b."""
+    return add_window(spread(b, m, at), x, at, offset, window, w, m * window.rows * window.length)

@@ -23,7 +23,7 @@ def started(tmp_path):
     with ctrl_c_works():
         process = subprocess.Popen([*command, "--json", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        while not path.exists():
+        while not path.exists() or len(workers(process.pid)) < 2:  # on a busy machine ps may miss one
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         yield process, path, workers(process.pid)
@@ -56,7 +56,6 @@ def ended(pids):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_a_stopped_run_leaves_its_results_and_no_process(name, started):
     process, path, running = started
-    assert len(running) == 2
     process.send_signal(getattr(signal, name))
     _, said = process.communicate(timeout=60)
     assert ended(running)

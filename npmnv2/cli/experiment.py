@@ -55,6 +55,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     experiment = load(arguments.name)
     is_animated = str(arguments.plot).lower().endswith(".gif")
+    if arguments.quick:
+        print("A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing.")
     if is_animated and experiment.frames is None:
         raise ValueError(
             f"--plot must not end in .gif for {arguments.name}, which is one picture; was {arguments.plot}"
@@ -81,6 +83,8 @@ def _run(arguments: argparse.Namespace) -> int:
     run = store.document
     took = f" (all cases in {run['minutes']:.1f} minutes)" if "minutes" in run else ""
     print(f"\nSeeds {seeds[0]} to {seeds[-1]}, run on {run['date']}{took}; times are those of {run['machine']}.")
+    if arguments.quick:
+        print("A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing.")
     if is_animated and experiment.frames is not None:
         _animate(experiment.frames(results), arguments.plot)
     elif arguments.plot:

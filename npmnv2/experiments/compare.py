@@ -106,29 +106,42 @@ def curves(
     at : (name, values)
         What the numbers of a list are at; without values, 1, 2, ...
     """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
     from npmnv2.show.figures.page import DARK, HEIGHT, WIDTH, Page
     from npmnv2.show.plots import BLUE, GREEN, ORANGE, PINK, RED
 
     page = Page(title)
-    looks = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":"), (PINK, "-"), (DARK, "--")]
+    looks: list[tuple[str, Any, str]] = [
+        (BLUE, "-", "o"),
+        (ORANGE, "--", "s"),
+        (GREEN, "-.", "^"),
+        (RED, ":", "D"),
+        (PINK, "-", "v"),
+    ]
+    looks.append((DARK, "--", "P"))
     groups = grouped(results)
     step = (WIDTH - 90) / len(panels)
     for k, (group, name, label) in enumerate(panels):
-        place = ((90 + k * step) / WIDTH, 155 / HEIGHT, (step - 70) / WIDTH, 255 / HEIGHT)
+        place = ((90 + k * step) / WIDTH, 155 / HEIGHT, (step - 70) / WIDTH, 275 / HEIGHT)
         axes: Any = page.figure.add_axes(place)
-        for (color, style), by_seed in zip(looks, groups[group].values(), strict=False):
+        for (color, style, marker), by_seed in zip(looks, groups[group].values(), strict=False):
             lines = [result[name] for result in by_seed.values()]
             across = at[1] or range(1, len(lines[0]) + 1)
             for line in lines:
                 axes.plot(across, line, style, color=color, linewidth=0.7, alpha=0.5)
             means = [mean(values).mean for values in zip(*lines, strict=True)]
-            axes.plot(across, means, style, color=color, linewidth=3.5, marker="o" if len(means) < 5 else "")
+            axes.plot(across, means, style, color=color, linewidth=3, marker=marker, markersize=9, markevery=(0.0, 0.1))
         axes.set_title(f"{group}\n{label}", fontsize=18)
         axes.set_xlabel(at[0], fontsize=18)
+        axes.xaxis.set_major_locator(FixedLocator(at[1]) if at[1] else MaxNLocator(6, integer=True))
         axes.tick_params(labelsize=18)
         axes.spines[["top", "right"]].set_visible(False)
-    for k, ((color, style), variant) in enumerate(zip(looks, next(iter(groups.values())), strict=False)):
+    for k, ((color, style, marker), variant) in enumerate(zip(looks, next(iter(groups.values())), strict=False)):
         x, y = 90 + 440 * (k % 2), 464 + 30 * (k // 2)
-        page.lines([[(x, y - 6), (x + 40, y - 6)]], color=color, width=4, dashed=style != "-")
-        page.text(x + 50, y, variant, align="left", size=18)
+        ends = [x / WIDTH, (x + 60) / WIDTH], [1 - (y - 6) / HEIGHT] * 2
+        line = Line2D(*ends, color=color, linestyle=style, linewidth=3, marker=marker, markersize=9, clip_on=False)
+        page.figure.add_artist(line)
+        page.text(x + 72, y, variant, align="left", size=18)
     return page.figure

@@ -23,7 +23,7 @@ LEARNING = ("epochs", "backend", "optimizer", "ema", "label_smoothing")  # of a 
 Settings = dict[str, Any]
 
 
-def amount(quick: bool, images: int = 480) -> Settings:
+def amount(quick: bool, images: int = 320) -> Settings:
     """How many images, and on what: a quick run has few, and NumPy, for which nothing is compiled."""
     return {"images": images, "backend": "numpy"} if quick else {"images": None, "backend": "numba"}
 

@@ -58,7 +58,7 @@ def cases(quick: bool, seeds: range) -> list[Case]:
             "standard, equal cost": {"network": "mobilenet_v1_conv", "width": equal(data)},
         }
 
-    return runs.cases({"digits": (3,)} if quick else BUDGETS, variants, runs.amount(quick, images=320), seeds)
+    return runs.cases({"digits": (4,)} if quick else BUDGETS, variants, runs.amount(quick), seeds)
 
 
 def run(case: Case) -> Result:

@@ -132,7 +132,8 @@ def curves(
             for line in lines:
                 axes.plot(across, line, style, color=color, linewidth=0.7, alpha=0.5)
             means = [mean(values).mean for values in zip(*lines, strict=True)]
-            axes.plot(across, means, style, color=color, linewidth=3, marker=marker, markersize=9, markevery=(0.0, 0.1))
+            marked = list(range(len(means) - 1, -1, -max(1, len(means) // 8)))  # the last, and some before it
+            axes.plot(across, means, style, color=color, linewidth=3, marker=marker, markersize=9, markevery=marked)
         axes.set_title(f"{group}\n{label}", fontsize=18)
         axes.set_xlabel(at[0], fontsize=18)
         axes.xaxis.set_major_locator(FixedLocator(at[1]) if at[1] else MaxNLocator(6, integer=True))

@@ -175,17 +175,6 @@ def test_results_of_another_run_are_refused(tmp_path, capsys):
 # -- the command
 
 
-def test_the_number_of_processes_changes_nothing(tmp_path):
-    documents = []
-    for processes in ("1", "2"):
-        path = tmp_path / f"{processes}.json"
-        assert (
-            main(["experiment", "relu", "--quick", "--seeds", "1", "--processes", processes, "--json", str(path)]) == 0
-        )
-        documents.append(json.loads(path.read_text())["cases"])
-    assert documents[0] == documents[1]
-
-
 def test_a_full_file_is_shown_without_running(tmp_path, capsys, monkeypatch):
     path, plot = str(tmp_path / "m.json"), tmp_path / "m.gif"
     assert main(["experiment", "memory", "--quick", "--json", path]) == 0

@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from common import ROOT
+from npmnv2.runtime.processor import cpuinfo
 
 STAND_IN = {
     "avx2": {
@@ -58,19 +59,8 @@ def kind():
     """The kind of core that everything runs on that can be told: "AVX-512", "AVX2", or what the system calls it."""
     if _stands_in("avx2"):
         return "AVX2"
-    with contextlib.suppress(OSError):
-        flags = _cpuinfo().get("flags", "").split()
-        return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else platform.machine()
-    return platform.machine()
-
-
-def _cpuinfo():
-    """What Linux tells of the first core."""
-    told = {}
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        told.setdefault(name.strip(), value.strip())
-    return told
+    flags = cpuinfo().get("flags", "").split()
+    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else platform.machine()
 
 
 def environment(packages=()):
@@ -82,8 +72,8 @@ def environment(packages=()):
     info = {"npmnv2": npmnv2.__version__, "python": platform.python_version(), "system": platform.platform()}
     info |= {"date": datetime.date.today().isoformat(), "core": kind(), "stands in": _stands_in("avx2")}
     info["cores"] = os.cpu_count()
-    with contextlib.suppress(OSError, KeyError):
-        told = _cpuinfo()
+    told = cpuinfo()
+    with contextlib.suppress(KeyError):
         info["cpu"] = told["model name"]
         info["cpu model"] = f"family {told['cpu family']}, model {told['model']}"
     info["caches"] = {}

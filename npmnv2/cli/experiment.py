@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from npmnv2.cli.options import check_writable
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from npmnv2.experiments.experiment import Case
+    from npmnv2.experiments.store import Store
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -50,12 +50,13 @@ def _seeds(text: str) -> range:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from npmnv2.engine.compilation import cores
-    from npmnv2.experiments import load, running
+    from npmnv2.experiments import load
     from npmnv2.experiments.store import Store, kept
 
     experiment = load(arguments.name)
     is_animated = str(arguments.plot).lower().endswith(".gif")
+    if arguments.quick:
+        print("A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing.")
     if is_animated and experiment.frames is None:
         raise ValueError(
             f"--plot must not end in .gif for {arguments.name}, which is one picture; was {arguments.plot}"
@@ -73,18 +74,17 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{experiment.question}\n", flush=True)
     if len(missing) < len(cases) and not arguments.stored:
         complain(f"{len(cases) - len(missing)} of {len(cases)} cases are in {arguments.json}")
-    processes = 1 if experiment.timed else arguments.processes or cores()
-    started = time.perf_counter()
-    progress = _Progress(len(missing), processes)
-    running.run(arguments.name, missing, store, processes, progress.done)
+    if missing:
+        _run_missing(arguments, missing, store, 1 if experiment.timed else arguments.processes)
     results = store.results(cases)
     print(*experiment.table(results), sep="\n")
     print("\nThis does not show", *(f"- {sentence};" for sentence in experiment.does_not_show[:-1]), sep="\n")
     print(f"- {experiment.does_not_show[-1]}.")
     run = store.document
-    print(f"\nSeeds {seeds[0]} to {seeds[-1]}, run on {run['date']}; times are those of {run['machine']}.")
-    if missing:
-        complain(f"{len(missing)} cases in {time.perf_counter() - started:.0f} s")
+    took = f" (all cases in {run['minutes']:.1f} minutes)" if "minutes" in run else ""
+    print(f"\nSeeds {seeds[0]} to {seeds[-1]}, run on {run['date']}{took}; times are those of {run['machine']}.")
+    if arguments.quick:
+        print("A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing.")
     if is_animated and experiment.frames is not None:
         _animate(experiment.frames(results), arguments.plot)
     elif arguments.plot:
@@ -92,6 +92,30 @@ def _run(arguments: argparse.Namespace) -> int:
 
         plots.save(experiment.draw(results), arguments.plot)
     return 0
+
+
+def _run_missing(arguments: argparse.Namespace, missing: "list[Case]", store: "Store", processes: int | None) -> None:
+    from tqdm.auto import tqdm
+
+    from npmnv2.experiments import running
+    from npmnv2.runtime.threads import get_num_threads
+
+    processes = min(processes or get_num_threads(), len(missing))
+    complain(f"{len(missing)} cases, {processes} at a time")
+    quiet = sys.stderr is None or None  # None: on a terminal alone
+    with tqdm(total=len(missing), unit="case", leave=False, disable=quiet) as bar:
+
+        def said(case: "Case") -> None:
+            bar.set_postfix_str(case.key, refresh=False)
+            bar.update()
+
+        try:
+            running.run(arguments.name, missing, store, processes, said)
+        except KeyboardInterrupt:
+            kept = f"the results so far are in {arguments.json}, and the same command goes on from there"
+            raise KeyboardInterrupt(
+                f"stopped; {kept if arguments.json else 'nothing is kept without --json FILE'}"
+            ) from None
 
 
 def _animate(frames: "list[Figure]", path: str) -> None:
@@ -109,21 +133,3 @@ def _animate(frames: "list[Figure]", path: str) -> None:
         pictures.append(Image.open(file).convert("P", palette=Image.Palette.ADAPTIVE))
     with writing(path) as out:
         pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=1500, loop=0)
-
-
-class _Progress:
-    """A line on stderr for each case that is done, on a terminal one that is overwritten; the time left."""
-
-    def __init__(self, cases: int, processes: int) -> None:
-        self._cases, self._done, self._start = cases, 0, time.perf_counter()
-        if cases:
-            complain(f"{cases} cases, {min(processes, cases)} at a time")
-
-    def done(self, case: "Case") -> None:
-        """Say that it is."""
-        self._done += 1
-        left = (time.perf_counter() - self._start) / self._done * (self._cases - self._done)
-        line = f"{self._done}/{self._cases} {case.key}, about {left:.0f} s left"
-        if sys.stderr is not None and sys.stderr.isatty():
-            end = "\n" if self._done == self._cases else ""
-            print(f"\r{line:<78}", end=end, file=sys.stderr, flush=True)

@@ -7,21 +7,18 @@ channels are rounded to whole numbers, not to multiples of 8, which would be too
 References: Sandler et al., arXiv:1801.04381, section 4, which says that 5 to 10 give nearly the same curves.
 """
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 import numpy as np
 
-from npmnv2.cost.network import inverted_residuals
+from npmnv2.cost.network import inverted_residuals, total
 from npmnv2.experiments import compare, runs
-from npmnv2.experiments.experiment import Case, Experiment, Result, Results
+from npmnv2.experiments.experiment import Case, Experiment, Result
 from npmnv2.models.mobilenet_v2 import HEAD, ROWS, STEM, BlockPlan, MobileNetV2, Plan, make_layers, resolve_strides
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FACTORS = (6, 1, 2, 4, 10)  # the first is what the others are compared with
 WIDTH = 0.35  # of the network with the first
-EPOCHS = {"digits": 20, "canvas": 12}
+BUDGETS = {"digits": (20,), "canvas": (12,)}  # epochs
 
 
 def plan(t: int, width: float, strides: tuple[int, ...]) -> Plan:
@@ -53,7 +50,7 @@ def madds(t: int, width: float, data: str) -> int:
     """
     strides = resolve_strides(runs.STRIDES[data])
     layers = inverted_residuals(plan(t, width, strides), runs.SIDES[data], 10, strides[0], 1, 1)
-    return sum(layer.madds for layer in layers)
+    return total(layers).madds
 
 
 def equal(t: int, data: str) -> float:
@@ -63,53 +60,31 @@ def equal(t: int, data: str) -> float:
 
 
 def cases(quick: bool, seeds: range) -> list[Case]:
-    """Quick: the digits alone, few epochs, fewer images."""
-    found = []
-    for data, epochs in {"digits": 5}.items() if quick else EPOCHS.items():
-        for t in FACTORS:
-            settings: dict[str, Any] = {"data": data, "t": t, "width": equal(t, data), "epochs": epochs}
-            settings |= {"images": 480, "backend": "numpy"} if quick else {"images": None, "backend": "numba"}
-            found += [Case(f"{data}, {epochs} epochs: t = {t}", seed, settings) for seed in seeds]
-    return found
+    """Quick: the first factors, the digits alone, few epochs, fewer images."""
+
+    def variants(data: str) -> dict[str, runs.Settings]:
+        return {f"t = {t}": {"t": t, "width": equal(t, data)} for t in FACTORS[: 3 if quick else None]}
+
+    return runs.cases({"digits": (7,)} if quick else BUDGETS, variants, runs.amount(quick), seeds)
 
 
 def run(case: Case) -> Result:
     """Train one network."""
-    settings, seed = case.settings, case.seed
-    data, t, width = settings["data"], settings["t"], settings["width"]
+    data, t, width = (case.settings[name] for name in ("data", "t", "width"))
     strides = resolve_strides(runs.STRIDES[data])
-    config = {"num_classes": 10, "in_channels": 1, "dropout": 0.2, "seed": seed, "padding": 1, "dtype": "float32"}
+    config = {"num_classes": 10, "in_channels": 1, "dropout": 0.2, "seed": case.seed, "padding": 1, "dtype": "float32"}
     config |= {"eps": 1e-5, "momentum": 0.1, "running_var": "unbiased", "width_mult": width, "strides": strides}
     model = MobileNetV2(make_layers(config, plan(t, width, strides), strides[0]), config)
-    images = runs.data(data, seed, settings["images"])
-    result = runs.train(model, images, seed, {name: settings[name] for name in ("epochs", "backend")})
     parameters = sum(p.value.size for p in model.parameters())
-    return {**result, "width": width, "madds": madds(t, width, data), "parameters": parameters}
-
-
-def table(results: Results) -> list[str]:
-    """What the networks are, then how they compare with t = 6."""
-    lines = [f"{'network':<30} {'width':>6} {'multiply-adds':>14} {'parameters':>11}"]
-    for name, by_seed in results.items():
-        one = next(iter(by_seed.values()))
-        lines.append(f"{name:<30} {one['width']:>6.2f} {one['madds']:>14,} {one['parameters']:>11,}")
-    return [*lines, "", *compare.table(results)]
-
-
-def draw(results: Results) -> "Figure":
-    """Held-out accuracy over the epochs."""
-    panels = [(group, "held_out", "held-out share right") for group in compare.grouped(results)]
-    if len(panels) == 1:
-        panels.insert(0, (panels[0][0], "loss", "loss"))
-    return compare.curves("Wide inside at equal cost: what t gives", results, panels)
+    return {**runs.train(model, case), "width": width, "madds": madds(t, width, data), "parameters": parameters}
 
 
 EXPERIMENT = Experiment(
     question="How much should a block expand, if all networks cost the same multiply-adds?",
     cases=cases,
     run=run,
-    table=table,
-    draw=draw,
+    table=compare.table,
+    draw=partial(compare.over_epochs, "Wide inside at equal cost: what t gives"),
     does_not_show=(
         "which factor is best: a few points lie between neighbours, and the intervals overlap where that is said",
         "that time is equal where multiply-adds are: wide middles move more bytes",

@@ -1,8 +1,13 @@
 """Cases, run one by one or several at a time, each on one thread."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Iterable
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
 
 from npmnv2.experiments import load
 from npmnv2.experiments.experiment import Case, Result
@@ -12,7 +17,8 @@ from npmnv2.experiments.store import Store
 def run(name: str, cases: Iterable[Case], store: Store, processes: int, said: Callable[[Case], None]) -> None:
     """Run cases, and keep each result as soon as it is there.
 
-    The number of processes changes no result: a case runs on one thread of one process.
+    The number of processes changes no result: a case runs on one thread of one process. Nothing runs on when this ends,
+    however it ends: Ctrl-C and SIGTERM stop what is under way.
 
     Parameters
     ----------
@@ -24,23 +30,72 @@ def run(name: str, cases: Iterable[Case], store: Store, processes: int, said: Ca
         So many cases at a time.
     said : callable
         Called with each case that is done.
+
+    Raises
+    ------
+    OSError
+        If one of the processes was killed.
     """
     waiting = list(cases)
-    if processes == 1 or len(waiting) < 2:
-        for case in waiting:
-            store.put(case, _one(name, case))
-            said(case)
-        return
+    processes = min(processes, len(waiting))
+
+    def keep(case: Case, result: Result) -> None:
+        store.put(case, result)
+        said(case)
+
+    with _sigterm_as_ctrl_c():
+        if processes > 1:
+            _side_by_side(name, waiting, processes, keep)
+        else:
+            for case in waiting:
+                keep(case, _one(name, case))
+
+
+def _side_by_side(name: str, cases: list[Case], processes: int, keep: Callable[[Case, Result], None]) -> None:
     context = multiprocessing.get_context("spawn")  # Numba's threads do not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(min(processes, len(waiting)), context) as pool:
-        running = {pool.submit(_one, name, case): case for case in waiting}
+    others = set(multiprocessing.active_children())
+    with concurrent.futures.ProcessPoolExecutor(processes, context, _begin) as pool:
         try:
+            running = {pool.submit(_one, name, case): case for case in cases}
             for future in concurrent.futures.as_completed(running):
-                store.put(running[future], future.result())
-                said(running[future])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+                keep(running[future], future.result())
+        except BaseException as reason:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            pool.shutdown(cancel_futures=True)
+            if isinstance(reason, concurrent.futures.BrokenExecutor):
+                raise OSError(
+                    "a process that ran a case was killed, as the system does when memory runs out; "
+                    f"--processes must perhaps be less than {processes}"
+                ) from None
             raise
+
+
+def _begin() -> None:
+    """In a new process: end with the one that began it, leave Ctrl-C to it, and draw no bars of training."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+    if sys.stderr is not None:
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # several bars would overwrite each other
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _one(name: str, case: Case) -> Result:

@@ -7,27 +7,24 @@ References: Howard et al., arXiv:1704.04861, table 4 ("Conv MobileNet").
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from npmnv2.backends import backend
 from npmnv2.cost import network as cost
 from npmnv2.experiments import compare, runs
-from npmnv2.experiments.experiment import Case, Experiment, Result, Results
-from npmnv2.experiments.statistics import mean
+from npmnv2.experiments.experiment import Case, Experiment, Result
 from npmnv2.models import mobilenet_v1, mobilenet_v1_conv
 from npmnv2.train.evaluation import predict
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WIDTH = 0.25
 STRIDES: dict[str, Any] = {
     "digits": "digits",
     "canvas": (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1),
 }  # of the stem and the 13 rows
-EPOCHS = {"digits": 20, "canvas": 10}
+BUDGETS = {"digits": (20,), "canvas": (10,)}  # epochs
 BUILDERS = {"mobilenet_v1": mobilenet_v1, "mobilenet_v1_conv": mobilenet_v1_conv}
 REPEATS = 15  # of the clock
 
@@ -35,7 +32,7 @@ REPEATS = 15  # of the clock
 def madds(network: str, width: float, data: str) -> int:
     """The multiply-adds of an image."""
     layers = cost.NETWORKS[network](width, runs.SIDES[data], 10, strides=STRIDES[data], in_channels=1)
-    return sum(layer.madds for layer in layers)
+    return cost.total(layers).madds
 
 
 def equal(data: str) -> float:
@@ -53,29 +50,25 @@ def equal(data: str) -> float:
 
 def cases(quick: bool, seeds: range) -> list[Case]:
     """Quick: the digits alone, few epochs, fewer images."""
-    found = []
-    for data, epochs in {"digits": 3}.items() if quick else EPOCHS.items():
-        variants = {
-            "separable": ("mobilenet_v1", WIDTH),
-            "standard, equal width": ("mobilenet_v1_conv", WIDTH),
-            "standard, equal cost": ("mobilenet_v1_conv", equal(data)),
+
+    def variants(data: str) -> dict[str, runs.Settings]:
+        return {
+            "separable": {"network": "mobilenet_v1", "width": WIDTH},
+            "standard, equal width": {"network": "mobilenet_v1_conv", "width": WIDTH},
+            "standard, equal cost": {"network": "mobilenet_v1_conv", "width": equal(data)},
         }
-        for variant, (network, width) in variants.items():
-            settings: dict[str, Any] = {"data": data, "network": network, "width": width, "epochs": epochs}
-            settings |= {"images": 320, "backend": "numpy"} if quick else {"images": None, "backend": "numba"}
-            found += [Case(f"{data}, {epochs} epochs: {variant}", seed, settings) for seed in seeds]
-    return found
+
+    return runs.cases({"digits": (4,)} if quick else BUDGETS, variants, runs.amount(quick), seeds)
 
 
 def run(case: Case) -> Result:
     """Train one network, then time its answers to 32 images: the median of several."""
-    settings, seed = case.settings, case.seed
-    data, network, width = settings["data"], settings["network"], settings["width"]
-    model = BUILDERS[network](10, width, strides=STRIDES[data], in_channels=1, seed=seed)
-    images = runs.data(data, seed, settings["images"])
-    result = runs.train(model, images, seed, {name: settings[name] for name in ("epochs", "backend")})
+    data, network, width = (case.settings[name] for name in ("data", "network", "width"))
+    model = BUILDERS[network](10, width, strides=STRIDES[data], in_channels=1, seed=case.seed)
+    images = runs.data(data, case.seed, case.settings["images"])
+    result = runs.train(model, case, images)
     seconds = []
-    with backend(settings["backend"]):
+    with backend(case.settings["backend"]):
         for _ in range(REPEATS):
             start = time.perf_counter()
             predict(model, images.test_x[:32])
@@ -85,31 +78,12 @@ def run(case: Case) -> Result:
     return {**result, **own, "ms": round(1000 * float(np.median(seconds)), 4)}
 
 
-def table(results: Results) -> list[str]:
-    """What the networks are and how long they take, then how they compare with the separable one."""
-    head = f"{'network':<42} {'width':>6} {'multiply-adds':>14} {'parameters':>11} {'ms, 32 images':>14}"
-    lines = [head]
-    for name, by_seed in results.items():
-        one, ms = next(iter(by_seed.values())), mean([result["ms"] for result in by_seed.values()])
-        shape = f"{one['width']:>6.3f} {one['madds']:>14,} {one['parameters']:>11,}"
-        lines.append(f"{name:<42} {shape} {ms.mean:>8.2f} ± {ms.spread:.2f}")
-    return [*lines, "", *compare.table(results)]
-
-
-def draw(results: Results) -> "Figure":
-    """Held-out accuracy over the epochs."""
-    panels = [(group, "held_out", "held-out share right") for group in compare.grouped(results)]
-    if len(panels) == 1:
-        panels.insert(0, (panels[0][0], "loss", "loss"))
-    return compare.curves("Separable: an eighth of the cost, little lost", results, panels)
-
-
 EXPERIMENT = Experiment(
     question="What is lost, and what is gained, where a convolution is separable?",
     cases=cases,
     run=run,
-    table=table,
-    draw=draw,
+    table=compare.table,
+    draw=partial(compare.over_epochs, "Separable: an eighth of the cost, little lost"),
     does_not_show=(
         "the loss on ImageNet, where the paper found one percentage point (table 4): these images are easy",
         "the time of another machine, or of other libraries: benchmarks/separable.py compares engines",

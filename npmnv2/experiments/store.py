@@ -1,25 +1,17 @@
 """The results of a run, kept in one file of JSON as they come, so that a run that was stopped goes on from there."""
 
-import contextlib
 import datetime
 import json
 import os
 import platform
+import time
 from collections.abc import Iterable
 from typing import Any
 
 import npmnv2
 from npmnv2.atomic import writing
 from npmnv2.experiments.experiment import Case, Result, Results
-
-
-def _processor() -> str:
-    """The name of this machine's processor, as the system tells it."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+from npmnv2.runtime.processor import cpuinfo
 
 
 def kept(name: str) -> str:
@@ -75,12 +67,14 @@ class Store:
             "experiment": name,
             "quick": quick,
             "npmnv2": npmnv2.__version__,
-            "machine": _processor(),
+            "machine": cpuinfo().get("model name") or platform.processor() or platform.machine(),
             "date": datetime.date.today().isoformat(),
+            "minutes": 0.0,  # by the clock, over all commands that worked on it
             "cases": {},
         }
         if path is not None and os.path.exists(path):
             self._take(path)
+        self._start, self._before = time.perf_counter(), self.document.get("minutes")  # None: begun without a clock
 
     def _take(self, path: str) -> None:
         advice = "--json must name a new file, or one to go on with"
@@ -126,6 +120,8 @@ class Store:
             "settings": case.settings,
             "result": result,
         }
+        if self._before is not None:
+            self.document["minutes"] = round(self._before + (time.perf_counter() - self._start) / 60, 2)
         if self.path is not None:
             with writing(self.path) as file:
                 file.write(self._text().encode())

@@ -5,17 +5,14 @@ The canvas is made smaller by averaging: at half the side every pixel is the mea
 References: Howard et al., arXiv:1704.04861, sections 3.3 and 3.4; Sandler et al., arXiv:1801.04381, section 6.1.
 """
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
 
 from npmnv2.cost import network as cost
 from npmnv2.data import Dataset
 from npmnv2.experiments import compare, runs
-from npmnv2.experiments.experiment import Case, Experiment, Result, Results
+from npmnv2.experiments.experiment import Case, Experiment, Result
 from npmnv2.models import mobilenet_v2
 from npmnv2.validate import Array
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 WIDTHS, SIDES = (0.35, 0.2, 0.1), (32, 16)  # the first of both: what the others are compared with
 EPOCHS = 12
@@ -42,50 +39,34 @@ def _at(images: Dataset, side: int) -> Dataset:
 
 def cases(quick: bool, seeds: range) -> list[Case]:
     """Every width at every side; quick: half the side alone, on fewer images."""
-    found = []
     epochs = 4 if quick else EPOCHS
-    for side in SIDES[1:] if quick else SIDES:
-        for width in WIDTHS:
-            settings: dict[str, Any] = {"side": side, "width": width, "epochs": epochs}
-            settings |= {"images": 480, "backend": "numpy"} if quick else {"images": None, "backend": "numba"}
-            name = f"canvas, {epochs} epochs: {side}x{side}, width {width:g}"
-            found += [Case(name, seed, settings) for seed in seeds]
-    return found
+    return [
+        Case(
+            f"canvas, {epochs} epochs: {side}x{side}, width {width:g}",
+            seed,
+            {"side": side, "width": width, "epochs": epochs, **runs.amount(quick)},
+        )
+        for side in (SIDES[1:] if quick else SIDES)
+        for width in WIDTHS
+        for seed in seeds
+    ]
 
 
 def run(case: Case) -> Result:
     """Train one network."""
-    settings, seed = case.settings, case.seed
-    side, width, strides = settings["side"], settings["width"], runs.STRIDES["canvas"]
-    model = mobilenet_v2(10, width, strides=strides, in_channels=1, seed=seed)
-    images = _at(runs.data("canvas", seed, settings["images"]), side)
-    result = runs.train(model, images, seed, {name: settings[name] for name in ("epochs", "backend")})
-    layers = cost.mobilenet_v2(width, side, 10, strides=strides, in_channels=1)
-    return {**result, "madds": sum(layer.madds for layer in layers), "parameters": sum(la.parameters for la in layers)}
-
-
-def table(results: Results) -> list[str]:
-    """What the networks cost, then how they compare with the widest at the full side."""
-    lines = [f"{'network':<40} {'multiply-adds':>14} {'parameters':>11}"]
-    for name, by_seed in results.items():
-        one = next(iter(by_seed.values()))
-        lines.append(f"{name:<40} {one['madds']:>14,} {one['parameters']:>11,}")
-    return [*lines, "", *compare.table(results)]
-
-
-def draw(results: Results) -> "Figure":
-    """Held-out accuracy and loss over the epochs."""
-    (group,) = compare.grouped(results)
-    panels = [(group, "loss", "loss"), (group, "held_out", "held-out share right")]
-    return compare.curves("Pixels or channels: both are paid for", results, panels)
+    side, width, strides = case.settings["side"], case.settings["width"], runs.STRIDES["canvas"]
+    model = mobilenet_v2(10, width, strides=strides, in_channels=1, seed=case.seed)
+    result = runs.train(model, case, _at(runs.data("canvas", case.seed, case.settings["images"]), side))
+    sums = cost.total(cost.mobilenet_v2(width, side, 10, strides=strides, in_channels=1))
+    return {**result, "madds": sums.madds, "parameters": sums.parameters}
 
 
 EXPERIMENT = Experiment(
     question="Where is a multiply-add better saved: in channels or in pixels?",
     cases=cases,
     run=run,
-    table=table,
-    draw=draw,
+    table=compare.table,
+    draw=partial(compare.over_epochs, "Pixels or channels: both are paid for"),
     does_not_show=(
         "photographs: half the side loses nothing that a digit of 16 pixels, drawn from 8, has",
         "the curves of the papers, with their many points: the classifier's 1280 channels weigh more in small networks",

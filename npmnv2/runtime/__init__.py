@@ -1,1 +1,1 @@
-"""How this process runs: how many threads, which BLAS, which of its kernels. One place each."""
+"""How this process runs: how many threads, which BLAS, which of its kernels, which processor. One place each."""

@@ -116,20 +116,20 @@ def read(path: Path, partial: bool = False) -> Source:
 def _said_elsewhere(
     path: str, arrays: Mapping[str, Array], found: recognise.Found, modules: Modules
 ) -> tuple[recognise.Found, Said]:
-    """What a model that was saved as a whole, or the configuration beside a file, says of the network."""
+    """The configuration, as a model that was saved as a whole, or ``config.json`` beside a file, says it too."""
     try:
-        config = conventions(path, found.names)
+        beside = conventions(path, found.names)
     except ValueError as error:
         raise FormatError(f"{path}: {error}") from None
-    said = Said(config)
+    with format_errors(path):
+        recognise.check_design(arrays, found)
+    usual = _config(path, arrays, found)
+    said = Said({**usual, **beside})
     if modules:
         with format_errors(path):
-            recognise.check_design(arrays, found)
-            said = whole_model.compare(modules, found, {**_config(path, arrays, found), **config})
-        said = said._replace(config={**config, **said.config})
-    usual = {**CONVENTIONS[found.names, found.architecture], "strides": "imagenet"}
-    unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
+            said = whole_model.compare(modules, found, said.config)
     where = "the model that was saved as a whole" if modules else "config.json beside the weights"
+    unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
     notes = [f"{where} says {', '.join(unusual)}"] * bool(unusual)
     return found._replace(notes=(*found.notes, *notes)), said
 
@@ -187,9 +187,10 @@ def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> 
     arrays = _with_names(file.arrays)
     with format_errors(path):
         found = recognise.recognise(arrays, among) or _nothing(arrays)
-    width = _config(path, arrays, found)["width_mult"]
+    config = _config(path, arrays, found)
     with format_errors(path):
-        said = adapt(file, arrays, found, width, partial)
+        said = adapt(file, arrays, found, config["width_mult"], partial)
+    said = said._replace(config={**config, **said.config})
     return _source(path, "keras", arrays, found, partial, said)
 
 
@@ -197,9 +198,7 @@ def _source(
     path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: Said
 ) -> Source:
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
-    with format_errors(path):
-        recognise.check_design(arrays, found)
-    config = {**_config(path, arrays, found), **said.config}
+    config = dict(said.config)
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
     classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names, own)

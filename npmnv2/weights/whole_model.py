@@ -22,7 +22,7 @@ _ACTIVATION = re.compile(r"(torch\.nn\.modules\.activation|timm\.layers\.activat
 
 
 def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
-    """The strides and the epsilon of the file, for the network here; and what it does not say.
+    """The configuration with the strides and the epsilon of the file; and what it does not say.
 
     Raises
     ------
@@ -35,8 +35,8 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     >>> found = Found("mobilenet_v2", "torchvision", 1.0, bare_entries("mobilenet_v2", "torchvision"), [])
     >>> config = {"width_mult": 1.0, "strides": "imagenet", "padding": 1, "eps": 1e-5}
     >>> modules = {"features.0.1": {"class": "torch.nn.modules.batchnorm.BatchNorm2d", "eps": 0.001}}
-    >>> compare(modules, found, config).config
-    {'eps': 0.001}
+    >>> compare(modules, found, config).config["eps"]
+    0.001
     >>> compare({"features.0.2": {"class": "torch.nn.modules.activation.SiLU"}}, found, config)
     Traceback (most recent call last):
         ...
@@ -44,17 +44,17 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     """
     if any(said["class"].startswith("__torch__.") for said in modules.values()):
         unread = "strides, padding, epsilon and activations are those of its names: a TorchScript's code is not read"
-        return Said(assumed=(unread,))
+        return Said(config, assumed=(unread,))
     theirs = {entry.ours: modules.get(layer_of(entry.theirs)[:-1], {}) for entry in found.known}
     found_eps = [said.get("eps") for name, said in theirs.items() if name.endswith("gamma")]
     epsilons = sorted({eps for eps in found_eps if isinstance(eps, int | float)})
     if len(epsilons) > 1:
         raise FormatError(f"has batch norms of epsilon {epsilons[0]} and {epsilons[1]}; a network here has one")
-    changed: dict[str, Any] = {"eps": epsilons[0]} if epsilons else {}
-    strides = _strides(theirs, found, config)
-    changed |= {"strides": strides} if strides else {}
-    _compare_convolutions(theirs, found, {**config, **changed})
-    return Said(changed, left_out=tuple(_left_out(modules, found)))
+    config = {**config, **({"eps": epsilons[0]} if epsilons else {})}
+    if strides := _strides(theirs, found, config):
+        config["strides"] = strides
+    _compare_convolutions(theirs, found, config)
+    return Said(config, left_out=tuple(_left_out(modules, found)))
 
 
 def _strides(theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapping[str, Any]) -> Any:

@@ -154,12 +154,7 @@ def _read_native(path: str) -> Source:
     kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
     arrays = {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}
     architecture, config = _own_config(path, arrays, info)
-    _wanted(path, architecture, config)
-    depth = config.get("depth_mult", 1.0)
-    known = entries(architecture, "npmnv2", depth)
-    beside = sorted(arrays.keys() - {entry.theirs for entry in known})
-    found = recognise.Found(architecture, "npmnv2", depth, known, beside)
-    state = _checked(path, arrays, found, config)
+    state = _described(path, architecture, config, arrays)
     return Source(path, "npz", "npmnv2", architecture, config, state, info)
 
 
@@ -170,12 +165,19 @@ def _read_onnx(path: str) -> Source:
     architecture, config, arrays, info, said, assumed, left_out = onnx_network.read(path)
     if architecture == "efficientnet_lite":
         config = _as_published(config)
-    _wanted(path, architecture, config)
+    state = _described(path, architecture, config, arrays)
+    return Source(path, "onnx", "onnx", architecture, config, state, info, assumed, left_out, said)
+
+
+def _described(
+    path: str, architecture: str, config: Mapping[str, Any], arrays: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The state of a network whose configuration is in the file; the arrays have our names."""
+    wanted = _wanted(path, architecture, config)
     depth = config.get("depth_mult", 1.0)
     known = entries(architecture, "npmnv2", depth)
-    found = recognise.Found(architecture, "npmnv2", depth, known, [])
-    state = _checked(path, arrays, found, config)
-    return Source(path, "onnx", "onnx", architecture, config, state, info, assumed, left_out, said)
+    beside = sorted(arrays.keys() - wanted.keys())
+    return _checked(path, arrays, recognise.Found(architecture, "npmnv2", depth, known, beside), config, wanted)
 
 
 def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> Source:
@@ -207,7 +209,7 @@ def _source(
     known = {entry.theirs for entry in classifier.known}
     beside = [name for name in found.beside if name not in known]
     found = found._replace(known=[*found.known, *classifier.known], beside=beside)
-    state = _checked(path, arrays, found, config)
+    state = _checked(path, arrays, found, config, _wanted(path, found.architecture, config))
     if classifier.problem and not partial:
         if why := recognise.computed(found.beside):
             raise FormatError(f"{path}: {why}; {head.ONLY_NETWORK}")
@@ -351,10 +353,13 @@ def _wanted(path: str, architecture: str, config: Mapping[str, Any]) -> dict[str
 
 
 def _checked(
-    path: str, arrays: Mapping[str, Array], found: recognise.Found, config: Mapping[str, Any]
+    path: str,
+    arrays: Mapping[str, Array],
+    found: recognise.Found,
+    config: Mapping[str, Any],
+    wanted: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Array]:
     """The state under our names; or the error that lists everything that keeps it from being one."""
-    wanted = _wanted(path, found.architecture, config)
     missing = [entry.theirs for entry in found.known if entry.theirs not in arrays]
     present = [entry for entry in found.known if entry.theirs in arrays]
     misshapen = [problem for entry in present if (problem := _problem(arrays[entry.theirs], entry, wanted[entry.ours]))]

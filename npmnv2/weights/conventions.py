@@ -5,10 +5,15 @@ and the number of classes are in the shapes.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, repeats
+from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
+from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
+from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
+from npmnv2.weights.errors import FormatError
 from npmnv2.weights.names import layers
 from npmnv2.weights.tables import TABLES
 
@@ -44,6 +49,13 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
 ANSWERS = ("padding", "eps", *VARIANT)  # the conventions that change what a network answers
 PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4, 1.1, 1.2)  # width multipliers, of all networks
 WIDEST = 100.0  # builders take width multipliers below it
+STRIDES: dict[str, Mapping[str, tuple[int, ...]]] = {  # by name, of the stem and of every row
+    "mobilenet_v2": OF_V2,
+    "mobilenet_v1": OF_V1,
+    "mobilenet_v1_conv": OF_V1,
+    "efficientnet_lite": OF_LITE,
+}
+_FIRST = re.compile(r"stem|b\d+(\.0)?(\.dw)?")  # the layer of a row that has its stride
 assert set(CONVENTIONS) == {(names, a) for a, tables in TABLES.items() for names in tables}
 
 
@@ -70,6 +82,36 @@ def lacks_shortcut(names: str, architecture: str, width_mult: float) -> str:
             if row.s == 1 and own[before] == own[f"b{r}.0.project"]:
                 return f"b{r}.0"
     return ""
+
+
+def strides_of_rows(architecture: str, strides: Mapping[str, Any]) -> Any:
+    """The stride of the stem and of every row from those of its layers by name: its name, if it has one.
+
+    Examples
+    --------
+    >>> rows = {"stem": 1, "b0.0.dw": 1, "b1.0.dw": 1, "b2.0.dw": 2, "b2.1.dw": 1}
+    >>> strides_of_rows("mobilenet_v2", rows)
+    (1, 1, 1, 2)
+    >>> strides_of_rows("mobilenet_v2", rows | {f"b{r}.0.dw": s for r, s in ((3, 1), (4, 1), (5, 2), (6, 1))})
+    'digits'
+    """
+    found = tuple(stride for layer, stride in strides.items() if _FIRST.fullmatch(layer))
+    named = [name for name, known in STRIDES[architecture].items() if known == found]
+    return named[0] if named else found
+
+
+def one_epsilon(said: Iterable[Any]) -> float | None:
+    """The epsilon of all batch norms of a file, from those that say a number; None if none does.
+
+    Examples
+    --------
+    >>> one_epsilon([0.001, None, 0.001])
+    0.001
+    """
+    found = sorted({eps for eps in said if isinstance(eps, int | float)})
+    if len(found) > 1:
+        raise FormatError(f"has batch norms of epsilon {found[0]} and {found[1]}; a network here has one")
+    return found[0] if found else None
 
 
 @functools.lru_cache(maxsize=256)  # asked for the same few widths at every load

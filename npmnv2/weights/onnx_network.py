@@ -6,19 +6,15 @@ of it is compared, so that the network answers as the file does.
 
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from npmnv2.cost.layer import LayerCost
-from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
-from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
-from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
 from npmnv2.shapes import Pads, resolve_padding
 from npmnv2.validate import Array
-from npmnv2.weights.conventions import CONVENTIONS, find_depth, find_width
+from npmnv2.weights.conventions import CONVENTIONS, STRIDES, find_depth, find_width, one_epsilon, strides_of_rows
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
@@ -26,12 +22,6 @@ from npmnv2.weights.formats.raw import format_errors
 from npmnv2.weights.names import FROM_PYTORCH, layers
 from npmnv2.weights.said import Usual
 
-STRIDES = {
-    "mobilenet_v2": OF_V2,
-    "mobilenet_v1": OF_V1,
-    "mobilenet_v1_conv": OF_V1,
-    "efficientnet_lite": OF_LITE,
-}
 PADDINGS = {
     "mobilenet_v2": (1, "same"),
     "mobilenet_v1": (1, "same", "keras_v1"),
@@ -39,7 +29,6 @@ PADDINGS = {
     "efficientnet_lite": ("same",),
 }
 FREE = ((224, 224), (225, 225))  # what is compared where the size of the image is free: paddings differ at odd sizes
-_FIRST = re.compile(r"stem|b\d+(\.0)?(\.dw)?")  # the layer of a row that has its stride
 
 
 class Network(NamedTuple):
@@ -134,22 +123,6 @@ def _find(convs: list[Image]) -> tuple[str, float, float]:
     )
 
 
-def strides_of_rows(architecture: str, strides: Mapping[str, Any]) -> Any:
-    """The stride of the stem and of every row from those of its layers by name: its name, if it has one.
-
-    Examples
-    --------
-    >>> rows = {"stem": 1, "b0.0.dw": 1, "b1.0.dw": 1, "b2.0.dw": 2, "b2.1.dw": 1}
-    >>> strides_of_rows("mobilenet_v2", rows)
-    (1, 1, 1, 2)
-    >>> strides_of_rows("mobilenet_v2", rows | {f"b{r}.0.dw": s for r, s in ((3, 1), (4, 1), (5, 2), (6, 1))})
-    'digits'
-    """
-    found = tuple(stride for layer, stride in strides.items() if _FIRST.fullmatch(layer))
-    named = [name for name, known in STRIDES[architecture].items() if known == found]
-    return named[0] if named else found
-
-
 def _conventions(architecture: str, padding: int | str) -> dict[str, Any]:
     """What the graph does not say, and what matters in training only: as the library that pads so."""
     like = "mobilenet_v1" if architecture == "mobilenet_v1_conv" else architecture
@@ -233,11 +206,9 @@ def _is_same(a: Image | None, b: Image | None) -> bool:
 
 def _epsilon(convs: list[Image], usual: float) -> tuple[float, tuple[str, ...]]:
     """The one epsilon of the batch norms; where they are folded, there is none in the file."""
-    found = sorted({conv.norm.eps for conv in convs if conv.norm.var is not None})
-    if len(found) > 1:
-        raise FormatError(f"has batch norms of epsilon {found[0]:g} and {found[1]:g}; a network here has one")
+    found = one_epsilon(conv.norm.eps for conv in convs if conv.norm.var is not None)
+    eps = usual if found is None else found
     folded = sum(conv.norm.var is None for conv in convs)
-    eps = found[0] if found else usual
     if not folded:
         return eps, ()
     return eps, (

@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 
 from npmnv2.models.as_built import check_as_built
-from npmnv2.models.efficientnet_lite import resolve_strides as resolve_strides_lite
-from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
-from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
-from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, lacks_shortcut
+from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, STRIDES, lacks_shortcut
 from npmnv2.weights.formats.containers import ENDINGS as READ
 from npmnv2.weights.load import architecture
 from npmnv2.weights.names import counters, translate
@@ -146,9 +143,9 @@ def check_fits(model: Network, names: str) -> None:
         raise ValueError(f"names must be {known} for a {kind}; was {names!r}")
     wanted = {name: value for name, value in CONVENTIONS[names, kind].items() if name in ANSWERS}
     was = {name: model.config[name] for name in wanted}
-    others = {"mobilenet_v1": resolve_strides_v1, "efficientnet_lite": resolve_strides_lite}
-    resolve = others.get(kind, resolve_strides)
-    wanted["strides"], was["strides"] = resolve("imagenet"), resolve(model.config["strides"])
+    named, strides = STRIDES[kind], model.config["strides"]
+    wanted["strides"] = named["imagenet"]
+    was["strides"] = named[strides] if isinstance(strides, str) else tuple(strides)
     if names == "torchvision":  # whose builder has no such argument
         wanted["in_channels"], was["in_channels"] = 3, model.config["in_channels"]
     for name in wanted:

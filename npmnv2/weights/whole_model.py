@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from npmnv2.weights.conventions import one_epsilon, strides_of_rows
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import layer_of, layers
-from npmnv2.weights.onnx_network import strides_of_rows
 from npmnv2.weights.recognise import Found
 from npmnv2.weights.said import Said
 
@@ -46,11 +46,8 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
         unread = "strides, padding, epsilon and activations are those of its names: a TorchScript's code is not read"
         return Said(config, assumed=(unread,))
     theirs = {entry.ours: modules.get(layer_of(entry.theirs)[:-1], {}) for entry in found.known}
-    found_eps = [said.get("eps") for name, said in theirs.items() if name.endswith("gamma")]
-    epsilons = sorted({eps for eps in found_eps if isinstance(eps, int | float)})
-    if len(epsilons) > 1:
-        raise FormatError(f"has batch norms of epsilon {epsilons[0]} and {epsilons[1]}; a network here has one")
-    config = {**config, **({"eps": epsilons[0]} if epsilons else {})}
+    eps = one_epsilon(said.get("eps") for name, said in theirs.items() if name.endswith("gamma"))
+    config = {**config, "eps": config["eps"] if eps is None else eps}
     if strides := _strides(theirs, found, config):
         config["strides"] = strides
     _compare_convolutions(theirs, found, config)

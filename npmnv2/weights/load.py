@@ -192,7 +192,7 @@ def explain(source: Source) -> list[str]:
     config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
     if "fc.w" not in source.state:
         lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
-    follow = "the file says" if source.names in ("npmnv2", "onnx") else "from these follow"
+    follow = "the file says" if source.describes_itself else "from these follow"
     conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
     lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
     return lines + [f"  {what}: {sentence}" for what, said in _said(source).items() for sentence in said]
@@ -252,7 +252,7 @@ def _input(source: Source) -> Preprocessing | None:
         known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
         return known if source.config["in_channels"] == 3 else None
     said = source.info.get("preprocessing")
-    if said is None and source.names not in ("npmnv2", "onnx"):
+    if said is None and not source.describes_itself:
         found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
         known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
         if source.names == "torchvision":

@@ -50,6 +50,11 @@ class Source(NamedTuple):
     found: tuple[str, ...] = ()  # where the network was in the file, a sentence each
 
     @property
+    def describes_itself(self) -> bool:
+        """Whether the file itself says what of others only a library's conventions say: padding, epsilon, pictures."""
+        return self.names in ("npmnv2", "onnx")
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """float64 if any of the arrays is, else float32, which holds everything smaller exactly."""
         double = any(value.dtype == np.float64 for value in self.state.values())

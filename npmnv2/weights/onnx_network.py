@@ -18,7 +18,7 @@ from npmnv2.weights.conventions import CONVENTIONS, STRIDES, find_depth, find_wi
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
-from npmnv2.weights.formats.raw import format_errors
+from npmnv2.weights.formats.raw import format_errors, listed
 from npmnv2.weights.names import FROM_PYTORCH, layers
 from npmnv2.weights.said import Usual
 
@@ -115,11 +115,9 @@ def _find(convs: list[Image]) -> tuple[str, float, float]:
         if width is not None:
             return architecture, depth, width
         why = f"no width multiplier gives a {architecture} their channels"
-    first = ", ".join(
-        f"{kind} {KH}x{KW} to {len(conv.w)}" for (kind, KH, KW), conv in zip(seen[:5], convs, strict=False)
-    )
+    kinds = (f"{kind} {KH}x{KW} to {len(conv.w)}" for (kind, KH, KW), conv in zip(seen, convs, strict=True))
     raise FormatError(
-        f"is a graph of {len(convs)} convolutions that is no network here ({why}); it begins with {first}"
+        f"is a graph of {len(convs)} convolutions that is no network here ({why}); it begins with {listed(kinds)}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from npmnv2.shapes import LARGEST
 from npmnv2.weights.conventions import find_depth, find_width
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.formats.raw import listed, shown
 from npmnv2.weights.names import Entry, bare_entries, count_blocks, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
@@ -110,8 +110,7 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
     if best.prefix:
         is_usual = names == "hf" and best.prefix == f"{architecture}."  # before the backbone alone
         notes.append((Usual if is_usual else str)(f"behind the prefix {shown(best.prefix)}"))
-    listed = ", ".join(map(shown, others[:5])) + ", ..." * (len(others) > 5)
-    left_out = (f"another network, or an average of this one, behind {listed}",) if others else ()
+    left_out = (f"another network, or an average of this one, behind {listed(map(shown, others))}",) if others else ()
     return Found(architecture, names, depth, known, beside, tuple(notes), (), left_out)
 
 
@@ -160,8 +159,8 @@ def _best(matches: list[Match], places: Mapping[str, Mapping[str, Any]]) -> tupl
     best = max(whole, key=lambda match: match.share)
     if all(_same(best, other, places) for other in whole):
         return best, [match for match in matches if match is not best]
-    listed = ", ".join(f"{match.where} ({match.scheme[0]})" for match in whole[:5])
-    raise FormatError(f"holds {len(whole)} networks: {listed}; save the one that is meant in a file by itself")
+    networks = listed(f"{match.where} ({match.scheme[0]})" for match in whole)
+    raise FormatError(f"holds {len(whole)} networks: {networks}; save the one that is meant in a file by itself")
 
 
 def _same(one: Match, other: Match, places: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -192,13 +191,12 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
     single = [name for name in found.beside if math.prod(arrays[name].shape) == 1]
     counters = {name for name in single if arrays[name].dtype.kind in "iub" or _leaf(name) in PROFILED}
     counts = Counter(map(_leaf, sorted(counters)))
-    listed = ", ".join(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common(5))
-    said = (str if counts.keys() - {"num_batches_tracked"} else Usual)(
-        f"single numbers that no network needs: {listed}{', ...' * (len(counts) > 5)}"
-    )
+    numbers = listed(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common())
+    is_usual = counts.keys() <= {"num_batches_tracked"}
+    said = (Usual if is_usual else str)(f"single numbers that no network needs: {numbers}")
     with_floats = {layer_of(name) for name in arrays if arrays[name].dtype.kind not in "iub"}
     integers = [n for n in found.beside if n not in counters and layer_of(n) not in with_floats]
-    whole = f"integers in layers of nothing else, as a metric keeps them: {', '.join(map(shown, integers[:5]))}"
+    whole = f"integers in layers of nothing else, as a metric keeps them: {listed(map(shown, integers))}"
     beside = [name for name in found.beside if name not in counters and name not in integers]
     return found._replace(beside=beside), [said] * bool(counters) + [whole] * bool(integers)
 
@@ -269,7 +267,7 @@ def check_design(arrays: Iterable[str], found: Found) -> None:
     if there in _TIMM or len(there) > len(here) or any(n > most for n, most in zip(there, here, strict=False)):
         name = _TIMM.get(there, "")
         is_called = f" ({name})" if name else ""
-        counts = ", ".join(map(str, there[:12]))
+        counts = listed(map(str, there), 12)
         lite = _LITE if name.startswith("efficientnet") else ""
         raise FormatError(f"holds a network of timm{is_called} with {counts} blocks in its rows, {own}; {loaded}{lite}")
     if found.architecture == "mobilenet_v1" and f"{prefix}conv_head.weight" in found.beside:

@@ -24,7 +24,7 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.places import Modules
-from npmnv2.weights.formats.raw import format_errors, shown
+from npmnv2.weights.formats.raw import format_errors, listed, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
 from npmnv2.weights.neighbours import conventions
 from npmnv2.weights.said import Said, Usual
@@ -144,10 +144,11 @@ def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str,
     from npmnv2.weights.formats import torch_file
 
     file = torch_file.read_whole(path, lambda places: recognise.choose(places, among))
-    others = ", ".join(shown(other or "the whole", 30) for other in file.others[:5])
-    left_out = [f"tensors under {others}{', ...' * (len(file.others) > 5)}"] if others else []
-    names = ", ".join(file.dropped)
-    left_out += [f"objects of {names}: none of these names was looked up or run"] if names else []
+    left_out = []
+    if file.others:
+        left_out.append(f"tensors under {listed(shown(other or 'the whole', 30) for other in file.others)}")
+    if file.dropped:
+        left_out.append(f"objects of {', '.join(file.dropped)}: none of these names was looked up or run")
     return file.arrays, file.place, left_out, file.modules
 
 
@@ -247,7 +248,7 @@ def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:
             "holds npmnv2's own names, but only a native .npz says which padding and epsilon belong to them: "
             "write the file with weights.save"
         )
-    first = ", ".join(map(shown, sorted(arrays)[:3])) or "nothing"
+    first = listed(map(shown, sorted(arrays)), 3) or "nothing"
     raise FormatError(
         f"holds no MobileNet or EfficientNet-Lite under names of torchvision, timm, Keras, Hugging Face or "
         f"efficientnet_pytorch, nor one by the order and shapes of its arrays; it begins with {first}"
@@ -320,8 +321,8 @@ def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth
     agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
     best = max(agree, key=lambda width: agree[width])
     if agree[best] < len(found) / 2 or not found:
-        first = ", ".join(str(count) for count in list(found.values())[:8])
-        raise FormatError(f"{path}: no width multiplier gives a {architecture} the channels {first}, ...")
+        first = map(str, found.values())
+        raise FormatError(f"{path}: no width multiplier gives a {architecture} the channels {listed(first, 8)}")
     return best
 
 

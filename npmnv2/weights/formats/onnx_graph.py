@@ -19,7 +19,7 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.onnx_file import Graph, Node
 from npmnv2.weights.formats.onnx_numbers import computed
-from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.formats.raw import listed, shown
 
 NONE: Pads = ((0, 0), (0, 0))
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]  # the permutations that move the channels
@@ -88,8 +88,9 @@ def run(graph: Graph) -> Logits:
     """
     for what, names in (("inputs", list(graph.inputs)), ("outputs", graph.outputs)):
         if len(names) != 1:
-            listed = ", ".join(map(shown, names[:5]))
-            raise FormatError(f"is a graph of {len(names)} {what} ({listed}); a network here has one")
+            raise FormatError(
+                f"is a graph of {len(names)} {what} ({listed(map(shown, names))}); a network here has one"
+            )
     ((name, shape),) = graph.inputs.items()
     if len(shape) != 4:
         raise FormatError(
@@ -133,8 +134,8 @@ def _value(node: Node, values: dict[str, Value], opset: int) -> Value:
             return Strange(f"{name} cannot be computed ({type(error).__name__}: {shown(str(error), 200)})")
     else:
         found = operator(node, inputs)
-    of = ", ".join(map(_a, inputs[:3])) + ", ..." * (len(inputs) > 3)
-    return Strange(f"{name}, of {of}, is none that a network here has") if found is None else found
+    unknown = f"{name}, of {listed(map(_a, inputs), 3)}, is none that a network here has"
+    return Strange(unknown) if found is None else found
 
 
 def _a(value: Value | None) -> str:

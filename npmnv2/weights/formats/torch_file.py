@@ -54,6 +54,7 @@ from npmnv2.weights.formats.raw import (
     contiguous,
     format_errors,
     itemsize,
+    listed,
     shown,
     storable,
     strided_view,
@@ -87,7 +88,7 @@ def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
     'model'
     """
     if len(among) > 1:
-        named = ", ".join(shown(place or "the whole", 30) for place in list(among)[:5])
+        named = listed(shown(place or "the whole", 30) for place in among)
         raise FormatError(f"holds {len(among)} dictionaries of tensors ({named}); one is read")
     return next(iter(among))
 
@@ -180,8 +181,7 @@ def _folder(members: Mapping[str, int]) -> str:
     found = [name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
     if len(found) != 1:
         raise FormatError(f"is no PyTorch file: a zip archive with {len(found) or 'no'} data.pkl")
-    folder = found[0].removesuffix("data.pkl")
-    return folder
+    return found[0].removesuffix("data.pkl")
 
 
 # -- the legacy format, and a pickle alone
@@ -230,7 +230,7 @@ def _chosen(
     """The tensors that were chosen of all that a training script put around and beside them."""
     found = places(whole.value)
     if not found:
-        asks = f"; it asks for {', '.join(whole.dropped[:3])}, none of which is looked up or run" * bool(whole.dropped)
+        asks = f"; it asks for {listed(whole.dropped, 3)}, none of which is looked up or run" * bool(whole.dropped)
         hint = f". If it is a model: {SAVE}" * bool(whole.dropped)
         raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
     place = choose(found)
@@ -249,8 +249,8 @@ def _nothing(value: object) -> str:
         kind = "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
         kind = "an object" if isinstance(value, Object) else kind
         return f"holds no dictionary of tensors by name, but {kind}"
-    keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
-    return f"holds no tensors by name; what it holds is called: {keys}"
+    keys = listed(shown(str(key), 30) for key in value)
+    return f"holds no tensors by name; what it holds is called: {keys or 'nothing'}"
 
 
 def _itemsize_here(dtype: str) -> int:

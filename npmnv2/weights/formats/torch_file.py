@@ -44,7 +44,7 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import torch_pickle
 from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
-from npmnv2.weights.formats.places import Places, modules, places
+from npmnv2.weights.formats.places import Places, find, modules
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
@@ -169,9 +169,7 @@ def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     if order not in (b"little", b"big"):
         raise FormatError("is damaged: its byte order is neither little nor big")
     whole = torch_pickle.load(io.BytesIO(content("data.pkl")))
-    if folder + "constants.pkl" in archive.sizes and not places(whole.value):  # else it is read like a pickled model
-        raise FormatError("is a TorchScript program without arrays of its own, as after torch.jit.freeze; " + SAVE)
-    chosen, tensors = _chosen(whole, choose, file.bytes)
+    chosen, tensors = _chosen(whole, choose, file.bytes, is_program=folder + "constants.pkl" in archive.sizes)
     keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values() if tensor.storage.content is None)
     return chosen._replace(arrays=_arrays(tensors, {key: content(f"data/{key}") for key in keys}, order == b"big"))
 
@@ -225,23 +223,25 @@ def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage
 
 
 def _chosen(
-    whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int
+    whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int, is_program: bool = False
 ) -> tuple[TorchFile, dict[str, Tensor]]:
     """The tensors that were chosen of all that a training script put around and beside them."""
-    found = places(whole.value)
+    found = find(whole.value)
+    if is_program and not found:  # with arrays it is read like a pickled model
+        raise FormatError(f"is a TorchScript program without arrays of its own, as after torch.jit.freeze; {SAVE}")
     if not found:
         asks = f"; it asks for {listed(whole.dropped, 3)}, none of which is looked up or run" * bool(whole.dropped)
         hint = f". If it is a model: {SAVE}" * bool(whole.dropped)
         raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
-    place = choose(found)
-    tensors = found[place]
+    place = choose({place: tensors for place, (_, tensors) in found.items()})
+    holder, tensors = found[place]
     # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
     claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
     others = tuple(other for other in found if other != place)
-    return TorchFile({}, place, others, tuple(whole.dropped), modules(whole.value, place)), tensors
+    return TorchFile({}, place, others, tuple(whole.dropped), modules(holder)), tensors
 
 
 def _nothing(value: object) -> str:

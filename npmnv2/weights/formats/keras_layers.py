@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from npmnv2.validate import Array
 
+T = TypeVar("T")
 # What a layer of each class calls its variables, in the order that Keras counts them.
 VARIABLES = {
     "conv2d": ("kernel", "bias"),
@@ -33,13 +33,7 @@ def variables(kind: str, count: int) -> dict[str, str]:
 
 
 def class_of(group: str) -> str:
-    """The class in the name of a group, without the count.
-
-    Examples
-    --------
-    >>> class_of("conv2d"), class_of("depthwise_conv2d_16")
-    ('conv2d', 'depthwise_conv2d')
-    """
+    """The class in the name of a group, without the count."""
     return re.sub(r"_\d+$", "", group)
 
 
@@ -95,16 +89,8 @@ def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
     groups: dict[str, list[GroupPath]] = {}
     for path in paths:
         groups.setdefault(path[0], []).append(path[1:])
-    count = Counter(map(class_of, groups))
-
     found: dict[GroupPath, str] = {}
-    taken: Counter[str] = Counter()
-    for group in sorted(groups, key=_count):
-        kind = class_of(group)
-        taken[kind] += 1
-        if len(layers.get(kind, ())) != count[kind]:
-            continue
-        layer = layers[kind][taken[kind] - 1]
+    for group, layer in _counted(groups, layers).items():
         name = _get(layer, "config", "name")
         inside = [path for path in groups[group] if path]
         if len(inside) < len(groups[group]) and isinstance(name, str):
@@ -120,14 +106,10 @@ def rename_counted(arrays: Mapping[str, Array], like: Mapping[str, tuple[int, ..
     ----------
     arrays : mapping of name -> ndarray
         From `keras_file.read`, of a `.weights.h5` that Keras wrote before 3.6: with names such as ``conv2d_7/kernel``.
+        They stay as they are if the network has not as many layers of each class.
     like : mapping of name -> shape
         The variables of the network in the order of its layers, such as ``block_1_project/kernel``. The shapes need not
         be those of the arrays: they only tell the class of a layer.
-
-    Returns
-    -------
-    dict of name -> ndarray
-        Under the new names; or as it was, if the network has not as many layers of each class as there are in `arrays`.
 
     Examples
     --------
@@ -142,21 +124,27 @@ def rename_counted(arrays: Mapping[str, Array], like: Mapping[str, tuple[int, ..
     wanted: dict[str, list[str]] = {}
     for layer, variable_shapes in shapes.items():
         wanted.setdefault(class_with(variable_shapes), []).append(layer)
-    counted: dict[str, list[str]] = {}
-    for group in sorted({name.rpartition("/")[0] for name in arrays}, key=_count):
-        counted.setdefault(class_of(group), []).append(group)
-    if {kind: len(groups) for kind, groups in counted.items()} != {
-        kind: len(layers) for kind, layers in wanted.items()
-    }:
+    groups = {name.rpartition("/")[0] for name in arrays}
+    new = _counted(groups, wanted)
+    if not len(groups) == len(new) == len(shapes):
         return dict(arrays)
-    new = {group: layer for kind in counted for group, layer in zip(counted[kind], wanted[kind], strict=True)}
     parts = {name: name.rpartition("/") for name in arrays}
     return {f"{new[layer]}/{variable}": arrays[name] for name, (layer, _, variable) in parts.items()}
 
 
-def _count(group: str) -> tuple[int, str]:
-    """Sorts groups of one class as they are counted: conv2d, conv2d_2, conv2d_10."""
-    return len(group), group
+def _counted(groups: Iterable[str], layers: Mapping[str, Sequence[T]]) -> dict[str, T]:
+    """The layer that each group stands for, of those of its class, if there are as many of them as there are groups.
+
+    Keras counts the groups of one class: conv2d, conv2d_2, conv2d_10.
+    """
+    by_class: dict[str, list[str]] = {}
+    for group in sorted(groups, key=lambda group: (len(group), group)):
+        by_class.setdefault(class_of(group), []).append(group)
+    found: dict[str, T] = {}
+    for kind, counted in by_class.items():
+        if len(layers.get(kind, ())) == len(counted):
+            found |= zip(counted, layers[kind], strict=True)
+    return found
 
 
 def _get(value: Any, *keys: str) -> Any:

@@ -54,25 +54,7 @@ class Graph(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Graph:
-    """Read an ONNX file, and the arrays that lie in files beside it.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Graph
-
-    Raises
-    ------
-    FormatError
-        If the file is damaged, or refers to a file that is not in its folder.
-    ImportError
-        Without the library onnx, which the extra ``onnx`` installs.
-    OSError
-        If a file cannot be opened.
-    """
+    """Read an ONNX file, and the arrays that lie in files beside it, which must be in its folder."""
     try:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from onnx import ModelProto

@@ -43,27 +43,7 @@ DTYPES = {
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read all tensors and the metadata.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    arrays : dict of name -> ndarray
-        In the order of the file. bfloat16 as float32, exactly; all others as they are. Read-only.
-    metadata : dict of str -> str
-        Often ``{"format": "pt"}``, or empty.
-
-    Raises
-    ------
-    FormatError
-        For anything that is no such file, or a damaged one.
-    ImportError
-        Without the library.
-    OSError
-        If there is no such file, or it cannot be read.
+    """All tensors, and the metadata: often ``{"format": "pt"}``, or empty.
 
     Examples
     --------
@@ -93,24 +73,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Replaced in one step when all is written (`atomic.writing`).
-    arrays : mapping of name -> ndarray
-        Floats, integers or booleans, in any memory layout; they are written in C order.
-    metadata : mapping of str -> str, optional
-
-    Raises
-    ------
-    TypeError
-        If a name or a part of the metadata is no string, or an array is none or of a dtype that the format has not.
-    ImportError
-        Without the library.
-    OSError
-        If the file cannot be written.
+    """Write floats, integers or booleans, and the metadata.
 
     Examples
     --------

@@ -80,13 +80,7 @@ class TorchFile(NamedTuple):
 
 
 def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
-    """The place of the one dictionary of tensors there is.
-
-    Examples
-    --------
-    >>> the_only({"model": {"weight": 0}})
-    'model'
-    """
+    """The place of the one dictionary of tensors there is."""
     if len(among) > 1:
         named = listed(shown(place or "the whole", 30) for place in among)
         raise FormatError(f"holds {len(among)} dictionaries of tensors ({named}); one is read")
@@ -94,25 +88,7 @@ def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the state dict of a .pth, of either kind, without PyTorch.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    dict of name -> ndarray
-        In the order of the file, with the shapes that PyTorch has. bfloat16 becomes float32, exactly. The arrays are
-        views of what was read, and so may be read-only, strided and share memory. It is the only dictionary of tensors
-        in the file, wherever it is.
-
-    Raises
-    ------
-    FormatError
-        For anything that is no state dict: another file, a damaged one, one with several of them.
-    OSError
-        If there is no such file, or it cannot be read.
+    """The state dict of a .pth of either kind: the only dictionary of tensors in it, wherever it is.
 
     Examples
     --------
@@ -130,19 +106,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
 def read_whole(path: str | os.PathLike[str], choose: Callable[[Places], str] = the_only) -> TorchFile:
     """The same with what stands around it, and a choice where there are several dictionaries of tensors.
 
-    Parameters
-    ----------
-    path : str or path-like
-    choose : callable
-        Takes the dictionaries by place, each of name -> `Tensor`, which has a shape and no numbers; returns a place.
-        Only the numbers of that one are read.
-
-    Examples
-    --------
-    >>> read_whole(os.devnull)
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    `choose` takes the dictionaries by place, each of name -> `Tensor`, which has a shape and no numbers, and returns a
+    place. Only the numbers of that one are read.
     """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(4)
@@ -287,20 +252,7 @@ _ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # GLOBAL, EMPTY_TUPLE, REDUCE
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write a zip .pth that ``torch.load(path, weights_only=True)`` reads, bit for bit.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Replaced in one step when all is written (`atomic.writing`).
-    arrays : mapping of name -> ndarray
-        Floats, integers or booleans, in any memory layout; they are written in C order. A 0-d int64 array is one of
-        PyTorch's counters.
-
-    Raises
-    ------
-    TypeError
-        If a name is no string, or an array is none or of a dtype that PyTorch has not.
-    OSError
-        If the file cannot be written.
+    A 0-d int64 array is one of PyTorch's counters.
 
     Examples
     --------

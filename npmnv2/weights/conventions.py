@@ -32,12 +32,8 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("timm", "mobilenet_v1"): {**_PYTORCH, "dropout": 0.0},
     ("keras", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
     ("keras_2018", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
-    ("keras", "mobilenet_v1"): {
-        **_KERAS,
-        "padding": "keras_v1",
-        "momentum": 0.01,  # its batch norms keep Keras's default
-        "dropout": 0.001,
-    },
+    # Keras's V1 pads as no other, and its batch norms keep Keras's default momentum.
+    ("keras", "mobilenet_v1"): {**_KERAS, "padding": "keras_v1", "momentum": 0.01, "dropout": 0.001},
     ("slim", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("slim", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},
     # Hugging Face's weights are TF-slim's, and were trained with TF-slim's settings. Its code writes 0.997 where
@@ -164,20 +160,8 @@ def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 
 
     How a network rounds its channels need not be known: they only grow with the width. So the widths that give these
     channels are an interval. It begins where all of them are reached, and ends where the first is exceeded; both ends
-    are found by halving.
-
-    Parameters
-    ----------
-    architecture : str
-    found : mapping of str -> int
-        Output channels by the names of layers, as in `channels`; some may be missing.
-    depth_mult : float
-        Depth multiplier, of an EfficientNet-Lite.
-
-    Returns
-    -------
-    float or None
-        None if no width gives them.
+    are found by halving. `found` has output channels by the names of layers, as `channels` does; some may be missing.
+    None if no width gives them.
 
     Examples
     --------

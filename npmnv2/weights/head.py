@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from npmnv2.weights.formats.raw import listed, shown
-from npmnv2.weights.names import FROM_KERAS, FROM_PYTORCH, TO_KERAS, TO_PYTORCH, Entry, layer_of
+from npmnv2.weights.names import Entry, layer_of, layouts
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
@@ -45,18 +45,11 @@ def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names:
         The names of those that are not the backbone's.
     channels : int
         What the backbone ends in.
-    names : str
-        Whose layouts the arrays have.
-    own : str
-        What that library calls its matrix.
-
-    Returns
-    -------
-    Head
+    names, own : str
+        Whose layouts the arrays have, and what that library calls its matrix.
 
     Examples
     --------
-    >>> import numpy as np
     >>> arrays = {"head.1.weight": np.zeros((5, 1280)), "head.1.bias": np.zeros(5)}
     >>> head = find(arrays, arrays, 1280, "torchvision")
     >>> [(entry.ours, entry.theirs) for entry in head.known], head.classes
@@ -82,10 +75,8 @@ def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names:
     shape = tuple(arrays[name].shape)
     classes = shape[0] if is_pytorch else shape[-1]
     biases = [other for other in rest if layer_of(other) == layer_of(name) and tuple(arrays[other].shape) == (classes,)]
-    to, back = (TO_PYTORCH, FROM_PYTORCH) if is_pytorch else (TO_KERAS, FROM_KERAS)
-    kind = "linear" if len(shape) == 2 else "pointwise"
-    known = [Entry("fc.w", name, to[kind], back[kind])]
-    known += [Entry("fc.b", bias, to["vector"], back["vector"]) for bias in biases[:1]]
+    known = [Entry("fc.w", name, *layouts(names, "linear" if len(shape) == 2 else "pointwise"))]
+    known += [Entry("fc.b", bias, *layouts(names, "vector")) for bias in biases[:1]]
     if len(rest) > len(known):
         problem = f"has more than one layer behind the network: {layers}; {ONLY_NETWORK}"
         return Head(known, classes, problem, left_out=left_out)

@@ -247,28 +247,27 @@ def said_of(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
 
 def _input(source: Source) -> Preprocessing | None:
     """How the input was made: as the file says, or as the library does it."""
-    if source.names == "efficientnet_pytorch":
-        variant = published_variant(source.config["width_mult"], source.config["depth_mult"])
-        known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
-        return known if source.config["in_channels"] == 3 else None
-    said = source.info.get("preprocessing")
-    if said is None and not source.describes_itself:
-        found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
-        known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
-        if source.names == "torchvision":
-            known = torchvision_preprocessing(source.path)
-        if not found and (source.names, source.architecture) == (
-            "timm",
-            "mobilenet_v1",
-        ):  # trained later, with a recipe of its own
-            known = known._replace(mean=(0.5,), std=(0.5,))
-        return known.for_channels(source.config["in_channels"])
-    if said is None:
+    said, config = source.info.get("preprocessing"), source.config
+    if said is not None:
+        made, channels = Preprocessing.from_dict(said), config["in_channels"]
+        if made.channels != channels:
+            raise ValueError(f"preprocessing must give the network's {channels} channels; was for {made.channels}")
+        return made
+    if source.describes_itself:
         return None
-    preprocessing, channels = Preprocessing.from_dict(said), source.config["in_channels"]
-    if preprocessing.channels != channels:
-        raise ValueError(f"preprocessing must give the network's {channels} channels; was for {preprocessing.channels}")
-    return preprocessing
+    if source.names == "efficientnet_pytorch":
+        variant = published_variant(config["width_mult"], config["depth_mult"])
+        if variant is None or config["in_channels"] != 3:
+            return None
+        return lite_preprocessing(VARIANTS[variant].resolution)
+    known = beside(source.path, source.names, config["num_classes"]).preprocessing
+    if known is None and source.names == "torchvision":
+        known = torchvision_preprocessing(source.path)
+    elif known is None:
+        known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
+        if (source.names, source.architecture) == ("timm", "mobilenet_v1"):  # trained later, with a recipe of its own
+            known = known._replace(mean=(0.5,), std=(0.5,))
+    return known.for_channels(config["in_channels"])
 
 
 def _labels(source: Source) -> list[str] | None:

@@ -8,14 +8,14 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from npmnv2.shapes import LARGEST
 from npmnv2.weights.conventions import find_depth, find_width
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import listed, shown
-from npmnv2.weights.names import Entry, bare_entries, count_blocks, layer_of, schemes, shape_there, shapes
+from npmnv2.weights.names import Entry, bare_entries, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
@@ -24,6 +24,7 @@ AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}  # in what a m
 PROFILED = ("total_ops", "total_params")  # floats that a profiler puts beside every layer
 LEAST = 0.5  # the part of a backbone's names that must be there
 _NUMBER = re.compile(r"(\d+)")
+_BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names of efficientnet_pytorch
 
 
 class Match(NamedTuple):
@@ -73,19 +74,9 @@ def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> 
 
 
 def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "") -> Found | None:
-    """The one backbone among the arrays; None if there is none.
+    """The one backbone among the arrays, which lie at a place in the file; None if there is none.
 
-    Parameters
-    ----------
-    arrays : mapping of name -> anything with a shape
-    among : iterable of (architecture, names)
-    place : str
-        Where the arrays lie in the file, for the notes.
-
-    Raises
-    ------
-    FormatError
-        If there are several; all are listed.
+    Several are an error that lists all.
 
     Examples
     --------
@@ -101,7 +92,8 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
     architecture, names = best.scheme
     depth = 1.0
     if architecture == "efficientnet_lite":
-        depth = find_depth(count_blocks(n.removeprefix(best.prefix) for n in arrays if n.startswith(best.prefix)))
+        blocks = [_BLOCK.match(name, len(best.prefix)) for name in arrays if name.startswith(best.prefix)]
+        depth = find_depth(1 + max((int(block[1]) for block in blocks if block), default=-1))
     known = [e._replace(theirs=best.prefix + e.theirs) for e in bare_entries(architecture, names, depth)]
     taken = {entry.theirs for entry in known}
     others = tuple(match.prefix for match in passed if match.place == place)
@@ -115,25 +107,20 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
 
 
 @functools.cache
-def _owners() -> dict[str, list[Scheme]]:
-    """Whose name it is, for every name of a backbone."""
+def _owners() -> tuple[dict[str, list[Scheme]], int]:
+    """Whose name it is, for every name of a backbone; and how long the longest is."""
     found: dict[str, list[Scheme]] = {}
     for scheme in schemes():
         for entry in bare_entries(*scheme):
             found.setdefault(entry.theirs, []).append(scheme)
-    return found
-
-
-@functools.cache
-def _longest() -> int:
-    return max(map(len, _owners()))
+    return found, max(map(len, found))
 
 
 def _matches(place: str, names: Iterable[str], among: Iterable[Scheme]) -> list[Match]:
     """Every prefix behind which there is a backbone, with the library whose names the most are."""
-    among, owners, counts = set(among), _owners(), Counter[tuple[str, Scheme]]()
+    among, (owners, longest), counts = set(among), _owners(), Counter[tuple[str, Scheme]]()
     for name in names:
-        for start in _starts(name):
+        for start in _starts(name, longest):
             for scheme in owners.get(name[start:], ()):
                 counts[name[:start], scheme] += 1
     best: dict[str, Match] = {}
@@ -145,11 +132,9 @@ def _matches(place: str, names: Iterable[str], among: Iterable[Scheme]) -> list[
     return list(best.values())
 
 
-def _starts(name: str) -> Iterator[int]:
+def _starts(name: str, longest: int) -> list[int]:
     """Where in a name one of a library's may begin: behind a point, a slash or an underscore."""
-    for start in range(max(0, len(name) - _longest()), len(name)):
-        if start == 0 or name[start - 1] in "./_":
-            yield start
+    return [k for k in range(max(0, len(name) - longest), len(name)) if k == 0 or name[k - 1] in "./_"]
 
 
 def _best(matches: list[Match], places: Mapping[str, Mapping[str, Any]]) -> tuple[Match, list[Match]]:

@@ -32,13 +32,7 @@ _CONTAINERS = {
     "keras": ("keras",),
     "efficientnet_pytorch": ("pth", "safetensors"),
 }
-_BUILDERS = {
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "keras": "Keras",
-    "hf": "Hugging Face",
-    "efficientnet_pytorch": "efficientnet_lite_pytorch",
-}
+_BUILDERS = {"keras": "Keras", "hf": "Hugging Face", "efficientnet_pytorch": "efficientnet_lite_pytorch"}
 
 
 def save(model: Network, path: Path, names: str = "npmnv2") -> None:
@@ -93,16 +87,15 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
         from npmnv2.weights.formats import keras_file
 
         keras_file.write(path, arrays)
-        return
-    arrays |= counters(arrays)
-    if container == "pth":
+    elif container == "pth":
         from npmnv2.weights.formats import torch_file
 
-        torch_file.write(path, arrays)
-        return
-    from npmnv2.weights.formats import safetensors_file
+        torch_file.write(path, arrays | counters(arrays))
+    else:
+        from npmnv2.weights.formats import safetensors_file
 
-    safetensors_file.write(path, arrays, {"format": "pt"})  # Hugging Face loads nothing without this word
+        # Hugging Face loads nothing without this word.
+        safetensors_file.write(path, arrays | counters(arrays), {"format": "pt"})
 
 
 def describe(model: Network) -> dict[str, Any]:
@@ -152,13 +145,13 @@ def check_fits(model: Network, names: str) -> None:
         if was[name] != wanted[name]:
             raise ValueError(
                 f"{name} must be {wanted[name]!r} for names={names!r}; was {was[name]!r}: "
-                f"the network that {_BUILDERS[names]} builds would answer differently"
+                f"the network that {_BUILDERS.get(names, names)} builds would answer differently"
             )
     if block := lacks_shortcut(names, kind, model.config["width_mult"]):
         other, where = ("more", "its first block") if names == "hf" else ("other", block)
         raise ValueError(
             f"width_mult must be {other} than {model.config['width_mult']:g} for names={names!r}: at that width the "
-            f"network has a shortcut around {where}, which {_BUILDERS[names]} leaves out"
+            f"network has a shortcut around {where}, which {_BUILDERS.get(names, names)} leaves out"
         )
 
 

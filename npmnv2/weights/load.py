@@ -63,12 +63,11 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     --------
     >>> import npmnv2, os, tempfile
     >>> from npmnv2.weights import save
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.npz")
-    >>> save(npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
-    >>> load_model(path).config["strides"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     save(npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
+    ...     load_model(path).config["strides"]
     'digits'
-    >>> folder.cleanup()
     """
     source = read(path)
     model = build(source, dtype)
@@ -91,7 +90,7 @@ def build(source: Source, dtype: Any) -> Network:
 
 
 def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
-    """Load a file of weights into a network that exists.
+    """Load a file of weights into a network that exists. It warns and raises as `load_model` does.
 
     Parameters
     ----------
@@ -110,32 +109,21 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
     list of str
         The names of the arrays that were left as they were: empty, or the classifier's.
 
-    Warns
-    -----
-    UserWarning
-        As `load_model` does.
-
     Raises
     ------
-    FormatError
-        If the file is damaged or holds no such network.
     ValueError
         If the model is of another architecture, width multiplier or number of classes; or if it is another variant or
         has another padding or epsilon than the file's network: it would load, and answer differently. Nothing has been
         changed then.
-    OSError
-        If the file cannot be opened.
 
     Examples
     --------
     >>> import npmnv2, os, tempfile
     >>> from npmnv2.weights import save
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.npz")
-    >>> save(npmnv2.mobilenet_v2(1000, 0.1), path)
-    >>> load_into(npmnv2.mobilenet_v2(10, 0.1), path, partial=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(npmnv2.mobilenet_v2(1000, 0.1), os.path.join(folder, "model.npz"))
+    ...     load_into(npmnv2.mobilenet_v2(10, 0.1), os.path.join(folder, "model.npz"), partial=True)
     ['fc.w', 'fc.b']
-    >>> folder.cleanup()
     """
     if not isinstance(model, Network):
         raise TypeError(f"model must be a network of npmnv2.models; was {type(model).__name__}")

@@ -44,15 +44,7 @@ class Network(NamedTuple):
 
 
 def read(path: str) -> Network:
-    """Read an ONNX file and find out which network it is.
-
-    Raises
-    ------
-    FormatError
-        If it is none, is damaged, or what is in the graph is in none of the networks here.
-    OSError
-        If the file cannot be opened.
-    """
+    """Read an ONNX file and find out which network it is; one that no network here answers as is an error."""
     graph = onnx_file.read(path)
     with format_errors(path):
         logits = onnx_graph.run(graph)

@@ -72,14 +72,10 @@ def read(path: Path, partial: bool = False) -> Source:
     Parameters
     ----------
     path : str or path-like
-        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras.
+        A file of any of the containers in `Source`, or a folder with one.
     partial : bool
         Whether the classifier may be missing, as in the files of Keras that end in ``no_top``, or be one that cannot be
         read, of several layers.
-
-    Returns
-    -------
-    Source
 
     Raises
     ------
@@ -91,15 +87,15 @@ def read(path: Path, partial: bool = False) -> Source:
     """
     name = containers.file_in(os.fspath(path))
     container = containers.container(name)
-    among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
-    place, left_out = "", list[str]()
-    modules: Modules = {}
     if container == "keras":
-        return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
+        return _read_keras(name, partial)
     if container == "npz":
         return _read_native(name)
     if container == "onnx":
         return _read_onnx(name)
+    among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
+    place, left_out = "", list[str]()
+    modules: Modules = {}
     if container == "plain npz":
         from npmnv2.weights.formats import native
 
@@ -186,13 +182,14 @@ def _described(
     return _checked(path, arrays, recognise.Found(architecture, "npmnv2", depth, known, beside), config, wanted)
 
 
-def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> Source:
+def _read_keras(path: str, partial: bool) -> Source:
     """A network of ``keras.applications``, alone or with layers of one's own around it."""
     from npmnv2.weights.formats import keras_file
     from npmnv2.weights.keras_head import adapt
 
     file = keras_file.read_whole(path)
     arrays = _with_names(file.arrays)
+    among = [scheme for scheme in schemes() if scheme[1].startswith("keras")]
     with format_errors(path):
         found = recognise.recognise(arrays, among) or _nothing(arrays)
     config = _config(path, arrays, found)
@@ -227,18 +224,8 @@ def _source(
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     if "fc.w" in state and "fc.b" not in state:
         state["fc.b"] = np.zeros(classifier.classes, state["fc.w"].dtype)
-    return Source(
-        path,
-        container,
-        found.names,
-        found.architecture,
-        config,
-        state,
-        dict(said.info),
-        (*found.assumed, *said.assumed),
-        tuple(left_out),
-        (*found.notes, *classifier.notes),
-    )
+    notes = (*found.assumed, *said.assumed), tuple(left_out), (*found.notes, *classifier.notes)
+    return Source(path, container, found.names, found.architecture, config, state, dict(said.info), *notes)
 
 
 def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:
@@ -380,7 +367,7 @@ def _checked(
     if problems:
         what = f"{found.architecture}, width {config['width_mult']:g}, {config['num_classes']} classes"
         count = len(missing) + len(found.beside) + len(misshapen)
-        raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_listed(problems, count)}")
+        raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_in_lines(problems, count)}")
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
 
 
@@ -395,7 +382,7 @@ def _without_statistics(found: recognise.Found, missing: Sequence[str]) -> str:
     )
 
 
-def _listed(problems: Sequence[str], count: int) -> str:
+def _in_lines(problems: Sequence[str], count: int) -> str:
     """One behind the colon, several below it: at most nineteen lines, twenty with the one above them."""
     if count == 1:
         return f" {problems[0]}"

@@ -41,10 +41,7 @@ NO_WEIGHTS = (
 def file_in(path: str) -> str:
     """The file itself; of a folder the one file of weights in it, or below it, where Hugging Face's cache has it.
 
-    Raises
-    ------
-    FormatError
-        If a folder holds none or several, which are listed.
+    A folder with none or several, which are listed, is an error.
     """
     if not os.path.isdir(path):
         return path

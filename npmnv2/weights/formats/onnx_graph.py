@@ -81,10 +81,8 @@ Value = Array | Image | Pooled | Logits | Strange
 def run(graph: Graph) -> Logits:
     """What the one output of a graph is made of.
 
-    Raises
-    ------
-    FormatError
-        If the graph has another number of outputs or inputs, or is no classifier of images of those operators.
+    It is an error if the graph has another number of outputs or inputs, or is no classifier of images of those
+    operators.
     """
     for what, names in (("inputs", list(graph.inputs)), ("outputs", graph.outputs)):
         if len(names) != 1:
@@ -112,14 +110,10 @@ def _value(node: Node, values: dict[str, Value], opset: int) -> Value:
     name = f"{shown(node.operator)} {shown(node.name or ', '.join(node.outputs))}"
     if node.operator == "Constant":
         given = next(iter(node.attributes.values()), None)
-        return (
-            Strange(f"{name} is of a kind that is not read")
-            if given is None or isinstance(given, str)
-            else np.asarray(given)
-        )
-    inputs = [
-        values.get(name, Strange(f"{shown(name)} is nowhere in the file")) if name else None for name in node.inputs
-    ]
+        if given is None or isinstance(given, str):
+            return Strange(f"{name} is of a kind that is not read")
+        return np.asarray(given)
+    inputs = [values.get(x, Strange(f"{shown(x)} is nowhere in the file")) if x else None for x in node.inputs]
     for value in inputs:
         if isinstance(value, Strange):
             return value
@@ -341,9 +335,8 @@ def _pool(node: Node, inputs: list[Any]) -> Value | None:
     if not isinstance(x, Image) or x.source is None or x.pads != NONE:
         return None
     if node.operator == "ReduceMean":
-        axes = (
-            inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes", [])
-        )
+        given = inputs[1] if len(inputs) > 1 else None
+        axes = node.attributes.get("axes", []) if given is None else given.ravel().tolist()
         return Pooled(x) if sorted(axis % 4 for axis in axes) == ([2, 3] if x.first else [1, 2]) else None
     if node.operator == "AveragePool":
         whole = list(x.size or ()) == node.attributes.get("kernel_shape") and not any(node.attributes.get("pads", ()))

@@ -184,7 +184,9 @@ def _pad(node: Node, inputs: list[Any]) -> Value | None:
     x = inputs[0]
     pads = inputs[1] if len(inputs) > 1 else np.array(node.attributes.get("pads", ()))
     value = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.array(node.attributes.get("value", 0))
-    if not isinstance(x, Image) or not isinstance(pads, np.ndarray) or pads.size != 8 or x.pads != NONE:
+    if not isinstance(x, Image) or not all(isinstance(numbers, np.ndarray) for numbers in (pads, value)):
+        return None
+    if pads.size != 8 or x.pads != NONE:
         return None
     if node.attributes.get("mode", "constant") != "constant" or len(inputs) > 3 or value.size != 1 or value.any():
         return None
@@ -313,8 +315,8 @@ def _added(x: Image, y: Image) -> Image | None:
 def _clip(node: Node, inputs: list[Any]) -> Value | None:
     """Between two numbers; Relu, Min and Max are such too."""
     x, *bounds = inputs
-    if isinstance(x, np.ndarray):
-        x, bounds = bounds[0], [x]
+    if isinstance(x, np.ndarray) and node.operator in ("Min", "Max"):
+        x, *bounds = bounds[0], x, *bounds[1:]
     if not isinstance(x, Image) or x.shortcut is not None or x.pads != NONE or x.source is None:
         return None
     if not all(b is None or (isinstance(b, np.ndarray) and b.size == 1) for b in bounds):
@@ -335,8 +337,8 @@ def _pool(node: Node, inputs: list[Any]) -> Value | None:
     if not isinstance(x, Image) or x.source is None or x.pads != NONE:
         return None
     if node.operator == "ReduceMean":
-        given = inputs[1] if len(inputs) > 1 else None
-        axes = node.attributes.get("axes", []) if given is None else given.ravel().tolist()
+        given = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes", [])
+        axes = np.ravel(given).tolist() if isinstance(given, np.ndarray | list) else []
         return Pooled(x) if sorted(axis % 4 for axis in axes) == ([2, 3] if x.first else [1, 2]) else None
     if node.operator == "AveragePool":
         whole = list(x.size or ()) == node.attributes.get("kernel_shape") and not any(node.attributes.get("pads", ()))

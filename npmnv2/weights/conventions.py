@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, repeats
+from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, Variant, repeats
 from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
 from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
 from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
@@ -97,13 +97,7 @@ def strides_of_rows(architecture: str, strides: Mapping[str, Any]) -> Any:
 
 
 def one_epsilon(said: Iterable[Any]) -> float | None:
-    """The epsilon of all batch norms of a file, from those that say a number; None if none does.
-
-    Examples
-    --------
-    >>> one_epsilon([0.001, None, 0.001])
-    0.001
-    """
+    """The epsilon of all batch norms of a file, from those that say a number; None if none does."""
     found = sorted({eps for eps in said if isinstance(eps, int | float)})
     if len(found) > 1:
         raise FormatError(f"has batch norms of epsilon {found[0]} and {found[1]}; a network here has one")
@@ -112,13 +106,7 @@ def one_epsilon(said: Iterable[Any]) -> float | None:
 
 @functools.lru_cache(maxsize=256)  # asked for the same few widths at every load
 def channels(architecture: str, width_mult: float, depth_mult: float = 1.0) -> dict[str, int]:
-    """The output channels of every convolution by name.
-
-    Examples
-    --------
-    >>> channels("mobilenet_v2", 0.35)["b6.0.project"]
-    112
-    """
+    """The output channels of every convolution by name."""
     own = layers(architecture, depth_mult, width_mult=width_mult)
     return {layer.name: layer.out_shape[2] for layer in own if layer.name != "fc"}
 
@@ -140,18 +128,12 @@ def find_depth(blocks: int) -> float:
     return min(published, key=lambda depth: abs(sum(repeats(depth)) - blocks))
 
 
-def published_variant(width_mult: float, depth_mult: float) -> str | None:
-    """The key of `efficientnet_lite.VARIANTS` that has this width and as many blocks as this depth gives.
-
-    Examples
-    --------
-    >>> published_variant(1.1, 1.1), published_variant(1.0, 1.0), published_variant(0.5, 1.0)
-    ('lite2', 'lite0', None)
-    """
+def published_variant(width_mult: float, depth_mult: float) -> Variant | None:
+    """The EfficientNet-Lite that was published with this width and as many blocks as this depth gives."""
     blocks = sum(repeats(depth_mult))
-    for name, variant in VARIANTS.items():
+    for variant in VARIANTS.values():
         if variant.width_mult == width_mult and sum(repeats(variant.depth_mult)) == blocks:
-            return name
+            return variant
     return None
 
 

@@ -45,6 +45,7 @@ ARITHMETIC = {
     "math.add": "add",
     "__operators__.add": "add",
 }
+POOLING = "GlobalAveragePooling2D"
 RIGHT = ("args", "x2", "y")  # how the right side of an operation is given: by position, or by name
 MUST = "a classifier must be global average pooling, dropout if any, and one dense layer with softmax or none"
 
@@ -98,10 +99,10 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
     """The classifier; or the error that names the layer which ours has not."""
     dense, kept, pooled, last_activation, left_out = None, 1.0, False, "", []
     for node in _chain(graph, parts, graph.output, last.path):
-        config, activation = node.config, node.config.get("activation", "linear")
+        activation = node.config.get("activation", "linear")
         if node.kind == keras_graph.INPUT:
             pass  # of a model in the model
-        elif node.kind == "GlobalAveragePooling2D" and not pooled and _of_channels(config):
+        elif node.kind == POOLING and not pooled and setting(node, "data_format") == "channels_last":
             pooled = True
         elif node.kind == "Dropout" and pooled and dense is None:
             kept *= 1 - _rate(node)
@@ -123,10 +124,6 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
         what = f"the {last_activation} behind {shown(dense.path)}: a network here gives the logits before it"
         left_out.append(Usual(what))
     return _Head(dense, round(1 - kept, 12), tuple(left_out))
-
-
-def _of_channels(config: Mapping[str, Any]) -> bool:
-    return config.get("data_format", "channels_last") == "channels_last"
 
 
 def _units(dense: Node) -> Any:

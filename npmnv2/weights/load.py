@@ -8,7 +8,6 @@ import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing, lite_preprocessing
 from npmnv2.models import as_built
-from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.models.network import Network
 from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS, published_variant
@@ -152,14 +151,7 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
 
 
 def architecture(model: Network) -> str:
-    """The name of the builder that made a network.
-
-    Examples
-    --------
-    >>> import npmnv2
-    >>> architecture(npmnv2.mobilenet_v1(10, 0.25))
-    'mobilenet_v1'
-    """
+    """The name of the builder that made a network."""
     return as_built.builder_of(model).__name__
 
 
@@ -245,9 +237,7 @@ def _input(source: Source) -> Preprocessing | None:
         return None
     if source.names == "efficientnet_pytorch":
         variant = published_variant(config["width_mult"], config["depth_mult"])
-        if variant is None or config["in_channels"] != 3:
-            return None
-        return lite_preprocessing(VARIANTS[variant].resolution)
+        return lite_preprocessing(variant.resolution) if variant and config["in_channels"] == 3 else None
     known = beside(source.path, source.names, config["num_classes"]).preprocessing
     if known is None and source.names == "torchvision":
         known = torchvision_preprocessing(source.path)

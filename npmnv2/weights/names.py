@@ -92,13 +92,7 @@ def entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entr
 
 
 def layers(architecture: str, depth_mult: float = 1.0, **settings: Any) -> list[LayerCost]:
-    """`cost.NETWORKS` by name, with a depth multiplier for those that have one.
-
-    Examples
-    --------
-    >>> len(layers("mobilenet_v2")), len(layers("efficientnet_lite")), len(layers("efficientnet_lite", depth_mult=1.1))
-    (53, 50, 65)
-    """
+    """`cost.NETWORKS` by name, with a depth multiplier for those that have one."""
     deeper = {} if depth_mult == 1.0 else {"depth_mult": depth_mult}
     return NETWORKS[architecture](**deeper, **settings)
 
@@ -157,14 +151,7 @@ def layouts(names: str, kind: str) -> tuple[Layout, Layout]:
 
 
 def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated.
-
-    Examples
-    --------
-    >>> config = {"num_classes": 10**9, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}
-    >>> shapes("mobilenet_v2", config)["fc.w"]
-    (1280, 1000000000)
-    """
+    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated."""
     settings = {name: config[name] for name in ("width_mult", "num_classes", "strides", "in_channels")}
     result: dict[str, tuple[int, ...]] = {}
     for layer in layers(architecture, config.get("depth_mult", 1.0), **settings):
@@ -179,13 +166,7 @@ def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
 
 
 def shape_there(entry: Entry, ours: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a library gives an array of this shape of ours.
-
-    Examples
-    --------
-    >>> shape_there(entries("mobilenet_v2", "torchvision")[0], (3, 3, 3, 32))
-    (32, 3, 3, 3)
-    """
+    """The shape that a library gives an array of this shape of ours."""
     return entry.to_theirs(np.broadcast_to(np.float32(0), ours)).shape  # of no memory
 
 
@@ -201,13 +182,7 @@ def layer_of(name: str) -> str:
 
 
 def schemes() -> list[tuple[str, str]]:
-    """Every pair (architecture, names) there is, our own names first.
-
-    Examples
-    --------
-    >>> ("mobilenet_v1", "torchvision") in schemes()        # torchvision has no MobileNetV1
-    False
-    """
+    """Every pair (architecture, names) there is, our own names first."""
     own = [(architecture, "npmnv2") for architecture in NETWORKS]
     return own + [(architecture, names) for architecture, tables in TABLES.items() for names in tables]
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.cost.layer import LayerCost
-from npmnv2.shapes import Pads, resolve_padding
+from npmnv2.shapes import resolve_padding
 from npmnv2.validate import Array
 from npmnv2.weights.conventions import CONVENTIONS, STRIDES, find_depth, find_width, one_epsilon, strides_of_rows
 from npmnv2.weights.errors import FormatError
@@ -20,7 +20,7 @@ from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
 from npmnv2.weights.formats.raw import format_errors, listed
 from npmnv2.weights.names import FROM_PYTORCH, layers
-from npmnv2.weights.said import Usual
+from npmnv2.weights.said import Said, Usual
 
 PADDINGS = {
     "mobilenet_v2": (1, "same"),
@@ -35,12 +35,9 @@ class Network(NamedTuple):
     """A network in an ONNX file."""
 
     architecture: str
-    config: dict[str, Any]
     arrays: dict[str, Array]  # under our names, in our layouts
-    info: dict[str, Any]
     found: tuple[str, ...]
-    assumed: tuple[str, ...]
-    left_out: tuple[str, ...]
+    said: Said
 
 
 def read(path: str) -> Network:
@@ -72,7 +69,9 @@ def read(path: str) -> Network:
         behind = Usual(f"the {logits.behind} behind the classifier: the network here answers with the logits")
         left_out = (behind,) if logits.behind else ()
         found = (Usual("padding, strides, activations and shortcuts as in the graph"),)
-        return Network(architecture, config, arrays, _info(graph.metadata), found, (*assumed, *said), left_out)
+        ours = ("preprocessing", "labels")  # of our own export, as JSON
+        info = {name: json.loads(graph.metadata[name]) for name in ours if name in graph.metadata}
+        return Network(architecture, arrays, found, Said(config, info, (*assumed, *said), left_out))
 
 
 def _chain(last: Image) -> Iterator[Image]:
@@ -132,8 +131,12 @@ def _padding(
     for padding in PADDINGS[architecture]:
         for image in sizes:
             own = layers(architecture, depth, **known, padding=padding, resolution=image)
-            pairs = [(layer, _pads(conv, layer)) for layer, conv in zip(own, convs, strict=False)]
-            differ = [f"{layer.name} has {pads}, not {layer.pads}" for layer, pads in pairs if pads != layer.pads]
+            differ = []
+            for layer, conv in zip(own, convs, strict=False):
+                (H, W, _), (KH, KW) = layer.in_shape, conv.w.shape[2:]
+                pads = resolve_padding(conv.padding, H, W, KH, KW, conv.stride)
+                if pads != layer.pads:
+                    differ.append(f"{layer.name} has {pads}, not {layer.pads}")
             wrong.setdefault(padding, []).append(differ)
     whole = [padding for padding, differ in wrong.items() if not any(differ)]
     partly = [padding for padding, differ in wrong.items() if not differ[0]]
@@ -144,20 +147,13 @@ def _padding(
     if whole:
         return whole[0], ()
     if partly:
-        return partly[0], (
-            f"padding {partly[0]!r}, which is that of the file only where every strided layer sees an even size",
-        )
+        where = "which is that of the file only where every strided layer sees an even size"
+        return partly[0], (f"padding {partly[0]!r}, {where}",)
     nearest = min(wrong, key=lambda padding: len(wrong[padding][0]))
     raise FormatError(
         f"has the padding of no {architecture} here; of those with padding {nearest!r} {wrong[nearest][0][0]}, "
         "as ((top, bottom), (left, right))"
     )
-
-
-def _pads(conv: Image, layer: LayerCost) -> Pads:
-    """The zeros around the image that a layer takes."""
-    H, W, _ = layer.in_shape
-    return resolve_padding(conv.padding, H, W, conv.w.shape[2], conv.w.shape[3], conv.stride)
 
 
 def _variant(own: list[LayerCost], convs: list[Image]) -> dict[str, bool]:
@@ -217,8 +213,3 @@ def _arrays(own: list[LayerCost], convs: list[Image], eps: float) -> Iterator[tu
         yield f"{layer.name}.bn.beta", norm.beta.astype(dtype, copy=False)
         yield f"{layer.name}.bn.mean", np.zeros(len(conv.w), dtype) if norm.mean is None else norm.mean
         yield f"{layer.name}.bn.var", np.full(len(conv.w), 1 - eps, dtype) if norm.var is None else norm.var
-
-
-def _info(metadata: dict[str, str]) -> dict[str, Any]:
-    """What our own export says of pictures and classes, as JSON."""
-    return {name: json.loads(metadata[name]) for name in ("preprocessing", "labels") if name in metadata}

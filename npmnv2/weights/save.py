@@ -99,14 +99,7 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
 
 
 def describe(model: Network) -> dict[str, Any]:
-    """What a native file says about its network: the `info` of `native.write`, and what `load_model` needs.
-
-    Examples
-    --------
-    >>> import npmnv2
-    >>> describe(npmnv2.mobilenet_v2(10, 0.1))["model"]["width_mult"]
-    0.1
-    """
+    """What a native file says about its network: the `info` of `native.write`, and what `load_model` needs."""
     check_as_built(model)
     info: dict[str, Any] = {"model": {"name": architecture(model), **{k: _plain(v) for k, v in model.config.items()}}}
     if model.preprocessing is not None:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
 from npmnv2.weights import head, recognise, whole_model
@@ -164,11 +163,11 @@ def _read_onnx(path: str) -> Source:
     """A graph, which says all that changes an answer."""
     from npmnv2.weights import onnx_network
 
-    architecture, config, arrays, info, said, assumed, left_out = onnx_network.read(path)
-    if architecture == "efficientnet_lite":
-        config = _as_published(config)
+    architecture, arrays, found, said = onnx_network.read(path)
+    config = _as_published(said.config)
     state = _described(path, architecture, config, arrays)
-    return Source(path, "onnx", "onnx", architecture, config, state, info, assumed, left_out, said)
+    info = dict(said.info)
+    return Source(path, "onnx", "onnx", architecture, config, state, info, said.assumed, said.left_out, found)
 
 
 def _described(
@@ -289,18 +288,16 @@ def _config(path: str, arrays: Mapping[str, Array], found: recognise.Found) -> d
         )
     arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
     arguments |= CONVENTIONS[names, architecture]
-    return arguments if architecture != "efficientnet_lite" else _as_published({**arguments, "depth_mult": depth})
+    return _as_published({**arguments, "depth_mult": depth} if architecture == "efficientnet_lite" else arguments)
 
 
 _A = {"mobilenet_v2": "a MobileNetV2", "efficientnet_lite": "an EfficientNet-Lite"}
 
 
-def _as_published(config: dict[str, Any]) -> dict[str, Any]:
-    """The depth multiplier and the dropout that were published with this width and so many blocks, if any were."""
-    name = published_variant(config["width_mult"], config["depth_mult"])
-    if name is None:
-        return config
-    return {**config, "depth_mult": VARIANTS[name].depth_mult, "dropout": VARIANTS[name].dropout}
+def _as_published(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With the depth multiplier and the dropout that an EfficientNet-Lite of so many blocks was published with."""
+    known = published_variant(config["width_mult"], config["depth_mult"]) if "depth_mult" in config else None
+    return {**config} | ({"depth_mult": known.depth_mult, "dropout": known.dropout} if known else {})
 
 
 def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth: float) -> float:

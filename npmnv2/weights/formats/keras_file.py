@@ -69,16 +69,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, Array]:
     The variables are ``kernel``, ``bias``, ``gamma``, ``beta``, ``moving_mean`` and ``moving_variance`` in any kind of
     file, and numbers in layers of another class. The layers of a class are in the order of the model, where the file
     says it. Links, compressed arrays and arrays of anything but floats are errors.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.weights.h5")
-    >>> write(path, {"predictions/kernel": np.eye(2, dtype=np.float32), "predictions/bias": np.zeros(2, np.float32)})
-    >>> read(path)["predictions/kernel"].tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    >>> folder.cleanup()
     """
     return read_whole(path).arrays
 

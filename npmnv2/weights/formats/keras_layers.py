@@ -19,13 +19,7 @@ GroupPath = tuple[str, ...]  # on the way to a layer: ("conv2d_7",), or ("functi
 
 
 def variables(kind: str, count: int) -> dict[str, str]:
-    """What the numbers of the variables of a layer mean, as far as its class and their count tell.
-
-    Examples
-    --------
-    >>> variables("dense", 2), variables("normalization", 3)
-    ({'0': 'kernel', '1': 'bias'}, {})
-    """
+    """What the numbers of the variables of a layer mean, as far as its class and their count tell."""
     names = VARIABLES.get(kind, ())
     if kind == "batch_normalization" and count < len(names):  # without scale, without center or without both
         names = names[2:] if count == 2 else ()
@@ -56,13 +50,7 @@ def class_with(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def snake_case(class_name: str) -> str:
-    """The name of a class as the names of groups have it.
-
-    Examples
-    --------
-    >>> snake_case("DepthwiseConv2D"), snake_case("BatchNormalization"), snake_case("ReLU")
-    ('depthwise_conv2d', 'batch_normalization', 're_lu')
-    """
+    """The name of a class as the names of groups have it."""
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)).lower()
 
 

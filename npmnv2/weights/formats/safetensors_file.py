@@ -43,18 +43,7 @@ DTYPES = {
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """All tensors, and the metadata: often ``{"format": "pt"}``, or empty.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.safetensors")
-    >>> write(path, {"bias": np.array([0.5, -0.5], np.float32)}, {"format": "pt"})
-    >>> read(path)
-    ({'bias': array([ 0.5, -0.5], dtype=float32)}, {'format': 'pt'})
-    >>> folder.cleanup()
-    """
+    """All tensors, and the metadata: often ``{"format": "pt"}``, or empty."""
     library = _library()
     with open(path, "rb") as file, format_errors(path, library.SafetensorError):
         length = int.from_bytes(file.read(8), "little")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npmnv2.data.preprocessing import INTERPOLATIONS, PREPROCESSING, Preprocessing
+from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 
 PICTURES, CONFIG = "preprocessor_config.json", "config.json"
@@ -45,7 +46,7 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
     """Read the configuration in the folder of a file of weights.
 
     Only Hugging Face's and timm's libraries, as `names` says, write such files. A list of other than that many classes
-    is not the network's own. A file there that is no JSON, or asks for what is not done here, is a ValueError which
+    is not the network's own. A file there that is no JSON, or asks for what is not done here, is a `FormatError` which
     begins with its path.
     """
     folder = Path(fspath(path)).parent
@@ -72,7 +73,7 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
 def conventions(path: str | PathLike[str], names: str) -> dict[str, Any]:
     """What ``config.json`` says of the network that is in none of its arrays: padding and epsilon.
 
-    A ValueError if it asks for another activation, pooling or output stride than the networks here have.
+    A `FormatError` if it asks for another activation, pooling or output stride than the networks here have.
     """
     file = Path(fspath(path)).parent / CONFIG
     if names not in ("hf", "timm") or not file.is_file():
@@ -96,9 +97,9 @@ def conventions(path: str | PathLike[str], names: str) -> dict[str, Any]:
     return made
 
 
-def _unfit(file: Path, error: Exception) -> ValueError:
+def _unfit(file: Path, error: Exception) -> FormatError:
     said = shown(str(error), 200)
-    return ValueError(f"{file}: does not go with the weights beside it: {said}; mend it or move it away")
+    return FormatError(f"{file}: does not go with the weights beside it: {said}; mend it or move it away")
 
 
 def torchvision_preprocessing(path: str | PathLike[str]) -> Preprocessing:

@@ -1,7 +1,7 @@
 """Which network the arrays of a file are: by their names, whatever stands before them, or by their order and shapes.
 
 The backbone is recognised alone. What belongs to it is `Found.known`; the classifier is looked for in the rest of the
-arrays (`head`). Numbers are not looked at, only names and shapes: anything with a `shape` will do for an array.
+arrays (`head`). Numbers are not looked at, only names and shapes.
 """
 
 import functools
@@ -212,6 +212,25 @@ def computed(names: Iterable[str]) -> str:
     return ""
 
 
+def measured(arrays: Mapping[str, Any], known: Iterable[Entry]) -> tuple[dict[str, int], int]:
+    """The output channels of a backbone's convolutions by layer, and its image's; what is missing is left out."""
+    counts: dict[str, int] = {}
+    in_channels = 3
+    for entry in known:
+        layer, _, leaf = entry.ours.rpartition(".")
+        if leaf != "w":
+            continue
+        try:
+            shape = entry.to_ours(arrays[entry.theirs]).shape
+        except (KeyError, IndexError, ValueError):  # missing or of another rank: reported when all is compared
+            continue
+        if len(shape) > 1:
+            counts[layer.removesuffix(".conv")] = shape[-1]
+            if layer == "stem.conv" and len(shape) == 4:
+                in_channels = shape[2]
+    return counts, in_channels
+
+
 # -- timm's other designs
 
 _TIMM_ROW = re.compile(r"blocks\.(\d{1,3})\.(\d{1,3})\.")
@@ -319,12 +338,10 @@ def _fitting(arrays: Mapping[str, Any], names: list[str], scheme: Scheme) -> lis
         if there is None:
             return []
         known.append(entry._replace(theirs=there))
-    counts = {e.ours.removesuffix(".bn.gamma"): arrays[e.theirs].shape[0] for e in known if e.ours.endswith("gamma")}
-    width, stem = find_width(scheme[0], counts), tuple(arrays[known[0].theirs].shape)
-    if width is None or len(stem) != 4:
+    counts, in_channels = measured(arrays, known)
+    width = find_width(scheme[0], counts)
+    if width is None or not 0 < in_channels <= LARGEST:
         return []
-    config = {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": stem[2 if is_keras else 1]}
-    if not 0 < config["in_channels"] <= LARGEST:
-        return []
+    config = {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
     wanted = shapes(scheme[0], config)
     return known if all(tuple(arrays[e.theirs].shape) == shape_there(e, wanted[e.ours]) for e in known) else []

@@ -107,28 +107,22 @@ def read(path: Path, partial: bool = False) -> Source:
         arrays, place, left_out, modules = _read_torch(name, among)
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
-    found, counted = recognise.without_counters(arrays, found)
-    found, said = _said_elsewhere(name, arrays, found, modules)
-    said = said._replace(left_out=(*left_out, *counted, *said.left_out))
-    return _source(name, container, arrays, found, partial, said)
+        found, counted = recognise.without_counters(arrays, found)
+        found, said = _said_elsewhere(name, arrays, found, modules)
+        said = said._replace(left_out=(*left_out, *counted, *said.left_out))
+        return _source(name, container, arrays, found, partial, said)
 
 
 def _said_elsewhere(
     path: str, arrays: Mapping[str, Array], found: recognise.Found, modules: Modules
 ) -> tuple[recognise.Found, Said]:
     """The configuration, as a model that was saved as a whole, or ``config.json`` beside a file, says it too."""
-    try:
-        beside = conventions(path, found.names)
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}") from None
-    with format_errors(path):
-        recognise.check_design(arrays, found)
-    usual = _config(path, arrays, found)
-    said = Said({**usual, **beside})
+    beside = conventions(path, found.names)
+    recognise.check_design(arrays, found)
+    usual = _config(arrays, found)
+    said, where = Said({**usual, **beside}), "config.json beside the weights"
     if modules:
-        with format_errors(path):
-            said = whole_model.compare(modules, found, said.config)
-    where = "the model that was saved as a whole" if modules else "config.json beside the weights"
+        said, where = whole_model.compare(modules, found, said.config), "the model that was saved as a whole"
     unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
     notes = [f"{where} says {', '.join(unusual)}"] * bool(unusual)
     return found._replace(notes=(*found.notes, *notes)), said
@@ -154,8 +148,9 @@ def _read_native(path: str) -> Source:
     arrays, info = native.read(path)
     kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
     arrays = {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}
-    architecture, config = _own_config(path, arrays, info)
-    state = _described(path, architecture, config, arrays)
+    with format_errors(path):
+        architecture, config = _own_config(arrays, info)
+        state = _described(architecture, config, arrays)
     return Source(path, "npz", "npmnv2", architecture, config, state, info)
 
 
@@ -165,20 +160,19 @@ def _read_onnx(path: str) -> Source:
 
     architecture, arrays, found, said = onnx_network.read(path)
     config = _as_published(said.config)
-    state = _described(path, architecture, config, arrays)
+    with format_errors(path):
+        state = _described(architecture, config, arrays)
     info = dict(said.info)
     return Source(path, "onnx", "onnx", architecture, config, state, info, said.assumed, said.left_out, found)
 
 
-def _described(
-    path: str, architecture: str, config: Mapping[str, Any], arrays: Mapping[str, Array]
-) -> dict[str, Array]:
+def _described(architecture: str, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The state of a network whose configuration is in the file; the arrays have our names."""
-    wanted = _wanted(path, architecture, config)
+    wanted = _wanted(architecture, config)
     depth = config.get("depth_mult", 1.0)
     known = entries(architecture, "npmnv2", depth)
     beside = sorted(arrays.keys() - wanted.keys())
-    return _checked(path, arrays, recognise.Found(architecture, "npmnv2", depth, known, beside), config, wanted)
+    return _checked(arrays, recognise.Found(architecture, "npmnv2", depth, known, beside), config, wanted)
 
 
 def _read_keras(path: str, partial: bool) -> Source:
@@ -191,11 +185,10 @@ def _read_keras(path: str, partial: bool) -> Source:
     among = [scheme for scheme in schemes() if scheme[1].startswith("keras")]
     with format_errors(path):
         found = recognise.recognise(arrays, among) or _nothing(arrays)
-    config = _config(path, arrays, found)
-    with format_errors(path):
+        config = _config(arrays, found)
         said = adapt(file, arrays, found, config["width_mult"], partial)
-    said = said._replace(config={**config, **said.config})
-    return _source(path, "keras", arrays, found, partial, said)
+        said = said._replace(config={**config, **said.config})
+        return _source(path, "keras", arrays, found, partial, said)
 
 
 def _source(
@@ -211,11 +204,10 @@ def _source(
     known = {entry.theirs for entry in classifier.known}
     beside = [name for name in found.beside if name not in known]
     found = found._replace(known=[*found.known, *classifier.known], beside=beside)
-    state = _checked(path, arrays, found, config, _wanted(path, found.architecture, config))
+    state = _checked(arrays, found, config, _wanted(found.architecture, config))
     if classifier.problem and not partial:
-        if why := recognise.computed(found.beside):
-            raise FormatError(f"{path}: {why}; {head.ONLY_NETWORK}")
-        raise FormatError(f"{path}: {classifier.problem}")
+        why = recognise.computed(found.beside)
+        raise FormatError(f"{why}; {head.ONLY_NETWORK}" if why else classifier.problem)
     left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
         what = f"the classifier, for the file {classifier.problem}"
@@ -262,28 +254,15 @@ def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
 # -- the network
 
 
-def _config(path: str, arrays: Mapping[str, Array], found: recognise.Found) -> dict[str, Any]:
+def _config(arrays: Mapping[str, Array], found: recognise.Found) -> dict[str, Any]:
     """The builder's arguments from the names and the shapes; `_checked` compares all shapes with them later."""
     architecture, names, depth = found.architecture, found.names, found.depth
-    counts: dict[str, int] = {}
-    in_channels = 3
-    for entry in found.known:
-        layer, _, leaf = entry.ours.rpartition(".")
-        if leaf != "w":
-            continue
-        try:
-            shape = entry.to_ours(arrays[entry.theirs]).shape
-        except (KeyError, IndexError, ValueError):  # missing or of another rank: reported by _checked
-            continue
-        if len(shape) > 1:
-            counts[layer.removesuffix(".conv")] = shape[-1]
-            if layer == "stem.conv" and len(shape) == 4:
-                in_channels = shape[2]
-    width = find_width(architecture, counts, depth) or _nearest_width(path, architecture, counts, depth)
+    counts, in_channels = recognise.measured(arrays, found.known)
+    width = find_width(architecture, counts, depth) or _nearest_width(architecture, counts, depth)
     if block := lacks_shortcut(names, architecture, width):
         whose = {"hf": "Hugging Face"}.get(names, names)
         raise FormatError(
-            f"{path}: holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
+            f"holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
             f"{_A[architecture]} has at that width"
         )
     arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
@@ -300,17 +279,17 @@ def _as_published(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config} | ({"depth_mult": known.depth_mult, "dropout": known.dropout} if known else {})
 
 
-def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth: float) -> float:
+def _nearest_width(architecture: str, found: Mapping[str, int], depth: float) -> float:
     """The published width that most channels agree with, for the list of those that do not; at least half have to."""
     agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
     best = max(agree, key=lambda width: agree[width])
     if agree[best] < len(found) / 2 or not found:
-        first = map(str, found.values())
-        raise FormatError(f"{path}: no width multiplier gives a {architecture} the channels {listed(first, 8)}")
+        first = listed(map(str, found.values()), 8)
+        raise FormatError(f"no width multiplier gives a {architecture} the channels {first}")
     return best
 
 
-def _own_config(path: str, arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _own_config(arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The network and the builder's arguments as a native file says them."""
     said = info.get("model")
     architecture = said.get("name") if isinstance(said, dict) else None
@@ -318,32 +297,31 @@ def _own_config(path: str, arrays: Mapping[str, Array], info: Mapping[str, Any])
         scheme = (architecture, "npmnv2")
         theirs = {entry.theirs for entry in entries(*scheme)} if scheme in schemes() else set()
         if len(theirs & arrays.keys()) < recognise.LEAST * len(theirs) or not theirs:
-            raise FormatError(f"{path}: says it is a {shown(str(architecture))}; its arrays have other names")
+            raise FormatError(f"says it is a {shown(str(architecture))}; its arrays have other names")
     variant = VARIANT if architecture == "mobilenet_v2" else {}
     wanted = {"name", "num_classes", "width_mult", *SETTINGS, *variant}
     wanted |= {"depth_mult"} if architecture == "efficientnet_lite" else set()
     if not isinstance(said, dict) or said.keys() | variant.keys() != wanted:  # older files are of the published one
-        raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
+        raise FormatError(f'its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
     if said["dtype"] not in ("float32", "float64"):  # which nobody asks for: `load_model` has an argument
-        raise FormatError(f"{path}: dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
+        raise FormatError(f"dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
     return str(architecture), {**variant, **{name: value for name, value in said.items() if name != "name"}}
 
 
 # -- one error for all that does not fit
 
 
-def _wanted(path: str, architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _wanted(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a network that was described, if there can be one."""
     try:
         for name in ("num_classes", "in_channels"):  # beyond it NumPy takes no shape
             check_int(config[name], name, 1, LARGEST)
         return shapes(architecture, config)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"{path}: describes no network: {shown(str(error), MOST_LETTERS)}") from None
+        raise FormatError(f"describes no network: {shown(str(error), MOST_LETTERS)}") from None
 
 
 def _checked(
-    path: str,
     arrays: Mapping[str, Array],
     found: recognise.Found,
     config: Mapping[str, Any],
@@ -356,7 +334,7 @@ def _checked(
     if not missing and not misshapen and found.names != "npmnv2":  # what is beside a whole backbone is its classifier
         return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
     if missing and (why := recognise.computed(found.beside) or _without_statistics(found, missing)):
-        raise FormatError(f"{path}: {why}")
+        raise FormatError(why)
     likely = missing or sorted(entry.theirs for entry in found.known)
     problems = [f"missing: {shown(name, 90)}" for name in missing]
     problems += [f"unknown: {shown(name, 90)}{_near(name, likely)}" for name in found.beside[:_LINES]]
@@ -364,7 +342,7 @@ def _checked(
     if problems:
         what = f"{found.architecture}, width {config['width_mult']:g}, {config['num_classes']} classes"
         count = len(missing) + len(found.beside) + len(misshapen)
-        raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_in_lines(problems, count)}")
+        raise FormatError(f"does not fit {found.names}'s names of a {what}:{_in_lines(problems, count)}")
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
 
 

@@ -36,17 +36,9 @@ class Head(NamedTuple):
 
 
 def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names: str, own: str = "") -> Head:
-    """The classifier among the arrays beside a backbone.
+    """The classifier among the arrays beside a backbone, which ends in so many channels.
 
-    Parameters
-    ----------
-    arrays : mapping of name -> anything with a shape
-    beside : iterable of str
-        The names of those that are not the backbone's.
-    channels : int
-        What the backbone ends in.
-    names, own : str
-        Whose layouts the arrays have, and what that library calls its matrix.
+    `names` says whose layouts the arrays have, `own` what that library calls its matrix.
 
     Examples
     --------

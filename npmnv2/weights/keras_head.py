@@ -100,6 +100,8 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
     dense, kept, pooled, last_activation, left_out = None, 1.0, False, "", []
     for node in _chain(graph, parts, graph.output, last.path):
         activation = node.config.get("activation", "linear")
+        # In MobileNetV1 a 1x1 convolution stands for it.
+        is_dense = node.kind == "Dense" or (node.kind == "Conv2D" and node.name == parts.classifier)
         if node.kind == keras_graph.INPUT:
             pass  # of a model in the model
         elif node.kind == POOLING and not pooled and setting(node, "data_format") == "channels_last":
@@ -108,7 +110,7 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
             kept *= 1 - _rate(node)
         elif node.kind in ("Flatten", "Reshape") and pooled and dense is None:
             pass  # of one number a channel
-        elif _is_dense(node, parts) and pooled and dense is None and activation in ("linear", _last(node)):
+        elif is_dense and pooled and dense is None and activation in ("linear", _last(node)):
             dense, last_activation = node, activation.replace("linear", "")
         elif dense is not None and not last_activation and _activation(node) == _last(dense):
             last_activation = _last(dense)
@@ -147,11 +149,6 @@ def _is_idle(node: Node, dense: Node | None) -> bool:
     if node.kind == "Reshape":
         return dense is not None and node.config.get("target_shape") == [_units(dense)]
     return node.kind == "Activation" and node.config.get("activation") == "linear"
-
-
-def _is_dense(node: Node, parts: Parts) -> bool:
-    """Whether it is a dense layer, or the 1x1 convolution that stands for one in MobileNetV1."""
-    return node.kind == "Dense" or (node.kind == "Conv2D" and node.name == parts.classifier)
 
 
 def _why(node: Node, dense: Node | None, activation: Any) -> str:

@@ -64,13 +64,8 @@ class Entry(NamedTuple):
 def entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entry]:
     """Every parameter and statistic of a network under the names of a library, in the order of the network.
 
-    Parameters
-    ----------
-    architecture : "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
-    names : str
-        "npmnv2" is every network's own names; not every library has every network, see `schemes`.
-    depth_mult : float
-        Depth multiplier of an `efficientnet_lite`; the others have none.
+    The names "npmnv2" are every network's own; not every library has every network, see `schemes`. Only an
+    `efficientnet_lite` has a depth multiplier.
 
     Examples
     --------
@@ -206,12 +201,6 @@ def translate(arrays: Mapping[str, Array], architecture: str, names: str, depth_
 
 
 def counters(names: Iterable[str]) -> dict[str, Array]:
-    """PyTorch's counter beside every batch norm of those names, at 0: `strict=True` wants to see them.
-
-    Examples
-    --------
-    >>> counters(["bn1.running_mean", "bn1.running_var"])
-    {'bn1.num_batches_tracked': array(0)}
-    """
+    """PyTorch's counter beside every batch norm of those names, at 0: `strict=True` wants to see them."""
     end = PYTORCH["var"]
     return {name.removesuffix(end) + COUNTER: np.zeros((), np.int64) for name in names if name.endswith(end)}

@@ -60,15 +60,7 @@ class Found(NamedTuple):
 
 
 def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> str:
-    """The place that holds a network, for `torch_file.read_whole`; that with the most arrays if none is known by name.
-
-    Examples
-    --------
-    >>> names = [entry.theirs for entry in bare_entries("mobilenet_v2", "torchvision")]
-    >>> places = {"optimizer.state": {"exp_avg": 0}, "net": dict.fromkeys("module." + name for name in names)}
-    >>> choose(places, schemes())
-    'net'
-    """
+    """The place that holds a network, for `torch_file.read_whole`; that with the most arrays if no name is known."""
     matches = [match for place, arrays in places.items() for match in _matches(place, arrays, among)]
     return _best(matches, places)[0].place if matches else max(places, key=lambda place: len(places[place]))
 

@@ -24,10 +24,7 @@ _ACTIVATION = re.compile(r"(torch\.nn\.modules\.activation|timm\.layers\.activat
 def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     """The configuration with the strides and the epsilon of the file; and what it does not say.
 
-    Raises
-    ------
-    FormatError
-        If padding, dilation, strides or an activation are none of the network here.
+    An error if padding, dilation, strides or an activation are none of the network here.
 
     Examples
     --------
@@ -85,10 +82,9 @@ def _compare_convolutions(theirs: Mapping[str, Mapping[str, Any]], found: Found,
 def _left_out(modules: Modules, found: Found) -> Iterator[str]:
     """What is left out: an activation behind the classifier. Another than ReLU6 elsewhere is an error, or a maximum."""
     for path, said in modules.items():
-        if "Max" in said["class"] and "Pool" in said["class"].rpartition(".")[2]:
-            raise FormatError(
-                f"has the layer {said['class'].rpartition('.')[2]} at {shown(path)}; the network here averages"
-            )
+        kind = said["class"].rpartition(".")[2]
+        if "Max" in said["class"] and "Pool" in kind:
+            raise FormatError(f"has the layer {kind} at {shown(path)}; the network here averages")
         match = _ACTIVATION.fullmatch(said["class"])
         if match is None or match[2] == "ReLU6":
             continue

@@ -200,14 +200,10 @@ def _datasets(file: File, address: int, path: tuple[str, ...] = ()) -> Iterator[
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write weights for ``model.load_weights(path)`` of a Keras model with these layers. It needs h5py.
 
-    Parameters
-    ----------
-    path : path
-        Its ending says which kind of file it is: ``.weights.h5`` for Keras 3, any other ``.h5`` for Keras 2 and 3,
-        which go by the ending too.
-    arrays : mapping of name -> ndarray
-        ``layer/variable`` as `read` returns them. Layers of a class must come in the order of the model: Keras counts
-        them, and does not look at their names. A kernel of 4 axes is depthwise if its last is 1 and it is not 1x1.
+    The path's ending says which kind of file it is: ``.weights.h5`` for Keras 3, any other ``.h5`` for Keras 2 and 3,
+    which go by the ending too. The arrays are called ``layer/variable``, as `read` returns them. Layers of a class must
+    come in the order of the model: Keras counts them, and does not look at their names. A kernel of 4 axes is depthwise
+    if its last is 1 and it is not 1x1.
 
     Examples
     --------

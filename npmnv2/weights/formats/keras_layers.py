@@ -35,11 +35,6 @@ def class_with(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The class of the layer with variables of these shapes. A kernel of 4 axes is depthwise if its last axis is 1.
 
     That a pointwise convolution with one output has too: 1x1 is never depthwise.
-
-    Examples
-    --------
-    >>> class_with({"kernel": (3, 3, 32, 1)}), class_with({"kernel": (3, 3, 3, 32)}), class_with({"gamma": (32,)})
-    ('depthwise_conv2d', 'conv2d', 'batch_normalization')
     """
     if "kernel" not in shapes:
         return "batch_normalization"
@@ -90,14 +85,9 @@ def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
 def rename_counted(arrays: Mapping[str, Array], like: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """Give layers that a file only counts the names that they have in a network.
 
-    Parameters
-    ----------
-    arrays : mapping of name -> ndarray
-        From `keras_file.read`, of a `.weights.h5` that Keras wrote before 3.6: with names such as ``conv2d_7/kernel``.
-        They stay as they are if the network has not as many layers of each class.
-    like : mapping of name -> shape
-        The variables of the network in the order of its layers, such as ``block_1_project/kernel``. The shapes need not
-        be those of the arrays: they only tell the class of a layer.
+    The arrays are of a `.weights.h5` that Keras wrote before 3.6, with names such as ``conv2d_7/kernel``. They stay as
+    they are if the network has not as many layers of each class. `like` has the variables of the network in the order
+    of its layers, such as ``block_1_project/kernel``; the shapes only tell the class of a layer.
 
     Examples
     --------

@@ -88,18 +88,7 @@ def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The state dict of a .pth of either kind: the only dictionary of tensors in it, wherever it is.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.pth")
-    >>> write(path, {"classifier.1.bias": np.array([0.5, -0.5], np.float32), "bn.num_batches_tracked": np.array(7)})
-    >>> read(path)
-    {'classifier.1.bias': array([ 0.5, -0.5], dtype=float32), 'bn.num_batches_tracked': array(7)}
-    >>> folder.cleanup()
-    """
+    """The state dict of a .pth of either kind: the only dictionary of tensors in it, wherever it is."""
     return read_whole(path).arrays
 
 
@@ -200,8 +189,10 @@ def _chosen(
         raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
     place = choose({place: tensors for place, (_, tensors) in found.items()})
     holder, tensors = found[place]
-    # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
-    claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
+    claimed = 0
+    for tensor in tensors.values():
+        size_here = 4 if tensor.storage.dtype == BFLOAT16 else itemsize(tensor.storage.dtype)
+        claimed += math.prod(map(abs, tensor.shape)) * size_here  # no negative one, of which `strided_view` will tell
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
@@ -216,10 +207,6 @@ def _nothing(value: object) -> str:
         return f"holds no dictionary of tensors by name, but {kind}"
     keys = listed(shown(str(key), 30) for key in value)
     return f"holds no tensors by name; what it holds is called: {keys or 'nothing'}"
-
-
-def _itemsize_here(dtype: str) -> int:
-    return 4 if dtype == BFLOAT16 else itemsize(dtype)
 
 
 def _arrays(

@@ -289,7 +289,7 @@ def _in_order(arrays: Mapping[str, Any], among: Iterable[Scheme]) -> Found | Non
     """The backbone whose arrays, one after the other, have the shapes of the file's; its names may be any."""
     orders = {"in the order of the file": list(arrays), "sorted by name": sorted(arrays, key=_natural)}
     for order, names in orders.items():
-        for scheme in set(_IN_ORDER) & set(among):
+        for scheme in _IN_ORDER.keys() & set(among):
             known = _fitting(arrays, names, scheme)
             if known:
                 taken = {entry.theirs for entry in known}

@@ -34,6 +34,7 @@ Also in these files and not read: the optimiser's state, and the seeds of dropou
 """
 
 import io
+import json
 import os
 import re
 from collections import Counter
@@ -144,8 +145,8 @@ def _layers(file: File, address: int, above: GroupPath = ()) -> Iterator[Layer]:
 
 def _named(layers: Sequence[Layer], config: bytes) -> dict[str, Array]:
     """The arrays by layer and variable. Layers without a name have it from the config, or are called by their group."""
-    nameless = any(layer.name is None for layer in layers)
-    names = names_in(config, [layer.path for layer in layers]) if nameless else {}
+    nameless = config and any(layer.name is None for layer in layers)
+    names = names_in(json.loads(config), [layer.path for layer in layers]) if nameless else {}
     arrays: dict[str, Array] = {}
     for layer in sorted(layers, key=lambda layer: [(len(group), group) for group in layer.path]):  # as they are counted
         name = layer.name if layer.name is not None else names.get(layer.path, "/".join(layer.path))

@@ -24,6 +24,7 @@ MOST_LAYERS = 10_000  # a MobileNetV2 has 156
 MODELS = ("Functional", "Model", "Sequential")
 TRAINED = (*MODELS, "BatchNormalization", "Dropout")  # given by position behind what feeds it: whether in training
 INPUT = "InputLayer"
+Given = tuple[tuple[str, Any], ...]
 
 
 class Fed(str):
@@ -37,7 +38,7 @@ class Node(NamedTuple):
     kind: str  # its class
     config: dict[str, Any]  # how it is set
     inputs: tuple[str, ...]  # the paths of what feeds it; none for the input of the whole
-    given: tuple[tuple[str, Any], ...]  # by keyword, in order: x / 127.5 was given ("args", Fed("x")), ("args", 127.5)
+    given: Given  # by keyword, in order: x / 127.5 was given ("args", Fed("x")), ("args", 127.5)
 
     @property
     def name(self) -> str:
@@ -100,7 +101,7 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
             raise FormatError(f"has a layer of more than {MOST_TEXT} letters, or more than {MOST_LAYERS} layers")
         if name in paths or path in nodes:
             raise FormatError(f"has two layers called {shown(path)}")
-        given: tuple[tuple[str, Any], ...] = ()
+        given: Given = ()
         if kind == INPUT:
             feeds = inputs
         elif model.get("class_name") == "Sequential":
@@ -123,9 +124,7 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
     return paths[outputs[0]]
 
 
-def _fed(
-    path: str, kind: str, calls: Any, paths: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+def _fed(path: str, kind: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ...], Given]:
     """The paths of what feeds a layer, and all that it was given."""
     if not isinstance(calls, list) or len(calls) != 1:
         count = len(calls) if isinstance(calls, list) else 0
@@ -163,12 +162,9 @@ def _given(value: Any, depth: int = 0, key: str = "") -> Iterator[tuple[str, Any
 
 
 def _is_reference(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and all(type(number) is int for number in value[1:3])
-    )
+    if not isinstance(value, list) or len(value) not in (3, 4):
+        return False
+    return isinstance(value[0], str) and all(type(number) is int for number in value[1:3])
 
 
 def _dict(value: Any) -> dict[str, Any]:

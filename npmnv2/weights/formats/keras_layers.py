@@ -1,6 +1,5 @@
 """How Keras 3 counts layers and variables in its files, and how to find out what they are called."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -49,22 +48,18 @@ def snake_case(class_name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)).lower()
 
 
-def names_in(config: bytes, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
-    """The names that a config.json gives the layers in these groups.
+def names_in(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
+    """The names that the description of a model gives the layers in these groups.
 
     The third group of a class is the third layer of that class, if the model has as many of them as there are groups.
-    The config is read as plain JSON, and what is not where it should be is passed over: it is about names only.
+    What is not where it should be is passed over: it is about names only.
 
     Examples
     --------
-    >>> convs = b'{"class_name": "Conv2D", "config": {"name": "a"}}, {"class_name": "Conv2D", "config": {"name": "b"}}'
-    >>> names_in(b'{"config": {"layers": [' + convs + b']}}', [("conv2d_1",), ("conv2d",)])
+    >>> convs = [{"class_name": "Conv2D", "config": {"name": name}} for name in "ab"]
+    >>> names_in({"config": {"layers": convs}}, [("conv2d_1",), ("conv2d",)])
     {('conv2d',): 'a', ('conv2d_1',): 'b'}
     """
-    return _names(json.loads(config), paths) if config else {}
-
-
-def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
     layers: dict[str, list[Any]] = {}
     described = _get(model, "config", "layers")
     for layer in described if isinstance(described, list) else ():
@@ -78,7 +73,7 @@ def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
         inside = [path for path in groups[group] if path]
         if len(inside) < len(groups[group]) and isinstance(name, str):
             found[(group,)] = name[:255]
-        found |= {(group, *path): name for path, name in _names(layer, inside).items()} if inside else {}
+        found |= {(group, *path): name for path, name in names_in(layer, inside).items()} if inside else {}
     return found
 
 

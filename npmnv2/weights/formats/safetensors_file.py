@@ -25,21 +25,9 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import BFLOAT16, format_errors, shown, storable, strided_view
 
 HEADER_BYTES = 1 << 20  # with room for some ten thousand tensors
-DTYPES = {
-    "F32": "float32",
-    "F64": "float64",
-    "F16": "float16",
-    "BF16": BFLOAT16,
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
+DTYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": BFLOAT16}
+DTYPES |= {f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (64, 32, 16, 8)}
+DTYPES["BOOL"] = "bool"
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:

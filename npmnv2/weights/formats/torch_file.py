@@ -192,7 +192,8 @@ def _chosen(
     claimed = 0
     for tensor in tensors.values():
         size_here = 4 if tensor.storage.dtype == BFLOAT16 else itemsize(tensor.storage.dtype)
-        claimed += math.prod(map(abs, tensor.shape)) * size_here  # no negative one, of which `strided_view` will tell
+        # An axis may have a negative length, until `strided_view` refuses it: it must make no room for other tensors.
+        claimed += math.prod(map(abs, tensor.shape)) * size_here
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")

@@ -94,13 +94,7 @@ def layers(architecture: str, depth_mult: float = 1.0, **settings: Any) -> list[
 
 @functools.lru_cache(maxsize=64)
 def bare_entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entry]:
-    """The entries of a backbone, without what some libraries put before all names: a file may have it or not.
-
-    Examples
-    --------
-    >>> [entries("mobilenet_v2", "hf")[0].theirs, bare_entries("mobilenet_v2", "hf")[0].theirs]
-    ['mobilenet_v2.conv_stem.first_conv.convolution.weight', 'conv_stem.first_conv.convolution.weight']
-    """
+    """The entries of a backbone, without what some libraries put before all names: a file may have it or not."""
     prefix = PREFIX.get((names, architecture), "")
     known = [entry for entry in entries(architecture, names, depth_mult) if not entry.ours.startswith("fc.")]
     return [entry._replace(theirs=entry.theirs.removeprefix(prefix)) for entry in known]

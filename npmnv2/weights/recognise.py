@@ -8,7 +8,7 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from npmnv2.shapes import LARGEST
@@ -65,7 +65,7 @@ def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> 
     return _best(matches, places)[0].place if matches else max(places, key=lambda place: len(places[place]))
 
 
-def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "") -> Found | None:
+def recognise(arrays: Mapping[str, Any], among: Collection[Scheme], place: str = "") -> Found | None:
     """The one backbone among the arrays, which lie at a place in the file; None if there is none.
 
     Several are an error that lists all.
@@ -190,13 +190,7 @@ COMPUTED = {  # names of what PyTorch computes weights from, and how to keep the
 
 
 def computed(names: Iterable[str]) -> str:
-    """Why the weights themselves are not in a file, if it has what they are computed from; else "".
-
-    Examples
-    --------
-    >>> computed(["fc.bias", "fc.weight_orig", "fc.weight_mask"])
-    "has, in fc.weight_mask, weights that are pruned: before saving, call torch.nn.utils.prune.remove(module, 'weight')"
-    """
+    """Why the weights themselves are not in a file, if it has what they are computed from; else ""."""
     for pattern, what in COMPUTED.items():
         for name in names:
             if re.search(pattern, name.lower()):
@@ -285,13 +279,12 @@ _IN_ORDER = {  # whose conventions a network has that is recognised by its order
 _LEAF_NAMES = [leaf[1:] for names in ("torchvision", "keras") for leaf in LEAVES[names].values()]  # in their order
 
 
-def _in_order(arrays: Mapping[str, Any], among: Iterable[Scheme]) -> Found | None:
+def _in_order(arrays: Mapping[str, Any], among: Collection[Scheme]) -> Found | None:
     """The backbone whose arrays, one after the other, have the shapes of the file's; its names may be any."""
     orders = {"in the order of the file": list(arrays), "sorted by name": sorted(arrays, key=_natural)}
     for order, names in orders.items():
-        for scheme in _IN_ORDER.keys() & set(among):
-            known = _fitting(arrays, names, scheme)
-            if known:
+        for scheme in among:
+            if scheme in _IN_ORDER and (known := _fitting(arrays, names, scheme)):
                 taken = {entry.theirs for entry in known}
                 said = f"no library's names are known in the file: its arrays were taken {order}, by their shapes"
                 guess = f"padding and epsilon are those that {_IN_ORDER[scheme]}'s networks have: no name says it"

@@ -145,14 +145,12 @@ def _read_legacy(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile
     data = file.read()
     pickles = io.BytesIO(data)
     whole = torch_pickle.load(pickles)
-    if whole.value != MAGIC_NUMBER:  # of pickle.dump, not torch.save
-        chosen, tensors = _chosen(whole, choose, len(data))
-        return chosen._replace(arrays=_arrays(tensors, {}))
-    if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
-        raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
-    torch_pickle.load(pickles)  # about the machine, of no use
-    whole = torch_pickle.load(pickles)
-    keys = torch_pickle.load(pickles).value
+    keys: object = []
+    if whole.value == MAGIC_NUMBER:  # of torch.save, not pickle.dump
+        if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
+            raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
+        torch_pickle.load(pickles)  # about the machine, of no use
+        whole, keys = torch_pickle.load(pickles), torch_pickle.load(pickles).value
     chosen, tensors = _chosen(whole, choose, len(data))
     storages = {storage.key: storage for storage in whole.storages}
     raw = _legacy_storages(memoryview(data)[pickles.tell() :], keys, storages)

@@ -1,8 +1,8 @@
 """What a model of PyTorch that was saved as a whole says besides its arrays, compared with the network here.
 
 `torch.save(model)` keeps every module with its attributes. Those of a convolution are its stride, padding and dilation,
-that of a batch norm its epsilon; an activation is a module of its own. What is written in a class, such as where a
-shortcut is, is not in the file.
+that of a batch norm its epsilon; an activation is a module of its own, and a block of torchvision's or timm's says
+whether it has a shortcut. What else is written in a class is not in the file.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 from npmnv2.weights.conventions import one_epsilon, strides_of_rows
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.places import Modules
+from npmnv2.weights.formats.places import SHORTCUT, Modules
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import layer_of, layers
 from npmnv2.weights.recognise import Found
@@ -47,7 +47,7 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     config = {**config, "eps": config["eps"] if eps is None else eps}
     if strides := _strides(theirs, found, config):
         config["strides"] = strides
-    _compare_convolutions(theirs, found, config)
+    _compare_layers(modules, theirs, found, config)
     return Said(config, left_out=tuple(_left_out(modules, found)))
 
 
@@ -59,12 +59,15 @@ def _strides(theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapp
     return None if None in strides.values() else strides_of_rows(found.architecture, strides)
 
 
-def _compare_convolutions(theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapping[str, Any]) -> None:
-    """Each with that of the network here; the padding only if it is in the convolutions, as it is in PyTorch's."""
+def _compare_layers(
+    modules: Modules, theirs: Mapping[str, Mapping[str, Any]], found: Found, config: Mapping[str, Any]
+) -> None:
+    """Convolutions and shortcuts with those here; the padding only if it is in the convolutions, as in PyTorch's."""
     try:
         own = layers(found.architecture, found.depth, width_mult=config["width_mult"], strides=config["strides"])[:-1]
     except (ValueError, TypeError, OverflowError):
         raise FormatError(f"has the strides {shown(repr(config['strides']))}, which no network here has") from None
+    names = {entry.ours: entry.theirs for entry in found.known}
     for layer in own:
         wanted: dict[str, Any] = {"stride": layer.stride, "dilation": 1}
         if config["padding"] == 1:
@@ -74,9 +77,16 @@ def _compare_convolutions(theirs: Mapping[str, Mapping[str, Any]], found: Found,
             said["padding"] = layer.kernel // 2 if said["padding"] == "same" else 0
         for name, value in wanted.items():
             if name in said and said[name] not in (value, (value, value)):
-                where = next(entry.theirs for entry in found.known if entry.ours == f"{layer.name}.conv.w")
-                what = f"{name} {shown(str(said[name]), 30)} at {shown(where)}"
+                what = f"{name} {shown(str(said[name]), 30)} at {shown(names[f'{layer.name}.conv.w'])}"
                 raise FormatError(f"has the {what}; the network here has {value}")
+    for path, block in modules.items():  # built for one stride and set to another, a block keeps what it was built for
+        has = next((block[name] for name in SHORTCUT if name in block), None)
+        here = [bool(layer.shortcut) for layer in own if names[f"{layer.name}.conv.w"].startswith(f"{path}.")]
+        if isinstance(has, bool) and here and has != any(here):
+            there = "a shortcut" if has else "no shortcut"
+            raise FormatError(
+                f"has {there} around {shown(path)}; the network here has {'none' if has else 'one'} there"
+            )
 
 
 def _left_out(modules: Modules, found: Found) -> Iterator[str]:

@@ -19,7 +19,8 @@ MOST_LETTERS = 255  # of the name of a tensor in a module
 
 Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
 Modules = Mapping[str, dict[str, Any]]  # of a model: by name, what its class is called and what it has of `SETTINGS`
-SETTINGS = ("stride", "padding", "padding_mode", "dilation", "eps")
+SHORTCUT = ("use_res_connect", "has_skip")  # whether a block has one, of torchvision's and of timm's
+SETTINGS = ("stride", "padding", "padding_mode", "dilation", "eps", *SHORTCUT)
 
 
 def find(value: object) -> dict[str, tuple[object, dict[str, Tensor]]]:
@@ -81,7 +82,7 @@ def modules(model: object) -> Modules:
 
 def _is_plain(value: object) -> bool:
     numbers = value if isinstance(value, tuple) else (value,)
-    return isinstance(value, str) or all(type(number) in (int, float) for number in numbers)
+    return isinstance(value, str) or all(type(number) in (int, float, bool) for number in numbers)
 
 
 def _meant(value: object) -> object:

@@ -14,6 +14,7 @@ from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
 from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
 from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
 from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.raw import listed
 from npmnv2.weights.names import layers
 from npmnv2.weights.tables import TABLES
 
@@ -137,6 +138,12 @@ def published_variant(width_mult: float, depth_mult: float) -> Variant | None:
     return None
 
 
+def as_published(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With the depth multiplier and the dropout that an EfficientNet-Lite of so many blocks was published with."""
+    known = published_variant(config["width_mult"], config["depth_mult"]) if "depth_mult" in config else None
+    return {**config} | ({"depth_mult": known.depth_mult, "dropout": known.dropout} if known else {})
+
+
 def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 1.0) -> float | None:
     """The width multiplier that gives these channels: a published one, else the roundest decimal of all that do.
 
@@ -177,3 +184,13 @@ def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 
             if 0 < width < min(most, WIDEST) and fits(width):
                 return width
     return None
+
+
+def nearest_width(architecture: str, found: Mapping[str, int], depth: float) -> float:
+    """The published width that most channels agree with, for the list of those that do not; at least half have to."""
+    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
+    best = max(agree, key=lambda width: agree[width])
+    if agree[best] < len(found) / 2 or not found:
+        first = listed(map(str, found.values()), 8)
+        raise FormatError(f"no width multiplier gives a {architecture} the channels {first}")
+    return best

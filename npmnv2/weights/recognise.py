@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from npmnv2.shapes import LARGEST
-from npmnv2.weights.conventions import find_depth, find_width
+from npmnv2.weights.conventions import CONVENTIONS, as_published, find_depth, find_width, lacks_shortcut, nearest_width
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import listed, shown
 from npmnv2.weights.names import Entry, bare_entries, layer_of, schemes, shape_there, shapes
@@ -159,7 +159,6 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
 
     Examples
     --------
-    >>> import numpy as np
     >>> arrays = {"fc.weight": np.zeros((5, 8)), "fc.bias": np.zeros(5), "fc.total_ops": np.zeros(1)}
     >>> found, said = without_counters(arrays, Found("mobilenet_v2", "timm", 1.0, [], list(arrays)))
     >>> found.beside, said
@@ -215,6 +214,25 @@ def measured(arrays: Mapping[str, Any], known: Iterable[Entry]) -> tuple[dict[st
             if layer == "stem.conv" and len(shape) == 4:
                 in_channels = shape[2]
     return counts, in_channels
+
+
+_A = {"mobilenet_v2": "a MobileNetV2", "efficientnet_lite": "an EfficientNet-Lite"}
+
+
+def config_of(arrays: Mapping[str, Any], found: Found) -> dict[str, Any]:
+    """The builder's arguments from the names and the shapes; all shapes are compared with them later."""
+    architecture, names, depth = found.architecture, found.names, found.depth
+    counts, in_channels = measured(arrays, found.known)
+    width = find_width(architecture, counts, depth) or nearest_width(architecture, counts, depth)
+    if block := lacks_shortcut(names, architecture, width):
+        whose = {"hf": "Hugging Face"}.get(names, names)
+        raise FormatError(
+            f"holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
+            f"{_A[architecture]} has at that width"
+        )
+    arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
+    arguments |= CONVENTIONS[names, architecture]
+    return as_published({**arguments, "depth_mult": depth} if architecture == "efficientnet_lite" else arguments)
 
 
 # -- timm's other designs

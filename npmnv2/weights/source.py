@@ -10,15 +10,7 @@ import numpy as np
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
 from npmnv2.weights import head, recognise, whole_model
-from npmnv2.weights.conventions import (
-    CONVENTIONS,
-    PUBLISHED,
-    VARIANT,
-    channels,
-    find_width,
-    lacks_shortcut,
-    published_variant,
-)
+from npmnv2.weights.conventions import VARIANT, as_published, channels
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
@@ -119,7 +111,7 @@ def _said_elsewhere(
     """The configuration, as a model that was saved as a whole, or ``config.json`` beside a file, says it too."""
     beside = conventions(path, found.names)
     recognise.check_design(arrays, found)
-    usual = _config(arrays, found)
+    usual = recognise.config_of(arrays, found)
     said, where = Said({**usual, **beside}), "config.json beside the weights"
     if modules:
         said, where = whole_model.compare(modules, found, said.config), "the model that was saved as a whole"
@@ -159,7 +151,7 @@ def _read_onnx(path: str) -> Source:
     from npmnv2.weights import onnx_network
 
     architecture, arrays, found, said = onnx_network.read(path)
-    config = _as_published(said.config)
+    config = as_published(said.config)
     with format_errors(path):
         state = _described(architecture, config, arrays)
     info = dict(said.info)
@@ -185,7 +177,7 @@ def _read_keras(path: str, partial: bool) -> Source:
     among = [scheme for scheme in schemes() if scheme[1].startswith("keras")]
     with format_errors(path):
         found = recognise.recognise(arrays, among) or _nothing(arrays)
-        config = _config(arrays, found)
+        config = recognise.config_of(arrays, found)
         said = adapt(file, arrays, found, config["width_mult"], partial)
         said = said._replace(config={**config, **said.config})
         return _source(path, "keras", arrays, found, partial, said)
@@ -249,44 +241,6 @@ def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
                 if named.keys() != inside.keys():
                     return {name: a for name, a in arrays.items() if not name.startswith(above)} | named
     return arrays
-
-
-# -- the network
-
-
-def _config(arrays: Mapping[str, Array], found: recognise.Found) -> dict[str, Any]:
-    """The builder's arguments from the names and the shapes; `_checked` compares all shapes with them later."""
-    architecture, names, depth = found.architecture, found.names, found.depth
-    counts, in_channels = recognise.measured(arrays, found.known)
-    width = find_width(architecture, counts, depth) or _nearest_width(architecture, counts, depth)
-    if block := lacks_shortcut(names, architecture, width):
-        whose = {"hf": "Hugging Face"}.get(names, names)
-        raise FormatError(
-            f"holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
-            f"{_A[architecture]} has at that width"
-        )
-    arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
-    arguments |= CONVENTIONS[names, architecture]
-    return _as_published({**arguments, "depth_mult": depth} if architecture == "efficientnet_lite" else arguments)
-
-
-_A = {"mobilenet_v2": "a MobileNetV2", "efficientnet_lite": "an EfficientNet-Lite"}
-
-
-def _as_published(config: Mapping[str, Any]) -> dict[str, Any]:
-    """With the depth multiplier and the dropout that an EfficientNet-Lite of so many blocks was published with."""
-    known = published_variant(config["width_mult"], config["depth_mult"]) if "depth_mult" in config else None
-    return {**config} | ({"depth_mult": known.depth_mult, "dropout": known.dropout} if known else {})
-
-
-def _nearest_width(architecture: str, found: Mapping[str, int], depth: float) -> float:
-    """The published width that most channels agree with, for the list of those that do not; at least half have to."""
-    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
-    best = max(agree, key=lambda width: agree[width])
-    if agree[best] < len(found) / 2 or not found:
-        first = listed(map(str, found.values()), 8)
-        raise FormatError(f"no width multiplier gives a {architecture} the channels {first}")
-    return best
 
 
 def _own_config(arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

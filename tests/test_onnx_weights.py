@@ -348,6 +348,19 @@ REFUSED = {
         node("HardSwish", ["flat"], "logits"),
     ]: "HardSwish logits is an operator that no",
     lambda nodes, arrays: nodes[:1]: "its output is an image",
+    lambda nodes, arrays: [
+        *nodes[:1],
+        node("ReduceMean", [nodes[0].output] * 2, "logits"),
+    ]: "of an image, an image, is",
+    lambda nodes, arrays: [
+        *(*nodes[:-1], node("Concat", ["two"] * 4, "eight", axis=0)),
+        node("Pad", ["x", "eight", "flat"], "logits"),
+    ]: "a pooled image, is none",
+    lambda nodes, arrays: [
+        *nodes[:1],
+        node("Max", ["six", nodes[0].output, "six"], "logits"),
+    ]: "numbers of shape (), an image, numbers of shape (), is none",
+    lambda nodes, arrays: [*nodes[:1], node("Clip", ["six", nodes[0].output], "logits")]: "an image, is none",
     lambda nodes, arrays: [*nodes, node("Gemm", ["logits", "fc.w"], "more")]: "Gemm more, of logits, numbers of shape",
 }
 
@@ -356,6 +369,7 @@ REFUSED = {
 @pytest.mark.parametrize("change, message", REFUSED.items())
 def test_another_network_is_told_by_what_it_has(change, message, tmp_path):
     nodes, arrays = exported(build("V2", 0.35))
+    arrays["two"] = np.zeros(2, np.int64)
     nodes = change(nodes, arrays)
     with pytest.raises(FormatError) as error:
         weights.load_model(write(tmp_path / "model.onnx", nodes, arrays))

@@ -347,6 +347,8 @@ def test_a_whole_model_says_its_strides_and_its_epsilon(plain, tmp_path):
         ("features.0.0", {"stride": "two"}, "which no network here has"),
         ("features.0.0", {"stride": 10**18}, "which no network here has"),
         ("features.2.conv.0.1", {"eps": 0.5}, "batch norms of epsilon 1e-05 and 0.5"),
+        ("features.3", {"use_res_connect": False}, "no shortcut around features.3; the network here has one there"),
+        ("features.4", {"has_skip": True}, "a shortcut around features.4; the network here has none there"),
     ],
 )
 def test_what_a_whole_model_says_that_no_network_here_has(path, attributes, text, plain, tmp_path):

@@ -121,6 +121,10 @@ def test_what_whole_models_say_of_themselves(torch, net, tmp_path):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eps = 1e-2
     torch.save(torch.nn.Sequential(other, torch.nn.Softmax(1)), path)
+    with pytest.raises(weights.FormatError, match=r"has no shortcut around 0.features.2; the network here has one"):
+        weights.read(path)  # of 8 channels to 8, and built for the stride 2
+    other.features[2].use_res_connect = True
+    torch.save(torch.nn.Sequential(other, torch.nn.Softmax(1)), path)
     assert weights.read(path).config["strides"] == "cifar"
     same_answers(torch, path, other)
     pooling = torch.nn.AdaptiveMaxPool2d(1)

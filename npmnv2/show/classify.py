@@ -144,7 +144,7 @@ def _choose_preprocessing(
 def _who_says(source: Source, own: Preprocessing | None) -> str:
     """Where a preprocessing that came with the weights comes from."""
     found = beside(source.path, source.names, source.config["num_classes"])
-    if "preprocessing" in source.info or source.names in ("npmnv2", "onnx"):
+    if "preprocessing" in source.info or source.describes_itself:
         return "as the file of weights says"
     if found.preprocessing is not None:
         return f"as {found.prepared_by} beside the weights says"

@@ -5,10 +5,16 @@ and the number of classes are in the shapes.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, repeats
+from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, Variant, repeats
+from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
+from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
+from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
+from npmnv2.weights.errors import FormatError
+from npmnv2.weights.formats.raw import listed
 from npmnv2.weights.names import layers
 from npmnv2.weights.tables import TABLES
 
@@ -27,12 +33,8 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("timm", "mobilenet_v1"): {**_PYTORCH, "dropout": 0.0},
     ("keras", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
     ("keras_2018", "mobilenet_v2"): {**_KERAS, **VARIANT, "momentum": 0.001, "dropout": 0.0},
-    ("keras", "mobilenet_v1"): {
-        **_KERAS,
-        "padding": "keras_v1",
-        "momentum": 0.01,  # its batch norms keep Keras's default
-        "dropout": 0.001,
-    },
+    # Keras's V1 pads as no other, and its batch norms keep Keras's default momentum.
+    ("keras", "mobilenet_v1"): {**_KERAS, "padding": "keras_v1", "momentum": 0.01, "dropout": 0.001},
     ("slim", "mobilenet_v2"): {**_SLIM, **VARIANT, "momentum": 0.003, "dropout": 0.2},
     ("slim", "mobilenet_v1"): {**_SLIM, "momentum": 0.0003, "dropout": 0.001},
     # Hugging Face's weights are TF-slim's, and were trained with TF-slim's settings. Its code writes 0.997 where
@@ -44,6 +46,13 @@ CONVENTIONS: dict[tuple[str, str], dict[str, Any]] = {
 ANSWERS = ("padding", "eps", *VARIANT)  # the conventions that change what a network answers
 PUBLISHED = (1.0, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4, 1.1, 1.2)  # width multipliers, of all networks
 WIDEST = 100.0  # builders take width multipliers below it
+STRIDES: dict[str, Mapping[str, tuple[int, ...]]] = {  # by name, of the stem and of every row
+    "mobilenet_v2": OF_V2,
+    "mobilenet_v1": OF_V1,
+    "mobilenet_v1_conv": OF_V1,
+    "efficientnet_lite": OF_LITE,
+}
+_FIRST = re.compile(r"stem|b\d+(\.0)?(\.dw)?")  # the layer of a row that has its stride
 assert set(CONVENTIONS) == {(names, a) for a, tables in TABLES.items() for names in tables}
 
 
@@ -72,15 +81,33 @@ def lacks_shortcut(names: str, architecture: str, width_mult: float) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=256)  # asked for the same few widths at every load
-def channels(architecture: str, width_mult: float, depth_mult: float = 1.0) -> dict[str, int]:
-    """The output channels of every convolution by name.
+def strides_of_rows(architecture: str, strides: Mapping[str, Any]) -> Any:
+    """The stride of the stem and of every row from those of its layers by name: its name, if it has one.
 
     Examples
     --------
-    >>> channels("mobilenet_v2", 0.35)["b6.0.project"]
-    112
+    >>> rows = {"stem": 1, "b0.0.dw": 1, "b1.0.dw": 1, "b2.0.dw": 2, "b2.1.dw": 1}
+    >>> strides_of_rows("mobilenet_v2", rows)
+    (1, 1, 1, 2)
+    >>> strides_of_rows("mobilenet_v2", rows | {f"b{r}.0.dw": s for r, s in ((3, 1), (4, 1), (5, 2), (6, 1))})
+    'digits'
     """
+    found = tuple(stride for layer, stride in strides.items() if _FIRST.fullmatch(layer))
+    named = [name for name, known in STRIDES[architecture].items() if known == found]
+    return named[0] if named else found
+
+
+def one_epsilon(said: Iterable[Any]) -> float | None:
+    """The epsilon of all batch norms of a file, from those that say a number; None if none does."""
+    found = sorted({eps for eps in said if isinstance(eps, int | float)})
+    if len(found) > 1:
+        raise FormatError(f"has batch norms of epsilon {found[0]} and {found[1]}; a network here has one")
+    return found[0] if found else None
+
+
+@functools.lru_cache(maxsize=256)  # asked for the same few widths at every load
+def channels(architecture: str, width_mult: float, depth_mult: float = 1.0) -> dict[str, int]:
+    """The output channels of every convolution by name."""
     own = layers(architecture, depth_mult, width_mult=width_mult)
     return {layer.name: layer.out_shape[2] for layer in own if layer.name != "fc"}
 
@@ -102,19 +129,19 @@ def find_depth(blocks: int) -> float:
     return min(published, key=lambda depth: abs(sum(repeats(depth)) - blocks))
 
 
-def published_variant(width_mult: float, depth_mult: float) -> str | None:
-    """The key of `efficientnet_lite.VARIANTS` that has this width and as many blocks as this depth gives.
-
-    Examples
-    --------
-    >>> published_variant(1.1, 1.1), published_variant(1.0, 1.0), published_variant(0.5, 1.0)
-    ('lite2', 'lite0', None)
-    """
+def published_variant(width_mult: float, depth_mult: float) -> Variant | None:
+    """The EfficientNet-Lite that was published with this width and as many blocks as this depth gives."""
     blocks = sum(repeats(depth_mult))
-    for name, variant in VARIANTS.items():
+    for variant in VARIANTS.values():
         if variant.width_mult == width_mult and sum(repeats(variant.depth_mult)) == blocks:
-            return name
+            return variant
     return None
+
+
+def as_published(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With the depth multiplier and the dropout that an EfficientNet-Lite of so many blocks was published with."""
+    known = published_variant(config["width_mult"], config["depth_mult"]) if "depth_mult" in config else None
+    return {**config} | ({"depth_mult": known.depth_mult, "dropout": known.dropout} if known else {})
 
 
 def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 1.0) -> float | None:
@@ -122,20 +149,8 @@ def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 
 
     How a network rounds its channels need not be known: they only grow with the width. So the widths that give these
     channels are an interval. It begins where all of them are reached, and ends where the first is exceeded; both ends
-    are found by halving.
-
-    Parameters
-    ----------
-    architecture : str
-    found : mapping of str -> int
-        Output channels by the names of layers, as in `channels`; some may be missing.
-    depth_mult : float
-        Depth multiplier, of an EfficientNet-Lite.
-
-    Returns
-    -------
-    float or None
-        None if no width gives them.
+    are found by halving. `found` has output channels by the names of layers, as `channels` does; some may be missing.
+    None if no width gives them.
 
     Examples
     --------
@@ -169,3 +184,13 @@ def find_width(architecture: str, found: Mapping[str, int], depth_mult: float = 
             if 0 < width < min(most, WIDEST) and fits(width):
                 return width
     return None
+
+
+def nearest_width(architecture: str, found: Mapping[str, int], depth: float) -> float:
+    """The published width that most channels agree with, for the list of those that do not; at least half have to."""
+    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
+    best = max(agree, key=lambda width: agree[width])
+    if agree[best] < len(found) / 2 or not found:
+        first = listed(map(str, found.values()), 8)
+        raise FormatError(f"no width multiplier gives a {architecture} the channels {first}")
+    return best

@@ -6,11 +6,4 @@ class FormatError(ValueError):
 
     The message begins with the path and says in one line what is wrong. Whatever a reader of this package meets in a
     file, this is the only error it raises for it; a file that is missing or may not be read is an `OSError` as ever.
-
-    Examples
-    --------
-    >>> raise FormatError("model.pth: ends in the middle of a tensor")
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: model.pth: ends in the middle of a tensor
     """

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.names import FROM_KERAS, FROM_PYTORCH, TO_KERAS, TO_PYTORCH, Entry, layer_of
+from npmnv2.weights.formats.raw import listed, shown
+from npmnv2.weights.names import Entry, layer_of, layouts
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
@@ -36,27 +36,12 @@ class Head(NamedTuple):
 
 
 def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names: str, own: str = "") -> Head:
-    """The classifier among the arrays beside a backbone.
+    """The classifier among the arrays beside a backbone, which ends in so many channels.
 
-    Parameters
-    ----------
-    arrays : mapping of name -> anything with a shape
-    beside : iterable of str
-        The names of those that are not the backbone's.
-    channels : int
-        What the backbone ends in.
-    names : str
-        Whose layouts the arrays have.
-    own : str
-        What that library calls its matrix.
-
-    Returns
-    -------
-    Head
+    `names` says whose layouts the arrays have, `own` what that library calls its matrix.
 
     Examples
     --------
-    >>> import numpy as np
     >>> arrays = {"head.1.weight": np.zeros((5, 1280)), "head.1.bias": np.zeros(5)}
     >>> head = find(arrays, arrays, 1280, "torchvision")
     >>> [(entry.ours, entry.theirs) for entry in head.known], head.classes
@@ -68,30 +53,25 @@ def find(arrays: Mapping[str, Any], beside: Iterable[str], channels: int, names:
     rest = list(beside)
     losses = [name for name in rest if len(arrays[name].shape) < 2 and LOSSES.search(name.lower())]
     rest = [name for name in rest if name not in losses]
-    listed = ", ".join(map(shown, losses[:5])) + ", ..." * (len(losses) > 5)
-    left_out = (f"the weights of a loss: {listed}",) * bool(losses)
+    left_out = (f"the weights of a loss: {listed(map(shown, losses))}",) * bool(losses)
     if not rest:
-        return Head([], 0, f"has no classifier; {ONLY_NETWORK}", (), left_out)
+        return Head([], 0, f"has no classifier; {ONLY_NETWORK}", left_out=left_out)
     is_pytorch = LEAVES[names] is PYTORCH
-    listed = ", ".join(f"{shown(name)} {tuple(arrays[name].shape)}" for name in rest[:4]) + ", ..." * (len(rest) > 4)
+    layers = listed((f"{shown(name)} {tuple(arrays[name].shape)}" for name in rest), 4)
     fits = [name for name in rest if _takes(tuple(arrays[name].shape), is_pytorch) == channels]
     if len(fits) != 1:
         what = f"{len(fits)} classifiers" if fits else f"no matrix that takes the network's {channels} channels"
-        return Head(
-            [], 0, f"has {what} behind the network: {listed}; a network here has one; {ONLY_NETWORK}", (), left_out
-        )
+        problem = f"has {what} behind the network: {layers}; a network here has one; {ONLY_NETWORK}"
+        return Head([], 0, problem, left_out=left_out)
     (name,) = fits
     shape = tuple(arrays[name].shape)
     classes = shape[0] if is_pytorch else shape[-1]
     biases = [other for other in rest if layer_of(other) == layer_of(name) and tuple(arrays[other].shape) == (classes,)]
-    to, back = (TO_PYTORCH, FROM_PYTORCH) if is_pytorch else (TO_KERAS, FROM_KERAS)
-    kind = "linear" if len(shape) == 2 else "pointwise"
-    known = [Entry("fc.w", name, to[kind], back[kind])]
-    known += [Entry("fc.b", bias, to["vector"], back["vector"]) for bias in biases[:1]]
+    known = [Entry("fc.w", name, *layouts(names, "linear" if len(shape) == 2 else "pointwise"))]
+    known += [Entry("fc.b", bias, *layouts(names, "vector")) for bias in biases[:1]]
     if len(rest) > len(known):
-        return Head(
-            known, classes, f"has more than one layer behind the network: {listed}; {ONLY_NETWORK}", (), left_out
-        )
+        problem = f"has more than one layer behind the network: {layers}; {ONLY_NETWORK}"
+        return Head(known, classes, problem, left_out=left_out)
     is_usual = bool(own and biases) and f".{name}".endswith(f".{own}")  # a prefix is told elsewhere
     said = f"the classifier is {shown(name)}{'' if biases else ', without a bias: it is 0 here'}"
     notes = [Usual(said) if is_usual else said]

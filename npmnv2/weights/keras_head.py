@@ -19,10 +19,10 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import keras_graph
 from npmnv2.weights.formats.keras_file import KerasFile
-from npmnv2.weights.formats.keras_graph import FED, Graph, Node
+from npmnv2.weights.formats.keras_graph import Fed, Graph, Node
 from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.head import ONLY_NETWORK
-from npmnv2.weights.keras_backbone import Parts, check_backbone, is_number, only, setting
+from npmnv2.weights.keras_backbone import Parts, Size, check_backbone, is_number, only, setting
 from npmnv2.weights.recognise import Found
 from npmnv2.weights.said import Said, Usual
 
@@ -45,6 +45,7 @@ ARITHMETIC = {
     "math.add": "add",
     "__operators__.add": "add",
 }
+POOLING = "GlobalAveragePooling2D"
 RIGHT = ("args", "x2", "y")  # how the right side of an operation is given: by position, or by name
 MUST = "a classifier must be global average pooling, dropout if any, and one dense layer with softmax or none"
 
@@ -52,20 +53,8 @@ MUST = "a classifier must be global average pooling, dropout if any, and one den
 def adapt(file: KerasFile, arrays: Mapping[str, Array], network: Found, width: float, partial: bool = False) -> Said:
     """Read the model around a MobileNet: whether what is behind it is a classifier, and what prepares its pictures.
 
-    Parameters
-    ----------
-    file : KerasFile
-    arrays : mapping of str -> ndarray
-        Those of the file, with names for all layers.
-    network, width
-        The MobileNet among them.
-    partial : bool
-        Whether a classifier that cannot be read may be left out.
-
-    Raises
-    ------
-    FormatError
-        In a sentence that names the layer which no network here has.
+    The arrays are those of the file, with names for all layers; network and width are the MobileNet among them. A layer
+    that no network here has is an error, which names it; with `partial` a classifier that cannot be read is left out.
     """
     graph = keras_graph.read(file.config)
     parts = Parts(network, width)
@@ -77,7 +66,9 @@ def adapt(file: KerasFile, arrays: Mapping[str, Array], network: Found, width: f
             (own,) = layers
             assumed = [f"global average pooling stands before {shown(own)}", _assumption(None, scaled=False)]
         return Said(assumed=tuple(assumed), left_out=tuple(left_out))
-    last = check_backbone(graph, parts, _size(graph, parts))
+    before = _chain(graph, parts, only(graph, parts.first).path, None)
+    size, channels = _images(before)
+    last = check_backbone(graph, parts, size)
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
     config: dict[str, Any] = {}
@@ -90,7 +81,7 @@ def adapt(file: KerasFile, arrays: Mapping[str, Array], network: Found, width: f
     except FormatError:
         if not partial:
             raise
-    preprocessing, assumed, idle = _pictures(graph, parts, has_own)
+    preprocessing, assumed, idle = _pictures(before, parts, has_own, size, channels)
     info = {} if preprocessing is None else {"preprocessing": preprocessing}
     return Said(config, info, tuple(assumed), (*left_out, *idle), has_classifier=bool(config))
 
@@ -108,16 +99,18 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
     """The classifier; or the error that names the layer which ours has not."""
     dense, kept, pooled, last_activation, left_out = None, 1.0, False, "", []
     for node in _chain(graph, parts, graph.output, last.path):
-        config, activation = node.config, node.config.get("activation", "linear")
+        activation = node.config.get("activation", "linear")
+        # In MobileNetV1 a 1x1 convolution stands for it.
+        is_dense = node.kind == "Dense" or (node.kind == "Conv2D" and node.name == parts.classifier)
         if node.kind == keras_graph.INPUT:
             pass  # of a model in the model
-        elif node.kind == "GlobalAveragePooling2D" and not pooled and _of_channels(config):
+        elif node.kind == POOLING and not pooled and setting(node, "data_format") == "channels_last":
             pooled = True
         elif node.kind == "Dropout" and pooled and dense is None:
             kept *= 1 - _rate(node)
         elif node.kind in ("Flatten", "Reshape") and pooled and dense is None:
             pass  # of one number a channel
-        elif _is_dense(node, parts) and pooled and dense is None and activation in ("linear", _last(node)):
+        elif is_dense and pooled and dense is None and activation in ("linear", _last(node)):
             dense, last_activation = node, activation.replace("linear", "")
         elif dense is not None and not last_activation and _activation(node) == _last(dense):
             last_activation = _last(dense)
@@ -133,10 +126,6 @@ def _head(graph: Graph, parts: Parts, last: Node) -> _Head:
         what = f"the {last_activation} behind {shown(dense.path)}: a network here gives the logits before it"
         left_out.append(Usual(what))
     return _Head(dense, round(1 - kept, 12), tuple(left_out))
-
-
-def _of_channels(config: Mapping[str, Any]) -> bool:
-    return config.get("data_format", "channels_last") == "channels_last"
 
 
 def _units(dense: Node) -> Any:
@@ -160,11 +149,6 @@ def _is_idle(node: Node, dense: Node | None) -> bool:
     if node.kind == "Reshape":
         return dense is not None and node.config.get("target_shape") == [_units(dense)]
     return node.kind == "Activation" and node.config.get("activation") == "linear"
-
-
-def _is_dense(node: Node, parts: Parts) -> bool:
-    """Whether it is a dense layer, or the 1x1 convolution that stands for one in MobileNetV1."""
-    return node.kind == "Dense" or (node.kind == "Conv2D" and node.name == parts.classifier)
 
 
 def _why(node: Node, dense: Node | None, activation: Any) -> str:
@@ -205,14 +189,13 @@ def _check_arrays(arrays: Mapping[str, Array], dense: Node) -> None:
 # -- what stands before it
 
 
-def _pictures(graph: Graph, parts: Parts, own: bool) -> tuple[dict[str, Any] | None, list[str], list[str]]:
+def _pictures(
+    before: list[Node], parts: Parts, own: bool, size: Size | None, channels: int
+) -> tuple[dict[str, Any] | None, list[str], list[str]]:
     """How pictures are prepared, what of it is assumed, and which layers do nothing."""
-    size, channels, left_out = None, 3, []
-    scale, offset, scaled = np.ones(1), np.zeros(1), []
-    for node in _chain(graph, parts, only(graph, parts.first).path, None):
-        if node.kind == keras_graph.INPUT:
-            size, channels = _image(node, size, channels)
-        elif node.kind == "ZeroPadding2D" and node.name == f"{parts.first}_pad":
+    scale, offset, scaled, left_out = np.ones(1), np.zeros(1), [], []
+    for node in before:
+        if node.kind == keras_graph.INPUT or (node.kind == "ZeroPadding2D" and node.name == f"{parts.first}_pad"):
             pass  # the network's own
         elif node.kind in IDLE:
             left_out.append(f"{node}, which does nothing when a trained network answers")
@@ -239,30 +222,23 @@ def _pictures(graph: Graph, parts: Parts, own: bool) -> tuple[dict[str, Any] | N
     return preprocessing.to_dict(), [_assumption(size, bool(scaled))], left_out
 
 
-def _size(graph: Graph, parts: Parts) -> tuple[int, int] | None:
-    """Of the pictures, as far as the inputs before the network say it."""
-    size = None
-    for node in _chain(graph, parts, only(graph, parts.first).path, None):
-        if node.kind == keras_graph.INPUT:
-            size, _ = _image(node, size, 3)
-    return size
+def _images(before: list[Node]) -> tuple[Size | None, int]:
+    """The size of the pictures and their channels, as far as the inputs before the network say them."""
+    size, channels = None, 3
+    for node in before:
+        shape = node.config.get("batch_shape", node.config.get("batch_input_shape"))
+        if node.kind == keras_graph.INPUT and isinstance(shape, list) and len(shape) == 4:
+            height, width, depth = shape[1:]
+            if all(type(side) is int and side > 0 for side in (height, width)):
+                size = height, width
+            channels = depth if type(depth) is int else channels
+    return size, channels
 
 
-def _assumption(size: tuple[int, int] | None, scaled: bool) -> str:
+def _assumption(size: Size | None, scaled: bool) -> str:
     height, width = size or (224, 224)
     how = "" if scaled else " and scaled to -1 to 1"
     return f"pictures are stretched to {height}x{width} (nearest){how}, as Keras does for its own networks"
-
-
-def _image(node: Node, size: tuple[int, int] | None, channels: int) -> tuple[tuple[int, int] | None, int]:
-    """The size of an image and its channels, as far as an input says them."""
-    shape = node.config.get("batch_shape", node.config.get("batch_input_shape"))
-    if not isinstance(shape, list) or len(shape) != 4:
-        return size, channels
-    height, width, depth = shape[1:]
-    if all(type(side) is int and side > 0 for side in (height, width)):
-        size = height, width
-    return size, depth if type(depth) is int else channels
 
 
 def _step(node: Node) -> tuple[Any, Any] | None:
@@ -278,7 +254,7 @@ def _step(node: Node) -> tuple[Any, Any] | None:
     if what is None or len(node.given) != 2:
         return None
     (_, left), (key, right) = node.given
-    if left != FED or key not in RIGHT or not is_number(right):
+    if not isinstance(left, Fed) or key not in RIGHT or not is_number(right):
         return None
     number = float(right)
     if what == "divide":

@@ -8,7 +8,6 @@ import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing, lite_preprocessing
 from npmnv2.models import as_built
-from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.models.network import Network
 from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS, published_variant
@@ -63,12 +62,11 @@ def load_model(path: Path, *, dtype: Any = np.float32) -> Network:
     --------
     >>> import npmnv2, os, tempfile
     >>> from npmnv2.weights import save
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.npz")
-    >>> save(npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
-    >>> load_model(path).config["strides"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     save(npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
+    ...     load_model(path).config["strides"]
     'digits'
-    >>> folder.cleanup()
     """
     source = read(path)
     model = build(source, dtype)
@@ -91,7 +89,7 @@ def build(source: Source, dtype: Any) -> Network:
 
 
 def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
-    """Load a file of weights into a network that exists.
+    """Load a file of weights into a network that exists. It warns and raises as `load_model` does.
 
     Parameters
     ----------
@@ -110,32 +108,21 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
     list of str
         The names of the arrays that were left as they were: empty, or the classifier's.
 
-    Warns
-    -----
-    UserWarning
-        As `load_model` does.
-
     Raises
     ------
-    FormatError
-        If the file is damaged or holds no such network.
     ValueError
         If the model is of another architecture, width multiplier or number of classes; or if it is another variant or
         has another padding or epsilon than the file's network: it would load, and answer differently. Nothing has been
         changed then.
-    OSError
-        If the file cannot be opened.
 
     Examples
     --------
     >>> import npmnv2, os, tempfile
     >>> from npmnv2.weights import save
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.npz")
-    >>> save(npmnv2.mobilenet_v2(1000, 0.1), path)
-    >>> load_into(npmnv2.mobilenet_v2(10, 0.1), path, partial=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(npmnv2.mobilenet_v2(1000, 0.1), os.path.join(folder, "model.npz"))
+    ...     load_into(npmnv2.mobilenet_v2(10, 0.1), os.path.join(folder, "model.npz"), partial=True)
     ['fc.w', 'fc.b']
-    >>> folder.cleanup()
     """
     if not isinstance(model, Network):
         raise TypeError(f"model must be a network of npmnv2.models; was {type(model).__name__}")
@@ -164,14 +151,7 @@ def load_into(model: Network, path: Path, partial: bool = False) -> list[str]:
 
 
 def architecture(model: Network) -> str:
-    """The name of the builder that made a network.
-
-    Examples
-    --------
-    >>> import npmnv2
-    >>> architecture(npmnv2.mobilenet_v1(10, 0.25))
-    'mobilenet_v1'
-    """
+    """The name of the builder that made a network."""
     return as_built.builder_of(model).__name__
 
 
@@ -192,7 +172,7 @@ def explain(source: Source) -> list[str]:
     config, lines = source.config, [f"{source.path}: {_in_words(source.architecture, source.config)}"]
     if "fc.w" not in source.state:
         lines = [f"{source.path}: {source.architecture} of width {config['width_mult']:g}, without a classifier"]
-    follow = "the file says" if source.names in ("npmnv2", "onnx") else "from these follow"
+    follow = "the file says" if source.describes_itself else "from these follow"
     conventions = f"{follow} padding {config['padding']} and epsilon {config['eps']:g}"
     lines.append(f"  container: {source.container}, names: {source.names}; {conventions}")
     return lines + [f"  {what}: {sentence}" for what, said in _said(source).items() for sentence in said]
@@ -247,28 +227,25 @@ def said_of(source: Source) -> tuple[Preprocessing | None, list[str] | None]:
 
 def _input(source: Source) -> Preprocessing | None:
     """How the input was made: as the file says, or as the library does it."""
-    if source.names == "efficientnet_pytorch":
-        variant = published_variant(source.config["width_mult"], source.config["depth_mult"])
-        known = None if variant is None else lite_preprocessing(VARIANTS[variant].resolution)
-        return known if source.config["in_channels"] == 3 else None
-    said = source.info.get("preprocessing")
-    if said is None and source.names not in ("npmnv2", "onnx"):
-        found = beside(source.path, source.names, source.config["num_classes"]).preprocessing
-        known = found or PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
-        if source.names == "torchvision":
-            known = torchvision_preprocessing(source.path)
-        if not found and (source.names, source.architecture) == (
-            "timm",
-            "mobilenet_v1",
-        ):  # trained later, with a recipe of its own
-            known = known._replace(mean=(0.5,), std=(0.5,))
-        return known.for_channels(source.config["in_channels"])
-    if said is None:
+    said, config = source.info.get("preprocessing"), source.config
+    if said is not None:
+        made, channels = Preprocessing.from_dict(said), config["in_channels"]
+        if made.channels != channels:
+            raise ValueError(f"preprocessing must give the network's {channels} channels; was for {made.channels}")
+        return made
+    if source.describes_itself:
         return None
-    preprocessing, channels = Preprocessing.from_dict(said), source.config["in_channels"]
-    if preprocessing.channels != channels:
-        raise ValueError(f"preprocessing must give the network's {channels} channels; was for {preprocessing.channels}")
-    return preprocessing
+    if source.names == "efficientnet_pytorch":
+        variant = published_variant(config["width_mult"], config["depth_mult"])
+        return lite_preprocessing(variant.resolution) if variant and config["in_channels"] == 3 else None
+    known = beside(source.path, source.names, config["num_classes"]).preprocessing
+    if known is None and source.names == "torchvision":
+        known = torchvision_preprocessing(source.path)
+    elif known is None:
+        known = PREPROCESSING[_PREPROCESSED_AS.get(source.names, source.names)]
+        if (source.names, source.architecture) == ("timm", "mobilenet_v1"):  # trained later, with a recipe of its own
+            known = known._replace(mean=(0.5,), std=(0.5,))
+    return known.for_channels(config["in_channels"])
 
 
 def _labels(source: Source) -> list[str] | None:

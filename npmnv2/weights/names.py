@@ -12,7 +12,6 @@ from npmnv2.cost.network import NETWORKS
 from npmnv2.validate import Array
 from npmnv2.weights.tables import COUNTER, LEAVES, PREFIX, PYTORCH, TABLES
 
-_BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names of efficientnet_pytorch
 # timm gathers V1's blocks into rows of one width each: (row, repeat) of the thirteen
 _V1_ROWS = [(row, repeat) for row, repeats in enumerate((1, 2, 2, 6, 2)) for repeat in range(repeats)]
 
@@ -65,24 +64,13 @@ class Entry(NamedTuple):
 def entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entry]:
     """Every parameter and statistic of a network under the names of a library, in the order of the network.
 
-    Parameters
-    ----------
-    architecture : "mobilenet_v2", "mobilenet_v1", "mobilenet_v1_conv" or "efficientnet_lite"
-    names : "npmnv2", "torchvision", "timm", "keras", "hf", "slim" or "efficientnet_pytorch"
-        "npmnv2" is every network's own names; not every library has every network, see `schemes`.
-    depth_mult : float
-        Depth multiplier of an `efficientnet_lite`; the others have none.
-
-    Returns
-    -------
-    list of Entry
+    The names "npmnv2" are every network's own; not every library has every network, see `schemes`. Only an
+    `efficientnet_lite` has a depth multiplier.
 
     Examples
     --------
     >>> {e.ours: e.theirs for e in entries("mobilenet_v2", "torchvision")}["b1.0.dw.bn.var"]
     'features.2.conv.1.1.running_var'
-    >>> [len(entries("mobilenet_v1", names)) for names in ("timm", "keras", "hf")]
-    [137, 137, 137]
     """
     result = []
     for layer, numbers in _numbered(architecture, depth_mult):
@@ -91,50 +79,25 @@ def entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entr
         else:
             bn = {leaf: f"{layer.name}.bn.{leaf}" for leaf in ("gamma", "beta", "mean", "var")}
             leaves = {"w": f"{layer.name}.conv.w", **bn}
-        kind = layer.kind
-        if layer.bias and (names, architecture) in _CONVOLUTION_AT_THE_END:
-            kind = "pointwise"
+        kind = "pointwise" if layer.bias and (names, architecture) in _CONVOLUTION_AT_THE_END else layer.kind
         for leaf, ours in leaves.items():
             theirs = ours if names == "npmnv2" else _theirs(architecture, names, layer, leaf, numbers)
-            result.append(Entry(ours, theirs, *_layouts(names, kind if leaf == "w" else "vector")))
+            result.append(Entry(ours, theirs, *layouts(names, kind if leaf == "w" else "vector")))
     return result
 
 
 def layers(architecture: str, depth_mult: float = 1.0, **settings: Any) -> list[LayerCost]:
-    """`cost.NETWORKS` by name, with a depth multiplier for those that have one.
-
-    Examples
-    --------
-    >>> len(layers("mobilenet_v2")), len(layers("efficientnet_lite")), len(layers("efficientnet_lite", depth_mult=1.1))
-    (53, 50, 65)
-    """
+    """`cost.NETWORKS` by name, with a depth multiplier for those that have one."""
     deeper = {} if depth_mult == 1.0 else {"depth_mult": depth_mult}
     return NETWORKS[architecture](**deeper, **settings)
 
 
 @functools.lru_cache(maxsize=64)
 def bare_entries(architecture: str, names: str, depth_mult: float = 1.0) -> list[Entry]:
-    """The entries of a backbone, without what some libraries put before all names: a file may have it or not.
-
-    Examples
-    --------
-    >>> [entries("mobilenet_v2", "hf")[0].theirs, bare_entries("mobilenet_v2", "hf")[0].theirs]
-    ['mobilenet_v2.conv_stem.first_conv.convolution.weight', 'conv_stem.first_conv.convolution.weight']
-    """
+    """The entries of a backbone, without what some libraries put before all names: a file may have it or not."""
     prefix = PREFIX.get((names, architecture), "")
     known = [entry for entry in entries(architecture, names, depth_mult) if not entry.ours.startswith("fc.")]
     return [entry._replace(theirs=entry.theirs.removeprefix(prefix)) for entry in known]
-
-
-def count_blocks(names: Iterable[str]) -> int:
-    """How many blocks an EfficientNet-Lite has whose arrays have these names of efficientnet_lite_pytorch.
-
-    Examples
-    --------
-    >>> count_blocks(["_conv_stem.weight", "_blocks.0._bn1.bias", "_blocks.15._bn1.bias"])
-    16
-    """
-    return 1 + max((int(block[1]) for name in names if (block := _BLOCK.match(name))), default=-1)
 
 
 def _numbered(architecture: str, depth_mult: float) -> Iterator[tuple[LayerCost, dict[str, int]]]:
@@ -148,10 +111,8 @@ def _numbered(architecture: str, depth_mult: float) -> Iterator[tuple[LayerCost,
         if block[0] != last:
             i, last = i + 1, block[0]
         row, repeat = map(int, last[1:].split(".")) if "." in last else _V1_ROWS[i - 1]
-        yield (
-            layer,
-            {"i": i, "i-1": i - 1, "i-2": i - 2, "2i-2": 2 * i - 2, "2i-1": 2 * i - 1, "row": row, "repeat": repeat},
-        )
+        counts = {"i": i, "i-1": i - 1, "i-2": i - 2, "2i-2": 2 * i - 2, "2i-1": 2 * i - 1}
+        yield layer, {**counts, "row": row, "repeat": repeat}
 
 
 def _theirs(architecture: str, names: str, layer: LayerCost, leaf: str, numbers: dict[str, int]) -> str:
@@ -170,7 +131,8 @@ def _table(architecture: str, names: str) -> dict[str, tuple[str, str]]:
     return {part: (conv, bn[0] if bn else "") for part, conv, *bn in lines}
 
 
-def _layouts(names: str, kind: str) -> tuple[Layout, Layout]:
+def layouts(names: str, kind: str) -> tuple[Layout, Layout]:
+    """How an array of this kind gets from here to a library, and back."""
     if names == "npmnv2":
         return (lambda a: a), (lambda a: a)
     to, back = (TO_PYTORCH, FROM_PYTORCH) if LEAVES[names] is PYTORCH else (TO_KERAS, FROM_KERAS)
@@ -178,24 +140,10 @@ def _layouts(names: str, kind: str) -> tuple[Layout, Layout]:
 
 
 def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated.
-
-    Examples
-    --------
-    >>> config = {"num_classes": 10**9, "width_mult": 1.0, "strides": "imagenet", "in_channels": 3}
-    >>> shapes("mobilenet_v2", config)["fc.w"]
-    (1280, 1000000000)
-    """
-    own = layers(
-        architecture,
-        config.get("depth_mult", 1.0),
-        width_mult=config["width_mult"],
-        num_classes=config["num_classes"],
-        strides=config["strides"],
-        in_channels=config["in_channels"],
-    )
+    """The shape of every array of a network's state, worked out from its configuration: nothing is allocated."""
+    settings = {name: config[name] for name in ("width_mult", "num_classes", "strides", "in_channels")}
     result: dict[str, tuple[int, ...]] = {}
-    for layer in own:
+    for layer in layers(architecture, config.get("depth_mult", 1.0), **settings):
         K, C, M = layer.kernel, layer.in_shape[2], layer.out_shape[2]
         if layer.bias:
             result |= {f"{layer.name}.w": (C, M), f"{layer.name}.b": (M,)}
@@ -207,13 +155,7 @@ def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
 
 
 def shape_there(entry: Entry, ours: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a library gives an array of this shape of ours.
-
-    Examples
-    --------
-    >>> shape_there(entries("mobilenet_v2", "torchvision")[0], (3, 3, 3, 32))
-    (32, 3, 3, 3)
-    """
+    """The shape that a library gives an array of this shape of ours."""
     return entry.to_theirs(np.broadcast_to(np.float32(0), ours)).shape  # of no memory
 
 
@@ -229,13 +171,7 @@ def layer_of(name: str) -> str:
 
 
 def schemes() -> list[tuple[str, str]]:
-    """Every pair (architecture, names) there is, our own names first.
-
-    Examples
-    --------
-    >>> ("mobilenet_v1", "torchvision") in schemes()        # torchvision has no MobileNetV1
-    False
-    """
+    """Every pair (architecture, names) there is, our own names first."""
     own = [(architecture, "npmnv2") for architecture in NETWORKS]
     return own + [(architecture, names) for architecture, tables in TABLES.items() for names in tables]
 
@@ -243,23 +179,8 @@ def schemes() -> list[tuple[str, str]]:
 def translate(arrays: Mapping[str, Array], architecture: str, names: str, depth_mult: float = 1.0) -> dict[str, Array]:
     """Arrays of ours under a library's names, in its layouts: weights, gradients, whatever has a parameter's shape.
 
-    Parameters
-    ----------
-    arrays : mapping of str -> ndarray
-        By our names: the state of a network, or a part of it.
-    architecture, names, depth_mult
-        As in `entries`.
-
-    Returns
-    -------
-    dict of str -> ndarray
-        In the order of the network, contiguous, which means copies where the layout differs: some formats
-        write the memory of a transposed view as it lies.
-
-    Raises
-    ------
-    ValueError
-        If one of the names is none of the network's.
+    They are in the order of the network, and contiguous, which means copies where the layout differs: some formats
+    write the memory of a transposed view as it lies. Names that are none of the network's are a ValueError.
 
     Examples
     --------
@@ -274,12 +195,6 @@ def translate(arrays: Mapping[str, Array], architecture: str, names: str, depth_
 
 
 def counters(names: Iterable[str]) -> dict[str, Array]:
-    """PyTorch's counter beside every batch norm of those names, at 0: `strict=True` wants to see them.
-
-    Examples
-    --------
-    >>> counters(["bn1.running_mean", "bn1.running_var"])
-    {'bn1.num_batches_tracked': array(0)}
-    """
+    """PyTorch's counter beside every batch norm of those names, at 0: `strict=True` wants to see them."""
     end = PYTORCH["var"]
     return {name.removesuffix(end) + COUNTER: np.zeros((), np.int64) for name in names if name.endswith(end)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npmnv2.data.preprocessing import INTERPOLATIONS, PREPROCESSING, Preprocessing
+from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import shown
 
 PICTURES, CONFIG = "preprocessor_config.json", "config.json"
@@ -21,11 +22,11 @@ RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 STRANGE = ("crop_pct", "rescale_offset", "do_flip_channel_order", "do_pad")
 # What transformers' and timm's options must be, if they are there.
 NETWORK = {
-    "hidden_act": ("relu6",),
-    "act_layer": ("relu6",),
-    "global_pool": ("avg",),
-    "output_stride": (32,),
-    "norm_layer": ("batchnorm2d",),
+    "hidden_act": "relu6",
+    "act_layer": "relu6",
+    "global_pool": "avg",
+    "output_stride": 32,
+    "norm_layer": "batchnorm2d",
 }
 # torchvision names a file by the beginning of its SHA-256. Weights of 2022 are for pictures of a side of 232 pixels.
 TORCHVISION_V2 = "7ebf99e0"
@@ -44,23 +45,9 @@ class Beside(NamedTuple):
 def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
     """Read the configuration in the folder of a file of weights.
 
-    Parameters
-    ----------
-    path : path
-        The file of weights.
-    names : str
-        Whose names its arrays have. Only Hugging Face's and timm's libraries write such files.
-    classes : int
-        How many classes the network has: a list of others' names is not its own.
-
-    Returns
-    -------
-    Beside
-
-    Raises
-    ------
-    ValueError
-        If a file there is no JSON, or asks for what is not done here. The message begins with its path.
+    Only Hugging Face's and timm's libraries, as `names` says, write such files. A list of other than that many classes
+    is not the network's own. A file there that is no JSON, or asks for what is not done here, is a `FormatError` which
+    begins with its path.
     """
     folder = Path(fspath(path)).parent
     found = Beside()
@@ -86,10 +73,7 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
 def conventions(path: str | PathLike[str], names: str) -> dict[str, Any]:
     """What ``config.json`` says of the network that is in none of its arrays: padding and epsilon.
 
-    Raises
-    ------
-    ValueError
-        If it asks for another activation, pooling or output stride than the networks here have.
+    A `FormatError` if it asks for another activation, pooling or output stride than the networks here have.
     """
     file = Path(fspath(path)).parent / CONFIG
     if names not in ("hf", "timm") or not file.is_file():
@@ -100,20 +84,22 @@ def conventions(path: str | PathLike[str], names: str) -> dict[str, Any]:
             arguments = said.get("model_args") or {}
             said = {**said, **arguments, "layer_norm_eps": arguments.get("bn_eps")}
             said["tf_padding"] = {"same": True, "": False}.get(arguments.get("pad_type", ""))
-        made = {} if said.get("layer_norm_eps") is None else {"eps": _numbers(said["layer_norm_eps"])[0]}
+        made: dict[str, Any] = (
+            {} if said.get("layer_norm_eps") is None else {"eps": _numbers(said["layer_norm_eps"])[0]}
+        )
         for name, here in NETWORK.items():
-            if said.get(name) not in (None, *here):
-                raise ValueError(f"{name} is {said[name]!r}; that of the networks here is {here[0]!r}")
-        paddings: dict[Any, Any] = {True: "same", False: 1}
-        padding = paddings.get(said.get("tf_padding"))
+            if said.get(name) not in (None, here):
+                raise ValueError(f"{name} is {said[name]!r}; that of the networks here is {here!r}")
+        paddings: dict[Any, Any] = {True: {"padding": "same"}, False: {"padding": 1}}
+        made |= paddings.get(said.get("tf_padding"), {})
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _unfit(file, error) from None
-    return made if padding is None else {**made, "padding": padding}
+    return made
 
 
-def _unfit(file: Path, error: Exception) -> ValueError:
+def _unfit(file: Path, error: Exception) -> FormatError:
     said = shown(str(error), 200)
-    return ValueError(f"{file}: does not go with the weights beside it: {said}; mend it or move it away")
+    return FormatError(f"{file}: does not go with the weights beside it: {said}; mend it or move it away")
 
 
 def torchvision_preprocessing(path: str | PathLike[str]) -> Preprocessing:

@@ -6,32 +6,22 @@ of it is compared, so that the network answers as the file does.
 
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from npmnv2.cost.layer import LayerCost
-from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
-from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
-from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
-from npmnv2.shapes import Pads, resolve_padding
+from npmnv2.shapes import resolve_padding
 from npmnv2.validate import Array
-from npmnv2.weights.conventions import CONVENTIONS, find_depth, find_width
+from npmnv2.weights.conventions import CONVENTIONS, STRIDES, find_depth, find_width, one_epsilon, strides_of_rows
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
-from npmnv2.weights.formats.raw import format_errors
+from npmnv2.weights.formats.raw import format_errors, listed
 from npmnv2.weights.names import FROM_PYTORCH, layers
-from npmnv2.weights.said import Usual
+from npmnv2.weights.said import Said, Usual
 
-STRIDES = {
-    "mobilenet_v2": OF_V2,
-    "mobilenet_v1": OF_V1,
-    "mobilenet_v1_conv": OF_V1,
-    "efficientnet_lite": OF_LITE,
-}
 PADDINGS = {
     "mobilenet_v2": (1, "same"),
     "mobilenet_v1": (1, "same", "keras_v1"),
@@ -39,31 +29,19 @@ PADDINGS = {
     "efficientnet_lite": ("same",),
 }
 FREE = ((224, 224), (225, 225))  # what is compared where the size of the image is free: paddings differ at odd sizes
-_FIRST = re.compile(r"stem|b\d+(\.0)?(\.dw)?")  # the layer of a row that has its stride
 
 
 class Network(NamedTuple):
     """A network in an ONNX file."""
 
     architecture: str
-    config: dict[str, Any]
     arrays: dict[str, Array]  # under our names, in our layouts
-    info: dict[str, Any]
     found: tuple[str, ...]
-    assumed: tuple[str, ...]
-    left_out: tuple[str, ...]
+    said: Said
 
 
 def read(path: str) -> Network:
-    """Read an ONNX file and find out which network it is.
-
-    Raises
-    ------
-    FormatError
-        If it is none, is damaged, or what is in the graph is in none of the networks here.
-    OSError
-        If the file cannot be opened.
-    """
+    """Read an ONNX file and find out which network it is; one that no network here answers as is an error."""
     graph = onnx_file.read(path)
     with format_errors(path):
         logits = onnx_graph.run(graph)
@@ -91,7 +69,9 @@ def read(path: str) -> Network:
         behind = Usual(f"the {logits.behind} behind the classifier: the network here answers with the logits")
         left_out = (behind,) if logits.behind else ()
         found = (Usual("padding, strides, activations and shortcuts as in the graph"),)
-        return Network(architecture, config, arrays, _info(graph.metadata), found, (*assumed, *said), left_out)
+        ours = ("preprocessing", "labels")  # of our own export, as JSON
+        info = {name: json.loads(graph.metadata[name]) for name in ours if name in graph.metadata}
+        return Network(architecture, arrays, found, Said(config, info, (*assumed, *said), left_out))
 
 
 def _chain(last: Image) -> Iterator[Image]:
@@ -126,28 +106,10 @@ def _find(convs: list[Image]) -> tuple[str, float, float]:
         if width is not None:
             return architecture, depth, width
         why = f"no width multiplier gives a {architecture} their channels"
-    first = ", ".join(
-        f"{kind} {KH}x{KW} to {len(conv.w)}" for (kind, KH, KW), conv in zip(seen[:5], convs, strict=False)
-    )
+    kinds = (f"{kind} {KH}x{KW} to {len(conv.w)}" for (kind, KH, KW), conv in zip(seen, convs, strict=True))
     raise FormatError(
-        f"is a graph of {len(convs)} convolutions that is no network here ({why}); it begins with {first}"
+        f"is a graph of {len(convs)} convolutions that is no network here ({why}); it begins with {listed(kinds)}"
     )
-
-
-def strides_of_rows(architecture: str, strides: Mapping[str, Any]) -> Any:
-    """The stride of the stem and of every row from those of its layers by name: its name, if it has one.
-
-    Examples
-    --------
-    >>> rows = {"stem": 1, "b0.0.dw": 1, "b1.0.dw": 1, "b2.0.dw": 2, "b2.1.dw": 1}
-    >>> strides_of_rows("mobilenet_v2", rows)
-    (1, 1, 1, 2)
-    >>> strides_of_rows("mobilenet_v2", rows | {f"b{r}.0.dw": s for r, s in ((3, 1), (4, 1), (5, 2), (6, 1))})
-    'digits'
-    """
-    found = tuple(stride for layer, stride in strides.items() if _FIRST.fullmatch(layer))
-    named = [name for name, known in STRIDES[architecture].items() if known == found]
-    return named[0] if named else found
 
 
 def _conventions(architecture: str, padding: int | str) -> dict[str, Any]:
@@ -169,8 +131,12 @@ def _padding(
     for padding in PADDINGS[architecture]:
         for image in sizes:
             own = layers(architecture, depth, **known, padding=padding, resolution=image)
-            pairs = [(layer, _pads(conv, layer)) for layer, conv in zip(own, convs, strict=False)]
-            differ = [f"{layer.name} has {pads}, not {layer.pads}" for layer, pads in pairs if pads != layer.pads]
+            differ = []
+            for layer, conv in zip(own, convs, strict=False):
+                (H, W, _), (KH, KW) = layer.in_shape, conv.w.shape[2:]
+                pads = resolve_padding(conv.padding, H, W, KH, KW, conv.stride)
+                if pads != layer.pads:
+                    differ.append(f"{layer.name} has {pads}, not {layer.pads}")
             wrong.setdefault(padding, []).append(differ)
     whole = [padding for padding, differ in wrong.items() if not any(differ)]
     partly = [padding for padding, differ in wrong.items() if not differ[0]]
@@ -181,20 +147,13 @@ def _padding(
     if whole:
         return whole[0], ()
     if partly:
-        return partly[0], (
-            f"padding {partly[0]!r}, which is that of the file only where every strided layer sees an even size",
-        )
+        where = "which is that of the file only where every strided layer sees an even size"
+        return partly[0], (f"padding {partly[0]!r}, {where}",)
     nearest = min(wrong, key=lambda padding: len(wrong[padding][0]))
     raise FormatError(
         f"has the padding of no {architecture} here; of those with padding {nearest!r} {wrong[nearest][0][0]}, "
         "as ((top, bottom), (left, right))"
     )
-
-
-def _pads(conv: Image, layer: LayerCost) -> Pads:
-    """The zeros around the image that a layer takes."""
-    H, W, _ = layer.in_shape
-    return resolve_padding(conv.padding, H, W, conv.w.shape[2], conv.w.shape[3], conv.stride)
 
 
 def _variant(own: list[LayerCost], convs: list[Image]) -> dict[str, bool]:
@@ -233,11 +192,9 @@ def _is_same(a: Image | None, b: Image | None) -> bool:
 
 def _epsilon(convs: list[Image], usual: float) -> tuple[float, tuple[str, ...]]:
     """The one epsilon of the batch norms; where they are folded, there is none in the file."""
-    found = sorted({conv.norm.eps for conv in convs if conv.norm.var is not None})
-    if len(found) > 1:
-        raise FormatError(f"has batch norms of epsilon {found[0]:g} and {found[1]:g}; a network here has one")
+    found = one_epsilon(conv.norm.eps for conv in convs if conv.norm.var is not None)
+    eps = usual if found is None else found
     folded = sum(conv.norm.var is None for conv in convs)
-    eps = found[0] if found else usual
     if not folded:
         return eps, ()
     return eps, (
@@ -256,8 +213,3 @@ def _arrays(own: list[LayerCost], convs: list[Image], eps: float) -> Iterator[tu
         yield f"{layer.name}.bn.beta", norm.beta.astype(dtype, copy=False)
         yield f"{layer.name}.bn.mean", np.zeros(len(conv.w), dtype) if norm.mean is None else norm.mean
         yield f"{layer.name}.bn.var", np.full(len(conv.w), 1 - eps, dtype) if norm.var is None else norm.var
-
-
-def _info(metadata: dict[str, str]) -> dict[str, Any]:
-    """What our own export says of pictures and classes, as JSON."""
-    return {name: json.loads(metadata[name]) for name in ("preprocessing", "labels") if name in metadata}

@@ -1,21 +1,21 @@
 """Which network the arrays of a file are: by their names, whatever stands before them, or by their order and shapes.
 
 The backbone is recognised alone. What belongs to it is `Found.known`; the classifier is looked for in the rest of the
-arrays (`head`). Numbers are not looked at, only names and shapes: anything with a `shape` will do for an array.
+arrays (`head`). Numbers are not looked at, only names and shapes.
 """
 
 import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from npmnv2.shapes import LARGEST
-from npmnv2.weights.conventions import find_depth, find_width
+from npmnv2.weights.conventions import CONVENTIONS, as_published, find_depth, find_width, lacks_shortcut, nearest_width
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import shown
-from npmnv2.weights.names import Entry, bare_entries, count_blocks, layer_of, schemes, shape_there, shapes
+from npmnv2.weights.formats.raw import listed, shown
+from npmnv2.weights.names import Entry, bare_entries, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH
 
@@ -24,6 +24,7 @@ AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}  # in what a m
 PROFILED = ("total_ops", "total_params")  # floats that a profiler puts beside every layer
 LEAST = 0.5  # the part of a backbone's names that must be there
 _NUMBER = re.compile(r"(\d+)")
+_BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names of efficientnet_pytorch
 
 
 class Match(NamedTuple):
@@ -59,33 +60,15 @@ class Found(NamedTuple):
 
 
 def choose(places: Mapping[str, Mapping[str, Any]], among: Iterable[Scheme]) -> str:
-    """The place that holds a network, for `torch_file.read_whole`; that with the most arrays if none is known by name.
-
-    Examples
-    --------
-    >>> names = [entry.theirs for entry in bare_entries("mobilenet_v2", "torchvision")]
-    >>> places = {"optimizer.state": {"exp_avg": 0}, "net": dict.fromkeys("module." + name for name in names)}
-    >>> choose(places, schemes())
-    'net'
-    """
+    """The place that holds a network, for `torch_file.read_whole`; that with the most arrays if no name is known."""
     matches = [match for place, arrays in places.items() for match in _matches(place, arrays, among)]
     return _best(matches, places)[0].place if matches else max(places, key=lambda place: len(places[place]))
 
 
-def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "") -> Found | None:
-    """The one backbone among the arrays; None if there is none.
+def recognise(arrays: Mapping[str, Any], among: Collection[Scheme], place: str = "") -> Found | None:
+    """The one backbone among the arrays, which lie at a place in the file; None if there is none.
 
-    Parameters
-    ----------
-    arrays : mapping of name -> anything with a shape
-    among : iterable of (architecture, names)
-    place : str
-        Where the arrays lie in the file, for the notes.
-
-    Raises
-    ------
-    FormatError
-        If there are several; all are listed.
+    Several are an error that lists all.
 
     Examples
     --------
@@ -101,7 +84,8 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
     architecture, names = best.scheme
     depth = 1.0
     if architecture == "efficientnet_lite":
-        depth = find_depth(count_blocks(n.removeprefix(best.prefix) for n in arrays if n.startswith(best.prefix)))
+        blocks = [_BLOCK.match(name, len(best.prefix)) for name in arrays if name.startswith(best.prefix)]
+        depth = find_depth(1 + max((int(block[1]) for block in blocks if block), default=-1))
     known = [e._replace(theirs=best.prefix + e.theirs) for e in bare_entries(architecture, names, depth)]
     taken = {entry.theirs for entry in known}
     others = tuple(match.prefix for match in passed if match.place == place)
@@ -110,31 +94,25 @@ def recognise(arrays: Mapping[str, Any], among: Iterable[Scheme], place: str = "
     if best.prefix:
         is_usual = names == "hf" and best.prefix == f"{architecture}."  # before the backbone alone
         notes.append((Usual if is_usual else str)(f"behind the prefix {shown(best.prefix)}"))
-    listed = ", ".join(map(shown, others[:5])) + ", ..." * (len(others) > 5)
-    left_out = (f"another network, or an average of this one, behind {listed}",) if others else ()
+    left_out = (f"another network, or an average of this one, behind {listed(map(shown, others))}",) if others else ()
     return Found(architecture, names, depth, known, beside, tuple(notes), (), left_out)
 
 
 @functools.cache
-def _owners() -> dict[str, list[Scheme]]:
-    """Whose name it is, for every name of a backbone."""
+def _owners() -> tuple[dict[str, list[Scheme]], int]:
+    """Whose name it is, for every name of a backbone; and how long the longest is."""
     found: dict[str, list[Scheme]] = {}
     for scheme in schemes():
         for entry in bare_entries(*scheme):
             found.setdefault(entry.theirs, []).append(scheme)
-    return found
-
-
-@functools.cache
-def _longest() -> int:
-    return max(map(len, _owners()))
+    return found, max(map(len, found))
 
 
 def _matches(place: str, names: Iterable[str], among: Iterable[Scheme]) -> list[Match]:
     """Every prefix behind which there is a backbone, with the library whose names the most are."""
-    among, owners, counts = set(among), _owners(), Counter[tuple[str, Scheme]]()
+    among, (owners, longest), counts = set(among), _owners(), Counter[tuple[str, Scheme]]()
     for name in names:
-        for start in _starts(name):
+        for start in _starts(name, longest):
             for scheme in owners.get(name[start:], ()):
                 counts[name[:start], scheme] += 1
     best: dict[str, Match] = {}
@@ -146,11 +124,9 @@ def _matches(place: str, names: Iterable[str], among: Iterable[Scheme]) -> list[
     return list(best.values())
 
 
-def _starts(name: str) -> Iterator[int]:
+def _starts(name: str, longest: int) -> list[int]:
     """Where in a name one of a library's may begin: behind a point, a slash or an underscore."""
-    for start in range(max(0, len(name) - _longest()), len(name)):
-        if start == 0 or name[start - 1] in "./_":
-            yield start
+    return [k for k in range(max(0, len(name) - longest), len(name)) if k == 0 or name[k - 1] in "./_"]
 
 
 def _best(matches: list[Match], places: Mapping[str, Mapping[str, Any]]) -> tuple[Match, list[Match]]:
@@ -160,8 +136,8 @@ def _best(matches: list[Match], places: Mapping[str, Mapping[str, Any]]) -> tupl
     best = max(whole, key=lambda match: match.share)
     if all(_same(best, other, places) for other in whole):
         return best, [match for match in matches if match is not best]
-    listed = ", ".join(f"{match.where} ({match.scheme[0]})" for match in whole[:5])
-    raise FormatError(f"holds {len(whole)} networks: {listed}; save the one that is meant in a file by itself")
+    networks = listed(f"{match.where} ({match.scheme[0]})" for match in whole)
+    raise FormatError(f"holds {len(whole)} networks: {networks}; save the one that is meant in a file by itself")
 
 
 def _same(one: Match, other: Match, places: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -183,7 +159,6 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
 
     Examples
     --------
-    >>> import numpy as np
     >>> arrays = {"fc.weight": np.zeros((5, 8)), "fc.bias": np.zeros(5), "fc.total_ops": np.zeros(1)}
     >>> found, said = without_counters(arrays, Found("mobilenet_v2", "timm", 1.0, [], list(arrays)))
     >>> found.beside, said
@@ -192,13 +167,12 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
     single = [name for name in found.beside if math.prod(arrays[name].shape) == 1]
     counters = {name for name in single if arrays[name].dtype.kind in "iub" or _leaf(name) in PROFILED}
     counts = Counter(map(_leaf, sorted(counters)))
-    listed = ", ".join(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common(5))
-    said = (str if counts.keys() - {"num_batches_tracked"} else Usual)(
-        f"single numbers that no network needs: {listed}{', ...' * (len(counts) > 5)}"
-    )
+    numbers = listed(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common())
+    is_usual = counts.keys() <= {"num_batches_tracked"}
+    said = (Usual if is_usual else str)(f"single numbers that no network needs: {numbers}")
     with_floats = {layer_of(name) for name in arrays if arrays[name].dtype.kind not in "iub"}
     integers = [n for n in found.beside if n not in counters and layer_of(n) not in with_floats]
-    whole = f"integers in layers of nothing else, as a metric keeps them: {', '.join(map(shown, integers[:5]))}"
+    whole = f"integers in layers of nothing else, as a metric keeps them: {listed(map(shown, integers))}"
     beside = [name for name in found.beside if name not in counters and name not in integers]
     return found._replace(beside=beside), [said] * bool(counters) + [whole] * bool(integers)
 
@@ -215,18 +189,50 @@ COMPUTED = {  # names of what PyTorch computes weights from, and how to keep the
 
 
 def computed(names: Iterable[str]) -> str:
-    """Why the weights themselves are not in a file, if it has what they are computed from; else "".
-
-    Examples
-    --------
-    >>> computed(["fc.bias", "fc.weight_orig", "fc.weight_mask"])
-    "has, in fc.weight_mask, weights that are pruned: before saving, call torch.nn.utils.prune.remove(module, 'weight')"
-    """
+    """Why the weights themselves are not in a file, if it has what they are computed from; else ""."""
     for pattern, what in COMPUTED.items():
         for name in names:
             if re.search(pattern, name.lower()):
                 return f"has, in {shown(name)}, weights that are {what}"
     return ""
+
+
+def measured(arrays: Mapping[str, Any], known: Iterable[Entry]) -> tuple[dict[str, int], int]:
+    """The output channels of a backbone's convolutions by layer, and its image's; what is missing is left out."""
+    counts: dict[str, int] = {}
+    in_channels = 3
+    for entry in known:
+        layer, _, leaf = entry.ours.rpartition(".")
+        if leaf != "w":
+            continue
+        try:
+            shape = entry.to_ours(arrays[entry.theirs]).shape
+        except (KeyError, IndexError, ValueError):  # missing or of another rank: reported when all is compared
+            continue
+        if len(shape) > 1:
+            counts[layer.removesuffix(".conv")] = shape[-1]
+            if layer == "stem.conv" and len(shape) == 4:
+                in_channels = shape[2]
+    return counts, in_channels
+
+
+_A = {"mobilenet_v2": "a MobileNetV2", "efficientnet_lite": "an EfficientNet-Lite"}
+
+
+def config_of(arrays: Mapping[str, Any], found: Found) -> dict[str, Any]:
+    """The builder's arguments from the names and the shapes; all shapes are compared with them later."""
+    architecture, names, depth = found.architecture, found.names, found.depth
+    counts, in_channels = measured(arrays, found.known)
+    width = find_width(architecture, counts, depth) or nearest_width(architecture, counts, depth)
+    if block := lacks_shortcut(names, architecture, width):
+        whose = {"hf": "Hugging Face"}.get(names, names)
+        raise FormatError(
+            f"holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
+            f"{_A[architecture]} has at that width"
+        )
+    arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
+    arguments |= CONVENTIONS[names, architecture]
+    return as_published({**arguments, "depth_mult": depth} if architecture == "efficientnet_lite" else arguments)
 
 
 # -- timm's other designs
@@ -248,16 +254,6 @@ def check_design(arrays: Iterable[str], found: Found) -> None:
     """Raise the error that says what differs, if a network under timm's names is of a design that no network here has.
 
     timm builds many networks of the same parts, under the same names: deeper ones, others with a layer more.
-
-    Examples
-    --------
-    >>> known = bare_entries("mobilenet_v2", "timm")
-    >>> found = Found("mobilenet_v2", "timm", 1.0, known, [])
-    >>> check_design([entry.theirs for entry in known], found)
-    >>> check_design([f"blocks.{row}.2.conv_pw.weight" for row in range(9)], found)       # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: holds a network of timm with 3, 3, 3, 3, 3, 3, 3, 3, 3 blocks in its rows...
     """
     if found.names != "timm":
         return
@@ -269,7 +265,7 @@ def check_design(arrays: Iterable[str], found: Found) -> None:
     if there in _TIMM or len(there) > len(here) or any(n > most for n, most in zip(there, here, strict=False)):
         name = _TIMM.get(there, "")
         is_called = f" ({name})" if name else ""
-        counts = ", ".join(map(str, there[:12]))
+        counts = listed(map(str, there), 12)
         lite = _LITE if name.startswith("efficientnet") else ""
         raise FormatError(f"holds a network of timm{is_called} with {counts} blocks in its rows, {own}; {loaded}{lite}")
     if found.architecture == "mobilenet_v1" and f"{prefix}conv_head.weight" in found.beside:
@@ -301,13 +297,12 @@ _IN_ORDER = {  # whose conventions a network has that is recognised by its order
 _LEAF_NAMES = [leaf[1:] for names in ("torchvision", "keras") for leaf in LEAVES[names].values()]  # in their order
 
 
-def _in_order(arrays: Mapping[str, Any], among: Iterable[Scheme]) -> Found | None:
+def _in_order(arrays: Mapping[str, Any], among: Collection[Scheme]) -> Found | None:
     """The backbone whose arrays, one after the other, have the shapes of the file's; its names may be any."""
     orders = {"in the order of the file": list(arrays), "sorted by name": sorted(arrays, key=_natural)}
     for order, names in orders.items():
-        for scheme in set(_IN_ORDER) & set(among):
-            known = _fitting(arrays, names, scheme)
-            if known:
+        for scheme in among:
+            if scheme in _IN_ORDER and (known := _fitting(arrays, names, scheme)):
                 taken = {entry.theirs for entry in known}
                 said = f"no library's names are known in the file: its arrays were taken {order}, by their shapes"
                 guess = f"padding and epsilon are those that {_IN_ORDER[scheme]}'s networks have: no name says it"
@@ -346,12 +341,10 @@ def _fitting(arrays: Mapping[str, Any], names: list[str], scheme: Scheme) -> lis
         if there is None:
             return []
         known.append(entry._replace(theirs=there))
-    counts = {e.ours.removesuffix(".bn.gamma"): arrays[e.theirs].shape[0] for e in known if e.ours.endswith("gamma")}
-    width, stem = find_width(scheme[0], counts), tuple(arrays[known[0].theirs].shape)
-    if width is None or len(stem) != 4:
+    counts, in_channels = measured(arrays, known)
+    width = find_width(scheme[0], counts)
+    if width is None or not 0 < in_channels <= LARGEST:
         return []
-    config = {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": stem[2 if is_keras else 1]}
-    if not 0 < config["in_channels"] <= LARGEST:
-        return []
+    config = {"num_classes": 1, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
     wanted = shapes(scheme[0], config)
     return known if all(tuple(arrays[e.theirs].shape) == shape_there(e, wanted[e.ours]) for e in known) else []

@@ -5,14 +5,7 @@ from typing import Any, NamedTuple
 
 
 class Usual(str):
-    """A sentence that holds of every file that a library writes of its own networks: told only who asks.
-
-    Examples
-    --------
-    >>> sentences = [Usual("the classifier is classifier.1.weight"), "behind the prefix module."]
-    >>> [text for text in sentences if not isinstance(text, Usual)]
-    ['behind the prefix module.']
-    """
+    """A sentence that holds of every file that a library writes of its own networks: told only who asks."""
 
 
 class Said(NamedTuple):

@@ -6,11 +6,8 @@ from typing import Any
 import numpy as np
 
 from npmnv2.models.as_built import check_as_built
-from npmnv2.models.efficientnet_lite import resolve_strides as resolve_strides_lite
-from npmnv2.models.mobilenet_v1 import resolve_strides as resolve_strides_v1
-from npmnv2.models.mobilenet_v2 import resolve_strides
 from npmnv2.models.network import Network
-from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, lacks_shortcut
+from npmnv2.weights.conventions import ANSWERS, CONVENTIONS, STRIDES, lacks_shortcut
 from npmnv2.weights.formats.containers import ENDINGS as READ
 from npmnv2.weights.load import architecture
 from npmnv2.weights.names import counters, translate
@@ -35,13 +32,7 @@ _CONTAINERS = {
     "keras": ("keras",),
     "efficientnet_pytorch": ("pth", "safetensors"),
 }
-_BUILDERS = {
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "keras": "Keras",
-    "hf": "Hugging Face",
-    "efficientnet_pytorch": "efficientnet_lite_pytorch",
-}
+_BUILDERS = {"keras": "Keras", "hf": "Hugging Face", "efficientnet_pytorch": "efficientnet_lite_pytorch"}
 
 
 def save(model: Network, path: Path, names: str = "npmnv2") -> None:
@@ -96,27 +87,19 @@ def save(model: Network, path: Path, names: str = "npmnv2") -> None:
         from npmnv2.weights.formats import keras_file
 
         keras_file.write(path, arrays)
-        return
-    arrays |= counters(arrays)
-    if container == "pth":
+    elif container == "pth":
         from npmnv2.weights.formats import torch_file
 
-        torch_file.write(path, arrays)
-        return
-    from npmnv2.weights.formats import safetensors_file
+        torch_file.write(path, arrays | counters(arrays))
+    else:
+        from npmnv2.weights.formats import safetensors_file
 
-    safetensors_file.write(path, arrays, {"format": "pt"})  # Hugging Face loads nothing without this word
+        # Hugging Face loads nothing without this word.
+        safetensors_file.write(path, arrays | counters(arrays), {"format": "pt"})
 
 
 def describe(model: Network) -> dict[str, Any]:
-    """What a native file says about its network: the `info` of `native.write`, and what `load_model` needs.
-
-    Examples
-    --------
-    >>> import npmnv2
-    >>> describe(npmnv2.mobilenet_v2(10, 0.1))["model"]["width_mult"]
-    0.1
-    """
+    """What a native file says about its network: the `info` of `native.write`, and what `load_model` needs."""
     check_as_built(model)
     info: dict[str, Any] = {"model": {"name": architecture(model), **{k: _plain(v) for k, v in model.config.items()}}}
     if model.preprocessing is not None:
@@ -146,22 +129,22 @@ def check_fits(model: Network, names: str) -> None:
         raise ValueError(f"names must be {known} for a {kind}; was {names!r}")
     wanted = {name: value for name, value in CONVENTIONS[names, kind].items() if name in ANSWERS}
     was = {name: model.config[name] for name in wanted}
-    others = {"mobilenet_v1": resolve_strides_v1, "efficientnet_lite": resolve_strides_lite}
-    resolve = others.get(kind, resolve_strides)
-    wanted["strides"], was["strides"] = resolve("imagenet"), resolve(model.config["strides"])
+    named, strides = STRIDES[kind], model.config["strides"]
+    wanted["strides"] = named["imagenet"]
+    was["strides"] = named[strides] if isinstance(strides, str) else tuple(strides)
     if names == "torchvision":  # whose builder has no such argument
         wanted["in_channels"], was["in_channels"] = 3, model.config["in_channels"]
     for name in wanted:
         if was[name] != wanted[name]:
             raise ValueError(
                 f"{name} must be {wanted[name]!r} for names={names!r}; was {was[name]!r}: "
-                f"the network that {_BUILDERS[names]} builds would answer differently"
+                f"the network that {_BUILDERS.get(names, names)} builds would answer differently"
             )
     if block := lacks_shortcut(names, kind, model.config["width_mult"]):
         other, where = ("more", "its first block") if names == "hf" else ("other", block)
         raise ValueError(
             f"width_mult must be {other} than {model.config['width_mult']:g} for names={names!r}: at that width the "
-            f"network has a shortcut around {where}, which {_BUILDERS[names]} leaves out"
+            f"network has a shortcut around {where}, which {_BUILDERS.get(names, names)} leaves out"
         )
 
 

@@ -7,24 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npmnv2.models.efficientnet_lite import VARIANTS
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
 from npmnv2.weights import head, recognise, whole_model
-from npmnv2.weights.conventions import (
-    CONVENTIONS,
-    PUBLISHED,
-    VARIANT,
-    channels,
-    find_width,
-    lacks_shortcut,
-    published_variant,
-)
+from npmnv2.weights.conventions import VARIANT, as_published, channels
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import containers
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.places import Modules
-from npmnv2.weights.formats.raw import format_errors, shown
+from npmnv2.weights.formats.raw import format_errors, listed, shown
 from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
 from npmnv2.weights.neighbours import conventions
 from npmnv2.weights.said import Said, Usual
@@ -50,6 +41,11 @@ class Source(NamedTuple):
     found: tuple[str, ...] = ()  # where the network was in the file, a sentence each
 
     @property
+    def describes_itself(self) -> bool:
+        """Whether the file itself says what of others only a library's conventions say: padding, epsilon, pictures."""
+        return self.names in ("npmnv2", "onnx")
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """float64 if any of the arrays is, else float32, which holds everything smaller exactly."""
         double = any(value.dtype == np.float64 for value in self.state.values())
@@ -67,14 +63,10 @@ def read(path: Path, partial: bool = False) -> Source:
     Parameters
     ----------
     path : str or path-like
-        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras.
+        A file of any of the containers in `Source`, or a folder with one.
     partial : bool
         Whether the classifier may be missing, as in the files of Keras that end in ``no_top``, or be one that cannot be
         read, of several layers.
-
-    Returns
-    -------
-    Source
 
     Raises
     ------
@@ -86,15 +78,15 @@ def read(path: Path, partial: bool = False) -> Source:
     """
     name = containers.file_in(os.fspath(path))
     container = containers.container(name)
-    among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
-    place, left_out = "", list[str]()
-    modules: Modules = {}
     if container == "keras":
-        return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
+        return _read_keras(name, partial)
     if container == "npz":
         return _read_native(name)
     if container == "onnx":
         return _read_onnx(name)
+    among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
+    place, left_out = "", list[str]()
+    modules: Modules = {}
     if container == "plain npz":
         from npmnv2.weights.formats import native
 
@@ -107,29 +99,23 @@ def read(path: Path, partial: bool = False) -> Source:
         arrays, place, left_out, modules = _read_torch(name, among)
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
-    found, counted = recognise.without_counters(arrays, found)
-    found, said = _said_elsewhere(name, arrays, found, modules)
-    said = said._replace(left_out=(*left_out, *counted, *said.left_out))
-    return _source(name, container, arrays, found, partial, said)
+        found, counted = recognise.without_counters(arrays, found)
+        found, said = _said_elsewhere(name, arrays, found, modules)
+        said = said._replace(left_out=(*left_out, *counted, *said.left_out))
+        return _source(name, container, arrays, found, partial, said)
 
 
 def _said_elsewhere(
     path: str, arrays: Mapping[str, Array], found: recognise.Found, modules: Modules
 ) -> tuple[recognise.Found, Said]:
-    """What a model that was saved as a whole, or the configuration beside a file, says of the network."""
-    try:
-        config = conventions(path, found.names)
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}") from None
-    said = Said(config)
+    """The configuration, as a model that was saved as a whole, or ``config.json`` beside a file, says it too."""
+    beside = conventions(path, found.names)
+    recognise.check_design(arrays, found)
+    usual = recognise.config_of(arrays, found)
+    said, where = Said({**usual, **beside}), "config.json beside the weights"
     if modules:
-        with format_errors(path):
-            recognise.check_design(arrays, found)
-            said = whole_model.compare(modules, found, {**_config(path, arrays, found), **config})
-        said = said._replace(config={**config, **said.config})
-    usual = {**CONVENTIONS[found.names, found.architecture], "strides": "imagenet"}
+        said, where = whole_model.compare(modules, found, said.config), "the model that was saved as a whole"
     unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
-    where = "the model that was saved as a whole" if modules else "config.json beside the weights"
     notes = [f"{where} says {', '.join(unusual)}"] * bool(unusual)
     return found._replace(notes=(*found.notes, *notes)), said
 
@@ -139,10 +125,11 @@ def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str,
     from npmnv2.weights.formats import torch_file
 
     file = torch_file.read_whole(path, lambda places: recognise.choose(places, among))
-    others = ", ".join(shown(other or "the whole", 30) for other in file.others[:5])
-    left_out = [f"tensors under {others}{', ...' * (len(file.others) > 5)}"] if others else []
-    names = ", ".join(file.dropped)
-    left_out += [f"objects of {names}: none of these names was looked up or run"] if names else []
+    left_out = []
+    if file.others:
+        left_out.append(f"tensors under {listed(shown(other or 'the whole', 30) for other in file.others)}")
+    if file.dropped:
+        left_out.append(f"objects of {', '.join(file.dropped)}: none of these names was looked up or run")
     return file.arrays, file.place, left_out, file.modules
 
 
@@ -153,13 +140,9 @@ def _read_native(path: str) -> Source:
     arrays, info = native.read(path)
     kept = "ema/" if any(name.startswith("ema/") for name in arrays) else "model/"  # what a run is judged by
     arrays = {name.removeprefix(kept): array for name, array in arrays.items() if name.startswith(kept)}
-    architecture, config = _own_config(path, arrays, info)
-    _wanted(path, architecture, config)
-    depth = config.get("depth_mult", 1.0)
-    known = entries(architecture, "npmnv2", depth)
-    beside = sorted(arrays.keys() - {entry.theirs for entry in known})
-    found = recognise.Found(architecture, "npmnv2", depth, known, beside)
-    state = _checked(path, arrays, found, config)
+    with format_errors(path):
+        architecture, config = _own_config(arrays, info)
+        state = _described(architecture, config, arrays)
     return Source(path, "npz", "npmnv2", architecture, config, state, info)
 
 
@@ -167,39 +150,44 @@ def _read_onnx(path: str) -> Source:
     """A graph, which says all that changes an answer."""
     from npmnv2.weights import onnx_network
 
-    architecture, config, arrays, info, said, assumed, left_out = onnx_network.read(path)
-    if architecture == "efficientnet_lite":
-        config = _as_published(config)
-    _wanted(path, architecture, config)
+    architecture, arrays, found, said = onnx_network.read(path)
+    config = as_published(said.config)
+    with format_errors(path):
+        state = _described(architecture, config, arrays)
+    info = dict(said.info)
+    return Source(path, "onnx", "onnx", architecture, config, state, info, said.assumed, said.left_out, found)
+
+
+def _described(architecture: str, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The state of a network whose configuration is in the file; the arrays have our names."""
+    wanted = _wanted(architecture, config)
     depth = config.get("depth_mult", 1.0)
     known = entries(architecture, "npmnv2", depth)
-    found = recognise.Found(architecture, "npmnv2", depth, known, [])
-    state = _checked(path, arrays, found, config)
-    return Source(path, "onnx", "onnx", architecture, config, state, info, assumed, left_out, said)
+    beside = sorted(arrays.keys() - wanted.keys())
+    return _checked(arrays, recognise.Found(architecture, "npmnv2", depth, known, beside), config, wanted)
 
 
-def _read_keras(path: str, among: Sequence[recognise.Scheme], partial: bool) -> Source:
+def _read_keras(path: str, partial: bool) -> Source:
     """A network of ``keras.applications``, alone or with layers of one's own around it."""
     from npmnv2.weights.formats import keras_file
     from npmnv2.weights.keras_head import adapt
 
     file = keras_file.read_whole(path)
     arrays = _with_names(file.arrays)
+    among = [scheme for scheme in schemes() if scheme[1].startswith("keras")]
     with format_errors(path):
         found = recognise.recognise(arrays, among) or _nothing(arrays)
-    width = _config(path, arrays, found)["width_mult"]
-    with format_errors(path):
-        said = adapt(file, arrays, found, width, partial)
-    return _source(path, "keras", arrays, found, partial, said)
+        config = recognise.config_of(arrays, found)
+        said = adapt(file, arrays, found, config["width_mult"], partial)
+        said = said._replace(config={**config, **said.config})
+        return _source(path, "keras", arrays, found, partial, said)
 
 
 def _source(
     path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: Said
 ) -> Source:
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
-    with format_errors(path):
-        recognise.check_design(arrays, found)
-    config = {**_config(path, arrays, found), **said.config}
+    config = dict(said.config)
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
     classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names, own)
@@ -208,11 +196,10 @@ def _source(
     known = {entry.theirs for entry in classifier.known}
     beside = [name for name in found.beside if name not in known]
     found = found._replace(known=[*found.known, *classifier.known], beside=beside)
-    state = _checked(path, arrays, found, config)
+    state = _checked(arrays, found, config, _wanted(found.architecture, config))
     if classifier.problem and not partial:
-        if why := recognise.computed(found.beside):
-            raise FormatError(f"{path}: {why}; {head.ONLY_NETWORK}")
-        raise FormatError(f"{path}: {classifier.problem}")
+        why = recognise.computed(found.beside)
+        raise FormatError(f"{why}; {head.ONLY_NETWORK}" if why else classifier.problem)
     left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
         what = f"the classifier, for the file {classifier.problem}"
@@ -220,18 +207,8 @@ def _source(
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     if "fc.w" in state and "fc.b" not in state:
         state["fc.b"] = np.zeros(classifier.classes, state["fc.w"].dtype)
-    return Source(
-        path,
-        container,
-        found.names,
-        found.architecture,
-        config,
-        state,
-        dict(said.info),
-        (*found.assumed, *said.assumed),
-        tuple(left_out),
-        (*found.notes, *classifier.notes),
-    )
+    notes = (*found.assumed, *said.assumed), tuple(left_out), (*found.notes, *classifier.notes)
+    return Source(path, container, found.names, found.architecture, config, state, dict(said.info), *notes)
 
 
 def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:
@@ -241,7 +218,7 @@ def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:
             "holds npmnv2's own names, but only a native .npz says which padding and epsilon belong to them: "
             "write the file with weights.save"
         )
-    first = ", ".join(map(shown, sorted(arrays)[:3])) or "nothing"
+    first = listed(map(shown, sorted(arrays)), 3) or "nothing"
     raise FormatError(
         f"holds no MobileNet or EfficientNet-Lite under names of torchvision, timm, Keras, Hugging Face or "
         f"efficientnet_pytorch, nor one by the order and shapes of its arrays; it begins with {first}"
@@ -266,60 +243,7 @@ def _with_names(arrays: dict[str, Array]) -> dict[str, Array]:
     return arrays
 
 
-# -- the network
-
-
-def _config(path: str, arrays: Mapping[str, Array], found: recognise.Found) -> dict[str, Any]:
-    """The builder's arguments from the names and the shapes; `_checked` compares all shapes with them later."""
-    architecture, names, depth = found.architecture, found.names, found.depth
-    counts: dict[str, int] = {}
-    in_channels = 3
-    for entry in found.known:
-        layer, _, leaf = entry.ours.rpartition(".")
-        if leaf != "w":
-            continue
-        try:
-            shape = entry.to_ours(arrays[entry.theirs]).shape
-        except (KeyError, IndexError, ValueError):  # missing or of another rank: reported by _checked
-            continue
-        if len(shape) > 1:
-            counts[layer.removesuffix(".conv")] = shape[-1]
-            if layer == "stem.conv" and len(shape) == 4:
-                in_channels = shape[2]
-    width = find_width(architecture, counts, depth) or _nearest_width(path, architecture, counts, depth)
-    if block := lacks_shortcut(names, architecture, width):
-        whose = {"hf": "Hugging Face"}.get(names, names)
-        raise FormatError(
-            f"{path}: holds a network of {whose} of width {width:g}, which lacks the shortcut around {block} that "
-            f"{_A[architecture]} has at that width"
-        )
-    arguments = {"num_classes": 1000, "width_mult": width, "strides": "imagenet", "in_channels": in_channels}
-    arguments |= CONVENTIONS[names, architecture]
-    return arguments if architecture != "efficientnet_lite" else _as_published({**arguments, "depth_mult": depth})
-
-
-_A = {"mobilenet_v2": "a MobileNetV2", "efficientnet_lite": "an EfficientNet-Lite"}
-
-
-def _as_published(config: dict[str, Any]) -> dict[str, Any]:
-    """The depth multiplier and the dropout that were published with this width and so many blocks, if any were."""
-    name = published_variant(config["width_mult"], config["depth_mult"])
-    if name is None:
-        return config
-    return {**config, "depth_mult": VARIANTS[name].depth_mult, "dropout": VARIANTS[name].dropout}
-
-
-def _nearest_width(path: str, architecture: str, found: Mapping[str, int], depth: float) -> float:
-    """The published width that most channels agree with, for the list of those that do not; at least half have to."""
-    agree = {w: sum(n == found.get(layer) for layer, n in channels(architecture, w, depth).items()) for w in PUBLISHED}
-    best = max(agree, key=lambda width: agree[width])
-    if agree[best] < len(found) / 2 or not found:
-        first = ", ".join(str(count) for count in list(found.values())[:8])
-        raise FormatError(f"{path}: no width multiplier gives a {architecture} the channels {first}, ...")
-    return best
-
-
-def _own_config(path: str, arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _own_config(arrays: Mapping[str, Array], info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The network and the builder's arguments as a native file says them."""
     said = info.get("model")
     architecture = said.get("name") if isinstance(said, dict) else None
@@ -327,42 +251,44 @@ def _own_config(path: str, arrays: Mapping[str, Array], info: Mapping[str, Any])
         scheme = (architecture, "npmnv2")
         theirs = {entry.theirs for entry in entries(*scheme)} if scheme in schemes() else set()
         if len(theirs & arrays.keys()) < recognise.LEAST * len(theirs) or not theirs:
-            raise FormatError(f"{path}: says it is a {shown(str(architecture))}; its arrays have other names")
+            raise FormatError(f"says it is a {shown(str(architecture))}; its arrays have other names")
     variant = VARIANT if architecture == "mobilenet_v2" else {}
     wanted = {"name", "num_classes", "width_mult", *SETTINGS, *variant}
     wanted |= {"depth_mult"} if architecture == "efficientnet_lite" else set()
     if not isinstance(said, dict) or said.keys() | variant.keys() != wanted:  # older files are of the published one
-        raise FormatError(f'{path}: its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
+        raise FormatError(f'its info["model"] must be a dictionary of {", ".join(sorted(wanted))}')
     if said["dtype"] not in ("float32", "float64"):  # which nobody asks for: `load_model` has an argument
-        raise FormatError(f"{path}: dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
+        raise FormatError(f"dtype must be float32 or float64; was {shown(repr(said['dtype']))}")
     return str(architecture), {**variant, **{name: value for name, value in said.items() if name != "name"}}
 
 
 # -- one error for all that does not fit
 
 
-def _wanted(path: str, architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _wanted(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a network that was described, if there can be one."""
     try:
         for name in ("num_classes", "in_channels"):  # beyond it NumPy takes no shape
             check_int(config[name], name, 1, LARGEST)
         return shapes(architecture, config)
     except (ValueError, TypeError, OverflowError) as error:
-        raise FormatError(f"{path}: describes no network: {shown(str(error), MOST_LETTERS)}") from None
+        raise FormatError(f"describes no network: {shown(str(error), MOST_LETTERS)}") from None
 
 
 def _checked(
-    path: str, arrays: Mapping[str, Array], found: recognise.Found, config: Mapping[str, Any]
+    arrays: Mapping[str, Array],
+    found: recognise.Found,
+    config: Mapping[str, Any],
+    wanted: Mapping[str, tuple[int, ...]],
 ) -> dict[str, Array]:
     """The state under our names; or the error that lists everything that keeps it from being one."""
-    wanted = _wanted(path, found.architecture, config)
     missing = [entry.theirs for entry in found.known if entry.theirs not in arrays]
     present = [entry for entry in found.known if entry.theirs in arrays]
     misshapen = [problem for entry in present if (problem := _problem(arrays[entry.theirs], entry, wanted[entry.ours]))]
     if not missing and not misshapen and found.names != "npmnv2":  # what is beside a whole backbone is its classifier
         return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
     if missing and (why := recognise.computed(found.beside) or _without_statistics(found, missing)):
-        raise FormatError(f"{path}: {why}")
+        raise FormatError(why)
     likely = missing or sorted(entry.theirs for entry in found.known)
     problems = [f"missing: {shown(name, 90)}" for name in missing]
     problems += [f"unknown: {shown(name, 90)}{_near(name, likely)}" for name in found.beside[:_LINES]]
@@ -370,7 +296,7 @@ def _checked(
     if problems:
         what = f"{found.architecture}, width {config['width_mult']:g}, {config['num_classes']} classes"
         count = len(missing) + len(found.beside) + len(misshapen)
-        raise FormatError(f"{path}: does not fit {found.names}'s names of a {what}:{_listed(problems, count)}")
+        raise FormatError(f"does not fit {found.names}'s names of a {what}:{_in_lines(problems, count)}")
     return {entry.ours: entry.to_ours(arrays[entry.theirs]) for entry in present}
 
 
@@ -385,7 +311,7 @@ def _without_statistics(found: recognise.Found, missing: Sequence[str]) -> str:
     )
 
 
-def _listed(problems: Sequence[str], count: int) -> str:
+def _in_lines(problems: Sequence[str], count: int) -> str:
     """One behind the colon, several below it: at most nineteen lines, twenty with the one above them."""
     if count == 1:
         return f" {problems[0]}"

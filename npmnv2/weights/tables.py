@@ -69,16 +69,6 @@ _V2 = {
         head         features.18.0                        features.18.1
         fc           classifier
     """,
-    "d-li14": """
-        stem         features.0.0                         features.0.1
-        b0.0.dw      features.1.conv.0                    features.1.conv.1
-        b0.0.project features.1.conv.3                    features.1.conv.4
-        expand       features.{i}.conv.0                  features.{i}.conv.1
-        dw           features.{i}.conv.3                  features.{i}.conv.4
-        project      features.{i}.conv.6                  features.{i}.conv.7
-        head         conv.0                               conv.1
-        fc           classifier
-    """,
     "keras_2018": """
         stem         Conv1                                bn_Conv1
         b0.0.dw      mobl0_conv_0_depthwise               bn0_conv_0_bn_depthwise
@@ -90,6 +80,7 @@ _V2 = {
         fc           Logits
     """,
 }
+_V2["d-li14"] = _V2["tonylins"].replace("features.18.", "conv.")  # the same but for the head, conv.0 and conv.1
 
 _V1 = {
     "timm": """

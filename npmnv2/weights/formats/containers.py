@@ -6,20 +6,11 @@ import zipfile
 
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.native import HEADER
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
+from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, listed, shown
 
 CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras", "onnx")
-ENDINGS = (
-    ".safetensors",
-    ".npz",
-    ".pth",
-    ".pt",
-    ".bin",
-    ".keras",
-    ".weights.h5",
-    ".h5",
-    ".onnx",
-)  # in a folder, the best first
+# In a folder, the best first.
+ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5", ".onnx")
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
 PICTURES = (
     "holds pictures and their labels ({}), as Keras's mnist.npz does, and no weights. To train on them, put MNIST's "
@@ -37,9 +28,8 @@ LOOKALIKES = {  # beginnings, in small letters
     b"\x93numpy": "is one array of NumPy (.npy): save a network's arrays by name, np.savez('model.npz', **arrays)",
 }
 PARTS = re.compile(r"-\d{5}-of-\d{5}\.")  # in the names of a network's parts
-ONNX = (
-    b"\x12\x1a\x22\x2a\x32\x3a\x42"  # behind the version of its format, any text, the graph or its operators' version
-)
+# Behind the version of its format: any text, the graph or its operators' version.
+ONNX = b"\x12\x1a\x22\x2a\x32\x3a\x42"
 MOST_FILES, DEEPEST = 1000, 3  # looked at in a folder, and how far below it
 # What the trainer of Hugging Face's library puts beside the weights, with their endings.
 NO_WEIGHTS = (
@@ -51,10 +41,7 @@ NO_WEIGHTS = (
 def file_in(path: str) -> str:
     """The file itself; of a folder the one file of weights in it, or below it, where Hugging Face's cache has it.
 
-    Raises
-    ------
-    FormatError
-        If a folder holds none or several, which are listed.
+    A folder with none or several, which are listed, is an error.
     """
     if not os.path.isdir(path):
         return path
@@ -81,19 +68,18 @@ def file_in(path: str) -> str:
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
-            listed = ", ".join(map(shown, found[:5])) + ", ..." * (len(found) > 5)
+            several = listed(map(shown, found))
             if all(map(PARTS.search, found)):
                 raise FormatError(
-                    f"{path}: is a folder of one network in {len(found)} files: {listed}; put the arrays into one"
+                    f"{path}: is a folder of one network in {len(found)} files: {several}; put the arrays into one"
                 )
-            raise FormatError(f"{path}: is a folder of {len(found)} such files: {listed}; name one of them")
-    listed = ", ".join(shown(name) for name in files[:5]) + ", ..." * (len(files) > 5)
+            raise FormatError(f"{path}: is a folder of {len(found)} such files: {several}; name one of them")
     if any(name.endswith(".distcp") for name in files):
         raise FormatError(
             f"{path}: is a checkpoint of torch.distributed in parts: put it together with `python -m "
             "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER model.pth`"
         )
-    holds = f"; it holds {listed}" if files else ""
+    holds = f"; it holds {listed(map(shown, files))}" if files else ""
     raise FormatError(f"{path}: is a folder without a file of weights ({', '.join(ENDINGS)}){holds}")
 
 
@@ -133,9 +119,8 @@ def _zip(path: str) -> str:
     if any(name.endswith((".weights.h5", ".h5")) for name in members):
         return "keras"
     if {"x_train.npy", "y_train.npy"} <= set(members):
-        raise FormatError(
-            f"{path}: {PICTURES.format(', '.join(shown(name.removesuffix('.npy')) for name in sorted(members)[:5]))}"
-        )
+        arrays = listed(shown(name.removesuffix(".npy")) for name in sorted(members))
+        raise FormatError(f"{path}: {PICTURES.format(arrays)}")
     if any(name.endswith(".npy") for name in members):
         return "npz" if f"{HEADER}.npy" in members else "plain npz"
     if any("/data/weights/" in name for name in members):

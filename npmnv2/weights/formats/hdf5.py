@@ -59,25 +59,11 @@ _QUANTISED = ", as a quantised network has: load the file of the float network t
 
 
 class File:
-    """An HDF5 file in memory, read as far as it is asked for. Objects go by their address.
+    """An HDF5 file in memory, read as far as it is asked for. Objects go by their address; `root` is the root group's.
 
     It comes to an end with any bytes whatever, and soon: structures and names are counted, and all arrays together are
-    no larger than the file.
-
-    Parameters
-    ----------
-    data : bytes or bytearray
-        The whole file.
-
-    Attributes
-    ----------
-    root : int
-        The address of the root group.
-
-    Raises
-    ------
-    FormatError
-        Here and in every method: for a file that is damaged, or uses more of HDF5 than Keras does.
+    no larger than the file. Every method raises `FormatError` for a file that is damaged, or uses more of HDF5 than
+    Keras does.
     """
 
     def __init__(self, data: bytes | bytearray) -> None:
@@ -186,14 +172,7 @@ class File:
     # -- datasets
 
     def array(self, address: int, name: str) -> Array:
-        """The array of a dataset: a read-only view of the file's bytes; bfloat16 becomes float32.
-
-        Parameters
-        ----------
-        address : int
-        name : str
-            For the messages.
-        """
+        """The array of a dataset, as a view of the file's bytes; the name is for errors."""
         name = shown(name)
         parts = {message.kind: message.start for message in self._messages(address)}
         if not {DATASPACE, DATATYPE, LAYOUT} <= parts.keys():

@@ -34,6 +34,7 @@ Also in these files and not read: the optimiser's state, and the seeds of dropou
 """
 
 import io
+import json
 import os
 import re
 from collections import Counter
@@ -64,52 +65,17 @@ class KerasFile(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the weights of a Keras model from a file of any of the three kinds, without Keras and without h5py.
+    """The weights of a Keras model in a file of any of the three kinds, by ``layer/variable``; without Keras and h5py.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    dict of name -> ndarray
-        The names are ``layer/variable``, the variables ``kernel``, ``bias``, ``gamma``, ``beta``, ``moving_mean`` and
-        ``moving_variance`` whatever the kind of file, and numbers in layers of another class. The shapes are those of
-        Keras, float16, float32 and float64 stay what they are, bfloat16 becomes float32, exactly. The arrays are views
-        of what was read, and read-only. The layers of a class are in the order of the model, where the file says it.
-
-    Raises
-    ------
-    FormatError
-        For anything that is no weights of Keras's: another file, a damaged one, one with links, compressed arrays, or
-        arrays of anything but floats.
-    OSError
-        If there is no such file, or it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.weights.h5")
-    >>> write(path, {"predictions/kernel": np.eye(2, dtype=np.float32), "predictions/bias": np.zeros(2, np.float32)})
-    >>> read(path)["predictions/kernel"].tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    >>> folder.cleanup()
+    The variables are ``kernel``, ``bias``, ``gamma``, ``beta``, ``moving_mean`` and ``moving_variance`` in any kind of
+    file, and numbers in layers of another class. The layers of a class are in the order of the model, where the file
+    says it. Links, compressed arrays and arrays of anything but floats are errors.
     """
     return read_whole(path).arrays
 
 
 def read_whole(path: str | os.PathLike[str]) -> KerasFile:
-    """The same with the description of the model, where the file has one.
-
-    Examples
-    --------
-    >>> read_whole(os.devnull)
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
-    """
+    """The same with the description of the model, where the file has one."""
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(8)
         data: bytes | bytearray = b""
@@ -179,8 +145,8 @@ def _layers(file: File, address: int, above: GroupPath = ()) -> Iterator[Layer]:
 
 def _named(layers: Sequence[Layer], config: bytes) -> dict[str, Array]:
     """The arrays by layer and variable. Layers without a name have it from the config, or are called by their group."""
-    nameless = any(layer.name is None for layer in layers)
-    names = names_in(config, [layer.path for layer in layers]) if nameless else {}
+    nameless = config and any(layer.name is None for layer in layers)
+    names = names_in(json.loads(config), [layer.path for layer in layers]) if nameless else {}
     arrays: dict[str, Array] = {}
     for layer in sorted(layers, key=lambda layer: [(len(group), group) for group in layer.path]):  # as they are counted
         name = layer.name if layer.name is not None else names.get(layer.path, "/".join(layer.path))
@@ -233,25 +199,12 @@ def _datasets(file: File, address: int, path: tuple[str, ...] = ()) -> Iterator[
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
-    """Write weights for ``model.load_weights(path)`` of a Keras model with these layers.
+    """Write weights for ``model.load_weights(path)`` of a Keras model with these layers. It needs h5py.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Its ending says which kind of file it is: ``.weights.h5`` for Keras 3, any other ``.h5`` for Keras 2 and 3,
-        which go by the ending too.
-    arrays : mapping of name -> ndarray
-        ``layer/variable`` as `read` returns them. Layers of a class must come in the order of the model: Keras counts
-        them, and does not look at their names. A kernel of 4 axes is depthwise if its last is 1 and it is not 1x1.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `arrays` are not the floats of such layers, or the ending is another.
-    ImportError
-        If h5py is not installed.
-    OSError
-        If the file cannot be written; then an older one is still there.
+    The path's ending says which kind of file it is: ``.weights.h5`` for Keras 3, any other ``.h5`` for Keras 2 and 3,
+    which go by the ending too. The arrays are called ``layer/variable``, as `read` returns them. Layers of a class must
+    come in the order of the model: Keras counts them, and does not look at their names. A kernel of 4 axes is depthwise
+    if its last is 1 and it is not 1x1.
 
     Examples
     --------
@@ -269,14 +222,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
 
 
 def encode(arrays: Mapping[str, Array], *, legacy: bool = False) -> bytes:
-    """The bytes of a `.weights.h5`, or of an older `.h5`: what `write` writes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> encode({"Conv1/kernel": np.ones((3, 3, 3, 8), np.float32)})[:4]
-    b'\\x89HDF'
-    """
+    """The bytes of a `.weights.h5`, or of an older `.h5`: what `write` writes."""
     try:
         import h5py
     except ImportError:

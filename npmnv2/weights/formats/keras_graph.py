@@ -24,7 +24,11 @@ MOST_LAYERS = 10_000  # a MobileNetV2 has 156
 MODELS = ("Functional", "Model", "Sequential")
 TRAINED = (*MODELS, "BatchNormalization", "Dropout")  # given by position behind what feeds it: whether in training
 INPUT = "InputLayer"
-FED = "what feeds it"  # among what a layer is given, in its place
+Given = tuple[tuple[str, Any], ...]
+
+
+class Fed(str):
+    """The name of a layer, among what another is given."""
 
 
 class Node(NamedTuple):
@@ -34,7 +38,7 @@ class Node(NamedTuple):
     kind: str  # its class
     config: dict[str, Any]  # how it is set
     inputs: tuple[str, ...]  # the paths of what feeds it; none for the input of the whole
-    given: tuple[tuple[str, Any], ...]  # by keyword, in order: x / 127.5 was given ("args", FED), ("args", 127.5)
+    given: Given  # by keyword, in order: x / 127.5 was given ("args", Fed("x")), ("args", 127.5)
 
     @property
     def name(self) -> str:
@@ -56,11 +60,8 @@ class Graph(NamedTuple):
 def read(config: bytes) -> Graph | None:
     """The layers of a description; None if it describes no layers, as that of a class of one's own.
 
-    Raises
-    ------
-    FormatError
-        If there is no JSON, a layer is fed by none of those above it, is called twice or in training mode, or there is
-        more than one output.
+    An error if there is no JSON, a layer is fed by none of those above it, is called twice or in training mode, or
+    there is more than one output.
 
     Examples
     --------
@@ -100,7 +101,7 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
             raise FormatError(f"has a layer of more than {MOST_TEXT} letters, or more than {MOST_LAYERS} layers")
         if name in paths or path in nodes:
             raise FormatError(f"has two layers called {shown(path)}")
-        given: tuple[tuple[str, Any], ...] = ()
+        given: Given = ()
         if kind == INPUT:
             feeds = inputs
         elif model.get("class_name") == "Sequential":
@@ -117,65 +118,40 @@ def _dissolve(model: Mapping[str, Any], above: str, inputs: tuple[str, ...], nod
         if not last:
             raise FormatError(f"has a model without layers, {shown(above)}")
         return last[0]
-    outputs = list(_references(_dict(model["config"]).get("output_layers")))
+    outputs = [name for _, name in _given(_dict(model["config"]).get("output_layers")) if isinstance(name, Fed)]
     if len(outputs) != 1 or outputs[0] not in paths:
         raise FormatError(f"has a model of {len(outputs)} outputs, {shown(above) or 'the whole'}; one is read")
     return paths[outputs[0]]
 
 
-def _fed(
-    path: str, kind: str, calls: Any, paths: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+def _fed(path: str, kind: str, calls: Any, paths: Mapping[str, str]) -> tuple[tuple[str, ...], Given]:
     """The paths of what feeds a layer, and all that it was given."""
     if not isinstance(calls, list) or len(calls) != 1:
         count = len(calls) if isinstance(calls, list) else 0
         raise FormatError(f"has the layer {shown(path)} called {count} times; once is read")
-    names, given = list(_references(calls[0])), list(_given(calls[0]))
+    given = list(_given(calls[0]))
+    names = [value for _, value in given if isinstance(value, Fed)]
     for name in names:
         if name not in paths:
             raise FormatError(f"has the layer {shown(path)} fed by {shown(name)}, which is none of those above it")
     by_position = "args" if kind in TRAINED else "training"
-    if any(value and (key == "training" or (key == by_position and value != FED)) for key, value in given):
+    if any(value and (key == "training" or (key == by_position and type(value) is not Fed)) for key, value in given):
         raise FormatError(
             f"has the layer {shown(path)} called in training mode, where its answer to a picture depends on others"
         )
     return tuple(paths[name] for name in names), tuple((key, value) for key, value in given if value is not None)
 
 
-def _references(value: Any, depth: int = 0) -> Iterator[str]:
-    """The names of the layers that are referred to, in either way."""
+def _given(value: Any, depth: int = 0, key: str = "") -> Iterator[tuple[str, Any]]:
+    """What a layer is given, by keyword if there is one: other layers, referred to in either way, and numbers."""
+    if depth > DEPTH:
+        raise FormatError(f"has a layer that is given lists in lists, more than {DEPTH} deep")
     history = _dict(_dict(value).get("config")).get("keras_history")
     found = value if history is None else history
     if _is_reference(found):
-        yield str(found[0])
-        return
-    if depth > DEPTH:
-        raise FormatError(f"has a layer that is given lists in lists, more than {DEPTH} deep")
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for part in parts:
-        yield from _references(part, depth + 1)
-
-
-def _is_reference(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and all(type(number) is int for number in value[1:3])
-    )
-
-
-def _given(value: Any, depth: int = 0, key: str = "") -> Iterator[tuple[str, Any]]:
-    """What a layer is given that is no layer, by keyword if there is one."""
-    if depth > DEPTH:
-        raise FormatError(f"has a layer that is given lists in lists, more than {DEPTH} deep")
-    if _is_reference(value):
-        yield key, FED
-        yield from _given(value[3] if len(value) == 4 else {}, depth + 1)
+        yield key, Fed(found[0])
+        yield from _given(found[3] if len(found) == 4 else {}, depth + 1)
     elif isinstance(value, dict):
-        if "keras_history" in _dict(value.get("config")):
-            yield key, FED
-            return
         for name, part in value.items():
             yield from _given(part, depth + 1, str(name))
     elif isinstance(value, list):
@@ -183,6 +159,12 @@ def _given(value: Any, depth: int = 0, key: str = "") -> Iterator[tuple[str, Any
             yield from _given(part, depth + 1, key)
     else:
         yield key, value
+
+
+def _is_reference(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) not in (3, 4):
+        return False
+    return isinstance(value[0], str) and all(type(number) is int for number in value[1:3])
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """How Keras 3 counts layers and variables in its files, and how to find out what they are called."""
 
-import json
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from npmnv2.validate import Array
 
+T = TypeVar("T")
 # What a layer of each class calls its variables, in the order that Keras counts them.
 VARIABLES = {
     "conv2d": ("kernel", "bias"),
@@ -19,13 +18,7 @@ GroupPath = tuple[str, ...]  # on the way to a layer: ("conv2d_7",), or ("functi
 
 
 def variables(kind: str, count: int) -> dict[str, str]:
-    """What the numbers of the variables of a layer mean, as far as its class and their count tell.
-
-    Examples
-    --------
-    >>> variables("dense", 2), variables("normalization", 3)
-    ({'0': 'kernel', '1': 'bias'}, {})
-    """
+    """What the numbers of the variables of a layer mean, as far as its class and their count tell."""
     names = VARIABLES.get(kind, ())
     if kind == "batch_normalization" and count < len(names):  # without scale, without center or without both
         names = names[2:] if count == 2 else ()
@@ -33,13 +26,7 @@ def variables(kind: str, count: int) -> dict[str, str]:
 
 
 def class_of(group: str) -> str:
-    """The class in the name of a group, without the count.
-
-    Examples
-    --------
-    >>> class_of("conv2d"), class_of("depthwise_conv2d_16")
-    ('conv2d', 'depthwise_conv2d')
-    """
+    """The class in the name of a group, without the count."""
     return re.sub(r"_\d+$", "", group)
 
 
@@ -47,11 +34,6 @@ def class_with(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The class of the layer with variables of these shapes. A kernel of 4 axes is depthwise if its last axis is 1.
 
     That a pointwise convolution with one output has too: 1x1 is never depthwise.
-
-    Examples
-    --------
-    >>> class_with({"kernel": (3, 3, 32, 1)}), class_with({"kernel": (3, 3, 3, 32)}), class_with({"gamma": (32,)})
-    ('depthwise_conv2d', 'conv2d', 'batch_normalization')
     """
     if "kernel" not in shapes:
         return "batch_normalization"
@@ -62,32 +44,22 @@ def class_with(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def snake_case(class_name: str) -> str:
-    """The name of a class as the names of groups have it.
-
-    Examples
-    --------
-    >>> snake_case("DepthwiseConv2D"), snake_case("BatchNormalization"), snake_case("ReLU")
-    ('depthwise_conv2d', 'batch_normalization', 're_lu')
-    """
+    """The name of a class as the names of groups have it."""
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)).lower()
 
 
-def names_in(config: bytes, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
-    """The names that a config.json gives the layers in these groups.
+def names_in(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
+    """The names that the description of a model gives the layers in these groups.
 
     The third group of a class is the third layer of that class, if the model has as many of them as there are groups.
-    The config is read as plain JSON, and what is not where it should be is passed over: it is about names only.
+    What is not where it should be is passed over: it is about names only.
 
     Examples
     --------
-    >>> convs = b'{"class_name": "Conv2D", "config": {"name": "a"}}, {"class_name": "Conv2D", "config": {"name": "b"}}'
-    >>> names_in(b'{"config": {"layers": [' + convs + b']}}', [("conv2d_1",), ("conv2d",)])
+    >>> convs = [{"class_name": "Conv2D", "config": {"name": name}} for name in "ab"]
+    >>> names_in({"config": {"layers": convs}}, [("conv2d_1",), ("conv2d",)])
     {('conv2d',): 'a', ('conv2d_1',): 'b'}
     """
-    return _names(json.loads(config), paths) if config else {}
-
-
-def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
     layers: dict[str, list[Any]] = {}
     described = _get(model, "config", "layers")
     for layer in described if isinstance(described, list) else ():
@@ -95,39 +67,22 @@ def _names(model: Any, paths: Sequence[GroupPath]) -> dict[GroupPath, str]:
     groups: dict[str, list[GroupPath]] = {}
     for path in paths:
         groups.setdefault(path[0], []).append(path[1:])
-    count = Counter(map(class_of, groups))
-
     found: dict[GroupPath, str] = {}
-    taken: Counter[str] = Counter()
-    for group in sorted(groups, key=_count):
-        kind = class_of(group)
-        taken[kind] += 1
-        if len(layers.get(kind, ())) != count[kind]:
-            continue
-        layer = layers[kind][taken[kind] - 1]
+    for group, layer in _counted(groups, layers).items():
         name = _get(layer, "config", "name")
         inside = [path for path in groups[group] if path]
         if len(inside) < len(groups[group]) and isinstance(name, str):
             found[(group,)] = name[:255]
-        found |= {(group, *path): name for path, name in _names(layer, inside).items()} if inside else {}
+        found |= {(group, *path): name for path, name in names_in(layer, inside).items()} if inside else {}
     return found
 
 
 def rename_counted(arrays: Mapping[str, Array], like: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """Give layers that a file only counts the names that they have in a network.
 
-    Parameters
-    ----------
-    arrays : mapping of name -> ndarray
-        From `keras_file.read`, of a `.weights.h5` that Keras wrote before 3.6: with names such as ``conv2d_7/kernel``.
-    like : mapping of name -> shape
-        The variables of the network in the order of its layers, such as ``block_1_project/kernel``. The shapes need not
-        be those of the arrays: they only tell the class of a layer.
-
-    Returns
-    -------
-    dict of name -> ndarray
-        Under the new names; or as it was, if the network has not as many layers of each class as there are in `arrays`.
+    The arrays are of a `.weights.h5` that Keras wrote before 3.6, with names such as ``conv2d_7/kernel``. They stay as
+    they are if the network has not as many layers of each class. `like` has the variables of the network in the order
+    of its layers, such as ``block_1_project/kernel``; the shapes only tell the class of a layer.
 
     Examples
     --------
@@ -142,21 +97,27 @@ def rename_counted(arrays: Mapping[str, Array], like: Mapping[str, tuple[int, ..
     wanted: dict[str, list[str]] = {}
     for layer, variable_shapes in shapes.items():
         wanted.setdefault(class_with(variable_shapes), []).append(layer)
-    counted: dict[str, list[str]] = {}
-    for group in sorted({name.rpartition("/")[0] for name in arrays}, key=_count):
-        counted.setdefault(class_of(group), []).append(group)
-    if {kind: len(groups) for kind, groups in counted.items()} != {
-        kind: len(layers) for kind, layers in wanted.items()
-    }:
+    groups = {name.rpartition("/")[0] for name in arrays}
+    new = _counted(groups, wanted)
+    if not len(groups) == len(new) == len(shapes):
         return dict(arrays)
-    new = {group: layer for kind in counted for group, layer in zip(counted[kind], wanted[kind], strict=True)}
     parts = {name: name.rpartition("/") for name in arrays}
     return {f"{new[layer]}/{variable}": arrays[name] for name, (layer, _, variable) in parts.items()}
 
 
-def _count(group: str) -> tuple[int, str]:
-    """Sorts groups of one class as they are counted: conv2d, conv2d_2, conv2d_10."""
-    return len(group), group
+def _counted(groups: Iterable[str], layers: Mapping[str, Sequence[T]]) -> dict[str, T]:
+    """The layer that each group stands for, of those of its class, if there are as many of them as there are groups.
+
+    Keras counts the groups of one class: conv2d, conv2d_2, conv2d_10.
+    """
+    by_class: dict[str, list[str]] = {}
+    for group in sorted(groups, key=lambda group: (len(group), group)):
+        by_class.setdefault(class_of(group), []).append(group)
+    found: dict[str, T] = {}
+    for kind, counted in by_class.items():
+        if len(layers.get(kind, ())) == len(counted):
+            found |= zip(counted, layers[kind], strict=True)
+    return found
 
 
 def _get(value: Any, *keys: str) -> Any:

@@ -63,22 +63,7 @@ class Checkpoint(NamedTuple):
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], info: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all (`atomic.writing`).
-
-    Parameters
-    ----------
-    path : str or path-like
-    arrays : mapping of name -> ndarray
-        Any names but "npmnv2" and "info"; floats, integers, booleans or complex numbers in any layout.
-    info : mapping
-        What JSON can hold.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a name or an array cannot be stored, or `info` holds what JSON cannot.
-    OSError
-        If the file cannot be written; one that was there stays as it was.
+    """Write a checkpoint. Its arrays may have any names but "npmnv2" and "info"; `info` is what JSON can hold.
 
     Examples
     --------
@@ -128,24 +113,7 @@ def _digest(members: Iterable[tuple[str, Array]]) -> str:
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Checkpoint
-        Its arrays are views of the bytes that were read, and read-only.
-
-    Raises
-    ------
-    FormatError
-        If it is anything else, is damaged, or is of a newer version.
-    OSError
-        If there is no such file, or it cannot be read.
-    """
+    """Read a checkpoint; one of a newer version is an error."""
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         archive = Archive(file)
         header, arrays = _header(archive), _arrays(archive)
@@ -155,15 +123,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def read_plain(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The arrays of any .npz, of `np.savez` or `np.savez_compressed`; with no checksum but the zip's own.
-
-    Examples
-    --------
-    >>> read_plain(os.devnull)
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
-    """
+    """The arrays of any .npz, of `np.savez` or `np.savez_compressed`; with no checksum but the zip's own."""
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         return _arrays(Archive(file))
 

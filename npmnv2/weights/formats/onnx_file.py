@@ -19,17 +19,9 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import FrugalFile, brief, check_no_pipe, format_errors, itemsize, shown, strided_view
 
 MOST = 20_000  # operators, arrays and inputs of a graph; the networks here have some hundred
-DTYPES = {  # ONNX's numbers for the dtypes that are read
-    1: "float32",
-    2: "uint8",
-    3: "int8",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    11: "float64",
-    16: "bfloat16",
-}
+# ONNX's numbers for the dtypes that are read.
+DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
+DTYPES[16] = "bfloat16"
 
 
 class Node(NamedTuple):
@@ -54,25 +46,7 @@ class Graph(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> Graph:
-    """Read an ONNX file, and the arrays that lie in files beside it.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Graph
-
-    Raises
-    ------
-    FormatError
-        If the file is damaged, or refers to a file that is not in its folder.
-    ImportError
-        Without the library onnx, which the extra ``onnx`` installs.
-    OSError
-        If a file cannot be opened.
-    """
+    """Read an ONNX file, and the arrays that lie in files beside it, which must be in its folder."""
     try:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from onnx import ModelProto

@@ -19,7 +19,7 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.onnx_file import Graph, Node
 from npmnv2.weights.formats.onnx_numbers import computed
-from npmnv2.weights.formats.raw import shown
+from npmnv2.weights.formats.raw import listed, shown
 
 NONE: Pads = ((0, 0), (0, 0))
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]  # the permutations that move the channels
@@ -81,15 +81,14 @@ Value = Array | Image | Pooled | Logits | Strange
 def run(graph: Graph) -> Logits:
     """What the one output of a graph is made of.
 
-    Raises
-    ------
-    FormatError
-        If the graph has another number of outputs or inputs, or is no classifier of images of those operators.
+    It is an error if the graph has another number of outputs or inputs, or is no classifier of images of those
+    operators.
     """
     for what, names in (("inputs", list(graph.inputs)), ("outputs", graph.outputs)):
         if len(names) != 1:
-            listed = ", ".join(map(shown, names[:5]))
-            raise FormatError(f"is a graph of {len(names)} {what} ({listed}); a network here has one")
+            raise FormatError(
+                f"is a graph of {len(names)} {what} ({listed(map(shown, names))}); a network here has one"
+            )
     ((name, shape),) = graph.inputs.items()
     if len(shape) != 4:
         raise FormatError(
@@ -111,14 +110,10 @@ def _value(node: Node, values: dict[str, Value], opset: int) -> Value:
     name = f"{shown(node.operator)} {shown(node.name or ', '.join(node.outputs))}"
     if node.operator == "Constant":
         given = next(iter(node.attributes.values()), None)
-        return (
-            Strange(f"{name} is of a kind that is not read")
-            if given is None or isinstance(given, str)
-            else np.asarray(given)
-        )
-    inputs = [
-        values.get(name, Strange(f"{shown(name)} is nowhere in the file")) if name else None for name in node.inputs
-    ]
+        if given is None or isinstance(given, str):
+            return Strange(f"{name} is of a kind that is not read")
+        return np.asarray(given)
+    inputs = [values.get(x, Strange(f"{shown(x)} is nowhere in the file")) if x else None for x in node.inputs]
     for value in inputs:
         if isinstance(value, Strange):
             return value
@@ -133,8 +128,8 @@ def _value(node: Node, values: dict[str, Value], opset: int) -> Value:
             return Strange(f"{name} cannot be computed ({type(error).__name__}: {shown(str(error), 200)})")
     else:
         found = operator(node, inputs)
-    of = ", ".join(map(_a, inputs[:3])) + ", ..." * (len(inputs) > 3)
-    return Strange(f"{name}, of {of}, is none that a network here has") if found is None else found
+    unknown = f"{name}, of {listed(map(_a, inputs), 3)}, is none that a network here has"
+    return Strange(unknown) if found is None else found
 
 
 def _a(value: Value | None) -> str:
@@ -189,7 +184,9 @@ def _pad(node: Node, inputs: list[Any]) -> Value | None:
     x = inputs[0]
     pads = inputs[1] if len(inputs) > 1 else np.array(node.attributes.get("pads", ()))
     value = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.array(node.attributes.get("value", 0))
-    if not isinstance(x, Image) or not isinstance(pads, np.ndarray) or pads.size != 8 or x.pads != NONE:
+    if not isinstance(x, Image) or not all(isinstance(numbers, np.ndarray) for numbers in (pads, value)):
+        return None
+    if pads.size != 8 or x.pads != NONE:
         return None
     if node.attributes.get("mode", "constant") != "constant" or len(inputs) > 3 or value.size != 1 or value.any():
         return None
@@ -318,8 +315,8 @@ def _added(x: Image, y: Image) -> Image | None:
 def _clip(node: Node, inputs: list[Any]) -> Value | None:
     """Between two numbers; Relu, Min and Max are such too."""
     x, *bounds = inputs
-    if isinstance(x, np.ndarray):
-        x, bounds = bounds[0], [x]
+    if isinstance(x, np.ndarray) and node.operator in ("Min", "Max"):
+        x, *bounds = bounds[0], x, *bounds[1:]
     if not isinstance(x, Image) or x.shortcut is not None or x.pads != NONE or x.source is None:
         return None
     if not all(b is None or (isinstance(b, np.ndarray) and b.size == 1) for b in bounds):
@@ -340,9 +337,8 @@ def _pool(node: Node, inputs: list[Any]) -> Value | None:
     if not isinstance(x, Image) or x.source is None or x.pads != NONE:
         return None
     if node.operator == "ReduceMean":
-        axes = (
-            inputs[1].ravel().tolist() if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes", [])
-        )
+        given = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes", [])
+        axes = np.ravel(given).tolist() if isinstance(given, np.ndarray | list) else []
         return Pooled(x) if sorted(axis % 4 for axis in axes) == ([2, 3] if x.first else [1, 2]) else None
     if node.operator == "AveragePool":
         whole = list(x.size or ()) == node.attributes.get("kernel_shape") and not any(node.attributes.get("pads", ()))

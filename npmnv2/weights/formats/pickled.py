@@ -105,12 +105,11 @@ def pairs(keys: list[Any], values: list[Any]) -> dict[Any, Any]:
     """
     if len(keys) != len(values):
         raise FormatError("its pickle is damaged: a dictionary has a key without a value")
-    plain = [isinstance(key, str) or (type(key) is int and 0 <= key < 1 << 31) for key in keys]
-    keys = [
-        key if is_plain else f"{type(key).__name__} {k}"
-        for k, (key, is_plain) in enumerate(zip(keys, plain, strict=True))
-    ]
-    return dict(zip(keys, values, strict=True))
+    made: dict[Any, Any] = {}
+    for k, (key, value) in enumerate(zip(keys, values, strict=True)):
+        is_plain = isinstance(key, str) or (type(key) is int and 0 <= key < 1 << 31)
+        made[key if is_plain else f"{type(key).__name__} {k}"] = value
+    return made
 
 
 # -- Python's own
@@ -229,10 +228,10 @@ class NumpyArray(Object):
             raise FormatError("its pickle is damaged: an array has no shape, dtype or numbers")
         _, shape, dtype, columns_first, content = state
         if isinstance(dtype, NumpyType):  # else it is of objects, texts, records, ...
-            self.tensor = _numbers(content, dtype, shape, contiguous(shape[::-1])[::-1] if columns_first else None)
+            self.tensor = _numbers(content, dtype, shape, bool(columns_first))
 
 
-def _numbers(content: object, dtype: NumpyType, shape: tuple[int, ...], strides: tuple[int, ...] | None) -> Tensor:
+def _numbers(content: object, dtype: NumpyType, shape: tuple[int, ...], columns_first: bool = False) -> Tensor:
     """A tensor whose numbers are in the pickle."""
     size = itemsize(dtype.dtype)
     if not isinstance(content, bytes | bytearray | str) or min(shape, default=0) < 0:
@@ -241,7 +240,7 @@ def _numbers(content: object, dtype: NumpyType, shape: tuple[int, ...], strides:
     if count * size != len(content):
         raise FormatError(f"is damaged: an array of shape {brief(shape)} has {len(content)} bytes")
     stored = Storage("", dtype.dtype, count, (0, count), content, dtype.big_endian)
-    return Tensor(stored, 0, shape, contiguous(shape) if strides is None else strides)
+    return Tensor(stored, 0, shape, contiguous(shape[::-1])[::-1] if columns_first else contiguous(shape))
 
 
 def _numpy_type(arguments: tuple[Any, ...]) -> Object | None:
@@ -263,7 +262,7 @@ def _from_buffer(arguments: tuple[Any, ...]) -> Tensor | Object | None:
     shape = (shape,) if type(shape) is int else shape
     if not isinstance(dtype, NumpyType) or not _is_shape(shape) or order not in ("C", "F", "K"):
         return None
-    made = _numbers(content, dtype, shape, contiguous(shape[::-1])[::-1] if order == "F" else None)
+    made = _numbers(content, dtype, shape, order == "F")
     axes = arguments[4] if len(arguments) == 5 else None
     if order != "K" or axes is None:
         return made
@@ -276,7 +275,7 @@ def _scalar(arguments: tuple[Any, ...]) -> Any:
     """A single number, which is as good as Python's."""
     if len(arguments) != 2 or not isinstance(arguments[0], NumpyType):
         return arguments[0] if arguments and isinstance(arguments[0], Object) else None
-    stored = _numbers(arguments[1], arguments[0], (), None).storage
+    stored = _numbers(arguments[1], arguments[0], ()).storage
     return strided_view(content_of(stored), stored.dtype, (), big_endian=stored.big_endian).item()
 
 

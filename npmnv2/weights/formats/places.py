@@ -19,53 +19,22 @@ MOST_LETTERS = 255  # of the name of a tensor in a module
 
 Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
 Modules = Mapping[str, dict[str, Any]]  # of a model: by name, what its class is called and what it has of `SETTINGS`
-SETTINGS = ("stride", "padding", "padding_mode", "dilation", "eps")
+SHORTCUT = ("use_res_connect", "has_skip")  # whether a block has one, of torchvision's and of timm's
+SETTINGS = ("stride", "padding", "padding_mode", "dilation", "eps", *SHORTCUT)
 
 
-def places(value: object) -> Places:
-    """Every dictionary that holds tensors by name, and every model, in the order of the file, by the keys to it.
+def find(value: object) -> dict[str, tuple[object, dict[str, Tensor]]]:
+    """Every dictionary that holds tensors by name, and every model, in the order of the file: itself and its tensors.
+
+    They go by the keys that lead there.
 
     Examples
     --------
     >>> weight = Tensor(Storage("0", "float32", 6, (0, 6)), 0, (3, 2), (2, 1))
-    >>> list(places({"epoch": 3, "checkpoint": {"model": {"weight": weight}}}))
+    >>> list(find({"epoch": 3, "checkpoint": {"model": {"weight": weight}}}))
     ['checkpoint.model']
     """
-    return {place: tensors for place, _, tensors in _found(value)}
-
-
-def modules(value: object, place: str) -> Modules:
-    """What the modules of the model at a place say of themselves: strides, epsilons, ...; of a dictionary nothing.
-
-    Examples
-    --------
-    >>> relu, model = Object("torch.nn.modules.activation.ReLU6"), Object("mine.Net")
-    >>> weight = Tensor(Storage("0", "float32", 6, (0, 6)), 0, (3, 2), (2, 1))
-    >>> model.build({"_parameters": {"weight": weight}, "_modules": {"act": relu}, "stride": 2})
-    >>> modules({"net": model}, "net")
-    {'': {'class': 'mine.Net', 'stride': 2}, 'act': {'class': 'torch.nn.modules.activation.ReLU6'}}
-    """
-    models = [model for there, model, _ in _found(value) if there == place and _is_module(model)]
-    said: dict[str, dict[str, Any]] = {}
-    waiting = [("", models[-1])] if models else []
-    while waiting:  # which ended when the tensors were looked for
-        name, module = waiting.pop()
-        has = _attributes(module)
-        plain = {key: has[key] for key in SETTINGS if key in has and _is_plain(has[key])}
-        said[name] = {"class": module.name if isinstance(module, Object) else "", **plain}
-        start = f"{name}." if name else ""
-        waiting += [(start + key, part) for key, part in reversed(list(_named(module))) if isinstance(part, Object)]
-    return said
-
-
-def _is_plain(value: object) -> bool:
-    numbers = value if isinstance(value, tuple) else (value,)
-    return isinstance(value, str) or all(type(number) in (int, float) for number in numbers)
-
-
-def _found(value: object) -> Iterator[tuple[str, object, dict[str, Tensor]]]:
-    """Every dictionary with tensors, and every model with its own, by place."""
-    found: set[str] = set()
+    found: dict[str, tuple[object, dict[str, Tensor]]] = {}
     seen: set[int] = set()  # a pickle may refer to one object many times, and to one around it
     counted = iter(range(MOST_ITEMS))
     waiting: list[tuple[str, int, object]] = [("", 0, value)]
@@ -81,11 +50,39 @@ def _found(value: object) -> Iterator[tuple[str, object, dict[str, Tensor]]]:
             tensors = {name: part for name, part in items if isinstance(part, Tensor) and isinstance(name, str)}
             inside = [(key, part) for key, part in items if isinstance(part, Object) or _is_container(part)]
         if tensors:
-            found.add(place)
-            yield place, value, tensors
+            found[place] = value, tensors
         if depth < DEPTH:
             start = f"{place}." if place else ""
             waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
+    return found
+
+
+def modules(model: object) -> Modules:
+    """What the modules of a model say of themselves: strides, epsilons, ...; a dictionary says nothing.
+
+    Examples
+    --------
+    >>> relu, model = Object("torch.nn.modules.activation.ReLU6"), Object("mine.Net")
+    >>> weight = Tensor(Storage("0", "float32", 6, (0, 6)), 0, (3, 2), (2, 1))
+    >>> model.build({"_parameters": {"weight": weight}, "_modules": {"act": relu}, "stride": 2})
+    >>> modules(model)
+    {'': {'class': 'mine.Net', 'stride': 2}, 'act': {'class': 'torch.nn.modules.activation.ReLU6'}}
+    """
+    said: dict[str, dict[str, Any]] = {}
+    waiting = [("", model)] if _is_module(model) else []
+    while waiting:  # which ended when the tensors were looked for
+        name, module = waiting.pop()
+        has = _attributes(module)
+        plain = {key: has[key] for key in SETTINGS if key in has and _is_plain(has[key])}
+        said[name] = {"class": module.name if isinstance(module, Object) else "", **plain}
+        start = f"{name}." if name else ""
+        waiting += [(start + key, part) for key, part in reversed(list(_named(module))) if isinstance(part, Object)]
+    return said
+
+
+def _is_plain(value: object) -> bool:
+    numbers = value if isinstance(value, tuple) else (value,)
+    return isinstance(value, str) or all(type(number) in (int, float, bool) for number in numbers)
 
 
 def _meant(value: object) -> object:

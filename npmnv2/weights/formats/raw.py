@@ -7,7 +7,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
@@ -68,6 +68,18 @@ def shown(text: str, most: int = 60) -> str:
     """
     cut = text[:most] + ("..." if len(text) > most else "")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+
+
+def listed(parts: Iterable[str], most: int = 5) -> str:
+    """The first few of a list, and whether there are more.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2), listed([])
+    ('a, b, ...', '')
+    """
+    parts = list(parts)
+    return ", ".join(parts[:most]) + ", ..." * (len(parts) > most)
 
 
 def check_no_pipe(path: str | os.PathLike[str]) -> None:

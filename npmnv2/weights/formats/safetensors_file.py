@@ -25,56 +25,13 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.raw import BFLOAT16, format_errors, shown, storable, strided_view
 
 HEADER_BYTES = 1 << 20  # with room for some ten thousand tensors
-DTYPES = {
-    "F32": "float32",
-    "F64": "float64",
-    "F16": "float16",
-    "BF16": BFLOAT16,
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
+DTYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": BFLOAT16}
+DTYPES |= {f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (64, 32, 16, 8)}
+DTYPES["BOOL"] = "bool"
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read all tensors and the metadata.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    arrays : dict of name -> ndarray
-        In the order of the file. bfloat16 as float32, exactly; all others as they are. Read-only.
-    metadata : dict of str -> str
-        Often ``{"format": "pt"}``, or empty.
-
-    Raises
-    ------
-    FormatError
-        For anything that is no such file, or a damaged one.
-    ImportError
-        Without the library.
-    OSError
-        If there is no such file, or it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.safetensors")
-    >>> write(path, {"bias": np.array([0.5, -0.5], np.float32)}, {"format": "pt"})
-    >>> read(path)
-    ({'bias': array([ 0.5, -0.5], dtype=float32)}, {'format': 'pt'})
-    >>> folder.cleanup()
-    """
+    """All tensors, and the metadata: often ``{"format": "pt"}``, or empty."""
     library = _library()
     with open(path, "rb") as file, format_errors(path, library.SafetensorError):
         length = int.from_bytes(file.read(8), "little")
@@ -93,24 +50,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Replaced in one step when all is written (`atomic.writing`).
-    arrays : mapping of name -> ndarray
-        Floats, integers or booleans, in any memory layout; they are written in C order.
-    metadata : mapping of str -> str, optional
-
-    Raises
-    ------
-    TypeError
-        If a name or a part of the metadata is no string, or an array is none or of a dtype that the format has not.
-    ImportError
-        Without the library.
-    OSError
-        If the file cannot be written.
+    """Write floats, integers or booleans, and the metadata.
 
     Examples
     --------

@@ -44,7 +44,7 @@ from npmnv2.validate import Array
 from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import torch_pickle
 from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
-from npmnv2.weights.formats.places import Places, modules, places
+from npmnv2.weights.formats.places import Places, find, modules
 from npmnv2.weights.formats.raw import (
     BFLOAT16,
     DIRECTORY_BYTES,
@@ -54,6 +54,7 @@ from npmnv2.weights.formats.raw import (
     contiguous,
     format_errors,
     itemsize,
+    listed,
     shown,
     storable,
     strided_view,
@@ -79,69 +80,23 @@ class TorchFile(NamedTuple):
 
 
 def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
-    """The place of the one dictionary of tensors there is.
-
-    Examples
-    --------
-    >>> the_only({"model": {"weight": 0}})
-    'model'
-    """
+    """The place of the one dictionary of tensors there is."""
     if len(among) > 1:
-        named = ", ".join(shown(place or "the whole", 30) for place in list(among)[:5])
+        named = listed(shown(place or "the whole", 30) for place in among)
         raise FormatError(f"holds {len(among)} dictionaries of tensors ({named}); one is read")
     return next(iter(among))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the state dict of a .pth, of either kind, without PyTorch.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    dict of name -> ndarray
-        In the order of the file, with the shapes that PyTorch has. bfloat16 becomes float32, exactly. The arrays are
-        views of what was read, and so may be read-only, strided and share memory. It is the only dictionary of tensors
-        in the file, wherever it is.
-
-    Raises
-    ------
-    FormatError
-        For anything that is no state dict: another file, a damaged one, one with several of them.
-    OSError
-        If there is no such file, or it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "model.pth")
-    >>> write(path, {"classifier.1.bias": np.array([0.5, -0.5], np.float32), "bn.num_batches_tracked": np.array(7)})
-    >>> read(path)
-    {'classifier.1.bias': array([ 0.5, -0.5], dtype=float32), 'bn.num_batches_tracked': array(7)}
-    >>> folder.cleanup()
-    """
+    """The state dict of a .pth of either kind: the only dictionary of tensors in it, wherever it is."""
     return read_whole(path).arrays
 
 
 def read_whole(path: str | os.PathLike[str], choose: Callable[[Places], str] = the_only) -> TorchFile:
     """The same with what stands around it, and a choice where there are several dictionaries of tensors.
 
-    Parameters
-    ----------
-    path : str or path-like
-    choose : callable
-        Takes the dictionaries by place, each of name -> `Tensor`, which has a shape and no numbers; returns a place.
-        Only the numbers of that one are read.
-
-    Examples
-    --------
-    >>> read_whole(os.devnull)
-    Traceback (most recent call last):
-        ...
-    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    `choose` takes the dictionaries by place, each of name -> `Tensor`, which has a shape and no numbers, and returns a
+    place. Only the numbers of that one are read.
     """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(4)
@@ -168,9 +123,7 @@ def _read_zip(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile:
     if order not in (b"little", b"big"):
         raise FormatError("is damaged: its byte order is neither little nor big")
     whole = torch_pickle.load(io.BytesIO(content("data.pkl")))
-    if folder + "constants.pkl" in archive.sizes and not places(whole.value):  # else it is read like a pickled model
-        raise FormatError("is a TorchScript program without arrays of its own, as after torch.jit.freeze; " + SAVE)
-    chosen, tensors = _chosen(whole, choose, file.bytes)
+    chosen, tensors = _chosen(whole, choose, file.bytes, is_program=folder + "constants.pkl" in archive.sizes)
     keys = dict.fromkeys(tensor.storage.key for tensor in tensors.values() if tensor.storage.content is None)
     return chosen._replace(arrays=_arrays(tensors, {key: content(f"data/{key}") for key in keys}, order == b"big"))
 
@@ -180,8 +133,7 @@ def _folder(members: Mapping[str, int]) -> str:
     found = [name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
     if len(found) != 1:
         raise FormatError(f"is no PyTorch file: a zip archive with {len(found) or 'no'} data.pkl")
-    folder = found[0].removesuffix("data.pkl")
-    return folder
+    return found[0].removesuffix("data.pkl")
 
 
 # -- the legacy format, and a pickle alone
@@ -193,14 +145,12 @@ def _read_legacy(file: FrugalFile, choose: Callable[[Places], str]) -> TorchFile
     data = file.read()
     pickles = io.BytesIO(data)
     whole = torch_pickle.load(pickles)
-    if whole.value != MAGIC_NUMBER:  # of pickle.dump, not torch.save
-        chosen, tensors = _chosen(whole, choose, len(data))
-        return chosen._replace(arrays=_arrays(tensors, {}))
-    if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
-        raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
-    torch_pickle.load(pickles)  # about the machine, of no use
-    whole = torch_pickle.load(pickles)
-    keys = torch_pickle.load(pickles).value
+    keys: object = []
+    if whole.value == MAGIC_NUMBER:  # of torch.save, not pickle.dump
+        if torch_pickle.load(pickles).value != PROTOCOL_VERSION:
+            raise FormatError(f"must have the protocol version {PROTOCOL_VERSION}; has another")
+        torch_pickle.load(pickles)  # about the machine, of no use
+        whole, keys = torch_pickle.load(pickles), torch_pickle.load(pickles).value
     chosen, tensors = _chosen(whole, choose, len(data))
     storages = {storage.key: storage for storage in whole.storages}
     raw = _legacy_storages(memoryview(data)[pickles.tell() :], keys, storages)
@@ -225,23 +175,28 @@ def _legacy_storages(data: memoryview, keys: object, storages: dict[str, Storage
 
 
 def _chosen(
-    whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int
+    whole: torch_pickle.Loaded, choose: Callable[[Places], str], size: int, is_program: bool = False
 ) -> tuple[TorchFile, dict[str, Tensor]]:
     """The tensors that were chosen of all that a training script put around and beside them."""
-    found = places(whole.value)
+    found = find(whole.value)
+    if is_program and not found:  # with arrays it is read like a pickled model
+        raise FormatError(f"is a TorchScript program without arrays of its own, as after torch.jit.freeze; {SAVE}")
     if not found:
-        asks = f"; it asks for {', '.join(whole.dropped[:3])}, none of which is looked up or run" * bool(whole.dropped)
+        asks = f"; it asks for {listed(whole.dropped, 3)}, none of which is looked up or run" * bool(whole.dropped)
         hint = f". If it is a model: {SAVE}" * bool(whole.dropped)
         raise FormatError(f"{_nothing(whole.value)}{asks}{hint}")
-    place = choose(found)
-    tensors = found[place]
-    # An axis may have a negative length, until `strided_view` refuses it: it must not make room for a tensor before it.
-    claimed = sum(math.prod(map(abs, t.shape)) * _itemsize_here(t.storage.dtype) for t in tensors.values())
+    place = choose({place: tensors for place, (_, tensors) in found.items()})
+    holder, tensors = found[place]
+    claimed = 0
+    for tensor in tensors.values():
+        size_here = 4 if tensor.storage.dtype == BFLOAT16 else itemsize(tensor.storage.dtype)
+        # An axis may have a negative length, until `strided_view` refuses it: it must make no room for other tensors.
+        claimed += math.prod(map(abs, tensor.shape)) * size_here
     if claimed > MOST_CLAIMED * size:
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
     others = tuple(other for other in found if other != place)
-    return TorchFile({}, place, others, tuple(whole.dropped), modules(whole.value, place)), tensors
+    return TorchFile({}, place, others, tuple(whole.dropped), modules(holder)), tensors
 
 
 def _nothing(value: object) -> str:
@@ -249,12 +204,8 @@ def _nothing(value: object) -> str:
         kind = "a single tensor" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"
         kind = "an object" if isinstance(value, Object) else kind
         return f"holds no dictionary of tensors by name, but {kind}"
-    keys = ", ".join(shown(str(key), 30) for key in list(value)[:5]) or "nothing"
-    return f"holds no tensors by name; what it holds is called: {keys}"
-
-
-def _itemsize_here(dtype: str) -> int:
-    return 4 if dtype == BFLOAT16 else itemsize(dtype)
+    keys = listed(shown(str(key), 30) for key in value)
+    return f"holds no tensors by name; what it holds is called: {keys or 'nothing'}"
 
 
 def _arrays(
@@ -287,20 +238,7 @@ _ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # GLOBAL, EMPTY_TUPLE, REDUCE
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None:
     """Write a zip .pth that ``torch.load(path, weights_only=True)`` reads, bit for bit.
 
-    Parameters
-    ----------
-    path : str or path-like
-        Replaced in one step when all is written (`atomic.writing`).
-    arrays : mapping of name -> ndarray
-        Floats, integers or booleans, in any memory layout; they are written in C order. A 0-d int64 array is one of
-        PyTorch's counters.
-
-    Raises
-    ------
-    TypeError
-        If a name is no string, or an array is none or of a dtype that PyTorch has not.
-    OSError
-        If the file cannot be written.
+    A 0-d int64 array is one of PyTorch's counters.
 
     Examples
     --------

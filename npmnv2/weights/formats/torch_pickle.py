@@ -55,20 +55,8 @@ class Loaded(NamedTuple):
 def load(file: BinaryIO) -> Loaded:
     """Read one pickle, to its end and no further.
 
-    Parameters
-    ----------
-    file : binary file
-
-    Returns
-    -------
-    Loaded
-
-    Raises
-    ------
-    FormatError
-        For an operation that no state dict needs, or too large a program.
-    ValueError
-        Of `pickletools`, for what is no pickle.
+    An operation that no state dict needs, and too large a program, are a `FormatError`. What is no pickle is a
+    `ValueError` of `pickletools`.
 
     Examples
     --------

@@ -105,7 +105,7 @@ def save(figure: "Figure", path: str | PathLike[str]) -> None:
 
     ending = os.path.splitext(path)[1]
     dated: dict[str, Any] = {"metadata": {"Date": None}} if ending.lower() == ".svg" else {}
-    settings = {"svg.hashsalt": "npmnv2"}  # else the names of clips are random
+    settings: dict[Any, Any] = {"svg.hashsalt": "npmnv2"}  # else the names of clips are random
     with matplotlib.rc_context(settings), writing(path if ending else f"{os.fspath(path)}.png") as file:
         figure.savefig(file, dpi=120, format=ending[1:] or "png", **dated)
 

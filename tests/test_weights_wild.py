@@ -293,7 +293,11 @@ def test_archives_of_something_else(members, text, tmp_path):
 
 def test_folders_of_a_network_in_parts(tmp_path):
     for folder, names, message in (
-        ("a", ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], "one network in 2 files"),
+        (
+            "a",
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+            "is one of 2 shards",
+        ),
         ("b", [".metadata", "__0_0.distcp"], "a checkpoint of torch.distributed in parts"),
     ):
         (tmp_path / folder).mkdir()

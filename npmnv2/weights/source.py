@@ -21,7 +21,7 @@ from npmnv2.weights.conventions import (
     published_variant,
 )
 from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats import containers
+from npmnv2.weights.formats import containers, shards
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import format_errors, shown
@@ -67,7 +67,8 @@ def read(path: Path, partial: bool = False) -> Source:
     Parameters
     ----------
     path : str or path-like
-        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras.
+        A native checkpoint (.npz), a state dictionary of PyTorch (.pth), a .safetensors file, or weights of Keras. Of a
+        network in shards the folder, the index or any shard.
     partial : bool
         Whether the classifier may be missing, as in the files of Keras that end in ``no_top``, or be one that cannot be
         read, of several layers.
@@ -84,10 +85,11 @@ def read(path: Path, partial: bool = False) -> Source:
     OSError
         If the file cannot be opened.
     """
-    name = containers.file_in(os.fspath(path))
+    given = containers.file_in(os.fspath(path))
+    name = shards.index_of(given)
     container = containers.container(name)
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
-    place, left_out = "", list[str]()
+    place, left_out, notes = "", list[str](), tuple[str, ...]()
     modules: Modules = {}
     if container == "keras":
         return _read_keras(name, [scheme for scheme in among if scheme[1].startswith("keras")], partial)
@@ -103,12 +105,17 @@ def read(path: Path, partial: bool = False) -> Source:
         from npmnv2.weights.formats import safetensors_file
 
         arrays = safetensors_file.read(name)[0]
+    elif container == "shards":
+        container, arrays, files = shards.read(name)
+        listed = f"all its shards were read: {', '.join(map(shown, files[:5]))}{', ...' * (len(files) > 5)}"
+        notes = (listed if os.fspath(path) == given != name else Usual(listed),)  # a shard was given: it is not alone
     else:
         arrays, place, left_out, modules = _read_torch(name, among)
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
     found, counted = recognise.without_counters(arrays, found)
     found, said = _said_elsewhere(name, arrays, found, modules)
+    found = found._replace(notes=(*notes, *found.notes))
     said = said._replace(left_out=(*left_out, *counted, *said.left_out))
     return _source(name, container, arrays, found, partial, said)
 

@@ -8,7 +8,7 @@ from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.native import HEADER
 from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, shown
 
-CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras", "onnx")
+CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "shards", "keras", "onnx")
 ENDINGS = (
     ".safetensors",
     ".npz",
@@ -31,12 +31,12 @@ LOOKALIKES = {  # beginnings, in small letters
     b"<!doctype html": PAGE,
     b"<html": PAGE,
     b"<?xml": "is XML, such as the answer of a server that has no such file: download the file again",
-    b"{": "is JSON, such as a configuration, a list of a network's parts or the answer of a server: name the file of "
-    "weights itself",
+    b"{": "is JSON, such as a configuration or the answer of a server: name the file of weights itself",
     b"\x1f\x8b": "is compressed with gzip: unpack it first",
     b"\x93numpy": "is one array of NumPy (.npy): save a network's arrays by name, np.savez('model.npz', **arrays)",
 }
-PARTS = re.compile(r"-\d{5}-of-\d{5}\.")  # in the names of a network's parts
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")  # in the names of a network's shards
+INDEX_BYTES = 1 << 20  # of the index of shards
 ONNX = (
     b"\x12\x1a\x22\x2a\x32\x3a\x42"  # behind the version of its format, any text, the graph or its operators' version
 )
@@ -78,14 +78,11 @@ def file_in(path: str) -> str:
     files = [name for name in files if os.path.basename(name) not in NO_WEIGHTS]
     for ending in ENDINGS:
         found = [name for name in files if name.lower().endswith(ending)]
+        found = list({SHARD.sub(r"-of-\2.", name): name for name in found}.values())  # of the shards of a network one
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
             listed = ", ".join(map(shown, found[:5])) + ", ..." * (len(found) > 5)
-            if all(map(PARTS.search, found)):
-                raise FormatError(
-                    f"{path}: is a folder of one network in {len(found)} files: {listed}; put the arrays into one"
-                )
             raise FormatError(f"{path}: is a folder of {len(found)} such files: {listed}; name one of them")
     listed = ", ".join(shown(name) for name in files[:5]) + ", ..." * (len(files) > 5)
     if any(name.endswith(".distcp") for name in files):
@@ -102,6 +99,9 @@ def container(path: str) -> str:
     check_no_pipe(path)
     with open(path, "rb") as file:
         start = file.read(64)
+        is_text = start.lstrip()[:1] == b"{" and b"\0" not in start  # which is in the length of a .safetensors
+        if is_text and b'"weight_map"' in start + file.read(INDEX_BYTES):
+            return "shards"
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
     if start.startswith(b"PK"):

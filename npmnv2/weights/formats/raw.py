@@ -7,7 +7,9 @@ import os
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +70,23 @@ def shown(text: str, most: int = 60) -> str:
     """
     cut = text[:most] + ("..." if len(text) > most else "")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+
+
+def no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`, which takes the last of two entries of one name.
+
+    Examples
+    --------
+    >>> no_name_twice([("w", 1), ("w", 2)])
+    Traceback (most recent call last):
+        ...
+    npmnv2.weights.errors.FormatError: has two entries called w
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise FormatError(f"has two entries called {shown(name)}")
+    return found
 
 
 def check_no_pipe(path: str | os.PathLike[str]) -> None:

@@ -40,7 +40,7 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     >>> compare({"features.0.2": {"class": "torch.nn.modules.activation.SiLU"}}, found, config)
     Traceback (most recent call last):
         ...
-    npmnv2.weights.errors.FormatError: has the activation SiLU at features.0.2; a mobilenet_v2 here has ReLU6
+    npmnv2.files.FormatError: has the activation SiLU at features.0.2; a mobilenet_v2 here has ReLU6
     """
     if any(said["class"].startswith("__torch__.") for said in modules.values()):
         unread = "strides, padding, epsilon and activations are those of its names: a TorchScript's code is not read"

@@ -108,7 +108,7 @@ def read_whole(path: str | os.PathLike[str]) -> KerasFile:
     >>> read_whole(os.devnull)
     Traceback (most recent call last):
         ...
-    npmnv2.weights.errors.FormatError: /dev/null: is no file, but a pipe or a device
+    npmnv2.files.FormatError: /dev/null: is no file, but a pipe or a device
     """
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
         start = file.read(8)

@@ -22,9 +22,9 @@ ENDINGS = (
 )  # in a folder, the best first
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
 PICTURES = (
-    "holds pictures and their labels ({}), as Keras's mnist.npz does, and no weights. To train on them, put MNIST's "
-    "own four files (train-images-idx3-ubyte, ...) into a folder DIR and give train --data mnist:DIR, or in Python "
-    "take the arrays with np.load into an npmnv2.data.Dataset"
+    "holds pictures and their labels ({}), as Keras's mnist.npz does, and no weights. To train on them give train "
+    "--data mnist:{} if they are grey, and x_train, y_train, x_test, y_test; else take the arrays in Python with "
+    "np.load into an npmnv2.data.Dataset"
 )
 LOOKALIKES = {  # beginnings, in small letters
     b"version https://git-lfs": "is a pointer of Git LFS, not the file it stands for: fetch that with `git lfs pull`",
@@ -133,9 +133,8 @@ def _zip(path: str) -> str:
     if any(name.endswith((".weights.h5", ".h5")) for name in members):
         return "keras"
     if {"x_train.npy", "y_train.npy"} <= set(members):
-        raise FormatError(
-            f"{path}: {PICTURES.format(', '.join(shown(name.removesuffix('.npy')) for name in sorted(members)[:5]))}"
-        )
+        listed = ", ".join(shown(name.removesuffix(".npy")) for name in sorted(members)[:5])
+        raise FormatError(f"{path}: {PICTURES.format(listed, path)}")
     if any(name.endswith(".npy") for name in members):
         return "npz" if f"{HEADER}.npy" in members else "plain npz"
     if any("/data/weights/" in name for name in members):

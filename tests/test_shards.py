@@ -56,6 +56,13 @@ def test_the_folder_the_index_and_every_shard(called, count, variant, tmp_path):
     assert np.array_equal(model(x), NET.eval()(x))
 
 
+def test_an_index_that_an_editor_of_windows_saved(tmp_path):
+    index = sharded(tmp_path)
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes().replace(b"\n", b"\r\n"))
+    for path in (tmp_path, index, tmp_path / "model-00001-of-00003.safetensors"):
+        assert weights.read(path).path == str(index)
+
+
 def test_a_folder_in_a_cache_with_both_kinds(tmp_path, monkeypatch):
     """Links into a folder of blobs, as Hugging Face's cache has them; a configuration beside them is read."""
     for called in KINDS:
@@ -82,6 +89,11 @@ def shard(folder, k=1):
 
 def no_index(folder, where):
     (folder / "model.safetensors.index.json").unlink()
+    return folder
+
+
+def a_pointer(folder, where):
+    (folder / "model.safetensors.index.json").write_text("version https://git-lfs.github.com/spec/v1")
     return folder
 
 
@@ -140,7 +152,8 @@ def linked_twice(folder, where):
 
 
 WRONG = {
-    no_index: "is one of 3 shards of a network, and no index beside it",
+    a_pointer: "model.safetensors.index.json: is a pointer of Git LFS",
+    no_index: "model-00001-of-00003.safetensors: is one of 3 shards of a network, and no index beside it",
     two_indices: "is named by several indices: model.safetensors.index.json, other.safetensors.index.json; give one",
     missing: "in model-00002-of-00003.safetensors, and no such file is beside it",
     a_folder: "in model-00002-of-00003.safetensors, and no such file is beside it",

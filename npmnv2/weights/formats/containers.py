@@ -78,7 +78,8 @@ def file_in(path: str) -> str:
     files = [name for name in files if os.path.basename(name) not in NO_WEIGHTS]
     for ending in ENDINGS:
         found = [name for name in files if name.lower().endswith(ending)]
-        found = list({SHARD.sub(r"-of-\2.", name): name for name in found}.values())  # of the shards of a network one
+        first = {SHARD.sub(r"-of-\2.", name): name for name in reversed(found)}  # of a network's shards the first alone
+        found = [name for name in found if name in first.values()]
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
@@ -99,7 +100,9 @@ def container(path: str) -> str:
     check_no_pipe(path)
     with open(path, "rb") as file:
         start = file.read(64)
-        is_text = start.lstrip()[:1] == b"{" and b"\0" not in start  # which is in the length of a .safetensors
+        is_text = (
+            start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" and b"\0" not in start
+        )  # which is in the length of a .safetensors
         if is_text and b'"weight_map"' in start + file.read(INDEX_BYTES):
             return "shards"
     if start.startswith(b"\x89HDF\r\n\x1a\n"):

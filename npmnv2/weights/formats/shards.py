@@ -50,11 +50,12 @@ def index_of(path: str) -> str:
 
 def weight_map(path: str) -> dict[str, str]:
     """What an index says: in which shard each tensor is."""
+    container(path)  # which names what is no index at all
     with open(path, "rb") as file, format_errors(path):
         text = file.read(INDEX_BYTES + 1)
         if len(text) > INDEX_BYTES:
             raise FormatError(f"has more than {INDEX_BYTES} bytes, which is room for ten thousand tensors")
-        said: Any = json.loads(text.decode(), object_pairs_hook=no_name_twice)
+        said: Any = json.loads(text.decode("utf-8-sig"), object_pairs_hook=no_name_twice)
         tensors = said.get("weight_map") if isinstance(said, dict) else None
         if not isinstance(tensors, dict) or not tensors:
             raise FormatError("is no index of shards: its weight_map must give each tensor the name of a file")

@@ -307,6 +307,22 @@ def test_folders_of_a_network_in_parts(tmp_path):
             weights.read(tmp_path / folder)
 
 
+@pytest.mark.parametrize("names", ["torchvision", "timm", "hf", "keras"])
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_layer_of_the_network_with_an_array_more(names, partial, tmp_path):
+    """A convolution with a bias, say: whoever leaves it out has another network, with the classifier or without."""
+    settings = {
+        "padding": CONVENTIONS[names, "mobilenet_v2"]["padding"],
+        "eps": CONVENTIONS[names, "mobilenet_v2"]["eps"],
+    }
+    arrays = translate(npmnv2.mobilenet_v2(5, 0.35, **settings).state_dict(), "mobilenet_v2", names)
+    first = next(iter(arrays))
+    more = first.replace("kernel", "bias") if names == "keras" else first.replace("weight", "bias")
+    path = written(tmp_path / "model.npz", {**arrays, more: np.ones(16, np.float32)})
+    with pytest.raises(FormatError, match=f"has {more}, in a layer that has no such array in a mobilenet_v2 here"):
+        weights.read(path, partial)
+
+
 # -- timm's other designs
 
 

@@ -25,7 +25,7 @@ from npmnv2.weights.formats import containers, shards
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.places import Modules
 from npmnv2.weights.formats.raw import format_errors, shown
-from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
+from npmnv2.weights.names import Entry, entries, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.neighbours import conventions
 from npmnv2.weights.said import Said, Usual
 
@@ -206,6 +206,7 @@ def _source(
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
     with format_errors(path):
         recognise.check_design(arrays, found)
+    _check_layers(path, arrays, found)
     config = {**_config(path, arrays, found), **said.config}
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
@@ -239,6 +240,15 @@ def _source(
         tuple(left_out),
         (*found.notes, *classifier.notes),
     )
+
+
+def _check_layers(path: str, arrays: Mapping[str, Array], found: recognise.Found) -> None:
+    """That no layer of a whole backbone has an array more, such as a bias: without it the answers would differ."""
+    layers = {layer_of(entry.theirs) for entry in found.known}
+    more = [name for name in found.beside if layer_of(name) in layers]
+    if more and len(layers) > 1 and all(entry.theirs in arrays for entry in found.known):  # one: names without layers
+        what = f"has {shown(more[0])}, in a layer that has no such array in a {found.architecture} here"
+        raise FormatError(f"{path}: {recognise.computed(more) or what}")
 
 
 def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:

@@ -26,7 +26,7 @@ _SIZES = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)
 DTYPES = frozenset({"bool", *(f"{kind}{bits}" for kind, sizes in _SIZES.items() for bits in sizes)})  # of an .npz
 # The header of an .npy file as NumPy writes it, of any version: a dtype, the order of the axes, a shape; L by Python 2.
 _NPY = re.compile(
-    rb"\x93NUMPY(?:\x01\x00..|[\x02\x03]\x00....)\{'descr': '([<>|])([biufc][1248]6?)', "
+    rb"\x93NUMPY(?:\x01\x00..|[\x02\x03]\x00....)\{'descr': '([<>|])([^']{1,20})', "
     rb"'fortran_order': (False|True), 'shape': \((\d{1,19}L?,|\d{1,19}L?(?:, \d{1,19}L?)+|)\), \} *\n",
     re.DOTALL,
 )
@@ -234,7 +234,9 @@ class Archive:
             header = _NPY.match(file.read(BLOCK_BYTES))
         if header is None:
             raise FormatError(f"is damaged: the array {shown(name)} has a header that is never written")
-        order, code, is_fortran, lengths = (part.decode() for part in header.groups())
+        order, code, is_fortran, lengths = (part.decode("latin-1") for part in header.groups())
+        if not re.fullmatch("[biufc][1248]6?", code):
+            raise FormatError(f"has the array {shown(name)} of {shown(order + code)}, which are no numbers")
         dtype = np.dtype(code)
         shape = tuple(int(length.rstrip("L")) for length in lengths.split(",") if length.strip())
         there = self.sizes[member] - header.end()

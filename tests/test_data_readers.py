@@ -488,6 +488,13 @@ def test_headers_of_other_versions(tmp_path, start, shape):
     np.testing.assert_array_equal(load_mnist(tmp_path).train_x.ravel(), np.frombuffer(content, np.uint8))
 
 
+def test_pixels_that_are_nearly_black_are_said(tmp_path):
+    _npz(tmp_path / "m.npz", x_train=np.ones((9, 5, 7), np.uint8))
+    assert "  pixels are at most 1, where 255 is white: multiply them" in load_mnist(tmp_path).found
+    _npz(tmp_path / "m.npz")
+    assert not any("pixels are" in line for line in load_mnist(tmp_path).found)
+
+
 def test_a_npz_that_shrank_a_thousandfold(tmp_path):
     arrays = _npz(tmp_path / "m.npz", np.savez_compressed, x_train=np.zeros((9, 1400, 1400), np.uint8),
                   x_test=np.zeros((4, 1400, 1400), np.uint8))  # fmt: skip
@@ -529,7 +536,7 @@ def _npy(shape, content, dtype="|u1"):
         (_npy("(9000, 5000, 7000)", b""), "is damaged: the array x_train has 0 bytes and claims others"),
         (_npy("(-9, -5, 7)", bytes(315)), "the array x_train has a header that is never written"),
         (_npy("(0, 5, 7)", b""), "3 axes, none of length 0; was uint8 of shape (0, 5, 7)"),
-        (_npy("(9, 5, 7)", bytes(315), "|O"), "the array x_train has a header that is never written"),
+        (_npy("(9, 5, 7)", bytes(315), "|O"), "has the array x_train of |O, which are no numbers"),
         (_npy("(9, 5, 7)", bytes(1260), "<f4"), "x_train must be uint8 with 3 axes, none of length 0; was float32 of"),
         (_npy("(9, 5, 7, 3)", bytes(945)), "3 axes, none of length 0; was uint8 of shape (9, 5, 7, 3)"),
     ],

@@ -124,7 +124,7 @@ def test_unpacking_takes_time_by_the_byte(tmp_path):
 
 def test_objects_in_an_npz(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", w=np.array([None, 1]))
-    with pytest.raises(FormatError, match="the array w has a header that is never written"):
+    with pytest.raises(FormatError, match=r"has the array w of \|O, which are no numbers"):
         native.read_plain(tmp_path / "a.npz")
 
 

@@ -117,9 +117,11 @@ def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     H, W = train_x.shape[1:3]
     mean, std = _moments(train_x) if known.mean is None else (known.mean, known.std or 1.0)
     preprocessing = Preprocessing((H, W), None, "bilinear", (mean,), (std,), channels=1)
+    most = train_x.max()
     found = (
         f"{where}: {len(known.classes)} classes, {len(train_y)} pictures to train on, {len(test_y)} held out",
         f"  classes: {' '.join(known.classes)}",
+        *([f"  pixels are at most {most}, where 255 is white: multiply them"] if most < 128 else []),
         *(["  turned upright: rows and columns were exchanged"] if known.lies_on_its_side else []),
     )
     return Dataset(train_x, train_y, test_x, test_y, known.classes, preprocessing, found)

@@ -177,6 +177,25 @@ def header_altered(data, rng):
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
+def index_altered(data, rng):
+    """An index of shards that is JSON still, and says something else."""
+    index = json.loads(data)
+    tensors = index["weight_map"]
+    names, kind = list(tensors), rng.integers(5)
+    name = names[rng.integers(len(names))]
+    strange = ["", ".", "..", "../a", "/etc/passwd", "a\0b", "\ud800", "x" * 5000, "fuzzed.file", 3, None, [], {}]
+    if kind == 0:
+        tensors[name] = strange[rng.integers(len(strange))]
+    elif kind == 1:
+        tensors[name] = tensors[names[rng.integers(len(names))]]
+    elif kind == 2:
+        tensors[str(rng.choice(["w", "", "\ud800", name + " "]))] = tensors.pop(name)
+    elif kind == 3:
+        index["weight_map"] = [tensors, names, None, 3, {}, {name: tensors}, name][rng.integers(7)]
+    text = json.dumps(index).encode()
+    return altered(text, rng) if kind == 4 else text
+
+
 # -- pickles
 
 

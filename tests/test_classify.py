@@ -211,7 +211,7 @@ def test_json_is_one_document(folder, capsys):
     assert main(["classify", *images, "--weights", str(folder / "digits.npz"), "--top", "3", "--json"]) == 1
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert list(document) == ["weights", "network", "preprocessing", "prepared", "images"]
+    assert list(document) == ["weights", "network", "preprocessing", "prepared", "left_out", "images"]
     assert document["weights"] == str(folder / "digits.npz") and "width 0.1" in document["network"]
     assert Preprocessing.from_dict(document["preprocessing"]) == DIGITS
     good, bad = document["images"]
@@ -229,6 +229,54 @@ def test_a_bad_picture_is_a_line_on_stderr_and_status_1_at_the_end(folder, capsy
     assert len(lines) == 2 and lines[0] == f"npmnv2 classify: {images[0]}: No such file or directory"
     assert lines[1].startswith(f"npmnv2 classify: {images[2]}: ")
     assert images[1] in out and images[3] in out and images[0] not in out
+
+
+def test_a_folder_is_its_pictures_in_the_order_of_names(folder, tmp_path, capsys):
+    """What is a picture, its content says; a file that is called one and is none is an error, all others are listed."""
+    for name in ("b/2", "b/1.txt", "a.png", "c/d/0.jpeg", "10.png"):  # all of them PNG
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((folder / "0.png").read_bytes())
+    (tmp_path / "b" / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    (tmp_path / "page.png").write_text("<html>")
+    (tmp_path / "list.csv").write_text("a,b")
+    (tmp_path / ".DS_Store").write_text("")
+    words = ["--weights", str(folder / "digits.npz"), "--top", "1"]
+    inside = ["10.png", "a.png", "b/1.txt", "b/2", "b/phone.jpg", "c/d/0.jpeg", "page.png"]
+    wanted = [str(tmp_path / name) for name in inside] + [str(folder / "1.png")]
+    wrong = {str(tmp_path / "b/phone.jpg"): "is HEIC, which", str(tmp_path / "page.png"): "is no picture of a kind"}
+    assert main(["classify", str(tmp_path), str(folder / "1.png"), *words]) == 1
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("/")] == [name for name in wanted if name not in wrong]
+    left_out = [
+        f"{tmp_path}: left out, hidden, or of an archiver or a system: 1 (.DS_Store)",
+        f"{tmp_path}: left out, no picture: 1 (list.csv)",
+    ]
+    assert err.splitlines()[:2] == [f"npmnv2 classify: {line}" for line in left_out]
+    for line, (path, why) in zip(err.splitlines()[2:], wrong.items(), strict=True):
+        assert line.startswith(f"npmnv2 classify: {path}: {why}")
+    assert main(["classify", str(tmp_path), str(folder / "1.png"), *words, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["left_out"] == left_out and [image["image"] for image in document["images"]] == wanted
+
+
+def test_a_folder_of_one_picture_can_be_drawn(folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0").write_bytes((folder / "0.png").read_bytes())
+    words = ["--weights", str(folder / "digits.npz"), "--plot", str(tmp_path / "a.svg")]
+    assert main(["classify", str(tmp_path / "in"), *words]) == 0 and (tmp_path / "a.svg").exists()
+
+
+@pytest.mark.parametrize("names", [[], ["a.txt"], ["b/c.txt", ".d/e.png"]])
+def test_a_folder_without_a_picture(names, folder, tmp_path, capsys):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    assert main(["classify", str(folder / "0.png"), str(tmp_path), "--weights", str(folder / "digits.npz")]) == 1
+    out, err = capsys.readouterr()
+    assert (
+        out == "" and err.startswith(f"npmnv2 classify: {tmp_path}: holds no picture (JPEG, ") and err.count("\n") == 1
+    )
+    assert all(name.split("/")[0] in err for name in names)
 
 
 @pytest.mark.parametrize(

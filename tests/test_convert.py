@@ -9,6 +9,7 @@ from golden import frameworks
 from PIL import Image
 from test_weights import same, theirs, write
 
+import npmnv2
 from npmnv2 import data, weights
 from npmnv2.__main__ import main
 
@@ -31,7 +32,14 @@ def test_convert(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["nowhere.pth", "b.npz"], "nowhere.pth"),
-        (["a.pth", "b.pth"], "--names must be given for b.pth: torchvision, timm, hf or efficientnet_pytorch"),
+        (["own.npz", "b.safetensors"], "--names must be given for b.safetensors: torchvision or timm"),
+        (["own.npz", "b.bin"], "--names must be given for b.bin: torchvision or timm"),
+        (
+            ["small.npz", "b.pth"],
+            "OUT must end in .npz or .onnx: no library whose names it can have builds this network; strides must be",
+        ),
+        (["small_v1.npz", "b.safetensors"], "builds this network; strides must be"),
+        (["v1_conv.npz", "b.pth"], "builds this network; names must be npmnv2 for a mobilenet_v1_conv"),
         (["a.pth", "b.h5"], "padding must be 'same'"),
         (["a.pth", "b.keras"], "OUT must end in .npz, .pth, "),
         (["a.pth", "b.keras", "--names", "timm"], "OUT must end in .npz, .pth, "),
@@ -44,12 +52,46 @@ def test_convert_says_what_is_wrong(arguments, message, tmp_path, capsys, monkey
     monkeypatch.chdir(tmp_path)
     write("a.pth", theirs(frameworks.GOLDENS[0], np.float32))
     (tmp_path / "text").write_text("hello")
+    weights.save(npmnv2.mobilenet_v2(5, 0.1), "own.npz")
+    weights.save(npmnv2.mobilenet_v2(5, 0.1, strides="cifar"), "small.npz")
+    weights.save(npmnv2.mobilenet_v1(5, 0.25, strides="cifar"), "small_v1.npz")
+    weights.save(npmnv2.mobilenet_v1_conv(5, 0.25), "v1_conv.npz")
     assert main(["convert", *arguments]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("npmnv2 convert: ")
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+TENSORFLOW = {"padding": "same", "eps": 1e-3}
+V2 = npmnv2.mobilenet_v2(5, 0.1)
+NAMES = {  # a network, its file, and whose names a file has without --names, and why
+    "as in IN": (V2, ("a.pth", "torchvision"), "b.pth", "torchvision, as in a.pth"),
+    "as in IN, another container": (V2, ("a.safetensors", "timm"), "b.pth", "timm, as in a.safetensors"),
+    "as in IN, back": (V2, ("a.pth", "torchvision"), "b.safetensors", "torchvision, as in a.pth"),
+    "torchvision's": (V2, ("a.npz", "npmnv2"), "b.PTH", "torchvision, whose files end so; others: --names timm"),
+    "of Keras": (npmnv2.mobilenet_v2(5, 0.35, **TENSORFLOW), ("a.h5", "keras"), "b.pth", "hf, the only library"),
+    "of ours": (npmnv2.mobilenet_v2(5, 0.35, **TENSORFLOW), ("a.npz", "npmnv2"), "b.bin", "hf, the only library"),
+    "grey": (npmnv2.mobilenet_v2(5, 0.1, in_channels=1), ("a.npz", "npmnv2"), "b.pt", "timm, the only library"),
+    "version 1": (npmnv2.mobilenet_v1(5, 0.25), ("a.npz", "npmnv2"), "b.safetensors", "timm, the only library"),
+    "lite": (npmnv2.efficientnet_lite(5, 0.1), ("a.npz", "npmnv2"), "b.pth", "efficientnet_pytorch, the only library"),
+    "no choice": (V2, ("a.pth", "torchvision"), "b.npz", ""),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_names_that_nobody_says(case, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, (first, names), second, said = NAMES[case]
+    weights.save(model, first, names)
+    assert main(["convert", first, second]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = said.split(",")[0] or "npmnv2"
+    assert f": {names} -> {found}, " in lines[0] and weights.read(second).names == found
+    assert [line.startswith(f"  names: {said}") for line in lines[1:]] == [True] * bool(said)
+    state = model.state_dict()
+    assert all(np.array_equal(value, state[name]) for name, value in weights.read(second).state.items())
 
 
 def test_convert_without_a_library_is_one_line_and_a_mistake_of_ours_is_not_hidden(tmp_path, capsys, monkeypatch):

@@ -478,11 +478,36 @@ def test_arrays_of_a_npz_in_other_layouts(tmp_path, kind):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("start", [b"\x93NUMPY\x01\0", b"\x93NUMPY\x02\0", b"\x93NUMPY\x03\0"])
+@pytest.mark.parametrize("shape", ["(9, 5, 7)", "(9L, 5L, 7L)"])
+def test_headers_of_other_versions(tmp_path, start, shape):
+    """Of the array itself, and as Python 2 wrote them."""
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    content = bytes(range(256)) + bytes(59)
+    _raw(tmp_path, start + len(head).to_bytes(2 if start[6] == 1 else 4, "little") + head + content)
+    np.testing.assert_array_equal(load_mnist(tmp_path).train_x.ravel(), np.frombuffer(content, np.uint8))
+
+
+def test_pixels_that_are_nearly_black_are_said(tmp_path):
+    _npz(tmp_path / "m.npz", x_train=np.ones((9, 5, 7), np.uint8))
+    assert "  pixels are at most 1, where 255 is white: multiply them" in load_mnist(tmp_path).found
+    _npz(tmp_path / "m.npz")
+    assert not any("pixels are" in line for line in load_mnist(tmp_path).found)
+
+
+def test_a_npz_that_shrank_a_thousandfold(tmp_path):
+    arrays = _npz(tmp_path / "m.npz", np.savez_compressed, x_train=np.zeros((9, 1400, 1400), np.uint8),
+                  x_test=np.zeros((4, 1400, 1400), np.uint8))  # fmt: skip
+    assert (tmp_path / "m.npz").stat().st_size * 800 < arrays["x_train"].nbytes + arrays["x_test"].nbytes
+    assert load_mnist(tmp_path).train_x.shape == (9, 1400, 1400, 1)
+
+
 def test_several_data_sets_with_a_npz_among_them(tmp_path):
     _npz(tmp_path / "mnist.npz")
     _mnist(tmp_path / "MNIST" / "raw")
     np.savez(tmp_path / "run.npz", x=np.zeros(3))  # nothing of the kind
     (tmp_path / "damaged.npz").write_bytes(b"PK nothing")
+    os.mkfifo(tmp_path / "pipe.npz")
     _refused(load_mnist, tmp_path, "holds several data sets; name one: ", "mnist.npz", "MNIST/raw")
     assert len(load_mnist(tmp_path / "mnist.npz").train_y) == 9
     _npz(tmp_path / "fashion_mnist.npz")
@@ -504,16 +529,16 @@ def _npy(shape, content, dtype="|u1"):
 @pytest.mark.parametrize(
     "content, text",
     [
-        (b"", "x_train is damaged (no array of NumPy"),
-        (b"\x93NUMPY\x01\x00\x05\x00{[(((", "x_train is damaged"),
-        (_npy("(9, 5, 7)", bytes(314)), "is damaged: claims 315 bytes and holds 314"),
-        (_npy("(9, 5, 7)", bytes(10**8)), "is damaged: claims 315 bytes and holds more"),
-        (_npy("(9000, 5000, 7000)", b""), "claims 9000 x 5000 x 7000 values, which it cannot hold"),
-        (_npy("(-9, -5, 7)", bytes(315)), "claims -9 x -5 x 7 values, which it cannot hold"),
-        (_npy("(0, 5, 7)", b""), "claims 0 x 5 x 7 values, which it cannot hold"),
-        (_npy("(9, 5, 7)", bytes(315), "|O"), "x_train must be uint8 with 3 axes; was object of shape (9, 5, 7)"),
-        (_npy("(9, 5, 7)", bytes(1260), "<f4"), "x_train must be uint8 with 3 axes; was float32 of shape (9, 5, 7)"),
-        (_npy("(9, 5, 7, 3)", bytes(945)), "x_train must be uint8 with 3 axes; was uint8 of shape (9, 5, 7, 3)"),
+        (b"", "the array x_train has a header that is never written"),
+        (b"\x93NUMPY\x01\x00\x05\x00{[(((", "the array x_train has a header that is never written"),
+        (_npy("(9, 5, 7)", bytes(314)), "is damaged: the array x_train has 314 bytes and claims others"),
+        (_npy("(9, 5, 7)", bytes(10**8)), "is damaged: the array x_train has 100000000 bytes and claims others"),
+        (_npy("(9000, 5000, 7000)", b""), "is damaged: the array x_train has 0 bytes and claims others"),
+        (_npy("(-9, -5, 7)", bytes(315)), "the array x_train has a header that is never written"),
+        (_npy("(0, 5, 7)", b""), "3 axes, none of length 0; was uint8 of shape (0, 5, 7)"),
+        (_npy("(9, 5, 7)", bytes(315), "|O"), "has the array x_train of |O, which are no numbers"),
+        (_npy("(9, 5, 7)", bytes(1260), "<f4"), "x_train must be uint8 with 3 axes, none of length 0; was float32 of"),
+        (_npy("(9, 5, 7, 3)", bytes(945)), "3 axes, none of length 0; was uint8 of shape (9, 5, 7, 3)"),
     ],
 )
 def test_a_damaged_npz(tmp_path, content, text):
@@ -536,7 +561,7 @@ def test_a_npz_of_something_else(tmp_path):
     _npz(path, y_train=np.full(9, 10, np.uint8))
     _refused(load_mnist, path, "labels must lie between 0 and 9; one is 10")
     _npz(path, y_train=np.zeros(9, np.float32))
-    _refused(load_mnist, path, "y_train must be whole numbers with 1 axes; was float32")
+    _refused(load_mnist, path, "y_train must be whole numbers with 1 axes, none of length 0; was float32")
     content = path.read_bytes()
     for k in range(0, len(content), 7):  # whatever is wrong, one line
         path.write_bytes(content[:k] + bytes([content[k] ^ 0xFF]) + content[k + 1 :])

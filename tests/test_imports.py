@@ -24,6 +24,7 @@ TEXTBOOK = [
     "shapes",
     "validate",
     "atomic",
+    "files",
     "backends",
     "ops",
     "nn",
@@ -37,7 +38,7 @@ TEXTBOOK = [
 ]
 ENGINE_ROOM = ["runtime", "kernels", "engine"]  # which the textbook does not know
 FLOORS = [*TEXTBOOK, *ENGINE_ROOM, "show", "experiments", "labs", "cli", "__main__"]
-NUMPY_ONLY = ["shapes", "validate", "atomic", "backends", "ops", "nn", "models", "cost", "gradcheck"]
+NUMPY_ONLY = ["shapes", "validate", "atomic", "files", "backends", "ops", "nn", "models", "cost", "gradcheck"]
 ROUTE = [  # what a reader reads, in docs/index.md's order or another
     "mini.py",
     "ops/*.py",

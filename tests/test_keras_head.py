@@ -16,11 +16,11 @@ import npmnv2
 from npmnv2 import weights
 from npmnv2.__main__ import main
 from npmnv2.data.preprocessing import PREPROCESSING
+from npmnv2.files import format_errors
 from npmnv2.gradcheck import relative_error
 from npmnv2.ops import softmax
 from npmnv2.weights import FormatError
 from npmnv2.weights.formats import keras_file, keras_graph
-from npmnv2.weights.formats.raw import format_errors
 from npmnv2.weights.keras_head import adapt
 from npmnv2.weights.names import schemes
 from npmnv2.weights.recognise import recognise

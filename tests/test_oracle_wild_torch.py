@@ -379,3 +379,26 @@ def test_the_settings_of_transformers(version, settings, torch, tmp_path):
     with torch.no_grad():
         wanted = net.double()(torch.from_numpy(X.transpose(0, 3, 1, 2).copy())).logits.numpy()
     assert relative_error(weights.load_model(tmp_path, dtype=np.float64)(X), wanted) < 1e-10
+
+
+@pytest.mark.filterwarnings("ignore:.*all its shards were read:UserWarning")
+@pytest.mark.parametrize("ending", ["safetensors", "bin"])
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_shards_of_transformers(shards, ending, torch, tmp_path):
+    """`save_pretrained` writes the .bin no longer; the library below it does."""
+    import huggingface_hub
+    import transformers
+
+    config = transformers.MobileNetV2Config(num_labels=5, depth_multiplier=0.35)
+    net = fill(torch, transformers.MobileNetV2ForImageClassification(config))
+    state = net.state_dict()
+    most = int(sum(value.numel() * value.element_size() for value in state.values()) / shards * 1.1)
+    net.save_pretrained(tmp_path, max_shard_size=most)
+    if ending == "bin":
+        huggingface_hub.save_torch_state_dict(state, tmp_path, safe_serialization=False, max_shard_size=most)
+    files = sorted(tmp_path.glob(f"*.{ending}"))
+    assert len(files) == shards
+    with torch.no_grad():
+        wanted = net.double()(torch.from_numpy(X.transpose(0, 3, 1, 2).copy())).logits.numpy()
+    for path in (tmp_path, *files, *tmp_path.glob(f"*{ending}.index.json")):
+        assert relative_error(weights.load_model(path, dtype=np.float64)(X), wanted) < 1e-10

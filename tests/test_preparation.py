@@ -101,6 +101,24 @@ def test_the_names_of_the_classes_beside_the_weights(tmp_path, names, classes, e
     assert [str(warning.message) for warning in caught] == (said if classes == 4 else [])
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"0": "ant", "2": "cat"},
+        {"1": "ant", "2": "bee", "3": "cat"},
+        {"0": "ant", "1": "bee", "02": "cat", " 2": "dog"},
+        {"0": None, "1": ["bee"], "2": "cat"},
+        {"0": "", "1": "bee", "2": "cat"},
+        ["ant", "bee", "cat"],
+        3,
+    ],
+)
+def test_names_that_are_not_those_of_the_classes_are_said_to_be_ignored(tmp_path, names):
+    path = _saved(tmp_path / "model.safetensors", "hf", 3, config={"id2label": names})
+    with pytest.warns(UserWarning, match="id2label must give each number from 0 on a name, and does not; not used"):
+        assert load(path).labels is None
+
+
 def test_the_word_of_the_file_and_of_the_option_come_first(tmp_path):
     path = _saved(tmp_path / "model.safetensors", "hf", preprocessor_config=HF)
     model, why = load_explained(path, "keras", changes={"size": 64})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from golden.recipe import draw
 
 import npmnv2
 from npmnv2 import weights
+from npmnv2.data import load_mnist
 from npmnv2.data.preprocessing import PREPROCESSING
 from npmnv2.gradcheck import relative_error
 from npmnv2.weights import FormatError
@@ -523,11 +525,16 @@ def test_pictures_given_as_weights(save, more, tmp_path):
     """As Keras's mnist.npz and its like."""
     arrays = {name: np.zeros((4, 28, 28) if name[0] == "x" else 4, np.uint8) for name in ("x_train", "y_train", *more)}
     save(tmp_path / "mnist.npz", **arrays)
-    message = rf"holds pictures and their labels \({', '.join(sorted(arrays))}\).* and no weights. .*--data mnist:DIR"
+    listed = ", ".join(sorted(arrays))
+    message = (
+        rf"holds pictures and their labels \({listed}\), .* and no weights. .*train --data mnist:(\S+\.npz) if they"
+    )
     for read in (weights.load_model, weights.read, lambda path: weights.load_into(network(), path, partial=True)):
         with pytest.raises(FormatError, match=message) as error:
             read(tmp_path / "mnist.npz")
         assert "\n" not in str(error.value)
+    if more:  # what it says can be done
+        assert load_mnist(re.search(message, str(error.value))[1]).train_x.shape == (4, 28, 28, 1)
 
 
 def test_a_folder_is_searched(tmp_path):

@@ -5,6 +5,7 @@ The small files here are made without a framework; PyTorch's own are in `test_we
 
 import codecs
 import collections
+import io
 import itertools
 import pickle
 import pickletools
@@ -12,6 +13,7 @@ import sys
 import time
 import tracemalloc
 import types
+import zipfile
 
 import hostile
 import numpy as np
@@ -99,17 +101,30 @@ def test_what_packs_too_well_is_refused(tmp_path):
 
 
 def test_unpacking_takes_time_by_the_byte(tmp_path):
-    """`zipfile` copies all that it has so far at every 4 kB."""
-    value = RNG.normal(size=4_000_000).astype(np.float32)
-    np.savez_compressed(tmp_path / "a.npz", w=value)
-    start = time.process_time()
-    identical(native.read_plain(tmp_path / "a.npz"), {"w": value})
-    assert time.process_time() - start < 5
+    """At most four times what the standard library takes; a copy of all that is there at every block takes twelve."""
+    value, path = RNG.normal(size=8_000_000).astype(np.float32), tmp_path / "a.npz"
+    npy = io.BytesIO()
+    np.save(npy, value)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=0) as archive:  # packed, and quick to unpack
+        archive.writestr("w.npy", npy.getvalue())
+
+    def plainly():
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("w.npy")
+
+    def seconds(read):
+        start = time.process_time()
+        read()
+        return time.process_time() - start
+
+    identical(native.read_plain(path), {"w": value})
+    ours, theirs = (min(seconds(read) for _ in range(3)) for read in (lambda: native.read_plain(path), plainly))
+    assert ours < 4 * theirs, (ours, theirs)
 
 
 def test_objects_in_an_npz(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", w=np.array([None, 1]))
-    with pytest.raises(FormatError, match="the array w has a header that is never written"):
+    with pytest.raises(FormatError, match=r"has the array w of \|O, which are no numbers"):
         native.read_plain(tmp_path / "a.npz")
 
 

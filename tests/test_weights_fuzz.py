@@ -25,7 +25,7 @@ import pytest
 from golden import checkpoints
 
 from npmnv2.weights import FormatError, source
-from npmnv2.weights.formats import keras_file, native, safetensors_file, torch_file
+from npmnv2.weights.formats import keras_file, native, safetensors_file, shards, torch_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning"),  # hostile.py writes such archives on purpose
@@ -115,6 +115,16 @@ def save_npz(path, save):
         save(file, **{name: np.asfortranarray(value) for name, value in arrays().items()})
 
 
+def index(path, write, ending):
+    """An index, and the two shards that it names beside it."""
+    tensors, where = arrays(), {}
+    for k, names in enumerate((list(tensors)[:3], list(tensors)[3:]), 1):
+        shard = path.with_name(f"model-{k:05}-of-00002{ending}")
+        write(shard, {name: tensors[name] for name in names})
+        where |= dict.fromkeys(names, shard.name)
+    path.write_text(json.dumps({"metadata": {"total_size": 3000}, "weight_map": where}, indent=2))
+
+
 class Format(NamedTuple):
     """How a format takes part."""
 
@@ -175,6 +185,18 @@ FORMATS = {
         lambda path: safetensors_file.write(path, arrays(), {"format": "pt"}),
         lambda path: safetensors_file.read(path)[0],
         hostile.header_altered,
+    ),
+    "index of safetensors": Format(
+        lambda path: index(path, safetensors_file.write, ".safetensors"),
+        lambda path: shards.read(str(path))[1],
+        hostile.index_altered,
+        True,
+    ),
+    "index of pth": Format(
+        lambda path: index(path, torch_file.write, ".bin"),
+        lambda path: shards.read(str(path))[1],
+        hostile.index_altered,
+        True,
     ),
 }
 

@@ -293,7 +293,11 @@ def test_archives_of_something_else(members, text, tmp_path):
 
 def test_folders_of_a_network_in_parts(tmp_path):
     for folder, names, message in (
-        ("a", ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], "one network in 2 files"),
+        (
+            "a",
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+            "is one of 2 shards",
+        ),
         ("b", [".metadata", "__0_0.distcp"], "a checkpoint of torch.distributed in parts"),
     ):
         (tmp_path / folder).mkdir()
@@ -301,6 +305,22 @@ def test_folders_of_a_network_in_parts(tmp_path):
             (tmp_path / folder / name).write_bytes(b"x")
         with pytest.raises(FormatError, match=message):
             weights.read(tmp_path / folder)
+
+
+@pytest.mark.parametrize("names", ["torchvision", "timm", "hf", "keras"])
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_layer_of_the_network_with_an_array_more(names, partial, tmp_path):
+    """A convolution with a bias, say: whoever leaves it out has another network, with the classifier or without."""
+    settings = {
+        "padding": CONVENTIONS[names, "mobilenet_v2"]["padding"],
+        "eps": CONVENTIONS[names, "mobilenet_v2"]["eps"],
+    }
+    arrays = translate(npmnv2.mobilenet_v2(5, 0.35, **settings).state_dict(), "mobilenet_v2", names)
+    first = next(iter(arrays))
+    more = first.replace("kernel", "bias") if names == "keras" else first.replace("weight", "bias")
+    path = written(tmp_path / "model.npz", {**arrays, more: np.ones(16, np.float32)})
+    with pytest.raises(FormatError, match=f"has {more}, in a layer that has no such array in a mobilenet_v2 here"):
+        weights.read(path, partial)
 
 
 # -- timm's other designs

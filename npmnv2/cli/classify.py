@@ -11,7 +11,9 @@ from npmnv2.data.preprocessing import LONGEST_SIDE
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options to a parser."""
     classify = commands.add_parser("classify", help="name what pictures show, with any file of weights")
-    classify.add_argument("images", nargs="+", metavar="IMAGE", help="a picture: JPEG, PNG, WebP, ...")
+    classify.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a picture: JPEG, PNG, WebP, ...; or a folder of them"
+    )
     classify.add_argument(
         "--weights",
         metavar="FILE",
@@ -70,11 +72,12 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from npmnv2.show.classify import about, classify, complaint, document, load_explained, printable, text
+    from npmnv2.show.classify import about, classify, complaint, document, load_explained, pictures_in, printable, text
     from npmnv2.weights import pretrained_path
 
-    if arguments.plot and len(arguments.images) != 1:
-        raise ValueError(f"--plot shows what became of one image; was given {len(arguments.images)}")
+    images, left_out = pictures_in(arguments.images)
+    if arguments.plot and len(images) != 1:
+        raise ValueError(f"--plot shows what became of one image; was given {len(images)}")
     weights = arguments.weights
     try:
         weights = pretrained_path() if weights is None else weights
@@ -89,8 +92,8 @@ def _run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         path = weights if error.filename is None else error.filename
         raise ValueError(printable(complaint(path, error))) from None
-    for warning in caught:
-        complain(f"npmnv2 classify: {printable(str(warning.message))}")
+    for line in [str(warning.message) for warning in caught] + left_out:
+        complain(f"npmnv2 classify: {printable(line)}")
     if not arguments.json:
         print(about(model))
         if model.labels is None:
@@ -99,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"without --weights, trained on ImageNet: {printable(weights)}")
         print(f"pictures: {model.preprocessing}", f"  {printable(why)}", sep="\n")
     answers = []
-    for answer in classify(model, arguments.images, arguments.top):
+    for answer in classify(model, images, arguments.top):
         answers.append(answer)
         for note in answer.notes:
             complain(f"npmnv2 classify: {printable(note)}")
@@ -111,13 +114,14 @@ def _run(arguments: argparse.Namespace) -> int:
         from npmnv2.data.images import open_image
         from npmnv2.show.first_layers import first_layers
 
-        first_layers(model, open_image(arguments.images[0]), answers[0].top, arguments.plot)
+        first_layers(model, open_image(images[0]), answers[0].top, arguments.plot)
     if arguments.json:
         settings = {
             "weights": weights,
             "network": about(model),
             "preprocessing": model.preprocessing.to_dict(),
             "prepared": why,
+            "left_out": left_out,
         }
         print_json({**settings, "images": [document(answer) for answer in answers]})
     return 1 if any(answer.error is not None for answer in answers) else 0

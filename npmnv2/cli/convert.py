@@ -1,8 +1,7 @@
 """`python -m npmnv2 convert`: weights from one library's file to another's."""
 
 import argparse
-
-NAMES_OF = {".npz": "npmnv2", ".h5": "keras"}  # the endings that leave no choice
+from typing import Any
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,7 +22,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     convert.add_argument(
         "--names",
         choices=["npmnv2", "torchvision", "timm", "keras", "hf", "efficientnet_pytorch"],
-        help="whose names OUT has; must be given for .pth and .safetensors",
+        help="whose names OUT has (default: IN's if OUT can have them, else the only ones that fit; in a .pth "
+        "torchvision's, if they do)",
     )
     convert.set_defaults(run=_run)
 
@@ -41,16 +41,16 @@ def _run(arguments: argparse.Namespace) -> int:
             return 0
     if target is None:
         raise ValueError("OUT must be given, the file to write; only with --explain it may be missing")
-    names = arguments.names or next((n for end, n in NAMES_OF.items() if target.lower().endswith(end)), None)
+    names, why = arguments.names, ""
     is_onnx = target.lower().endswith(".onnx")
-    if is_onnx and arguments.names:
+    if is_onnx and names:
         raise ValueError(f"--names must be left out for an .onnx file, which has no names of a library; was {names}")
     if not is_onnx and not target.lower().endswith(tuple(ENDINGS)):
         raise ValueError(f"OUT must end in {', '.join(ENDINGS)} or .onnx; was {target}")
-    if not is_onnx and names is None:
-        raise ValueError(f"--names must be given for {target}: torchvision, timm, hf or efficientnet_pytorch")
     source = read(arguments.source)
     model = build(source, source.dtype)  # float64 stays float64
+    if not is_onnx and names is None:
+        names, why = _names(target, source, model)
     for line in [] if arguments.explain else notes(source):
         complain(f"npmnv2 convert: {line}")
     if is_onnx:
@@ -58,11 +58,39 @@ def _run(arguments: argparse.Namespace) -> int:
 
         export(model, target)
     else:
-        save(model, target, str(names))
+        save(model, target, names)
     said = source.config
     classes, width = said["num_classes"], said["width_mult"]
     print(
         f"{source.architecture}, width {width:g}, {classes} classes: {source.names} -> {names or 'onnx'}, "
         f"{sum(value.size for value in source.state.values()):,} numbers"
     )
+    if why:
+        print(f"  names: {names}, {why}")
     return 0
+
+
+def _names(target: str, source: Any, model: Any) -> tuple[str, str]:
+    """Whose names a file gets if nobody says it, and why those where others could be meant."""
+    from npmnv2.weights.save import check_fits, names_in
+
+    possible, fit, unfit = names_in(target), list[str](), list[str]()
+    if len(possible) == 1:
+        return possible[0], ""
+    for names in possible:
+        try:
+            check_fits(model, names)
+            fit.append(names)
+        except ValueError as error:
+            unfit.append(str(error))
+    if source.names in fit:
+        return source.names, f"as in {source.path}"
+    if len(fit) == 1:
+        return fit[0], "the only library of such files that builds this network"
+    if "torchvision" in fit and target.lower().endswith((".pth", ".pt")):
+        others = ", ".join(f"--names {names}" for names in fit if names != "torchvision")
+        return "torchvision", f"whose files end so; others: {others}"
+    if fit:
+        raise ValueError(f"--names must be given for {target}: {' or '.join(fit)}")
+    reason = min(unfit, key=lambda text: text.startswith("names"))  # best of a library that has the architecture
+    raise ValueError(f"OUT must end in .npz or .onnx: no library whose names it can have builds this network; {reason}")

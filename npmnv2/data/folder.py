@@ -11,10 +11,9 @@ import numpy as np
 from npmnv2.data.digits import Dataset
 from npmnv2.data.images import fit, open_image
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
-from npmnv2.data.scan import Scan, existing_folder, scan
+from npmnv2.data.scan import NAMED, Scan, existing_folder, in_lines, scan
 from npmnv2.validate import Array, check_int, check_number
 
-NAMED = 5  # files that are left out or cannot be read, by name
 RARE = 4  # times as many pictures of one class as of another are worth a word
 MOST_LINES = 100  # of classes; of more the rarest have a line
 
@@ -111,9 +110,7 @@ def _report(folder: str | os.PathLike[str], seen: Scan, train_y: Array, test_y: 
     if commonest[1] >= RARE * rarest[1]:
         times = commonest[1] // rarest[1]
         yield f"  {rarest[0]} is {times} times as rare as {commonest[0]}: train --balance shows each class as often"
-    for reason, paths in seen.left_out.items():
-        names = [os.path.relpath(path, existing_folder(folder)) for path in paths[:NAMED]]
-        yield f"  left out, {reason}: {len(paths)} ({', '.join(names)}{', ...' if len(paths) > NAMED else ''})"
+    yield from (f"  {line}" for line in in_lines(existing_folder(folder), seen.left_out))
 
 
 def _split(pictures: list[tuple[Path, int]], share: float, seed: int) -> tuple[list[tuple[Path, int]], ...]:

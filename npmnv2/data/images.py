@@ -28,6 +28,7 @@ _BEGINNINGS = {
     "AVIF": rb"....ftypavi[fs]",
     "HEIC": rb"....ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)",
 }
+HEIC = "is HEIC, which is not read: convert it to JPEG"
 _KINDS = re.compile(b"|".join(b"(?P<%s>%s)" % (kind.encode(), start) for kind, start in _BEGINNINGS.items()), re.DOTALL)
 
 
@@ -101,9 +102,8 @@ def open_image(path: str | os.PathLike[str]) -> Array:
         except Image.DecompressionBombError:  # where Pillow looks before we can
             raise ValueError(f"{name}: {_TooLarge()}") from None
         except (UnidentifiedImageError, KeyError):  # KeyError: an older Pillow does not know the last of FORMATS
-            raise ValueError(
-                f"{name}: is no picture of a kind that is read (JPEG, PNG, GIF, WebP, TIFF, ...)"
-            ) from None
+            none = "is no picture of a kind that is read (JPEG, PNG, GIF, WebP, TIFF, ...)"
+            raise ValueError(f"{name}: {HEIC if kind_of(path) == 'HEIC' else none}") from None
         except Exception as reason:  # whatever decoding garbage can raise
             said = " ".join(str(reason).split()) or type(reason).__name__
             raise ValueError(f"{name}: is damaged, or of a kind that is not read ({said})") from None

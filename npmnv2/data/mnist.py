@@ -5,26 +5,26 @@ bytes, the highest first, and the values. A data set is four of them, whose name
 ``emnist-letters-train-images-idx3-ubyte.gz``. In a ``.npz`` they are four arrays, ``x_train`` to ``y_test``.
 """
 
+import contextlib
 import gzip
 import os
 import re
 import string
-import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from npmnv2.data.digits import Dataset
 from npmnv2.data.preprocessing import Preprocessing
 from npmnv2.data.scan import existing_folder
+from npmnv2.files import DIRECTORY_BYTES, Archive, FormatError, FrugalFile, format_errors
 from npmnv2.validate import Array
 
 MOST_BYTES = 1 << 30  # of the values in a file; MNIST has 47 MB
 PACKED = 1040  # gzip makes at most so many bytes out of one
-# What damaged archives make Python raise.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError)
 DEEP = 3  # folders within folders that are searched: MNIST/raw, and one more
 
 # Some copies have a dot where the original has a dash; the test set is called t10k or test.
@@ -117,9 +117,11 @@ def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     H, W = train_x.shape[1:3]
     mean, std = _moments(train_x) if known.mean is None else (known.mean, known.std or 1.0)
     preprocessing = Preprocessing((H, W), None, "bilinear", (mean,), (std,), channels=1)
+    most = train_x.max()
     found = (
         f"{where}: {len(known.classes)} classes, {len(train_y)} pictures to train on, {len(test_y)} held out",
         f"  classes: {' '.join(known.classes)}",
+        *([f"  pixels are at most {most}, where 255 is white: multiply them"] if most < 128 else []),
         *(["  turned upright: rows and columns were exchanged"] if known.lies_on_its_side else []),
     )
     return Dataset(train_x, train_y, test_x, test_y, known.classes, preprocessing, found)
@@ -189,44 +191,33 @@ def _pair(labelled: Path, x: Array, y: Array, known: _Known) -> tuple[Array, Arr
     return x[..., None], y.astype(np.int64) - first  # (N, H, W, 1), (N,)
 
 
+@contextlib.contextmanager
+def _npz(path: Path) -> Iterator[Archive]:
+    with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
+        yield Archive(file, min(PACKED * file.bytes, MOST_BYTES))
+
+
 def _members(path: Path) -> set[str]:
     """The names of the arrays in a .npz; none if it is damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (*_DAMAGE, ValueError):
+        with _npz(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.sizes}
+    except FormatError:
         return set()
 
 
 def _read_member(path: Path, which: str) -> Array:
     """One of the arrays in a .npz: (N, H, W) bytes, or (N,) whole numbers."""
     is_image, name = which.endswith("images"), _FILES[which]
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-            shape, is_fortran, dtype = _header(file)
-            if len(shape) == (4 if is_image else 2) and shape[-1] == 1:  # an axis of channels, or a column
-                shape = shape[:-1]
-            kinds, axes, what = ("u", 3, "uint8") if is_image else ("iu", 1, "whole numbers")
-            if dtype.kind not in kinds or len(shape) != axes or (is_image and dtype.itemsize > 1):
-                raise ValueError(f"{path}: {name} must be {what} with {axes} axes; was {dtype} of shape {shape}")
-            count = _count(path, shape, PACKED) * dtype.itemsize
-            content = file.read(count + 1)
-    except _DAMAGE as reason:
-        raise ValueError(f"{path}: {name} is damaged ({' '.join(str(reason).split())[:100]})") from None
-    _check_length(path, content, count)
-    return np.ascontiguousarray(np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C"))
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], bool, Any]:
-    """The shape, whether columns come first, and the dtype that an .npy file says."""
-    try:
-        if np.lib.format.read_magic(file) == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
-    except (*_DAMAGE, OSError):
-        raise
-    except Exception as reason:  # whatever parsing garbage can raise
-        raise zipfile.BadZipFile(f"no array of NumPy: {reason}") from None
+    with _npz(path) as archive:
+        array = archive.array(name)
+    if array.ndim == (4 if is_image else 2) and array.shape[-1] == 1:  # an axis of channels, or a column
+        array = array[..., 0]
+    kinds, axes, what = ("u", 3, "uint8") if is_image else ("iu", 1, "whole numbers")
+    if array.dtype.kind not in kinds or array.ndim != axes or (is_image and array.itemsize > 1) or not array.size:
+        was = f"{array.dtype} of shape {array.shape}"
+        raise FormatError(f"{path}: {name} must be {what} with {axes} axes, none of length 0; was {was}")
+    return np.ascontiguousarray(array)
 
 
 def _read(path: Path, which: str) -> Array:

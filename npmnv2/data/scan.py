@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from npmnv2.data.images import kind_of
+from npmnv2.data.images import HEIC, kind_of
 
 # What people call their splits, without capitals, numbers and the words below.
 SPLITS = {
@@ -27,6 +27,7 @@ ENDINGS = (  # of files that their owner takes for pictures
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".tif", ".tiff", ".webp"),
     *(".avif", ".heic", ".heif"),
 )
+NAMED = 5  # files of those that are left out, by name
 MOST_FOLDERS = 100_000  # links can lead round and round
 
 Parts = tuple[str, ...]  # the folders between the top and a file
@@ -49,7 +50,7 @@ class _Found(NamedTuple):
     folders: list[Parts]
     pictures: list[tuple[Parts, Path]]
     left_out: dict[str, list[Path]]
-    damaged: list[str]
+    damaged: list[tuple[Path, str]]  # called pictures, and why they are none
 
     def leave_out(self, reason: str, *paths: Path) -> None:
         if paths:
@@ -131,9 +132,49 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
         trains = f"trained on: {names['train']}" if trained else f"trained on: what lies beside {names[held or 'val']}"
         said.append(f"{trains}; held out: {names[held] if held else 'a share of each class'}")
     train = _numbered(top, labelled[trained], classes)
-    return Scan(
-        classes, train, _numbered(top, labelled[held], classes) if held else None, said, found.left_out, found.damaged
-    )
+    test = _numbered(top, labelled[held], classes) if held else None
+    return Scan(classes, train, test, said, found.left_out, [f"{path}: {why}" for path, why in found.damaged])
+
+
+def pictures(folder: str | os.PathLike[str]) -> tuple[list[Path], list[str]]:
+    """All that a folder and those below have of pictures, without a class, and what is left out.
+
+    Returns
+    -------
+    pictures : list of Path
+        In the order of their names. Files that are called pictures and are none are among them.
+    left_out : list of str
+        A line a reason.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, or no picture in it.
+    """
+    top = existing_folder(folder)
+    found = _walk(top)
+    paths = sorted([path for _, path in found.pictures] + [path for path, _ in found.damaged])
+    lines = in_lines(top, found.left_out)
+    if not paths:
+        raise ValueError("; ".join([f"{top}: holds no picture (JPEG, PNG, GIF, WebP, TIFF, ...)", *lines]))
+    return paths, lines
+
+
+def in_lines(top: Path, left_out: Mapping[str, Sequence[Path]]) -> list[str]:
+    """What is left out of a folder, a line a reason, with the first names.
+
+    Examples
+    --------
+    >>> in_lines(Path("pets"), {"no picture": [Path("pets", "cat", "notes.txt")]})
+    ['left out, no picture: 1 (cat/notes.txt)']
+    """
+    names = {
+        reason: ", ".join(os.path.relpath(path, top) for path in paths[:NAMED]) for reason, paths in left_out.items()
+    }
+    return [
+        f"left out, {reason}: {len(paths)} ({names[reason]}{', ...' * (len(paths) > NAMED)})"
+        for reason, paths in left_out.items()
+    ]
 
 
 def _walk(top: Path) -> _Found:
@@ -182,14 +223,14 @@ def _take(path: Path, parts: Parts, found: _Found) -> None:
         try:
             kind = kind_of(path)
         except OSError as error:
-            found.damaged.append(f"{path}: cannot be opened ({error.strerror})")
+            found.damaged.append((path, f"cannot be opened ({error.strerror})"))
             return
         if kind == "HEIC":
-            found.damaged.append(f"{path}: is HEIC, which is not read: convert it to JPEG")
+            found.damaged.append((path, HEIC))
         elif kind is not None:
             found.pictures.append((parts, path))
         elif path.suffix.lower() in ENDINGS:
-            found.damaged.append(f"{path}: is no picture, though it is called one")
+            found.damaged.append((path, "is no picture, though it is called one"))
         else:
             found.leave_out("no picture", path)
 

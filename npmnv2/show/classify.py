@@ -7,6 +7,7 @@ kernels from disk takes longer than plain NumPy takes for all that people name o
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
+from os.path import isdir
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ from npmnv2.backends import backend
 from npmnv2.data.images import open_image, prepare
 from npmnv2.data.labels import imagenet_labels, read_labels
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
+from npmnv2.data.scan import pictures
 from npmnv2.engine.folding import FoldedNetwork, folded
+from npmnv2.files import shown
 from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.validate import Array, check_int
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.load import build, warn
 from npmnv2.weights.neighbours import beside
 from npmnv2.weights.source import Source
@@ -153,6 +155,25 @@ def _who_says(source: Source, own: Preprocessing | None) -> str:
     if source.names == "torchvision" and own is not None:
         twice = ", IMAGENET1K_V2" if own.resize == 232 else ", IMAGENET1K_V1; IMAGENET1K_V2 wants --resize 232"
     return f"as {source.names} does, whose names the weights have{twice}{grey}"
+
+
+def pictures_in(paths: Iterable[str | PathLike[str]]) -> tuple[list[str], list[str]]:
+    """The pictures that paths lead to, those of a folder in the order of their names, and what is left out of folders.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no picture.
+    """
+    images, left_out = list[str](), list[str]()
+    for path in paths:
+        if isdir(path):
+            inside, lines = pictures(path)
+            images += map(str, inside)
+            left_out += [f"{fspath(path)}: {line}" for line in lines]
+        else:
+            images.append(fspath(path))
+    return images, left_out
 
 
 def classify(model: Network, images: Iterable[str | PathLike[str]], top: int = 5) -> Iterator[Answer]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from npmnv2.data import Dataset
+from npmnv2.files import shown
 from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
 from npmnv2.nn.layers import BatchNorm
 from npmnv2.validate import Array
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.load import BUILDERS, load_state, said_of, warn
 from npmnv2.weights.source import read
 

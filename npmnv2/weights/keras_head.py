@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING
+from npmnv2.files import FormatError, shown
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import keras_graph
 from npmnv2.weights.formats.keras_file import KerasFile
 from npmnv2.weights.formats.keras_graph import Fed, Graph, Node
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.head import ONLY_NETWORK
 from npmnv2.weights.keras_backbone import Parts, Size, check_backbone, is_number, only, setting
 from npmnv2.weights.recognise import Found

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing, lite_preprocessing
+from npmnv2.files import FormatError, shown
 from npmnv2.models import as_built
 from npmnv2.models.network import Network
 from npmnv2.validate import Array, check_dtype
 from npmnv2.weights.conventions import ANSWERS, published_variant
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.neighbours import beside, torchvision_preprocessing
 from npmnv2.weights.said import Usual
 from npmnv2.weights.source import MOST_LETTERS, Path, Source, read

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npmnv2.data.preprocessing import INTERPOLATIONS, PREPROCESSING, Preprocessing
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import shown
+from npmnv2.files import FormatError, shown
 
 PICTURES, CONFIG = "preprocessor_config.json", "config.json"
 MOST_BYTES = 16 * 2**20
@@ -65,8 +64,9 @@ def beside(path: str | PathLike[str], names: str, classes: int) -> Beside:
             if labels is not None and len(labels) == classes:
                 found = found._replace(labels=labels, labelled_by=name)
             elif labels is not None:
-                other = f"{file}: names {len(labels)} classes, which are not those of the network, which has {classes}"
-                found = found._replace(ignored=f"{other}; not used")
+                other = f"names {len(labels)} classes, which are not those of the network, which has {classes}"
+                other = other if labels else "id2label must give each number from 0 on a name, and does not"
+                found = found._replace(ignored=f"{file}: {other}; not used")
     return found
 
 
@@ -158,10 +158,12 @@ def _pictures(said: dict[str, Any]) -> tuple[Preprocessing | None, None]:
 def _config(said: dict[str, Any]) -> tuple[Preprocessing | None, list[str] | None]:
     """transformers' names of classes; or timm's names, and how it prepares pictures."""
     named = said.get("id2label")
-    if isinstance(named, dict):
-        by_number = {int(number): str(name) for number, name in named.items()}
-        labels = [by_number.get(number, "") for number in range(len(by_number))]
-        return None, None if labels == [f"LABEL_{k}" for k in range(len(labels))] or not all(labels) else labels
+    if named is not None:
+        numbers = range(len(named)) if isinstance(named, dict) else ()
+        labels: list[Any] = [named.get(str(number)) for number in numbers]
+        if not isinstance(named, dict) or not all(isinstance(name, str) and name for name in labels):
+            return None, []
+        return None, None if labels == [f"LABEL_{k}" for k in range(len(labels))] else labels
     timm = said.get("pretrained_cfg")
     if not isinstance(timm, dict):
         return None, None

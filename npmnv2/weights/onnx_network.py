@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.cost.layer import LayerCost
+from npmnv2.files import FormatError, format_errors, listed
 from npmnv2.shapes import resolve_padding
 from npmnv2.validate import Array
 from npmnv2.weights.conventions import CONVENTIONS, STRIDES, find_depth, find_width, one_epsilon, strides_of_rows
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats import onnx_file, onnx_graph
 from npmnv2.weights.formats.onnx_graph import Image
-from npmnv2.weights.formats.raw import format_errors, listed
 from npmnv2.weights.names import FROM_PYTORCH, layers
 from npmnv2.weights.said import Said, Usual
 

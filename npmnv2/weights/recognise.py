@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from npmnv2.files import FormatError, listed, shown
 from npmnv2.shapes import LARGEST
 from npmnv2.weights.conventions import CONVENTIONS, as_published, find_depth, find_width, lacks_shortcut, nearest_width
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import listed, shown
 from npmnv2.weights.names import Entry, bare_entries, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.said import Usual
 from npmnv2.weights.tables import LEAVES, PYTORCH

@@ -148,6 +148,18 @@ def check_fits(model: Network, names: str) -> None:
         )
 
 
+def names_in(path: Path) -> list[str]:
+    """Whose names a file of this ending can have.
+
+    Examples
+    --------
+    >>> names_in("model.pth"), names_in("model.h5")
+    (['torchvision', 'timm', 'hf', 'efficientnet_pytorch'], ['keras'])
+    """
+    container = next((c for ending, c in ENDINGS.items() if os.fspath(path).lower().endswith(ending)), "")
+    return [names for names in NAMES if container in _CONTAINERS[names]]
+
+
 def _container(path: str, names: str) -> str:
     """The container that the path's ending asks for, if the names can be in it."""
     ending = next((end for end in (*ENDINGS, *READ) if path.lower().endswith(end)), "")

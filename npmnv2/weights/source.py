@@ -7,16 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npmnv2.files import FormatError, format_errors, listed, shown
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
 from npmnv2.weights import head, recognise, whole_model
 from npmnv2.weights.conventions import VARIANT, as_published, channels
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats import containers
+from npmnv2.weights.formats import containers, shards
 from npmnv2.weights.formats.keras_layers import rename_counted
 from npmnv2.weights.formats.places import Modules
-from npmnv2.weights.formats.raw import format_errors, listed, shown
-from npmnv2.weights.names import Entry, entries, schemes, shape_there, shapes
+from npmnv2.weights.names import Entry, entries, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.neighbours import conventions
 from npmnv2.weights.said import Said, Usual
 
@@ -63,7 +62,8 @@ def read(path: Path, partial: bool = False) -> Source:
     Parameters
     ----------
     path : str or path-like
-        A file of any of the containers in `Source`, or a folder with one.
+        A file of any of the containers in `Source`, or a folder with one; of a network in shards the folder, the index
+        or any shard.
     partial : bool
         Whether the classifier may be missing, as in the files of Keras that end in ``no_top``, or be one that cannot be
         read, of several layers.
@@ -76,7 +76,8 @@ def read(path: Path, partial: bool = False) -> Source:
     OSError
         If the file cannot be opened.
     """
-    name = containers.file_in(os.fspath(path))
+    given = containers.file_in(os.fspath(path))
+    name = shards.index_of(given)
     container = containers.container(name)
     if container == "keras":
         return _read_keras(name, partial)
@@ -85,7 +86,7 @@ def read(path: Path, partial: bool = False) -> Source:
     if container == "onnx":
         return _read_onnx(name)
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
-    place, left_out = "", list[str]()
+    place, left_out, notes = "", list[str](), tuple[str, ...]()
     modules: Modules = {}
     if container == "plain npz":
         from npmnv2.weights.formats import native
@@ -95,12 +96,17 @@ def read(path: Path, partial: bool = False) -> Source:
         from npmnv2.weights.formats import safetensors_file
 
         arrays = safetensors_file.read(name)[0]
+    elif container == "shards":
+        container, arrays, files = shards.read(name)
+        note = f"all its shards were read: {listed(map(shown, files))}"
+        notes = (note if os.fspath(path) == given != name else Usual(note),)  # a shard was given: it is not alone
     else:
         arrays, place, left_out, modules = _read_torch(name, among)
     with format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
         found, counted = recognise.without_counters(arrays, found)
         found, said = _said_elsewhere(name, arrays, found, modules)
+        found = found._replace(notes=(*notes, *found.notes))
         said = said._replace(left_out=(*left_out, *counted, *said.left_out))
         return _source(name, container, arrays, found, partial, said)
 
@@ -187,6 +193,7 @@ def _source(
     path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: Said
 ) -> Source:
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
+    _check_layers(arrays, found)
     config = dict(said.config)
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
@@ -209,6 +216,15 @@ def _source(
         state["fc.b"] = np.zeros(classifier.classes, state["fc.w"].dtype)
     notes = (*found.assumed, *said.assumed), tuple(left_out), (*found.notes, *classifier.notes)
     return Source(path, container, found.names, found.architecture, config, state, dict(said.info), *notes)
+
+
+def _check_layers(arrays: Mapping[str, Array], found: recognise.Found) -> None:
+    """That no layer of a whole backbone has an array more, such as a bias: without it the answers would differ."""
+    layers = {layer_of(entry.theirs) for entry in found.known}
+    more = [name for name in found.beside if layer_of(name) in layers]
+    if more and len(layers) > 1 and all(entry.theirs in arrays for entry in found.known):  # one: names without layers
+        what = f"has {shown(more[0])}, in a layer that has no such array in a {found.architecture} here"
+        raise FormatError(recognise.computed(more) or what)
 
 
 def _nothing(arrays: Mapping[str, Array]) -> recognise.Found:

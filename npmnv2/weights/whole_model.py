@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from npmnv2.files import FormatError, shown
 from npmnv2.weights.conventions import one_epsilon, strides_of_rows
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.places import SHORTCUT, Modules
-from npmnv2.weights.formats.raw import shown
 from npmnv2.weights.names import layer_of, layers
 from npmnv2.weights.recognise import Found
 from npmnv2.weights.said import Said
@@ -37,7 +36,7 @@ def compare(modules: Modules, found: Found, config: Mapping[str, Any]) -> Said:
     >>> compare({"features.0.2": {"class": "torch.nn.modules.activation.SiLU"}}, found, config)
     Traceback (most recent call last):
         ...
-    npmnv2.weights.errors.FormatError: has the activation SiLU at features.0.2; a mobilenet_v2 here has ReLU6
+    npmnv2.files.FormatError: has the activation SiLU at features.0.2; a mobilenet_v2 here has ReLU6
     """
     if any(said["class"].startswith("__torch__.") for said in modules.values()):
         unread = "strides, padding, epsilon and activations are those of its names: a TorchScript's code is not read"

@@ -4,30 +4,29 @@ import os
 import re
 import zipfile
 
-from npmnv2.weights.errors import FormatError
+from npmnv2.files import DIRECTORY_BYTES, FormatError, FrugalFile, check_no_pipe, format_errors, listed, shown
 from npmnv2.weights.formats.native import HEADER
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, FrugalFile, check_no_pipe, format_errors, listed, shown
 
-CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "keras", "onnx")
+CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "shards", "keras", "onnx")
 # In a folder, the best first.
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5", ".onnx")
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
 PICTURES = (
-    "holds pictures and their labels ({}), as Keras's mnist.npz does, and no weights. To train on them, put MNIST's "
-    "own four files (train-images-idx3-ubyte, ...) into a folder DIR and give train --data mnist:DIR, or in Python "
-    "take the arrays with np.load into an npmnv2.data.Dataset"
+    "holds pictures and their labels ({}), as Keras's mnist.npz does, and no weights. To train on them give train "
+    "--data mnist:{} if they are grey, and x_train, y_train, x_test, y_test; else take the arrays in Python with "
+    "np.load into an npmnv2.data.Dataset"
 )
 LOOKALIKES = {  # beginnings, in small letters
     b"version https://git-lfs": "is a pointer of Git LFS, not the file it stands for: fetch that with `git lfs pull`",
     b"<!doctype html": PAGE,
     b"<html": PAGE,
     b"<?xml": "is XML, such as the answer of a server that has no such file: download the file again",
-    b"{": "is JSON, such as a configuration, a list of a network's parts or the answer of a server: name the file of "
-    "weights itself",
+    b"{": "is JSON, such as a configuration or the answer of a server: name the file of weights itself",
     b"\x1f\x8b": "is compressed with gzip: unpack it first",
     b"\x93numpy": "is one array of NumPy (.npy): save a network's arrays by name, np.savez('model.npz', **arrays)",
 }
-PARTS = re.compile(r"-\d{5}-of-\d{5}\.")  # in the names of a network's parts
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")  # in the names of a network's shards
+INDEX_BYTES = 1 << 20  # of the index of shards
 # Behind the version of its format: any text, the graph or its operators' version.
 ONNX = b"\x12\x1a\x22\x2a\x32\x3a\x42"
 MOST_FILES, DEEPEST = 1000, 3  # looked at in a folder, and how far below it
@@ -65,14 +64,12 @@ def file_in(path: str) -> str:
     files = [name for name in files if os.path.basename(name) not in NO_WEIGHTS]
     for ending in ENDINGS:
         found = [name for name in files if name.lower().endswith(ending)]
+        first = {SHARD.sub(r"-of-\2.", name): name for name in reversed(found)}  # of a network's shards the first alone
+        found = [name for name in found if name in first.values()]
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
             several = listed(map(shown, found))
-            if all(map(PARTS.search, found)):
-                raise FormatError(
-                    f"{path}: is a folder of one network in {len(found)} files: {several}; put the arrays into one"
-                )
             raise FormatError(f"{path}: is a folder of {len(found)} such files: {several}; name one of them")
     if any(name.endswith(".distcp") for name in files):
         raise FormatError(
@@ -88,6 +85,11 @@ def container(path: str) -> str:
     check_no_pipe(path)
     with open(path, "rb") as file:
         start = file.read(64)
+        is_text = (
+            start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" and b"\0" not in start
+        )  # which is in the length of a .safetensors
+        if is_text and b'"weight_map"' in start + file.read(INDEX_BYTES):
+            return "shards"
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
     if start.startswith(b"PK"):
@@ -120,7 +122,7 @@ def _zip(path: str) -> str:
         return "keras"
     if {"x_train.npy", "y_train.npy"} <= set(members):
         arrays = listed(shown(name.removesuffix(".npy")) for name in sorted(members))
-        raise FormatError(f"{path}: {PICTURES.format(arrays)}")
+        raise FormatError(f"{path}: {PICTURES.format(arrays, path)}")
     if any(name.endswith(".npy") for name in members):
         return "npz" if f"{HEADER}.npy" in members else "plain npz"
     if any("/data/weights/" in name for name in members):

@@ -22,9 +22,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from npmnv2.files import BFLOAT16, MOST_AXES, FormatError, brief, itemsize, shown, strided_view
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import BFLOAT16, MOST_AXES, brief, itemsize, shown, strided_view
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST_STEPS = 500_000  # structures read of one file; a MobileNetV2 has 13,501

@@ -42,11 +42,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from npmnv2.atomic import writing
+from npmnv2.files import DIRECTORY_BYTES, Archive, FormatError, FrugalFile, format_errors, shown
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.hdf5 import SIGNATURE, File
 from npmnv2.weights.formats.keras_layers import VARIABLES, GroupPath, class_of, class_with, names_in, variables
-from npmnv2.weights.formats.raw import DIRECTORY_BYTES, Archive, FrugalFile, format_errors, shown, storable
+from npmnv2.weights.formats.raw import storable
 
 T = TypeVar("T")
 ROOTS = ("layers", "_layer_checkpoint_dependencies")  # the second in Keras 2.12

@@ -15,9 +15,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from npmnv2.weights.errors import FormatError
+from npmnv2.files import FormatError, shown
 from npmnv2.weights.formats.hdf5 import MOST_TEXT
-from npmnv2.weights.formats.raw import shown
 
 DEPTH = 8  # of models within models, and of lists within what a layer is given
 MOST_LAYERS = 10_000  # a MobileNetV2 has 156

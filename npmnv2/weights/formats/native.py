@@ -16,9 +16,7 @@ pickle is ever written or read. What a file claims is compared with its size bef
 
 import hashlib
 import json
-import math
 import os
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -26,32 +24,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npmnv2.atomic import writing
+from npmnv2.files import DIRECTORY_BYTES, DTYPES, Archive, FormatError, FrugalFile, format_errors, shown
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import (
-    DIRECTORY_BYTES,
-    MOST_AXES,
-    Archive,
-    FrugalFile,
-    contiguous,
-    format_errors,
-    shown,
-    storable,
-    strided_view,
-)
+from npmnv2.weights.formats.raw import storable
 
 FORMAT = "npmnv2 checkpoint"
 VERSION = 1  # goes up when an older npmnv2 would misread a file
 HEADER, INFO = "npmnv2", "info"  # the two members that are JSON
-_SIZES = {"uint": (8, 16, 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64, 128)}
-DTYPES = frozenset({"bool", *(f"{kind}{bits}" for kind, sizes in _SIZES.items() for bits in sizes)})
 INFO_BYTES = 1 << 21  # with room for ten thousand epochs
-# The header of an .npy file, version 1.0, as NumPy writes it: a dtype, the order of the axes, a shape.
-_NPY = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|])([biufc][1248]6?)', 'fortran_order': (False|True), "
-    rb"'shape': \((\d{1,19},|\d{1,19}(?:, \d{1,19})+|)\), \} *\n",
-    re.DOTALL,
-)
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the same arrays give the same file, whenever it is written
 
 
@@ -133,8 +113,8 @@ def _arrays(archive: Archive) -> dict[str, Array]:
     for member in archive.sizes:
         if not member.endswith(".npy"):
             raise FormatError(f"is no checkpoint of npmnv2: its member {shown(member)} is no array")
-    names = {member.removesuffix(".npy"): member for member in archive.sizes if member != f"{HEADER}.npy"}
-    return {name: _array(name, archive.read(member)) for name, member in names.items()}
+    names = [member.removesuffix(".npy") for member in archive.sizes if member != f"{HEADER}.npy"]
+    return {name: archive.array(name) for name in names}
 
 
 def _header(archive: Archive) -> dict[str, Any]:
@@ -144,7 +124,7 @@ def _header(archive: Archive) -> dict[str, Any]:
         raise FormatError(f"is no checkpoint of npmnv2: an .npz without the array {HEADER!r}")
     if size > 4096:
         raise FormatError(f"is no checkpoint of npmnv2: its array {HEADER!r} is too long")
-    header = _json(HEADER, _array(HEADER, archive.read(f"{HEADER}.npy")))
+    header = _json(HEADER, archive.array(HEADER))
     version = header.get("version")
     if header.get("format") != FORMAT or type(version) is not int or version < 1:
         raise FormatError(f"is no checkpoint of npmnv2: its array {HEADER!r} says something else")
@@ -166,22 +146,3 @@ def _json(name: str, array: Array) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(f"is damaged: the array {name!r} is no JSON object")
     return value
-
-
-def _array(name: str, content: bytearray) -> Array:
-    """The array in an .npy file, as a view of it.
-
-    NumPy's own `read_array` evaluates the header as a Python literal and allocates what it claims.
-    """
-    header = _NPY.match(content)
-    if header is None:
-        raise FormatError(f"is damaged: the array {shown(name)} has a header that is never written")
-    order, code, is_fortran, lengths = (part.decode() for part in header.groups())
-    dtype = np.dtype(code)
-    shape = tuple(int(length) for length in lengths.split(",") if length.strip())
-    there = len(content) - header.end()
-    if dtype.name not in DTYPES or len(shape) > MOST_AXES or math.prod(shape) * dtype.itemsize != there:
-        raise FormatError(f"is damaged: the array {shown(name)} has {there} bytes and claims others")
-    numbers = memoryview(content)[header.end() :]
-    strides = contiguous(shape[::-1])[::-1] if is_fortran == "True" else None
-    return strided_view(numbers, dtype.name, shape, strides, big_endian=order == ">")

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npmnv2.files import FormatError, FrugalFile, brief, check_no_pipe, format_errors, itemsize, shown, strided_view
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import FrugalFile, brief, check_no_pipe, format_errors, itemsize, shown, strided_view
 
 MOST = 20_000  # operators, arrays and inputs of a graph; the networks here have some hundred
 # ONNX's numbers for the dtypes that are read.

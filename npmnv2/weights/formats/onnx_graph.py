@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npmnv2.files import FormatError, listed, shown
 from npmnv2.shapes import Pads, resolve_padding
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
 from npmnv2.weights.formats.onnx_file import Graph, Node
 from npmnv2.weights.formats.onnx_numbers import computed
-from npmnv2.weights.formats.raw import listed, shown
 
 NONE: Pads = ((0, 0), (0, 0))
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]  # the permutations that move the channels

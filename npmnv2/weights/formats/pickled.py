@@ -9,8 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import MOST_AXES, brief, contiguous, itemsize, shown, strided_view
+from npmnv2.files import MOST_AXES, FormatError, brief, contiguous, itemsize, shown, strided_view
 
 STORAGES = {
     "FloatStorage": "float32",

@@ -8,9 +8,8 @@ all of them as attributes. The names that lead to a tensor, joined by points, ar
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
-from npmnv2.weights.errors import FormatError
+from npmnv2.files import FormatError, shown
 from npmnv2.weights.formats.pickled import Global, NumpyArray, Object, Storage, Tensor
-from npmnv2.weights.formats.raw import shown
 
 DEPTH = 8  # of dictionaries in dictionaries
 MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter

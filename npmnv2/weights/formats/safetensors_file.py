@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from npmnv2.atomic import writing
+from npmnv2.files import BFLOAT16, FormatError, format_errors, shown, strided_view
 from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats.raw import BFLOAT16, format_errors, shown, storable, strided_view
+from npmnv2.weights.formats.raw import no_name_twice, storable
 
 HEADER_BYTES = 1 << 20  # with room for some ten thousand tensors
 DTYPES = {"F32": "float32", "F64": "float64", "F16": "float16", "BF16": BFLOAT16}
@@ -40,7 +40,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
             raise FormatError("is no .safetensors file, or its end is missing: the header would not fit")
         if length > HEADER_BYTES:
             raise FormatError(f"has a header of {length} bytes; {HEADER_BYTES} is room for ten thousand tensors")
-        header = json.loads(file.read(length).decode(), object_pairs_hook=_no_name_twice)
+        header = json.loads(file.read(length).decode(), object_pairs_hook=no_name_twice)
         file.seek(0)
         data = file.read(size)
         tensors = dict(library.deserialize(data))  # copies, in no order
@@ -77,14 +77,6 @@ def _library() -> Any:
     except ImportError:
         raise ImportError(".safetensors files need the library safetensors: pip install 'npmnv2[weights]'") from None
     return safetensors
-
-
-def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise FormatError(f"has two entries called {shown(next(n for n in names if names.count(n) > 1))}")
-    return found
 
 
 def _array(name: str, tensor: dict[str, Any]) -> Array:

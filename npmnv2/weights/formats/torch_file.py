@@ -40,15 +40,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from npmnv2.atomic import writing
-from npmnv2.validate import Array
-from npmnv2.weights.errors import FormatError
-from npmnv2.weights.formats import torch_pickle
-from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
-from npmnv2.weights.formats.places import Places, find, modules
-from npmnv2.weights.formats.raw import (
+from npmnv2.files import (
     BFLOAT16,
     DIRECTORY_BYTES,
     Archive,
+    FormatError,
     FrugalFile,
     brief,
     contiguous,
@@ -56,9 +52,13 @@ from npmnv2.weights.formats.raw import (
     itemsize,
     listed,
     shown,
-    storable,
     strided_view,
 )
+from npmnv2.validate import Array
+from npmnv2.weights.formats import torch_pickle
+from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
+from npmnv2.weights.formats.places import Places, find, modules
+from npmnv2.weights.formats.raw import storable
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001

@@ -27,9 +27,8 @@ object, a text takes at most four times its bytes, and nothing here calls itself
 import pickletools
 from typing import Any, BinaryIO, NamedTuple
 
-from npmnv2.weights.errors import FormatError
+from npmnv2.files import FormatError, shown
 from npmnv2.weights.formats.pickled import MAKERS, NEEDED, STORAGES, Global, Object, Storage, call, pairs, storage
-from npmnv2.weights.formats.raw import shown
 
 STEPS = 250_000  # with room for some ten thousand tensors, which take about 25 each; MobileNetV2 has 314
 MOST_DROPPED = 20  # names that are listed

@@ -143,7 +143,15 @@ def compile_apart(loops: Callable[..., Any]) -> Any:
     In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop that holds it Numba
     does not promise that the arrays do not overlap, and one was measured to be five times slower.
     """
-    return numba.njit(**INSIDE)(loops)
+    return numba.njit(error_model="numpy")(loops)
+
+
+def compile_step(loops: Callable[..., Any]) -> Any:
+    """Compile loops between kernels, as `compile_task` does, that Python may call too, where the steps run one by one.
+
+    What has no way in from Python (`INSIDE`) ends the process if it is called from there.
+    """
+    return numba.njit(error_model="numpy", fastmath={"contract"}, pipeline_class=NoOverlap)(loops)
 
 
 def compile_by_kernel(loops_of: Callable[[int, int], Any]) -> Any:

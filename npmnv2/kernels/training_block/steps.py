@@ -12,7 +12,7 @@ import numpy as np
 
 from npmnv2.kernels.arrays import aligned
 from npmnv2.kernels.batchnorm import loops as batchnorm_loops
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_step
 from npmnv2.kernels.products import product
 from npmnv2.kernels.tiles import CHANNELS
 from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loops, depthwise_loops, forward_loops
@@ -96,7 +96,7 @@ def _expand(sizes, cuts, x, we, bn):
     return Deferred(y, norm), statistics
 
 
-@compile_task
+@compile_step
 def _moments(grams, mean, we, P, pieces):
     """`BlockCache.gram_we`, and mean and variance of ``x @ we``, which follow from it: see docs/training_speed.md.
 
@@ -273,7 +273,7 @@ def _expand_backward(cache, dy, shortcut, threads):
     return _sum(out.dx.reshape((shares, 1, P, C))), _sum(out.dw.reshape((cut.groups, pieces, C, E)))
 
 
-@compile_task
+@compile_step
 def _corrections(norm, we, wt, gram_we, dwe):
     """What `backward_loops.finish` subtracts of dx: a matrix (C, C), for each pixel of x, and a constant, (C,).
 

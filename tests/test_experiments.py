@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import statistics as standard
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,6 +193,15 @@ def test_a_stopped_run_goes_on(tmp_path):
     assert again.results([case(1)]) == {"n = 1": {0: {"error": 0.5}}}
     with pytest.raises(ValueError, match="another 'n = 1, seed 0'"):
         again.missing([case(1, epochs=3)])
+
+
+def test_the_minutes_of_all_commands_add_up(tmp_path, monkeypatch):
+    clock, path = iter((0.0, 90.0, 200.0, 230.0)), str(tmp_path / "a.json")
+    monkeypatch.setattr("npmnv2.experiments.store.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    for n, minutes in ((1, 1.5), (2, 2.0)):
+        store = Store("relu", False, path)
+        store.put(case(n), {})
+        assert store.document["minutes"] == minutes
 
 
 @pytest.mark.parametrize(

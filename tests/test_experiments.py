@@ -15,7 +15,7 @@ from npmnv2 import ops
 from npmnv2.__main__ import main
 from npmnv2.data import load_digits
 from npmnv2.data.canvas import PIECE, load_canvas
-from npmnv2.experiments import FULL_RUNS, NAMES, compare, expansion, load, memory, relu, running, separable
+from npmnv2.experiments import FULL_RUNS, NAMES, compare, expansion, load, memory, relu, running, separable, small_data
 from npmnv2.experiments.experiment import Case, Experiment
 from npmnv2.experiments.statistics import T_95, mean, wilson
 from npmnv2.experiments.store import Store, kept
@@ -118,6 +118,13 @@ def test_what_numpy_held_is_what_the_docstring_adds_up():
             more = row["measured"] - 4 * (block.in_channels * side**2 + out + most)
             assert 0 <= more < 8e4
             side = g.OH
+
+
+def test_the_few_images_make_whole_batches_and_equally_many_steps():
+    for case in small_data.cases(False, range(1)) + small_data.cases(True, range(1)):
+        images, steps = case.settings["images"], case.settings["steps"]
+        assert images % small_data.BATCH == 0 and steps * small_data.BATCH % images == 0
+        assert "lr" in small_data.WAYS[case.settings["way"]]
 
 
 def test_networks_of_equal_cost_cost_about_the_same():

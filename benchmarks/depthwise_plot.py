@@ -28,6 +28,8 @@ def draw(report, path):
     axes.axvline(1, color=BLUE, lw=1.5, zorder=0)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
+    low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= high])
     axes.set_yticks(range(len(rows)), [row["shape"] for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("time over that of our kernel: to the left is faster", fontsize=18)

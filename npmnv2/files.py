@@ -11,7 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
@@ -182,6 +182,8 @@ class Archive:
     file : FrugalFile
     most : int, optional
         Bytes that all of it may unpack to, instead of `MOST_UNPACKED` times the file's and a mebibyte.
+    wanted : collection of str, optional
+        The members that `most` is about, where no other will be read.
 
     Raises
     ------
@@ -199,7 +201,7 @@ class Archive:
     ({'w.npy': 152}, bytearray(b'\\x93NUMPY'))
     """
 
-    def __init__(self, file: FrugalFile, most: int | None = None) -> None:
+    def __init__(self, file: FrugalFile, most: int | None = None, wanted: Collection[str] | None = None) -> None:
         self._zip = zipfile.ZipFile(file)
         self.sizes: dict[str, int] = {}
         packed = 0
@@ -208,7 +210,7 @@ class Archive:
             if member.filename in self.sizes:
                 raise FormatError(f"has two members called {name}")
             if member.flag_bits & 1:
-                raise FormatError(f"is encrypted ({name}); weights are read in the clear")
+                raise FormatError(f"is encrypted ({name}): save it without a password")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise FormatError(f"is compressed ({name}) in a way that is not read; zip's usual one, deflate, is")
             if member.compress_type == zipfile.ZIP_STORED and member.compress_size != member.file_size:
@@ -217,7 +219,7 @@ class Archive:
             packed += member.compress_size
         if packed > file.bytes:
             raise FormatError(f"is damaged: its members claim {packed} bytes, the file has {file.bytes}")
-        claimed = sum(self.sizes.values())
+        claimed = sum(size for name, size in self.sizes.items() if wanted is None or name in wanted)
         most = MOST_UNPACKED * file.bytes + (1 << 20) if most is None else most
         if claimed > most:
             raise FormatError(f"would unpack to {claimed} bytes; from a file of {file.bytes}, {most} are the most")

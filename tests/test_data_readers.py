@@ -557,7 +557,8 @@ def test_a_npz_of_something_else(tmp_path):
     _refused(load_mnist, path, "holds no MNIST: x_train, y_train, x_test, y_test missing")
     _refused(load_mnist, tmp_path, "holds no MNIST: train-images-idx3-ubyte")
     path.write_bytes(b"nothing")
-    _refused(load_mnist, path, "holds no MNIST: x_train")
+    _refused(load_mnist, path, "is damaged (BadZipFile: File is not a zip file)")
+    _refused(load_mnist, tmp_path, "holds no MNIST: train-images-idx3-ubyte")
     _npz(path, y_train=np.full(9, 10, np.uint8))
     _refused(load_mnist, path, "labels must lie between 0 and 9; one is 10")
     _npz(path, y_train=np.zeros(9, np.float32))
@@ -566,6 +567,17 @@ def test_a_npz_of_something_else(tmp_path):
     for k in range(0, len(content), 7):  # whatever is wrong, one line
         path.write_bytes(content[:k] + bytes([content[k] ^ 0xFF]) + content[k + 1 :])
         _refused(load_mnist, path)
+
+
+def test_the_limit_is_of_what_is_read(tmp_path, monkeypatch):
+    """Not of an array beside the four of MNIST."""
+    four = {"x_train": (2, 3, 3), "y_train": 2, "x_test": (2, 3, 3), "y_test": 2}
+    arrays = {name: np.zeros(shape, np.uint8) for name, shape in four.items()}
+    np.savez(tmp_path / "m.npz", more=np.zeros(1000), **arrays)
+    monkeypatch.setattr("npmnv2.data.mnist.MOST_BYTES", 1000)
+    assert load_mnist(tmp_path / "m.npz").train_x.shape == (2, 3, 3, 1)
+    np.savez(tmp_path / "m.npz", **{**arrays, "x_test": np.zeros((100, 3, 3), np.uint8)})
+    _refused(load_mnist, tmp_path / "m.npz", "would unpack to")
 
 
 # -- folders

@@ -76,7 +76,7 @@ def test_a_killed_worker_ends_the_run_with_one_line(started):
     assert ended(running)
     assert json.loads(path.read_text())["cases"]
     (line,) = said.decode().splitlines()[1:]
-    assert line.startswith("npmnv2 experiment: a process that ran a case was killed")
+    assert line.startswith("npmnv2 experiment: a process that ran a case ended before it was done: it was killed, as")
 
 
 def test_the_number_of_processes_changes_nothing(tmp_path):

@@ -86,6 +86,7 @@ def test_what_timm_says_beside_the_weights(tmp_path):
     "names, classes, expected",
     [
         ({"0": "ant", "1": "bee", "2": "cat"}, 3, ["ant", "bee", "cat"]),
+        ({"0": 5, "1": 7, "2": "cat"}, 3, ["5", "7", "cat"]),
         ({"0": "ant", "1": "bee", "2": "cat"}, 4, None),
         ({"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, 3, None),
     ],

@@ -92,6 +92,17 @@ def no_index(folder, where):
     return folder
 
 
+def a_shard_alone(folder, where):
+    return shard(no_index(folder, where))
+
+
+def a_neighbour(folder, where):
+    """Which is no index, by its name."""
+    (folder / "._model.safetensors.index.json").write_text("of macOS")
+    (folder / "model.safetensors.index.json.bak").write_text("an older one")
+    return no_index(folder, where)
+
+
 def a_pointer(folder, where):
     (folder / "model.safetensors.index.json").write_text("version https://git-lfs.github.com/spec/v1")
     return folder
@@ -153,7 +164,9 @@ def linked_twice(folder, where):
 
 WRONG = {
     a_pointer: "model.safetensors.index.json: is a pointer of Git LFS",
-    no_index: "model-00001-of-00003.safetensors: is one of 3 shards of a network, and no index beside it",
+    no_index: "is a folder of 3 such files: .*; name one of them, or if they are shards, put their index beside them",
+    a_shard_alone: "if it is one of 3 shards: download the others and their index too, such as model",
+    a_neighbour: "is a folder of 3 such files: .*; name one of them, or if",
     two_indices: "is named by several indices: model.safetensors.index.json, other.safetensors.index.json; give one",
     missing: "in model-00002-of-00003.safetensors, and no such file is beside it",
     a_folder: "in model-00002-of-00003.safetensors, and no such file is beside it",
@@ -167,6 +180,18 @@ WRONG = {
     not_named: "lacks classifier.bias; model-0000.-of-00003.safetensors has it",
     linked_twice: r"in model-0000.-of-00003.safetensors; model-00002-of-00003.safetensors (has|lacks) it",
 }
+
+
+def test_a_name_like_that_of_a_shard_is_no_matter(tmp_path):
+    """A whole network that is called so, with the index of another beside it, or a file called like an index."""
+    for name in ("epoch-00010-of-00100", "model-00001-of-00001"):
+        safetensors_file.write(tmp_path / f"{name}.safetensors", ARRAYS)
+    (tmp_path / "search.index.json").write_text("{}")
+    for path in sorted(tmp_path.glob("*.safetensors")):
+        assert weights.read(path).path == str(path)
+    (tmp_path / "search.index.json").unlink()
+    with pytest.raises(FormatError, match="is a folder of 2 such files"):
+        weights.read(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)

@@ -296,7 +296,7 @@ def test_folders_of_a_network_in_parts(tmp_path):
         (
             "a",
             ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
-            "is one of 2 shards",
+            "is a folder of 2 such files: .* if they are shards, put their index beside them",
         ),
         ("b", [".metadata", "__0_0.distcp"], "a checkpoint of torch.distributed in parts"),
     ):

@@ -93,4 +93,10 @@ def _names(target: str, source: Any, model: Any) -> tuple[str, str]:
     if fit:
         raise ValueError(f"--names must be given for {target}: {' or '.join(fit)}")
     reason = min(unfit, key=lambda text: text.startswith("names"))  # best of a library that has the architecture
-    raise ValueError(f"OUT must end in .npz or .onnx: no library whose names it can have builds this network; {reason}")
+    try:
+        check_fits(model, "keras")
+    except ValueError:
+        endings = ".npz or .onnx"
+    else:
+        endings = ".weights.h5, .npz or .onnx"
+    raise ValueError(f"OUT must end in {endings}: no library whose names it can have builds this network; {reason}")

@@ -67,21 +67,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def drawings() -> "tuple[Drawings, dict[str, str]]":
     """All figures by name; and why the pictures of some experiments cannot be drawn."""
-    from npmnv2.experiments import load
-    from npmnv2.experiments.store import Store, kept
+    from npmnv2.experiments import full_run
     from npmnv2.show.figures import FIGURES
 
     there, absent = dict(FIGURES), {}
     for experiment_name in NAMES:
-        name, experiment = f"experiment_{experiment_name.replace('-', '_')}", load(experiment_name)
-        cases = experiment.cases(False, range(experiment.seeds))
+        name = f"experiment_{experiment_name.replace('-', '_')}"
         try:
-            store = Store(experiment_name, False, kept(experiment_name))
+            experiment, results = full_run(experiment_name)
         except ValueError as error:
             absent[name] = str(error).partition(":")[0]  # what follows is advice on `experiment`
             continue
-        if missing := store.missing(cases):
-            absent[name] = f"the full run of {experiment_name} in the package has no {missing[0].key}"
-            continue
-        there[name] = functools.partial(experiment.draw, store.results(cases))
+        there[name] = functools.partial(experiment.draw, results)
     return there, absent

@@ -11,7 +11,7 @@ import numpy as np
 from npmnv2.data.digits import Dataset
 from npmnv2.data.images import fit, open_image
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
-from npmnv2.data.scan import NAMED, Scan, existing_folder, in_lines, scan
+from npmnv2.data.scan import Scan, existing_folder, in_lines, scan
 from npmnv2.validate import Array, check_int, check_number
 
 RARE = 4  # times as many pictures of one class as of another are worth a word
@@ -91,7 +91,7 @@ def load_folder(folder: str | os.PathLike[str], size: int = 224, held_out: float
 
 
 def _some(lines: list[str]) -> str:
-    return "; ".join(lines[:NAMED]) + ("; ..." if len(lines) > NAMED else "")
+    return "; ".join(lines[:5]) + ("; ..." if len(lines) > 5 else "")
 
 
 def _report(folder: str | os.PathLike[str], seen: Scan, train_y: Array, test_y: Array) -> Iterator[str]:

@@ -23,7 +23,7 @@ from npmnv2.data.scan import existing_folder
 from npmnv2.files import DIRECTORY_BYTES, Archive, FormatError, FrugalFile, format_errors
 from npmnv2.validate import Array
 
-MOST_BYTES = 1 << 30  # of the values in a file; MNIST has 47 MB
+MOST_BYTES = 1 << 30  # of the values in an IDX file, or in the four arrays of an .npz; MNIST has 47 MB
 PACKED = 1040  # gzip makes at most so many bytes out of one
 DEEP = 3  # folders within folders that are searched: MNIST/raw, and one more
 
@@ -136,7 +136,8 @@ def _sets(place: Path, prefix: str | None) -> dict[Path, dict[str, Path]]:
         for name in sorted(names):  # so that the packed one comes after, and is not taken, of two
             match = _NAME.fullmatch(name)
             if name.endswith(".npz") and prefix in (None, name, name.removesuffix(".npz")):
-                path, inside = Path(folder, name), _members(Path(folder, name))
+                path = Path(folder, name)
+                inside = _members(path, is_named=prefix is not None)
                 files = {which: path for which, member in _FILES.items() if member in inside}
                 found |= {path: files} if files or prefix is not None else {}
             if match is None or (prefix is not None and match[1].strip("-_. ") != prefix.strip("-_. ")):
@@ -194,15 +195,17 @@ def _pair(labelled: Path, x: Array, y: Array, known: _Known) -> tuple[Array, Arr
 @contextlib.contextmanager
 def _npz(path: Path) -> Iterator[Archive]:
     with FrugalFile(path, DIRECTORY_BYTES) as file, format_errors(path):
-        yield Archive(file, min(PACKED * file.bytes, MOST_BYTES))
+        yield Archive(file, min(PACKED * file.bytes, MOST_BYTES), [f"{name}.npy" for name in _FILES.values()])
 
 
-def _members(path: Path) -> set[str]:
-    """The names of the arrays in a .npz; none if it is damaged."""
+def _members(path: Path, is_named: bool) -> set[str]:
+    """The names of the arrays in a .npz; none if it is one of a folder and cannot be read."""
     try:
         with _npz(path) as archive:
             return {name.removesuffix(".npy") for name in archive.sizes}
     except FormatError:
+        if is_named:
+            raise
         return set()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from npmnv2.data.images import HEIC, kind_of
+from npmnv2.files import listed
 
 # What people call their splits, without capitals, numbers and the words below.
 SPLITS = {
@@ -27,7 +28,6 @@ ENDINGS = (  # of files that their owner takes for pictures
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".gif", ".bmp", ".dib", ".ppm", ".pgm", ".tif", ".tiff", ".webp"),
     *(".avif", ".heic", ".heif"),
 )
-NAMED = 5  # files of those that are left out, by name
 MOST_FOLDERS = 100_000  # links can lead round and round
 
 Parts = tuple[str, ...]  # the folders between the top and a file
@@ -126,8 +126,8 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
     names = {split: _names(roles, split) for split in ("train", "val", "test")}
     said = [f"classes: the folders in {'/'.join(wrapper)}"] if wrapper else []
     if alike := _within_each(found, places):
-        listed = ", ".join(map(repr, alike[:5])) + ", ..." * (len(alike) > 5)
-        said.append(f"within each class: the folders {listed}; if these are the classes, give a folder that holds them")
+        inner = listed(map(repr, alike))
+        said.append(f"within each class: the folders {inner}; if these are the classes, give a folder that holds them")
     if trained or held:
         trains = f"trained on: {names['train']}" if trained else f"trained on: what lies beside {names[held or 'val']}"
         said.append(f"{trains}; held out: {names[held] if held else 'a share of each class'}")
@@ -168,11 +168,8 @@ def in_lines(top: Path, left_out: Mapping[str, Sequence[Path]]) -> list[str]:
     >>> in_lines(Path("pets"), {"no picture": [Path("pets", "cat", "notes.txt")]})
     ['left out, no picture: 1 (cat/notes.txt)']
     """
-    names = {
-        reason: ", ".join(os.path.relpath(path, top) for path in paths[:NAMED]) for reason, paths in left_out.items()
-    }
     return [
-        f"left out, {reason}: {len(paths)} ({names[reason]}{', ...' * (len(paths) > NAMED)})"
+        f"left out, {reason}: {len(paths)} ({listed(os.path.relpath(path, top) for path in paths)})"
         for reason, paths in left_out.items()
     ]
 

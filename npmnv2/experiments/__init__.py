@@ -7,7 +7,7 @@ show. `experiment` says what that is, `store` keeps results, `runs` trains one n
 import importlib
 import os
 
-from npmnv2.experiments.experiment import Experiment
+from npmnv2.experiments.experiment import Experiment, Results
 
 NAMES = ("relu", "bottleneck", "expansion", "separable", "width-resolution", "memory", "small-data", "recipe")
 _RESULTS = os.path.join(os.path.dirname(__file__), "results")
@@ -47,11 +47,21 @@ def stored(name: str) -> list[str]:
     >>> stored("memory")[1].split()
     ['1', 'part', '7.12', '(b1.0)', '10.91', '(b1.0)']
     """
+    experiment, results = full_run(name)
+    return [line for line in experiment.table(results) if line]
+
+
+def full_run(name: str) -> tuple[Experiment, Results]:
+    """An experiment, and the results of the full run that the package has. Errors as of `stored`."""
     from npmnv2.experiments.store import Store, kept
 
     experiment = load(name)
     cases = experiment.cases(False, range(experiment.seeds))
     store = Store(name, False, kept(name))
-    if missing := store.missing(cases):
-        raise ValueError(f"the package has no full run of {name}: {missing[0].key} is not in it")
-    return [line for line in experiment.table(store.results(cases)) if line]
+    try:
+        missing = [case.key for case in store.missing(cases)]
+    except ValueError as error:  # made with other settings
+        missing = [str(error)]
+    if missing:
+        raise ValueError(f"the package has no full run of {name}: it lacks {missing[0]}")
+    return experiment, store.results(cases)

@@ -65,9 +65,9 @@ def _side_by_side(name: str, cases: list[Case], processes: int, keep: Callable[[
             pool.shutdown(cancel_futures=True)
             if isinstance(reason, concurrent.futures.BrokenExecutor):
                 raise OSError(
-                    "a process that ran a case was killed, as the system does when memory runs out; "
-                    f"--processes must perhaps be less than {processes}"
-                ) from None
+                    "a process that ran a case ended before it was done: it was killed, as the system does when memory "
+                    f"runs out (--processes must then be less than {processes}), or could not begin"
+                ) from reason
             raise
 
 

@@ -82,6 +82,7 @@ class Store:
             with open(path, encoding="utf-8") as file:
                 document = json.load(file)
             found = document["experiment"], document["quick"]
+            float(document.get("minutes", 0))
             cases = {key: (entry["settings"], entry["result"]) for key, entry in document["cases"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ValueError(f"{advice}; {path} holds no results of an experiment") from None
@@ -121,7 +122,7 @@ class Store:
             "result": result,
         }
         if self._before is not None:
-            self.document["minutes"] = round(self._before + (time.perf_counter() - self._start) / 60, 2)
+            self.document["minutes"] = round(self._before + (time.perf_counter() - self._start) / 60, 4)
         if self.path is not None:
             with writing(self.path) as file:
                 file.write(self._text().encode())

@@ -130,6 +130,8 @@ def compile_scalar(arithmetic: Callable[..., Any]) -> Any:
 def compile_task(loops: Callable[..., Any]) -> Any:
     """Compile what one iteration of a kernel's parallel loop does, multiply-adds fused. Its arrays must not overlap.
 
+    Serial loops behind a parallel one, that add up its parts, go in here too.
+
     Kept out of the loop over `prange` it compiles in half the time. Of a parallel loop Numba promises LLVM that the
     arrays do not overlap, without which loops do not become vectors; here `NoOverlap` promises it. The variable of
     such a loop is unsigned there and signed in what calls it: pass it as `np.int64`, or the task is compiled twice.

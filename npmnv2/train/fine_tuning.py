@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from npmnv2.data import Dataset
-from npmnv2.files import shown
+from npmnv2.files import listed, shown
 from npmnv2.models.network import Network
 from npmnv2.nn.base import Layer
 from npmnv2.nn.layers import BatchNorm
@@ -129,4 +129,4 @@ def network_from(
 
 def _listed(classes: Sequence[str]) -> str:
     """The first of them; names may be any text."""
-    return ", ".join(shown(name, 30) for name in classes[:5]) + ", ..." * (len(classes) > 5)
+    return listed(shown(name, 30) for name in classes)

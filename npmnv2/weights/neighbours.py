@@ -84,9 +84,8 @@ def conventions(path: str | PathLike[str], names: str) -> dict[str, Any]:
             arguments = said.get("model_args") or {}
             said = {**said, **arguments, "layer_norm_eps": arguments.get("bn_eps")}
             said["tf_padding"] = {"same": True, "": False}.get(arguments.get("pad_type", ""))
-        made: dict[str, Any] = (
-            {} if said.get("layer_norm_eps") is None else {"eps": _numbers(said["layer_norm_eps"])[0]}
-        )
+        eps = said.get("layer_norm_eps")
+        made: dict[str, Any] = {} if eps is None else {"eps": _numbers(eps)[0]}
         for name, here in NETWORK.items():
             if said.get(name) not in (None, here):
                 raise ValueError(f"{name} is {said[name]!r}; that of the networks here is {here!r}")
@@ -160,8 +159,9 @@ def _config(said: dict[str, Any]) -> tuple[Preprocessing | None, list[str] | Non
     named = said.get("id2label")
     if named is not None:
         numbers = range(len(named)) if isinstance(named, dict) else ()
-        labels: list[Any] = [named.get(str(number)) for number in numbers]
-        if not isinstance(named, dict) or not all(isinstance(name, str) and name for name in labels):
+        given = [named.get(str(number)) for number in numbers]
+        labels = [str(name) for name in given if type(name) is int or (isinstance(name, str) and name)]
+        if not isinstance(named, dict) or len(labels) < len(given):
             return None, []
         return None, None if labels == [f"LABEL_{k}" for k in range(len(labels))] else labels
     timm = said.get("pretrained_cfg")

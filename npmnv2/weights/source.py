@@ -102,7 +102,7 @@ def read(path: Path, partial: bool = False) -> Source:
         notes = (note if os.fspath(path) == given != name else Usual(note),)  # a shard was given: it is not alone
     else:
         arrays, place, left_out, modules = _read_torch(name, among)
-    with format_errors(name):
+    with shards.advice(name), format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
         found, counted = recognise.without_counters(arrays, found)
         found, said = _said_elsewhere(name, arrays, found, modules)

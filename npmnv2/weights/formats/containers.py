@@ -7,7 +7,6 @@ import zipfile
 from npmnv2.files import DIRECTORY_BYTES, FormatError, FrugalFile, check_no_pipe, format_errors, listed, shown
 from npmnv2.weights.formats.native import HEADER
 
-CONTAINERS = ("npz", "plain npz", "pth", "safetensors", "shards", "keras", "onnx")
 # In a folder, the best first.
 ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".keras", ".weights.h5", ".h5", ".onnx")
 PAGE = "is a web page, not a file of weights: download the file itself, not the page that shows it"
@@ -26,6 +25,7 @@ LOOKALIKES = {  # beginnings, in small letters
     b"\x93numpy": "is one array of NumPy (.npy): save a network's arrays by name, np.savez('model.npz', **arrays)",
 }
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")  # in the names of a network's shards
+INDEX = re.compile(r"[^.].*\.index(\.[^.]+)?\.json")  # with a variant's name in it: model.safetensors.index.fp16.json
 INDEX_BYTES = 1 << 20  # of the index of shards
 # Behind the version of its format: any text, the graph or its operators' version.
 ONNX = b"\x12\x1a\x22\x2a\x32\x3a\x42"
@@ -64,13 +64,19 @@ def file_in(path: str) -> str:
     files = [name for name in files if os.path.basename(name) not in NO_WEIGHTS]
     for ending in ENDINGS:
         found = [name for name in files if name.lower().endswith(ending)]
-        first = {SHARD.sub(r"-of-\2.", name): name for name in reversed(found)}  # of a network's shards the first alone
+        indexed = {os.path.dirname(name) for name in files if INDEX.fullmatch(os.path.basename(name))}
+        first = {  # of the shards beside an index the first alone
+            SHARD.sub(r"-of-\2.", name) if os.path.dirname(name) in indexed else name: name for name in reversed(found)
+        }
         found = [name for name in found if name in first.values()]
         if len(found) == 1:
             return os.path.join(path, found[0])
         if found:
-            several = listed(map(shown, found))
-            raise FormatError(f"{path}: is a folder of {len(found)} such files: {several}; name one of them")
+            several, index = listed(map(shown, found)), ", or if they are shards, put their index beside them"
+            raise FormatError(
+                f"{path}: is a folder of {len(found)} such files: {several}; name one of them"
+                + index * any(map(SHARD.search, found))
+            )
     if any(name.endswith(".distcp") for name in files):
         raise FormatError(
             f"{path}: is a checkpoint of torch.distributed in parts: put it together with `python -m "
@@ -81,14 +87,13 @@ def file_in(path: str) -> str:
 
 
 def container(path: str) -> str:
-    """Which of `CONTAINERS` a file is."""
+    """What a file is: "npz", "plain npz", "pth", "safetensors", "shards" (their index), "keras" or "onnx"."""
     check_no_pipe(path)
     with open(path, "rb") as file:
         start = file.read(64)
-        is_text = (
-            start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" and b"\0" not in start
-        )  # which is in the length of a .safetensors
-        if is_text and b'"weight_map"' in start + file.read(INDEX_BYTES):
+        begins = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        is_json = begins == b"{" and b"\0" not in start  # a zero is in the length before the JSON of a .safetensors
+        if is_json and b'"weight_map"' in start + file.read(INDEX_BYTES):
             return "shards"
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"

@@ -8,44 +8,60 @@ An index holds what its shards hold together. They may be .safetensors or .pth, 
 reader. The index may not lie: every shard is in its folder, and has the tensors that the index says, and no others.
 """
 
+import contextlib
 import json
 import os
-import re
+from collections.abc import Iterator
 from typing import Any
 
 from npmnv2.files import FormatError, format_errors, listed, shown
 from npmnv2.validate import Array
-from npmnv2.weights.formats.containers import INDEX_BYTES, SHARD, container
+from npmnv2.weights.formats.containers import INDEX, INDEX_BYTES, SHARD, container
 from npmnv2.weights.formats.raw import no_name_twice
-
-INDEX = re.compile(r"\.index(\.[^.]+)?\.json")  # with a variant's name in it: model.safetensors.index.fp16.json
 
 
 def index_of(path: str) -> str:
-    """The index that a shard belongs to; of any other file the file itself.
+    """The index that a shard belongs to; of any other file, and where no index names it, the file itself.
 
     Raises
     ------
     FormatError
-        If no index beside it names the shard, or several do.
+        If several indices name it.
     """
-    folder, name = os.path.split(path)
-    number = SHARD.search(name)
-    if number is None or not os.path.isfile(path):
-        return path
-    beside = [os.path.join(folder, file) for file in sorted(os.listdir(folder or ".")) if INDEX.search(file)]
-    found = [file for file in beside if os.path.isfile(file) and name in weight_map(file).values()]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    found, _ = _indices(path)
+    if len(found) > 1:
         several = listed(shown(os.path.basename(file)) for file in found)
         raise FormatError(f"{path}: is named by several indices: {several}; give one of them")
-    if int(number[2]) == 1:  # of one
-        return path
-    raise FormatError(
-        f"{path}: is one of {int(number[2])} shards of a network, and no index beside it names it: download that "
-        "too, model.safetensors.index.json or pytorch_model.bin.index.json"
-    )
+    return found[0] if found else path
+
+
+def _indices(path: str) -> tuple[list[str], list[FormatError]]:
+    """What names a file as a shard, beside it; and why others could not be read."""
+    (folder, name), found, errors = os.path.split(path), list[str](), list[FormatError]()
+    if SHARD.search(name) is None or not os.path.isfile(path):
+        return found, errors
+    for beside in filter(INDEX.fullmatch, sorted(os.listdir(folder or "."))):
+        index = os.path.join(folder, beside)
+        try:
+            found += [index] * (os.path.isfile(index) and name in weight_map(index).values())
+        except FormatError as error:
+            errors.append(error)
+    return found, errors
+
+
+@contextlib.contextmanager
+def advice(path: str) -> Iterator[None]:
+    """What is no whole network may be a shard, if it is called so: the error says what its index lacks."""
+    try:
+        yield
+    except FormatError as error:
+        number = SHARD.search(os.path.basename(path))
+        if number is None or int(number[2]) == 1:
+            raise
+        _, errors = _indices(path)
+        download = "download the others and their index too, such as model.safetensors.index.json"
+        why = errors[0] if errors else download
+        raise FormatError(f"{error}; if it is one of {int(number[2])} shards: {why}") from None
 
 
 def weight_map(path: str) -> dict[str, str]:

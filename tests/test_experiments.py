@@ -3,7 +3,10 @@
 import json
 import math
 import os
+import pathlib
+import re
 import statistics as standard
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +15,14 @@ from npmnv2 import ops
 from npmnv2.__main__ import main
 from npmnv2.data import load_digits
 from npmnv2.data.canvas import PIECE, load_canvas
-from npmnv2.experiments import NAMES, compare, expansion, load, memory, relu, running, separable
+from npmnv2.experiments import FULL_RUNS, NAMES, compare, expansion, load, memory, relu, running, separable, small_data
 from npmnv2.experiments.experiment import Case, Experiment
 from npmnv2.experiments.statistics import T_95, mean, wilson
-from npmnv2.experiments.store import Store
+from npmnv2.experiments.store import Store, kept
+from npmnv2.models.mobilenet_v2 import plan
+from npmnv2.shapes import conv_geometry
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # -- statistics
 
@@ -97,6 +104,29 @@ def test_a_block_in_parts_is_the_block(stride, parts, t):
     assert (x == before).all()
 
 
+def test_what_numpy_held_is_what_the_docstring_adds_up():
+    """Of every block in any number of parts, but for buffers of less than 0.08 MB."""
+    cases = load("memory").cases(False, range(1))
+    for name, by_seed in Store("memory", False, kept("memory")).results(cases).items():
+        parts, side = int(name.split()[0]), 112
+        for block, row in zip(plan(1.0)[1], by_seed[0]["blocks"], strict=True):
+            g = conv_geometry(side, side, 3, 3, block.stride, 1)
+            n = -(-block.t * block.in_channels // parts)  # channels of the largest part
+            wide = n * side**2 if block.t > 1 else 0  # else a view of the input
+            padded, filtered, out = n * (side + 2) ** 2, n * g.OH * g.OW, block.out_channels * g.OH * g.OW
+            most = max(wide + padded, padded + 2 * filtered, filtered + out)
+            more = row["measured"] - 4 * (block.in_channels * side**2 + out + most)
+            assert 0 <= more < 8e4
+            side = g.OH
+
+
+def test_the_few_images_make_whole_batches_and_equally_many_steps():
+    for case in small_data.cases(False, range(1)) + small_data.cases(True, range(1)):
+        images, steps = case.settings["images"], case.settings["steps"]
+        assert images % small_data.BATCH == 0 and steps * small_data.BATCH % images == 0
+        assert "lr" in small_data.WAYS[case.settings["way"]]
+
+
 def test_networks_of_equal_cost_cost_about_the_same():
     for data in ("digits", "canvas"):
         wanted = expansion.madds(6, 0.35, data)
@@ -130,6 +160,30 @@ def test_differences_are_paired_by_seed():
     assert line.split()[1:] == ["80.0", "28.3", "+10.0", "±", "0.0", "60.0", "100.0"]
 
 
+# -- the page
+
+
+@pytest.mark.parametrize("name", FULL_RUNS)
+def test_the_page_says_what_an_experiment_does_not_show(name):
+    """Each sentence of the command, as an item of a list."""
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    items = [" ".join(item.split()) for item in re.split(r"^- |\n\n", page, flags=re.MULTILINE)]
+    experiment = load(name)
+    assert f"*{experiment.question}*" in page
+    ends = [";"] * (len(experiment.does_not_show) - 1) + ["."]
+    listed = [sentence + end for sentence, end in zip(experiment.does_not_show, ends, strict=True)]
+    at = items.index(listed[0])
+    assert items[at : at + len(listed)] == listed
+
+
+def test_the_page_and_the_help_say_which_have_full_runs(capsys):
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert re.findall(r"print\(\*stored\(.([\w-]+).\)", page) == list(FULL_RUNS)
+    assert re.findall(r"^\| `experiment ([\w-]+)`", page, re.MULTILINE) == [n for n in NAMES if n not in FULL_RUNS]
+    assert main(["experiment", "--help"]) == 0
+    assert f"of {', '.join(FULL_RUNS)};" in re.sub(r"\s+", " ", capsys.readouterr().out)
+
+
 # -- the store
 
 
@@ -146,6 +200,15 @@ def test_a_stopped_run_goes_on(tmp_path):
     assert again.results([case(1)]) == {"n = 1": {0: {"error": 0.5}}}
     with pytest.raises(ValueError, match="another 'n = 1, seed 0'"):
         again.missing([case(1, epochs=3)])
+
+
+def test_the_minutes_of_all_commands_add_up(tmp_path, monkeypatch):
+    clock, path = iter((0.0, 90.0, 200.0, 230.0)), str(tmp_path / "a.json")
+    monkeypatch.setattr("npmnv2.experiments.store.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    for n, minutes in ((1, 1.5), (2, 2.0)):
+        store = Store("relu", False, path)
+        store.put(case(n), {})
+        assert store.document["minutes"] == minutes
 
 
 @pytest.mark.parametrize(
@@ -219,7 +282,7 @@ def test_a_trained_experiment_runs_and_is_drawn(name, tmp_path):
     for one in experiment.cases(True, range(2)):
         settings = {key: TINY.get(key, value) for key, value in one.settings.items()}
         if name == "small-data":
-            settings["images"] = one.settings["images"]
+            settings |= {key: one.settings[key] for key in ("images", "steps")}
         results.setdefault(one.name, {})[one.seed] = json.loads(
             json.dumps(experiment.run(one._replace(settings=settings)))
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from npmnv2.cli.options import check_writable
 from npmnv2.cli.output import complain
-from npmnv2.experiments import NAMES
+from npmnv2.experiments import FULL_RUNS, NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     experiment = commands.add_parser(
         "experiment",
         help="an argument of the papers as an experiment: a table, a picture, what it does not show",
-        description="Run an experiment and print its table. docs/experiments.md has the results of full runs.",
+        description="Run an experiment and print its table. The package has full runs, which --stored shows, of "
+        f"{', '.join(FULL_RUNS)}; docs/experiments.md has them too.",
     )
     experiment.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
     experiment.add_argument("--quick", action="store_true", help="smaller, with fewer seeds: under a minute")

@@ -5,10 +5,13 @@ show. `experiment` says what that is, `store` keeps results, `runs` trains one n
 """
 
 import importlib
+import os
 
 from npmnv2.experiments.experiment import Experiment, Results
 
 NAMES = ("relu", "bottleneck", "expansion", "separable", "width-resolution", "memory", "small-data", "recipe")
+_RESULTS = os.path.join(os.path.dirname(__file__), "results")
+FULL_RUNS = tuple(name for name in NAMES if os.path.isfile(os.path.join(_RESULTS, f"{name}.json")))
 
 
 def load(name: str) -> Experiment:
@@ -42,7 +45,7 @@ def stored(name: str) -> list[str]:
     Examples
     --------
     >>> stored("memory")[1].split()
-    ['1', 'part', '7.12', '10.91', ...]
+    ['1', 'part', '7.12', '(b1.0)', '10.91', '(b1.0)']
     """
     experiment, results = full_run(name)
     return [line for line in experiment.table(results) if line]

@@ -41,7 +41,7 @@ EXPERIMENT = Experiment(
     cases=cases,
     run=run,
     table=compare.table,
-    draw=partial(compare.over_epochs, "The shortcut joins narrow, linear ends"),
+    draw=partial(compare.over_epochs, "Linear or not? Where to join the shortcut?"),
     does_not_show=(
         "what happens on ImageNet, where the paper measured it: these networks are small and so are the images",
         "the limit of long training: where the two budgets differ, part of the difference is the speed of learning",

@@ -84,7 +84,7 @@ EXPERIMENT = Experiment(
     cases=cases,
     run=run,
     table=compare.table,
-    draw=partial(compare.over_epochs, "Wide inside at equal cost: what t gives"),
+    draw=partial(compare.over_epochs, "How much should a block expand?"),
     does_not_show=(
         "which factor is best: a few points lie between neighbours, and the intervals overlap where that is said",
         "that time is equal where multiply-adds are: wide middles move more bytes",

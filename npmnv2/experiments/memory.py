@@ -1,16 +1,18 @@
-"""A block in t parts: what is alive while each block of the network runs, measured, against section 5.1's formula.
+"""A block in parts: what is alive while each block of the network runs, measured, against section 5.1's formula.
 
 The wide middle of an inverted residual is a sum of independent parts: each is expanded, filtered, projected, added to
 the output and forgotten. Here every block of MobileNetV2 at 224x224 runs so in NumPy, in 1, 2, 3 and 6 parts. Measured
 is the most that NumPy held at once (`tracemalloc`), the block's input and its output counted in.
 
     formula:   input + output + the part's middle, before and after the depthwise convolution
-    measured:  that, and what NumPy needs besides: the padded copy of the part, and one product of a tap
+    measured:  input + output + the most that NumPy holds of a part, which is the largest of
+               the part and its padded copy, while it is padded
+               the padded part, the filtered one and the product of a tap, while it is filtered
+               the filtered part and a product as large as the output, while it is projected
 
 References: Sandler et al., arXiv:1801.04381, section 5.1.
 """
 
-import time
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -53,42 +55,40 @@ def block_in_parts(x: Array, weights: tuple[Array | None, Array, Array], stride:
         del xp
         np.clip(filtered, 0, 6, out=filtered)
         out += filtered @ wp[chosen]
+        del filtered
     return out
 
 
 def cases(quick: bool, seeds: range) -> list[Case]:
     """One for each number of parts; quick: at half the side."""
     settings = {"resolution": 112 if quick else RESOLUTION}
-    return [Case(f"{t} part{'s' * (t > 1)}", seed, {"parts": t, **settings}) for t in PARTS for seed in seeds]
+    return [Case(f"{n} part{'s' * (n > 1)}", seed, {"parts": n, **settings}) for n in PARTS for seed in seeds]
 
 
 def run(case: Case) -> Result:
-    """Every block of the network: the formula's bytes, the measured ones, and the time."""
+    """Every block of the network: the formula's bytes, and the measured ones."""
     parts, resolution = case.settings["parts"], case.settings["resolution"]
     layers = cost.mobilenet_v2(1.0, resolution)
     rng, rows = np.random.default_rng(case.seed), []
     for block in plan(1.0)[1]:
         own = [layer for layer in layers if layer.name.startswith(f"{block.name}.")]
         formula = cost.memory.inverted_residual(own, parts).bytes
-        measured, seconds = _measured(block, own[0].in_shape[:2], parts, rng)
-        rows.append({"block": block.name, "formula": formula, "measured": measured, "ms": round(1000 * seconds, 3)})
+        measured = _measured(block, own[0].in_shape[:2], parts, rng)
+        rows.append({"block": block.name, "formula": formula, "measured": measured})
     return {"blocks": rows}
 
 
-def _measured(block: BlockPlan, size: tuple[int, int], parts: int, rng: np.random.Generator) -> tuple[int, float]:
-    """The most bytes alive at once, and the seconds of a run that was not watched."""
+def _measured(block: BlockPlan, size: tuple[int, int], parts: int, rng: np.random.Generator) -> int:
+    """The most bytes alive at once."""
     C, E, M = block.in_channels, block.t * block.in_channels, block.out_channels
     we = None if block.t == 1 else rng.normal(size=(C, E)).astype(np.float32)
     weights = we, rng.normal(size=(3, 3, E)).astype(np.float32), rng.normal(size=(E, M)).astype(np.float32)
     x = rng.normal(size=(1, *size, C)).astype(np.float32)
-    start = time.perf_counter()
-    block_in_parts(x, weights, block.stride, parts)
-    seconds = time.perf_counter() - start
     tracemalloc.start()
     block_in_parts(x, weights, block.stride, parts)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return most + x.nbytes, seconds
+    return most + x.nbytes
 
 
 def _by_parts(results: Results, what: str) -> dict[str, list[float]]:
@@ -100,15 +100,21 @@ def _by_parts(results: Results, what: str) -> dict[str, list[float]]:
     return found
 
 
+def _blocks(results: Results) -> list[str]:
+    """The names of the blocks."""
+    first = next(iter(next(iter(results.values())).values()))
+    return [row["block"] for row in first["blocks"]]
+
+
 def table(results: Results) -> list[str]:
     """The largest block by parts, and all blocks."""
-    formula, measured, ms = (_by_parts(results, what) for what in ("formula", "measured", "ms"))
-    first = next(iter(results))
-    lines = [f"{'the block that holds most':<26} {'formula, MB':>12} {'measured, MB':>13} {'all blocks, ms':>15}"]
+    names = _blocks(results)
+    formula, measured = (_by_parts(results, what) for what in ("formula", "measured"))
+    lines = [f"{'the block that holds most':<26} {'formula, MB':>15} {'measured, MB':>17}"]
     for name in results:
-        most = max(formula[name]), max(measured[name])
-        lines.append(f"  {name:<24} {most[0] / 1e6:>12.2f} {most[1] / 1e6:>13.2f} {sum(ms[name]):>15.0f}")
-    names = [row["block"] for row in next(iter(results[first].values()))["blocks"]]
+        lines.append(f"  {name:<24}")
+        for values in (formula[name], measured[name]):
+            lines[-1] += f" {max(values) / 1e6:>10.2f} ({names[values.index(max(values))]})"
     lines += ["", f"{'measured, MB':<13}" + "".join(f"{name:>9}" for name in results)]
     for k, block in enumerate(names):
         lines.append(f"  {block:<11}" + "".join(f"{measured[name][k] / 1e6:>9.2f}" for name in results))
@@ -121,30 +127,34 @@ def draw(results: Results) -> "Figure":
 
 
 def frames(results: Results) -> "list[Figure]":
-    """The bars of the blocks, a frame for every number of parts; the outline is the block as a whole."""
-    from npmnv2.show.figures.page import LIGHT, WIDTH, Page
+    """The bars of the blocks, a frame for every number of parts; behind them the block as a whole."""
+    from npmnv2.show.figures.page import GREY, LIGHT, WIDTH, Page
     from npmnv2.show.plots import BLUE
 
-    measured, drawn = _by_parts(results, "measured"), []
-    first, most = next(iter(results)), max(max(values) for values in measured.values())
-    names = [row["block"] for row in next(iter(results[first].values()))["blocks"]]
-    left, bottom, height = 60.0, 440.0, 320.0
-    step = (WIDTH - left - 20) / len(names)
+    names, measured, drawn = _blocks(results), _by_parts(results, "measured"), []
+    whole = next(iter(measured.values()))
+    left, bottom, scale = 76.0, 440.0, 290 / max(whole)  # points, points a byte
+    step = (WIDTH - left - 10) / len(names)
+    numbered = sorted(range(len(names)), key=lambda k: -whole[k])[:3]
     for name, values in measured.items():
         page = Page("In parts, the wide middle need never be whole")
-        page.text(left, 96, f"{name}: at most {max(values) / 1e6:.1f} MB", align="left", bold=True)
-        for k, (block, value) in enumerate(zip(names, values, strict=True)):
-            x = left + k * step
-            whole, now = (height * of / most for of in (measured[first][k], value))
-            page.bars([(x, bottom - whole, 0.8 * step, whole)], LIGHT)
-            page.bars([(x, bottom - now, 0.8 * step, now)], BLUE)
+        most = f"at most {max(values) / 1e6:.1f} MB ({names[values.index(max(values))]})"
+        page.text(left, 100, f"Measured, {name}: {most}", align="left", bold=True)
+        for tick in range(0, int(max(whole) / 1e6) + 1, 2):
+            y = bottom - tick * 1e6 * scale
+            page.lines([[(left, y), (WIDTH - 10, y)]], color=GREY, width=0.6)
+            page.text(left - 8, y + 7, f"{tick} MB" if tick else "0", align="right", size=20)
+        for k, block in enumerate(names):
+            x = left + (k + 0.1) * step
+            for value, color in ((whole[k], LIGHT), (values[k], BLUE)):
+                page.bars([(x, bottom - scale * value, 0.8 * step, scale * value)], color)
+            for value in sorted({whole[k], values[k]}) if k in numbered else ():
+                page.text(x + 0.4 * step, bottom - scale * value - 5, f"{value / 1e6:.1f}", size=18)
             if block.endswith(".0"):
                 page.text(x + 0.4 * step, bottom + 30, block.removesuffix(".0"), size=20)
-        page.lines([[(left, bottom), (WIDTH - 20, bottom)]])
-        page.bars([(left, 490, 22, 22)], BLUE)
-        page.text(left + 32, 510, "alive at once, by block", align="left", size=22)
-        page.bars([(left + 360, 490, 22, 22)], LIGHT)
-        page.text(left + 392, 510, "as a whole", align="left", size=22)
+        for x, color, words in ((left, BLUE, f"in {name}"), (left + 300, LIGHT, "whole (the full height)")):
+            page.bars([(x, 492, 22, 22)], color)
+            page.text(x + 32, 511, words, align="left", size=22)
         drawn.append(page.figure)
     return drawn
 
@@ -158,10 +168,9 @@ EXPERIMENT = Experiment(
     frames=frames,
     does_not_show=(
         "what an engine holds, which lays its arrays out beforehand: docs/fusion.md",
-        "the time of compiled code: NumPy calls cost more the more parts there are",
+        "the time, which more parts and so more calls may make longer",
         "training, where the middle is wanted again by the backward",
     ),
     seeds=1,
     quick_seeds=1,
-    timed=True,
 )

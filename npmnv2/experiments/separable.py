@@ -83,7 +83,7 @@ EXPERIMENT = Experiment(
     cases=cases,
     run=run,
     table=compare.table,
-    draw=partial(compare.over_epochs, "Separable: an eighth of the cost, little lost"),
+    draw=partial(compare.over_epochs, "Separable: what is lost, what is gained?"),
     does_not_show=(
         "the loss on ImageNet, where the paper found one percentage point (table 4): these images are easy",
         "the time of another machine, or of other libraries: benchmarks/separable.py compares engines",

@@ -66,7 +66,7 @@ EXPERIMENT = Experiment(
     cases=cases,
     run=run,
     table=compare.table,
-    draw=partial(compare.over_epochs, "Pixels or channels: both are paid for"),
+    draw=partial(compare.over_epochs, "Fewer channels or fewer pixels?"),
     does_not_show=(
         "photographs: half the side loses nothing that a digit of 16 pixels, drawn from 8, has",
         "the curves of the papers, with their many points: the classifier's 1280 channels weigh more in small networks",

@@ -18,7 +18,7 @@ TALLEST = 128  # points
 # Measured: `python -m npmnv2 summary --time --threads 1` prints both for the machine it runs on. The copy reads and
 # writes 64 MB, more than the caches of this processor hold.
 PROCESSOR, MACHINE = "AMD EPYC", Roofline(1, 106.6e9, {1 << 26: 44.0e9})
-LAYERS = ("fc", "b1.0.dw", "head")  # that are marked on the roof
+LAYERS = ("fc", "b1.0.dw", "b1.1.dw", "head")  # that are marked on the roof; the middle ones have stride 2 and 1
 SPLIT, PARTS = "b1.0", (1, 2, 3, 6)  # the block that holds most, and in how many parts
 
 
@@ -77,9 +77,9 @@ def _bands(layers: Sequence[cost.LayerCost]) -> list[tuple[str, int, int]]:
 
 
 def roofline() -> "Figure":
-    """The limit of one machine by operations a byte, its ridge, and three layers on it."""
+    """The limit of one machine by operations a byte, its ridge, and what it allows four layers."""
     peak, speed = MACHINE.flop_per_s / 1e9, MACHINE.copy_speed(1 << 26) / 1e9
-    page = Page("Bytes, not operations, limit a depthwise layer")
+    page = Page("Bytes limit depthwise layers, at stride 1 barely")
     left, right = 0.25, 32
     page.lines([[_at(left, 120), _at(left, 10), _at(right, 10)]])
     for intensity in (0.25, 0.5, 1, 2, 4, 8, 16, 32):
@@ -87,7 +87,7 @@ def roofline() -> "Figure":
     for tick in (10, 20, 40, 80):
         page.text(_at(left, tick)[0] - 10, _at(left, tick)[1] + 9, str(tick), align="right")
     page.text(_at(left, 10)[0] + 12, 92, "GFLOP/s", align="left")
-    page.text(WIDTH / 2, 458, "FLOP a byte")
+    page.text(WIDTH / 2, 458, "FLOP a byte (a multiply-add is 2 FLOP)")
     ridge = peak / speed
     x, y = _at(ridge, peak)
     page.text(x, y - 14, f"ridge: {ridge:.1f} FLOP a byte")
@@ -96,22 +96,24 @@ def roofline() -> "Figure":
     layers = {layer.name: layer for layer in cost.mobilenet_v2()}
     for name in LAYERS:
         _mark(page, layers[name])
-    page.text(WIDTH / 2, 494, f"Measured on one thread of an {PROCESSOR}, float32:")
-    page.text(WIDTH / 2, 528, f"products of matrices; copies of 64 MB, {speed:.0f} GB/s")
+    page.text(82, 190, f"copies: {speed:.0f} GB/s", align="left")
+    page.text(WIDTH / 2, 494, f"Line: measured, one thread of an {PROCESSOR}, float32")
+    page.text(WIDTH / 2, 528, "(products; copies of 64 MB). Diamonds: what it allows")
     return page.figure
 
 
 def _mark(page: Page, layer: cost.LayerCost) -> None:
-    """A layer on the roof, and what it is: right of it or, where the roof is level, below."""
+    """A layer on the roof, and what it is: right of it or, where the roof is level, well below."""
     limit = MACHINE.limit(2 * layer.madds, layer.bytes)
     speed = 2 * layer.madds / limit.seconds / 1e9
     x, y = _at(2 * layer.madds / layer.bytes, speed)
     page.shape([(x - 11, y), (x, y - 11), (x + 11, y), (x, y + 11)], KINDS[layer.kind][0], 2)
-    words = f"{layer.name}, {layer.kind}: at most {speed:.0f}"
+    what = f"stride {layer.stride}" if layer.kind == "depthwise" else layer.kind
+    words = f"{layer.name}, {what}: at most {speed:.0f}"
     if limit.by == "flop":
-        page.text(WIDTH - 30, y + 40, words, align="right")
+        page.text(WIDTH - 30, y + 72, words, align="right")
     else:
-        page.text(x + 20, y + 18, words, align="left")
+        page.text(x + 20, y + 26, words, align="left")
 
 
 def _at(intensity: float, speed: float) -> Point:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from npmnv2.experiments.store import Store
 
 
+QUICK = "A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing."
+
+
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options to a parser."""
     experiment = commands.add_parser(
@@ -56,8 +59,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
     experiment = load(arguments.name)
     is_animated = str(arguments.plot).lower().endswith(".gif")
-    if arguments.quick:
-        print("A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing.")
     if is_animated and experiment.frames is None:
         raise ValueError(
             f"--plot must not end in .gif for {arguments.name}, which is one picture; was {arguments.plot}"
@@ -72,6 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
     missing = store.missing(cases)
     if arguments.stored and missing:
         raise ValueError(f"--seeds must be of the run in the package; it has no {missing[0].key}")
+    if arguments.quick:
+        print(QUICK)
     print(f"{experiment.question}\n", flush=True)
     if len(missing) < len(cases) and not arguments.stored:
         complain(f"{len(cases) - len(missing)} of {len(cases)} cases are in {arguments.json}")
@@ -85,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
     took = f" (all cases in {run['minutes']:.1f} minutes)" if "minutes" in run else ""
     print(f"\nSeeds {seeds[0]} to {seeds[-1]}, run on {run['date']}{took}; times are those of {run['machine']}.")
     if arguments.quick:
-        print("A quick run has fewer seeds, images or steps: it shows how the experiment goes, and settles nothing.")
+        print(QUICK)
     if is_animated and experiment.frames is not None:
         _animate(experiment.frames(results), arguments.plot)
     elif arguments.plot:

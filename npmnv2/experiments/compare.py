@@ -48,6 +48,7 @@ def table(results: Results) -> list[str]:
             each = " ".join(f"{number:.1f}" for number in values.values())
             lines.append(f"  {variant:<{wide}} {of.mean:>7.1f} {_or_dash(of.spread):>7}   {paired:<16} {each}")
         lines.append("")
+    apart = [difference for difference in apart if math.isfinite(difference.half)]
     shown = sum(abs(difference.mean) > difference.half for difference in apart)
     return [
         *lines,
@@ -78,12 +79,12 @@ def _networks(results: Results) -> list[str]:
         lines.append(f"{name:<{wide}}" + "".join(f" {one[what]:>13{form}}" for what, (_, form) in columns.items()))
         if timed:
             ms = mean([result["ms"] for result in results[name].values()])
-            lines[-1] += f" {ms.mean:>9.2f} ± {_or_dash(ms.spread)}"
+            lines[-1] += f" {ms.mean:>9.2f} ± {_or_dash(ms.spread, 2)}"
     return [*lines, ""]
 
 
-def _or_dash(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1f}"
+def _or_dash(value: float, digits: int = 1) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 class Panel(NamedTuple):

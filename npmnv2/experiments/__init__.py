@@ -45,7 +45,7 @@ def stored(name: str) -> list[str]:
     Examples
     --------
     >>> stored("memory")[1].split()
-    ['1', 'part', '7.12', '(b1.0)', '10.91', '(b1.0)']
+    ['1', 'part', '7.12', '(b1.0)', '10.92', '(b1.0)']
     """
     experiment, results = full_run(name)
     return [line for line in experiment.table(results) if line]

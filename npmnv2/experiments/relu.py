@@ -102,7 +102,7 @@ def run(case: Case) -> Result:
         inverse.append(error(by_inverse(y, A), x))
         affine.append(error(by_best_affine(y, x), x))
         left.append(float(((y > 0).sum(axis=1) >= 2).mean()))
-    A = drawn[np.abs(np.array(affine) - np.median(affine)).argmin()]
+    A = drawn[int(np.argmin(np.abs(np.array(affine) - np.median(affine))))]
     y = np.maximum(x @ A, 0)
     shown = [found[::STEP].round(2).tolist() for found in (by_inverse(y, A), by_best_affine(y, x))]
     return {

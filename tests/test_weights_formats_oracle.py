@@ -4,10 +4,10 @@ import copy
 
 import numpy as np
 import pytest
+from test_oracle_wild_torch import same_answers
 from test_weights_formats import ARRAYS, identical
 
 from npmnv2 import weights
-from npmnv2.gradcheck import relative_error
 from npmnv2.weights.formats import torch_file
 
 pytestmark = pytest.mark.oracle
@@ -27,16 +27,6 @@ def with_statistics(torch, net):
     with torch.no_grad():
         net.train()(torch.randn(4, 3, 64, 64))
     return net.eval()
-
-
-X = np.random.default_rng(0).normal(size=(2, 64, 64, 3))
-
-
-def same_answers(torch, path, net):
-    """In float64, where one wrong number is not taken for rounding."""
-    with torch.no_grad():
-        wanted = copy.deepcopy(net).double()(torch.from_numpy(X.transpose(0, 3, 1, 2).copy())).numpy()
-    assert relative_error(weights.load_model(path, dtype=np.float64)(X), wanted) < 1e-10
 
 
 # -- dictionaries of NumPy arrays

@@ -155,8 +155,15 @@ def test_what_is_missing(monkeypatch):
 
 def test_every_job_can_be_found_by_its_process():
     """A process imports the module and looks for the name; the shares are those of all the time."""
-    assert set(compilation.TRAINING) < set(compilation.JOBS)
     assert sum(job.share for job in compilation.JOBS.values()) == 100
+
+
+def test_training_compiles_what_it_runs():
+    """The blocks of MobileNetV2 are compiled as a whole; those of V1 run layer by layer."""
+    of_v1 = compilation.for_training(npmnv2.mobilenet_v1(2, 0.25))
+    assert set(of_v1) == set(compilation.JOBS) - {"the engine"}
+    for build in (npmnv2.mobilenet_v2, npmnv2.efficientnet_lite):
+        assert set(compilation.for_training(build(2, 0.35))) == set(of_v1) - {"depthwise layers"}
 
 
 # -- the command
@@ -190,10 +197,10 @@ def test_the_first_time(monkeypatch, capsys):
 
     monkeypatch.setattr(compilation, "compile_jobs", refuse)
     monkeypatch.setattr(compilation, "missing", lambda names: [])
-    first_time(compilation.TRAINING)
+    first_time(["the engine"])
     assert calls == [] and capsys.readouterr().err == ""
     monkeypatch.setattr(compilation, "missing", lambda names: ["the engine"])
-    first_time(compilation.TRAINING)  # what fails is compiled later, where it is used
+    first_time(["the engine"])  # what fails is compiled later, where it is used
     err = capsys.readouterr().err
     assert calls == [["the engine"]] and err.count("\n") == 1
     assert "Compiling the kernels, once: " in err and "--backend numpy" in err
@@ -216,7 +223,7 @@ def test_what_is_said_while_it_goes_on(terminal, monkeypatch, capsys):
     monkeypatch.setattr(waiting, "_is_terminal", lambda: terminal)
     longest, *others = compilation.JOBS
     progress = Waiting(list(compilation.JOBS), 2)
-    assert progress.left() == "about 30 s left"  # half of all, at 0.65 s for each percent
+    assert progress.left() == "about 60 s left"  # half of all, at 1.3 s for each percent
     said = []
     for second in range(1, 26):
         clock.now = float(second)

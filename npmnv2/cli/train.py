@@ -139,9 +139,9 @@ def _run(arguments: argparse.Namespace) -> int:
     for line in session.data.found:
         show(printable(line))
     if settings.backend == "numba":
-        from npmnv2.engine.compilation import TRAINING
+        from npmnv2.engine.compilation import for_training
 
-        first_time(TRAINING)
+        first_time(for_training(session.model))
     show(epoch_header(session.ema is not None))
     with backend(settings.backend), limit_threads(threads), quiet:
         with _ctrl_c(wanted=save is not None) as pressed:

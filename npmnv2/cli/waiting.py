@@ -32,14 +32,14 @@ class Waiting:
     """What there is to wait for, on stderr: a line that is overwritten on a terminal, else one every ten seconds.
 
     How fast this machine compiles is known when the first job is done; until then it is taken for the one on which
-    all jobs together took about a minute of one core.
+    all jobs together took about two minutes of one core.
     """
 
     def __init__(self, names: Sequence[str], processes: int) -> None:
         from npmnv2.engine.compilation import JOBS
 
         self._shares = {name: JOBS[name].share for name in names}
-        self._processes, self._seconds_of_one = processes, 0.65
+        self._processes, self._seconds_of_one = processes, 1.3
         self._start = self._said = time.perf_counter()
 
     def left(self) -> str:

@@ -19,14 +19,15 @@ import numpy as np
 from npmnv2 import ops
 from npmnv2.backends import backend
 from npmnv2.engine.fused import fuse
-from npmnv2.kernels.depthwise.loops import backward_w
-from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1
+from npmnv2.kernels.depthwise.loops_3x3 import forward_3x3_stride2
+from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride2
 from npmnv2.kernels.inference_block import blocks
 from npmnv2.kernels.jit import Kernel
 from npmnv2.kernels.training_block import cutting, records, steps
-from npmnv2.models import efficientnet_lite, mobilenet_v1, mobilenet_v2
+from npmnv2.models import efficientnet_lite, mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
+from npmnv2.models.network import Network
 from npmnv2.nn import optim
-from npmnv2.nn.blocks import InvertedResidual
+from npmnv2.nn.blocks import InvertedResidual, SeparableConv
 from npmnv2.nn.layers import DepthwiseConv2d
 from npmnv2.shapes import conv_geometry
 
@@ -59,20 +60,24 @@ def backward_types() -> tuple[Any, ...]:
 
 
 def _layers() -> None:
-    """Layer by layer: all of MobileNetV1, both ends of V2, and SGD."""
-    model, x = mobilenet_v1(2, 0.25), np.ones((2, 32, 32, 3), np.float32)
+    """Layer by layer, but what only MobileNetV1 needs backward: convolutions, batch norms, SGD; all in eval mode."""
+    model, x = mobilenet_v1_conv(2, 0.25), np.ones((2, 32, 32, 3), np.float32)
     with backend("numba"):
-        model.eval()(x)
-        _, dlogits = ops.softmax_cross_entropy(model.train()(x), np.array([0, 1]))
+        _, dlogits = ops.softmax_cross_entropy(model(x), np.array([0, 1]))
         model.backward(dlogits)
         optim.SGD(model.parameters(), 0.01).step()
+        mobilenet_v1(2, 0.25).eval()(x)
 
 
-def _other_kernels() -> None:
-    """A depthwise kernel that is not 3x3, as EfficientNet-Lite has it."""
-    layer = DepthwiseConv2d(8, 5, padding="same", rng=np.random.default_rng(0))
-    with backend("numba"):
-        layer.backward(layer(np.ones((1, 6, 6, 8), np.float32)))
+def _depthwise_layers() -> None:
+    """Depthwise convolutions that no compiled block runs: those of MobileNetV1 backward, and 5x5."""
+    x, rng = np.ones((1, 6, 6, 8), np.float32), np.random.default_rng(0)
+    for K, stride, forward in (5, 1, "numba"), (3, 1, "numpy"), (3, 2, "numpy"):  # "layer by layer" has 3x3 forward
+        layer = DepthwiseConv2d(8, K, stride=stride, padding="same", rng=rng)
+        with backend(forward):
+            out = layer(x)
+        with backend("numba"):
+            layer.backward(out)
 
 
 def _engine() -> None:
@@ -89,13 +94,18 @@ class Job(NamedTuple):
 
 
 JOBS = {  # the longest first
-    "layer by layer": Job(_layers, backward_3x3_stride1, 33),
-    "training a block, backward": Job(_block_backward, steps.backward, 28),
-    "training a block, forward": Job(_block_forward, steps.forward, 20),
-    "the engine": Job(_engine, blocks.run, 14),
-    "depthwise 5x5": Job(_other_kernels, backward_w, 5),
+    "training a block, backward": Job(_block_backward, steps.backward, 30),
+    "training a block, forward": Job(_block_forward, steps.forward, 21),
+    "layer by layer": Job(_layers, forward_3x3_stride2, 20),
+    "depthwise layers": Job(_depthwise_layers, backward_3x3_stride2, 17),
+    "the engine": Job(_engine, blocks.run, 12),
 }
-TRAINING = ("training a block, backward", "training a block, forward", "layer by layer")
+
+
+def for_training(model: Network) -> list[str]:
+    """The jobs of what training a network runs: blocks, and layer by layer what is no block, or no compiled one."""
+    blocks_alone = not any(isinstance(layer, SeparableConv) for layer in model.layers.values())
+    return [name for name in JOBS if name != "the engine" and not (name == "depthwise layers" and blocks_alone)]
 
 
 def cores() -> int:

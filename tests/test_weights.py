@@ -296,6 +296,15 @@ def test_negative_variance(tmp_path):
         weights.load_model(write(str(tmp_path / "model.pth"), arrays))
 
 
+@pytest.mark.parametrize("name, names", [("a.npz", "npmnv2"), ("a.pth", "torchvision")])
+def test_values_that_are_not_finite_are_told(name, names, tmp_path):
+    model, path = npmnv2.mobilenet_v2(10, 0.35), str(tmp_path / name)
+    model.layers["fc"].w.value[:2, 1], model.layers["b1.0"].dw.conv.w.value[0, 0, 0] = np.nan, np.inf
+    weights.save(model, path, names)
+    with pytest.warns(UserWarning, match=r"found: NaN or infinite values in b1\.0\.dw\.conv\.w \(1\), fc\.w \(2\)$"):
+        weights.load_model(path)
+
+
 def test_hugging_face_lacks_a_shortcut_at_small_widths(tmp_path):
     model = network("mobilenet_v2", 0.25, "hf")
     with pytest.raises(ValueError, match=r"width_mult must be more than 0\.25 for names='hf'"):
@@ -472,6 +481,17 @@ def test_strides_by_number_are_those_by_name(tmp_path):
 
 
 # -- beginning with the network of a file, whatever its classifier is
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("more", ["features.4.conv.se.fc1", "features.19.0"])
+def test_a_layer_between_is_no_classifier(prefix, more, tmp_path):
+    """A network with layers of its own among those of the backbone answers otherwise, with whatever classifier."""
+    arrays = translate(network().state_dict(), "mobilenet_v2", "torchvision")
+    arrays[f"{more}.weight"], arrays[f"{more}.bias"] = np.zeros((8, 24, 1, 1), np.float32), np.zeros(8, np.float32)
+    path = write(str(tmp_path / "model.pth"), {prefix + name: array for name, array in arrays.items()})
+    with pytest.raises(FormatError, match=rf"has {prefix}{more}.*, between layers that have nothing there"):
+        weights.load_into(network(), path, partial=True)
 
 
 @pytest.mark.parametrize("head", ["another number", "the same number", "none", "two layers", "two classifiers"])

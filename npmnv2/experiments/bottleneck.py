@@ -20,7 +20,7 @@ VARIANTS = {
     for projection, linear in PROJECTIONS.items()
     for shortcut, place in SHORTCUTS.items()
 }
-BUDGETS = {"digits": (10, 30), "canvas": (8, 24)}  # epochs
+BUDGETS = {"digits": (10, 30), "canvas": (6, 18)}  # epochs
 
 
 def cases(quick: bool, seeds: range) -> list[Case]:

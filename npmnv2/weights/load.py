@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing, lite_preprocessing
-from npmnv2.files import FormatError, shown
+from npmnv2.files import FormatError, listed, shown
 from npmnv2.models import as_built
 from npmnv2.models.network import Network
 from npmnv2.validate import Array, check_dtype
@@ -199,7 +199,18 @@ def warn(source: Source) -> None:
 
 
 def _said(source: Source) -> dict[str, tuple[str, ...]]:
-    return {"found": source.found, "left out": source.left_out, "assumed": source.assumed}
+    return {
+        "found": (*source.found, *_not_finite(source.state)),
+        "left out": source.left_out,
+        "assumed": source.assumed,
+    }
+
+
+def _not_finite(state: Mapping[str, Array]) -> list[str]:
+    """A sentence on values that nobody wants, which otherwise only the answers would show."""
+    counts = {name: array.size - np.count_nonzero(np.isfinite(array)) for name, array in state.items()}
+    where = listed([f"{name} ({count})" for name, count in counts.items() if count])
+    return [f"NaN or infinite values in {where}"] if where else []
 
 
 def _in_words(architecture: str, config: Mapping[str, Any]) -> str:

@@ -15,6 +15,8 @@ All is measured on the folded network (`engine.folding`), in float32, on the bac
 - rank: in how many directions the image varies that an expansion makes, before its ReLU6. Of the directions of most
   variance, so many have 90 % and 99 % of it; the same of the squared singular values of the weights alone. There are
   no more directions than pixels.
+- left: how many outputs of an expansion's ReLU6 are between 0 and 6, at each pixel. Enough: the share of pixels where
+  they are at least as many as the channels that were expanded. Median: over the pixels, divided by those.
 - taken_away: the probabilities of the whole network's first labels when something is not there. "shortcut": the block
   without the sum. "convolutions": the shortcut alone. "relu6 KIND": the layer without its ReLU6. First: how many of the
   6 first labels stay first. Five: how many of the 30 among the first five stay there.
@@ -155,6 +157,18 @@ def rank(run):
     return rows
 
 
+def left(run):
+    rows = [("layer", "channels", "expanded", "enough", "median")]
+    for image, block in zip(run.images, run.network.blocks, strict=False):
+        conv = block.convs[0]
+        if conv.name.endswith(".expand"):
+            out, channels = conv(image), image.shape[3]
+            between = ((out > 0) & (out < 6)).sum(axis=3)  # (N, H, W)
+            shares = (between >= channels).mean(), np.median(between) / channels
+            rows.append((conv.name, channels, out.shape[3], *(f"{share:.4f}" for share in shares)))
+    return rows
+
+
 def directions(sizes, share):
     """How many of the largest sizes have so large a share of all."""
     sums = np.cumsum(np.sort(sizes)[::-1])
@@ -229,6 +243,7 @@ TABLES = {
     "drawn": drawn,
     "relu6": relu6,
     "rank": rank,
+    "left": left,
     "taken_away": taken_away,
     "rounding": rounding,
 }

@@ -105,6 +105,19 @@ def test_the_rank_is_another_than_that_of_the_weights_but_stays_when_the_bottlen
         assert row["directions_90"] == same["directions_90"], row["layer"]
 
 
+def test_enough_is_left_where_what_is_left_determines_the_channels(trained, run):
+    """By the rank of the columns of `expand` whose outputs are between 0 and 6: that of all its rows, or not."""
+    for row, k in zip(named(trained.left(run)), range(2, len(run.network.blocks)), strict=False):
+        conv, image = run.network.blocks[k].convs[0], run.images[k]
+        assert row["layer"] == conv.name
+        outputs = np.clip(image.reshape(-1, image.shape[3]) @ conv.w + conv.bias, 0, 6)  # (pixels, expanded)
+        columns = [(out > 0) & (out < 6) for out in outputs]
+        determined = [np.linalg.matrix_rank(conv.w[:, some]) == len(conv.w) for some in columns]
+        assert float(row["enough"]) == pytest.approx(np.mean(determined), abs=1e-4)
+        median = np.median([some.sum() for some in columns]) / len(conv.w)
+        assert float(row["median"]) == pytest.approx(median, abs=1e-4)
+
+
 def test_rounded_weights(trained):
     w = np.array([[1.0, 0.1], [-0.49, 0.05], [0.2, 0.0]], np.float32)  # two output channels
     np.testing.assert_allclose(
@@ -144,7 +157,7 @@ def test_tables_are_those_that_the_script_writes(trained):
 
 
 def test_a_table_that_is_none():
-    with pytest.raises(ValueError, match="drawn, filters, rank, relu6, rounding, taken_away; was nothing"):
+    with pytest.raises(ValueError, match="drawn, filters, left, rank, relu6, rounding, taken_away; was nothing"):
         figures.table("nothing")
 
 

@@ -24,7 +24,7 @@ def table(name: str) -> list[dict[str, str]]:
     Parameters
     ----------
     name : str
-        filters, drawn, relu6, rank, taken_away or rounding, see `benchmarks/trained.py`.
+        filters, drawn, relu6, rank, left, taken_away or rounding, see `benchmarks/trained.py`.
 
     Raises
     ------

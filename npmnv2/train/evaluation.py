@@ -35,9 +35,10 @@ def predict(model: Layer, x: Array, batch_size: int = 256, preprocessing: Prepro
     """
     images, batch_size = count_images(x, "x"), check_int(batch_size, "batch_size")
     modes = [(layer, layer.training) for _, layer in [("", model), *model.named_layers()]]
+    dtype = dtype_of(model)
     model.eval()
     try:
-        parts = (normalise(x[k : k + batch_size], preprocessing, dtype_of(model)) for k in range(0, images, batch_size))
+        parts = (normalise(x[k : k + batch_size], preprocessing, dtype) for k in range(0, images, batch_size))
         return np.concatenate([model(part) for part in parts])
     finally:
         for layer, training in modes:

@@ -168,14 +168,14 @@ class Progress:
         """Images and labels that this epoch has yet to take; the optimiser has the learning rate for them."""
         data, position, options = self.data, self.position, self.options
         remaining = position.remaining(len(data.train_x), data.train_y if options.balance else None)
-        self._started = time.perf_counter() - position.seconds
+        self._started, dtype = time.perf_counter() - position.seconds, dtype_of(self.model)
         for chosen in cut_into_batches(remaining, self.batch_size):
             x, y = data.train_x[chosen], data.train_y[chosen]
             if options.augment is not None:
                 x = options.augment(x, position.rng)
             if options.schedule is not None:
                 self.optimizer.lr = options.schedule(position.step, self.steps)
-            yield normalise(x, data.preprocessing, dtype_of(self.model)), y
+            yield normalise(x, data.preprocessing, dtype), y
 
     def step_done(self, loss: Any, logits: Array, y: Array) -> None:
         """Note what one step gave."""

@@ -27,7 +27,7 @@ from npmnv2.kernels.training_block import cutting, records, steps
 from npmnv2.models import efficientnet_lite, mobilenet_v1, mobilenet_v1_conv, mobilenet_v2
 from npmnv2.models.network import Network
 from npmnv2.nn import optim
-from npmnv2.nn.blocks import InvertedResidual, SeparableConv
+from npmnv2.nn.blocks import InvertedResidual
 from npmnv2.nn.layers import DepthwiseConv2d
 from npmnv2.shapes import conv_geometry
 
@@ -103,9 +103,11 @@ JOBS = {  # the longest first
 
 
 def for_training(model: Network) -> list[str]:
-    """The jobs of what training a network runs: blocks, and layer by layer what is no block, or no compiled one."""
-    blocks_alone = not any(isinstance(layer, SeparableConv) for layer in model.layers.values())
-    return [name for name in JOBS if name != "the engine" and not (name == "depthwise layers" and blocks_alone)]
+    """The jobs of what training a network runs: inverted residuals, and layer by layer all else."""
+    others = [part for part in model.layers.values() if not isinstance(part, InvertedResidual)]
+    depthwise = any(isinstance(layer, DepthwiseConv2d) for part in others for _, layer in part.named_layers())
+    unused = {"the engine"} if depthwise else {"the engine", "depthwise layers"}
+    return [name for name in JOBS if name not in unused]
 
 
 def cores() -> int:

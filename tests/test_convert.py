@@ -1,6 +1,7 @@
 """`python -m npmnv2 convert`."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from test_weights import same, theirs, write
 import npmnv2
 from npmnv2 import data, weights
 from npmnv2.__main__ import main
+from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
 
 
 def test_convert(tmp_path, capsys):
@@ -148,3 +150,62 @@ def test_one_logit_is_two_labels(tmp_path, capsys):
     model.labels = ["cat", "dog"]
     weights.save(model, tmp_path / "a.npz")
     assert weights.load_model(tmp_path / "a.npz").labels == ["cat", "dog"]
+
+
+SMALL = PREPROCESSING["torchvision"].changed(size=96)
+FRUIT = ["red apple", "green pear", "blue\nplum"]
+SAID = {  # what IN says, OUT and whose names it has, and the options that are lost
+    "trained here": (SMALL, "b.pth", "torchvision", "--resize 110 --size 96"),
+    "timm's": (PREPROCESSING["timm"], "b.safetensors", "torchvision", "--preprocessing timm"),
+    "its own": (SMALL.changed(mean=(-0.5,), std=(2.0,)), "b.pth", "timm", "--mean=-0.5 --std 2.0"),
+    "stretched": (PREPROCESSING["keras"].changed(resize=(160, 96)), "b.h5", "keras", "--resize 160x96"),
+    "Hugging Face's": (PREPROCESSING["hf"]._replace(resize=232), "b.bin", "hf", "--resize 232 --size 224"),
+    "no option": (SMALL._replace(crop_first=0.5), "b.pth", "torchvision", None),
+    "all": (SMALL, "b.npz", "npmnv2", ""),
+    "all, as ONNX": (SMALL, "b.onnx", None, ""),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_file_cannot_hold_is_said_with_the_options_of_classify(case, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made, out, names, options = SAID[case]
+    model = npmnv2.mobilenet_v2(3, 0.35, **(TENSORFLOW if names in ("keras", "hf") else {}))
+    model.preprocessing, model.labels = made, FRUIT
+    weights.save(model, "a.npz")
+    assert main(["convert", "a.npz", out, *(["--names", names] if names else [])]) == 0
+    err = capsys.readouterr().err
+    if options == "":
+        assert err == ""
+        return
+    assert f"{out}: left out: the names of the classes; classify --labels FILE gives them" in err
+    assert "one a line: red apple, green pear, blue\\nplum\n" in err and err.count("\n") == 2
+    assert f"left out: how pictures are prepared, {made}; " in err
+    if options is None:
+        assert "no options of classify do so; else they are shorter side to 256" in err
+        return
+    given = re.search(r"; classify (-.*) prepares them so; else ", err)[1].split()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("a.png")
+    assert main(["classify", "a.png", "--weights", out, "--json", *given]) == 0
+    assert Preprocessing.from_dict(json.loads(capsys.readouterr().out)["preprocessing"]) == made
+    assert options in " ".join(given)
+
+
+def test_pictures_that_nobody_described_are_said_to_be_assumed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights.save(npmnv2.mobilenet_v2(3, 0.1), "a.npz")
+    assert main(["convert", "a.npz", "b.pth"]) == 0
+    said = f"a.npz does not say how they are prepared; classify takes {PREPROCESSING['torchvision']}"
+    assert capsys.readouterr().err == f"npmnv2 convert: b.pth: pictures: {said}\n"
+
+
+@pytest.mark.parametrize("out", ["a.pth", "folder/../a.pth", "link.pth"])
+def test_the_file_that_is_read_is_not_written(out, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / write("a.pth", theirs(frameworks.GOLDENS[0], np.float32))).read_bytes()
+    (tmp_path / "link.pth").symlink_to("a.pth")
+    for given in ("a.pth", "."):
+        assert main(["convert", given, out, "--names", "timm"]) == 1
+    assert (tmp_path / "a.pth").read_bytes() == before
+    assert capsys.readouterr().err.startswith("npmnv2 convert: OUT must be another file than IN, which would be lost")

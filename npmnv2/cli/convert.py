@@ -1,7 +1,11 @@
 """`python -m npmnv2 convert`: weights from one library's file to another's."""
 
 import argparse
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npmnv2.data.preprocessing import Preprocessing
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,6 +35,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _run(arguments: argparse.Namespace) -> int:
     from npmnv2.cli.output import complain
     from npmnv2.weights import read
+    from npmnv2.weights.formats.shards import index_of
     from npmnv2.weights.load import build, explain, notes
     from npmnv2.weights.save import ENDINGS, save
 
@@ -48,6 +53,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if not is_onnx and not target.lower().endswith(tuple(ENDINGS)):
         raise ValueError(f"OUT must end in {', '.join(ENDINGS)} or .onnx; was {target}")
     source = read(arguments.source)
+    if os.path.exists(target) and os.path.samefile(source.path, index_of(target)):
+        raise ValueError(f"OUT must be another file than IN, which would be lost; was {target}, which is {source.path}")
     model = build(source, source.dtype)  # float64 stays float64
     if not is_onnx and names is None:
         names, why = _names(target, source, model)
@@ -67,7 +74,67 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     if why:
         print(f"  names: {names}, {why}")
+    for line in _lost(source, target):
+        complain(f"npmnv2 convert: {target}: {line}")
     return 0
+
+
+def _lost(source: Any, target: str) -> list[str]:
+    """What reading OUT does not give back as IN said it, with the options of `classify` that say it."""
+    from npmnv2.files import listed, shown
+    from npmnv2.show.classify import default_labels
+    from npmnv2.weights import read
+    from npmnv2.weights.load import said_of
+
+    wanted, names = said_of(source)
+    taken, others = said_of(read(target))
+    lines = []
+    if names is not None and names != (others or default_labels(len(names))):
+        order = listed(map(shown, names), 100)
+        lines.append(f"left out: the names of the classes; classify --labels FILE gives them, one a line: {order}")
+    if wanted is None and taken is not None:
+        lines.append(f"pictures: {source.path} does not say how they are prepared; classify takes {taken}")
+    elif wanted is not None and wanted != taken:
+        options = _options(wanted, taken)
+        how = f"classify {options} prepares them so" if options else "no options of classify do so"
+        otherwise = f"; else they are {taken}" if taken else ""
+        lines.append(f"left out: how pictures are prepared, {wanted}; {how}{otherwise}")
+    return lines
+
+
+def _options(wanted: "Preprocessing", taken: "Preprocessing | None") -> str:
+    """The fewest options of `classify` that prepare pictures as wanted, where without any they are as taken.
+
+    Examples
+    --------
+    >>> from npmnv2.data.preprocessing import PREPROCESSING
+    >>> _options(PREPROCESSING["timm"].changed(size=96, mean=(-0.5,)), PREPROCESSING["torchvision"])
+    '--preprocessing timm --resize 110 --size 96 --mean=-0.5'
+    """
+    from npmnv2.data.preprocessing import PREPROCESSING
+
+    bases = {f"--preprocessing {name}": made.for_channels(wanted.channels) for name, made in PREPROCESSING.items()}
+    found = []
+    for option, base in {"": taken, **bases}.items():
+        if base is None:
+            continue
+        changes: dict[str, Any] = {}
+        if (base.resize, base.crop) != (wanted.resize, wanted.crop):
+            sides = wanted.resize, None if isinstance(wanted.resize, tuple) else wanted.crop
+            changes = {name: side for name, side in zip(("resize", "size"), sides, strict=True) if side is not None}
+        for name in ("mean", "std"):
+            if getattr(base, name) != getattr(wanted, name):
+                changes[name] = getattr(wanted, name)
+        if base.changed(**changes) == wanted:
+            found.append(" ".join(filter(None, (option, *(_option(*change) for change in changes.items())))))
+    return min(found, key=lambda options: options.count("--"), default="")
+
+
+def _option(name: str, value: Any) -> str:
+    """An option as it is typed: a number that begins with a minus would be taken for another option."""
+    between = "x" if name == "resize" else ","
+    text = between.join(map(repr, value)) if isinstance(value, tuple) else repr(value)
+    return f"--{name}={text}" if text.startswith("-") else f"--{name} {text}"
 
 
 def _names(target: str, source: Any, model: Any) -> tuple[str, str]:

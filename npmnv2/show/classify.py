@@ -101,8 +101,8 @@ def load_explained(
     model.preprocessing, why = _choose_preprocessing(source, model.preprocessing, preprocessing, changes or {})
     if labels is not None:
         model.labels = read_labels(labels)
-    elif model.labels is None and classes in (1000, 1001):
-        model.labels = imagenet_labels(background=classes == 1001)
+    elif model.labels is None:
+        model.labels = default_labels(classes)
     classes = max(2, classes)  # one output is a yes or no
     if model.labels is not None and len(model.labels) != classes:
         count, named = len(model.labels), path if labels is None else labels
@@ -111,6 +111,11 @@ def load_explained(
     if labels is None and found.labels is not None and "labels" not in source.info:
         why += f"; {found.labelled_by} beside them names the classes"
     return model, why
+
+
+def default_labels(classes: int) -> list[str] | None:
+    """What so many classes are called where no file says it: ImageNet's names, if there are as many."""
+    return imagenet_labels(background=classes == 1001) if classes in (1000, 1001) else None
 
 
 def _choose_preprocessing(

@@ -412,6 +412,19 @@ def test_a_head_can_be_kept_whatever_its_classes_are_called(tmp_path, monkeypatc
     assert resumed == 0 and load_model(run).labels == list("abcdefghij")
 
 
+@pytest.mark.parametrize("keep_head", [False, True])
+def test_a_classifier_of_the_same_names_is_put_in_the_order_of_the_data(keep_head, tmp_path, monkeypatch, few_digits):
+    path = str(tmp_path / "trained.npz")
+    begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
+    monkeypatch.setattr(data, "load_digits", lambda: few_digits._replace(classes=few_digits.classes[::-1]))
+    with pytest.warns(UserWarning, match="classifier, 0, 1, 2, .*, are put in the order of data: 9, 8, 7, "):
+        session = begin(resolve({**SETTINGS, "width": None, "init": path, "keep_head": keep_head}))
+    assert session.origin == f"begins with {path}, its classifier too"
+    state, trained = session.model.state_dict(), load_model(path).state_dict()
+    np.testing.assert_array_equal(state["fc.w"], trained["fc.w"][:, ::-1])
+    np.testing.assert_array_equal(state["fc.b"], trained["fc.b"][::-1])
+
+
 def test_a_head_that_cannot_be_kept_is_one_line(tmp_path, monkeypatch, few_digits, capsys):
     path = str(tmp_path / "trained.npz")
     begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)

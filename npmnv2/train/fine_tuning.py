@@ -70,7 +70,8 @@ def network_from(
     """A network for `data` with the weights in a file.
 
     What the network is (its width, its padding, its epsilon, the normalisation of its pixels) is as in the file. Its
-    classifier is new, unless the file names the very classes of `data`; so the file may have any classifier, or none.
+    classifier is new, unless the file names the classes of `data`; in another order, its outputs are put in that of
+    `data`. So the file may have any classifier, or none.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def network_from(
     Warns
     -----
     UserWarning
-        As `weights.load_model` does, and of the classes that a kept classifier was taken for.
+        As `weights.load_model` does, and of the classes that a kept classifier was taken for, or put in the order of.
 
     Raises
     ------
@@ -114,14 +115,21 @@ def network_from(
             f"keep_head must be left out for {path}, which has {held}: data has {many} classes and gets a new one"
         )
     preprocessing, labels = said_of(source)
-    is_new = not keep_head and labels != list(data.classes)
-    if keep_head and labels != list(data.classes):
+    state, classes = source.state, list(data.classes)
+    is_same = labels is not None and has == many == len(set(labels)) and set(labels) == set(classes)
+    is_new = not keep_head and not is_same
+    if labels is not None and is_same and labels != classes:
+        order = [labels.index(name) for name in classes]
+        state = {name: a[..., order] if name.startswith(f"{CLASSIFIER}.") else a for name, a in state.items()}
+        put = f"the outputs of its classifier, {_listed(labels)}, are put in the order of data: {_listed(classes)}"
+        source = source._replace(found=(*source.found, put))
+    elif keep_head and not is_same:
         theirs = f", which the file calls {_listed(labels)}" if labels else ""
-        taken = f"the outputs of its classifier{theirs} are {_listed(data.classes)}, in this order"
+        taken = f"the outputs of its classifier{theirs} are {_listed(classes)}, in this order"
         source = source._replace(assumed=(*source.assumed, taken))
     model = BUILDERS[source.architecture](**{**own, "dtype": "float32", **config, "num_classes": many})
-    below = {name: value for name, value in source.state.items() if not name.startswith(f"{CLASSIFIER}.")}
-    load_state(model, {**model.state_dict(), **(below if is_new else source.state)}, path)
+    below = {name: value for name, value in state.items() if not name.startswith(f"{CLASSIFIER}.")}
+    load_state(model, {**model.state_dict(), **(below if is_new else state)}, path)
     model.preprocessing = preprocessing
     warn(source)
     return model, is_new

@@ -174,6 +174,16 @@ def test_labels_are_the_files_or_imagenets_or_what_is_asked_for(folder, imagenet
         load(tmp_path / "1001.npz", "hf", names)
 
 
+def test_labels_in_another_order_than_the_files_are_told(folder, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"digit {k}" for k in range(9, -1, -1)))
+    with pytest.warns(UserWarning, match=r"names.txt: has the names of .*npz in another order, digit 9, .* digit 0, d"):
+        assert load(folder / "digits.npz", labels=names).labels[0] == "digit 9"
+    for same in ([f"digit {k}" for k in range(10)], [f"number {k}" for k in range(10)]):  # no others, and all others
+        names.write_text("\n".join(same))
+        assert load(folder / "digits.npz", labels=names).labels == same
+
+
 def test_text_fits_80_columns_and_obeys_nobody():
     answer = Answer("a\x1b[2J\n.png", [Guess(3, "x" * 200, 1.0), Guess(10, "\x1b[31mred\r", 0.000049)], None)
     lines = text(answer)

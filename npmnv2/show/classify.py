@@ -20,7 +20,7 @@ from npmnv2.data.labels import imagenet_labels, read_labels
 from npmnv2.data.preprocessing import PREPROCESSING, Preprocessing
 from npmnv2.data.scan import pictures
 from npmnv2.engine.folding import FoldedNetwork, folded
-from npmnv2.files import shown
+from npmnv2.files import listed, shown
 from npmnv2.models.network import Network
 from npmnv2.ops import softmax
 from npmnv2.validate import Array, check_int
@@ -99,15 +99,17 @@ def load_explained(
     if found.ignored and labels is None:
         warnings.warn(found.ignored, stacklevel=2)
     model.preprocessing, why = _choose_preprocessing(source, model.preprocessing, preprocessing, changes or {})
-    if labels is not None:
-        model.labels = read_labels(labels)
-    elif model.labels is None:
-        model.labels = default_labels(classes)
+    own = model.labels or default_labels(classes)
+    model.labels = own if labels is None else read_labels(labels)
     classes = max(2, classes)  # one output is a yes or no
     if model.labels is not None and len(model.labels) != classes:
         count, named = len(model.labels), path if labels is None else labels
         hint = "; 'background' belongs before them" if count == 1000 and classes == 1001 else ""
         raise ValueError(f"{named}: has {count} labels; the network in {path} has {classes} classes{hint}")
+    if labels is not None and own is not None and model.labels != own and sorted(model.labels or ()) == sorted(own):
+        theirs, said = listed(map(shown, model.labels or ())), listed(map(shown, own))
+        order = f"has the names of {fspath(path)} in another order, {theirs}, and is followed; there they are {said}"
+        warnings.warn(f"{fspath(labels)}: {order}", stacklevel=2)
     if labels is None and found.labels is not None and "labels" not in source.info:
         why += f"; {found.labelled_by} beside them names the classes"
     return model, why

@@ -327,7 +327,8 @@ def test_where_a_network_was_and_what_lay_beside_it_is_said(torch, build, tmp_pa
     assert [str(warning.message) for warning in caught] == [
         f"{path}: found: under model_state_dict; behind the prefix module.; the classifier is "
         "module.classifier.2.weight",
-        f"{path}: left out: objects of datetime.timedelta: none of these names was looked up or run",
+        f"{path}: left out: objects of datetime.timedelta: none of these names was looked up or run; what lies beside "
+        "the weights: epoch, when",
     ]
 
 

@@ -4,6 +4,7 @@ That this state answers as the library does is the matter of `test_weights.py`; 
 `test_oracle_wild_torch.py` and `test_oracle_wild_keras.py`.
 """
 
+import pickle
 import zipfile
 
 import numpy as np
@@ -89,6 +90,33 @@ def test_averages_and_the_optimiser_are_passed_over_and_two_networks_are_not(pla
     both = {f"{who}.{name}": value for who in ("teacher", "student") for name, value in plain.items()}
     with pytest.raises(FormatError, match=r"holds 2 networks: student\. \(mobilenet_v2\), teacher\. "):
         weights.read(written(tmp_path / "model.safetensors", both))
+
+
+BESIDE = {  # what lies beside the weights of a network of five classes, and whether it names them
+    "classes": {"classes": [*"edcba"], "class_to_idx": {name: k for k, name in enumerate("edcba")}, "img_size": 96},
+    "in capitals": {"CLASSES": (*"edcba",), "img_size": 96},
+    "numbered": {"class_to_idx": dict(zip("abcde", range(4, -1, -1), strict=True)), "img_size": 96},
+    "another number": {"classes": [*"edcb"]},
+    "no names": {"labels": [4, 3, 2, 1, 0]},
+    "numbers twice": {"class_to_idx": dict.fromkeys("abcde", 0)},
+    "another order": {"classes": [*"edcba"], "class_to_idx": {name: k for k, name in enumerate("abcde")}},
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_names_of_classes_beside_the_weights_are_taken_and_the_rest_is_left_out(case, plain, tmp_path):
+    beside = BESIDE[case]
+    (tmp_path / "model.pth").write_bytes(pickle.dumps({"model": plain, **beside}))
+    source = weights.read(tmp_path / "model.pth")
+    (left_out,) = [text for text in source.left_out if text.startswith("what lies beside the weights: ")]
+    names = [name for name in beside if name != "img_size"]
+    if "img_size" in beside:
+        with pytest.warns(UserWarning, match=f"the names of the classes, in {', '.join(names)}"):
+            assert weights.load_model(tmp_path / "model.pth").labels == [*"edcba"]
+        assert left_out.endswith(": img_size")
+    else:
+        assert "labels" not in source.info and all(name in left_out for name in names)
+        assert ("name the classes differently" in left_out) == (case == "another order")
 
 
 @pytest.mark.parametrize("names", ["tonylins", "d-li14", "keras_2018"])

@@ -10,7 +10,7 @@ import numpy as np
 from npmnv2.files import FormatError, format_errors, listed, shown
 from npmnv2.shapes import LARGEST
 from npmnv2.validate import Array, check_int
-from npmnv2.weights import head, recognise, whole_model
+from npmnv2.weights import around, head, recognise, whole_model
 from npmnv2.weights.conventions import VARIANT, as_published, channels
 from npmnv2.weights.formats import containers, shards
 from npmnv2.weights.formats.keras_layers import rename_counted
@@ -88,6 +88,7 @@ def read(path: Path, partial: bool = False) -> Source:
     among = [scheme for scheme in schemes() if scheme[1] != "npmnv2"]
     place, left_out, notes = "", list[str](), tuple[str, ...]()
     modules: Modules = {}
+    more: Mapping[str, object] = {}
     if container == "plain npz":
         from npmnv2.weights.formats import native
 
@@ -101,14 +102,22 @@ def read(path: Path, partial: bool = False) -> Source:
         note = f"all its shards were read: {listed(map(shown, files))}"
         notes = (note if os.fspath(path) == given != name else Usual(note),)  # a shard was given: it is not alone
     else:
-        arrays, place, left_out, modules = _read_torch(name, among)
+        from npmnv2.weights.formats import torch_file
+
+        file = torch_file.read_whole(name, lambda places: recognise.choose(places, among))
+        arrays, place, modules, more = file.arrays, file.place, file.modules, file.beside
+        left_out = around.passed_over(file)
     with shards.advice(name), format_errors(name):
         found = recognise.recognise(arrays, among, place) or _nothing(arrays)
         found, counted = recognise.without_counters(arrays, found)
         found, said = _said_elsewhere(name, arrays, found, modules)
         found = found._replace(notes=(*notes, *found.notes))
         said = said._replace(left_out=(*left_out, *counted, *said.left_out))
-        return _source(name, container, arrays, found, partial, said)
+        source = _source(name, container, arrays, found, partial, said)
+        classes = max(2, source.config["num_classes"]) if "fc.w" in source.state else 0  # one output is a yes or no
+        labels, called, rest = around.labels_in(more, classes)
+        source.info.update({} if labels is None else {"labels": labels})
+        return source._replace(found=(*source.found, *called), left_out=(*source.left_out, *rest))
 
 
 def _said_elsewhere(
@@ -124,19 +133,6 @@ def _said_elsewhere(
     unusual = [f"{name} {value!r}" for name, value in said.config.items() if value != usual[name]]
     notes = [f"{where} says {', '.join(unusual)}"] * bool(unusual)
     return found._replace(notes=(*found.notes, *notes)), said
-
-
-def _read_torch(path: str, among: Sequence[recognise.Scheme]) -> tuple[dict[str, Array], str, list[str], Modules]:
-    """The arrays of the dictionary that holds a network, the keys that lead to it, what lies beside it, its modules."""
-    from npmnv2.weights.formats import torch_file
-
-    file = torch_file.read_whole(path, lambda places: recognise.choose(places, among))
-    left_out = []
-    if file.others:
-        left_out.append(f"tensors under {listed(shown(other or 'the whole', 30) for other in file.others)}")
-    if file.dropped:
-        left_out.append(f"objects of {', '.join(file.dropped)}: none of these names was looked up or run")
-    return file.arrays, file.place, left_out, file.modules
 
 
 def _read_native(path: str) -> Source:

@@ -5,7 +5,8 @@
 all of them as attributes. The names that lead to a tensor, joined by points, are those of `model.state_dict()`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeGuard
 
 from npmnv2.files import FormatError, shown
@@ -15,6 +16,7 @@ DEPTH = 8  # of dictionaries in dictionaries
 MOST_PLACES = 10_000  # dictionaries of tensors; the state of an optimiser has one for each parameter
 MOST_ITEMS = 100_000  # in all modules of a file; a MobileNetV2 has some 700, of TorchScript 1,600
 MOST_LETTERS = 255  # of the name of a tensor in a module
+MOST_BESIDE = 100  # entries of a dictionary that hold no tensors
 
 Places = dict[str, dict[str, Tensor]]  # dictionaries of tensors, by the keys that lead there
 Modules = Mapping[str, dict[str, Any]]  # of a model: by name, what its class is called and what it has of `SETTINGS`
@@ -54,6 +56,28 @@ def find(value: object) -> dict[str, tuple[object, dict[str, Tensor]]]:
             start = f"{place}." if place else ""
             waiting += [(f"{start}{shown(str(key), 60)}", depth + 1, part) for key, part in reversed(inside)]
     return found
+
+
+def beside(value: object, place: str, places: Collection[str]) -> dict[str, object]:
+    """What has no tensors in the dictionaries that lead to a place, and in the one there, by the keys that lead to it.
+
+    Examples
+    --------
+    >>> whole = {"epoch": 3, "checkpoint": {"model": {}, "classes": ["a", "b"], "ema": {}}}
+    >>> beside(whole, "checkpoint.model", ["checkpoint.model", "checkpoint.ema"])
+    {'epoch': 3, 'checkpoint.classes': ['a', 'b']}
+    """
+    lies, inside = dict[str, object](), ""
+    while isinstance(value, dict):
+        plain = ((key, part) for key, part in value.items() if not isinstance(_meant(part), Tensor))
+        start, value = inside, None
+        for key, part in islice(plain, MOST_BESIDE):
+            name = f"{start}{shown(str(key), 60)}"
+            if f"{place}.".startswith(f"{name}."):
+                value, inside = part, f"{name}."
+            elif not any(f"{other}.".startswith(f"{name}.") for other in places):
+                lies[name] = part
+    return lies
 
 
 def modules(model: object) -> Modules:

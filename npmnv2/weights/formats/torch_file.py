@@ -57,7 +57,7 @@ from npmnv2.files import (
 from npmnv2.validate import Array
 from npmnv2.weights.formats import torch_pickle
 from npmnv2.weights.formats.pickled import STORAGES, Object, Storage, Tensor, content_of
-from npmnv2.weights.formats.places import Places, find, modules
+from npmnv2.weights.formats.places import Places, beside, find, modules
 from npmnv2.weights.formats.raw import storable
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -77,6 +77,7 @@ class TorchFile(NamedTuple):
     others: tuple[str, ...]  # those that lead to the other dictionaries of tensors
     dropped: tuple[str, ...]  # names of classes and functions, none of which was looked up
     modules: Mapping[str, dict[str, Any]] = {}  # of a model that was saved as a whole: what they say of themselves
+    beside: Mapping[str, object] = {}  # what has no tensors, by the keys that lead to it
 
 
 def the_only(among: Mapping[str, Mapping[str, Any]]) -> str:
@@ -196,7 +197,8 @@ def _chosen(
         times = f"{MOST_CLAIMED} times its size is the most that weights need"
         raise FormatError(f"has tensors that claim {brief((claimed,))[1:-2]} bytes, in a file of {size}; {times}")
     others = tuple(other for other in found if other != place)
-    return TorchFile({}, place, others, tuple(whole.dropped), modules(holder)), tensors
+    more = beside(whole.value, place, found)
+    return TorchFile({}, place, others, tuple(whole.dropped), modules(holder), more), tensors
 
 
 def _nothing(value: object) -> str:

@@ -201,6 +201,18 @@ def test_the_descriptions_of_keras_2(case, tmp_path):
     assert (then.config, then.info, then.assumed, then.left_out) == (now.config, now.info, now.assumed, now.left_out)
 
 
+def test_augmentation_in_training_mode_is_left_out_where_keras_3_says_so_by_itself(tmp_path):
+    config = keras_heads.config("plain")
+    (now,) = layer(config, NETWORK)["inbound_nodes"]
+    before_the_network("RandomFlip")(config)
+    layer(config, "extra")["inbound_nodes"] = [{**now, "kwargs": {"training": True}}]
+    source = weights.read(written(tmp_path, description=config))
+    assert "the layer extra (RandomFlip), which does nothing when a trained network answers" in source.left_out
+    layer(config, "extra")["inbound_nodes"] = [[["input_layer_1", 0, 0, {"training": True}]]]  # of Keras 2
+    with pytest.raises(FormatError, match="extra called in training mode"):
+        weights.read(written(tmp_path, description=config))
+
+
 # -- how pictures are prepared
 
 

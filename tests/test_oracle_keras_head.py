@@ -14,7 +14,7 @@ from golden import keras_heads
 from npmnv2 import weights
 from npmnv2.gradcheck import relative_error
 from npmnv2.ops import softmax
-from npmnv2.weights.formats import keras_file
+from npmnv2.weights.formats import keras_file, keras_graph
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore:.*assumed, since the file:UserWarning")]
 
@@ -46,6 +46,20 @@ def compare(model, net, pixels, prepared):
     assert np.ptp(theirs) > 1e-3
     probabilities = np.allclose(theirs.sum(1), 1, atol=1e-5) and (theirs > 0).all()
     return relative_error(softmax(ours) if probabilities else ours, theirs)
+
+
+@pytest.mark.parametrize("kind", keras_graph.AUGMENTATION)
+def test_augmentation_in_the_model_itself(kind, live, keras, tmp_path):
+    """Keras writes that it is called in training mode; to predict, it does nothing."""
+    image = keras.Input((96, 96, 3))
+    given = {"RandomFlip": (), "RandomTranslation": (0.5, 0.5)}.get(kind, (0.5,))
+    x = getattr(keras.layers, kind)(*given)(image)
+    base = keras.applications.MobileNetV2(alpha=0.35, include_top=False, weights=None, input_shape=(96, 96, 3))
+    net = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(base(x))))
+    live.fill(net)
+    net.save(tmp_path / "model.keras")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype(np.float32)
+    assert compare(weights.load_model(tmp_path / "model.keras"), net, pixels, prepared=False) < 1e-4
 
 
 @pytest.mark.parametrize("ending", [".h5", ".keras"])

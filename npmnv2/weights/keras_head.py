@@ -27,7 +27,7 @@ from npmnv2.weights.said import Said, Usual
 
 # What does nothing when a trained network answers.
 IDLE = {
-    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness"),
+    *keras_graph.AUGMENTATION,
     *("GaussianNoise", "GaussianDropout", "AlphaDropout", "SpatialDropout2D", "ActivityRegularization"),
 }
 # Arithmetic with one number: of Keras 3, and what Keras 2 calls it.

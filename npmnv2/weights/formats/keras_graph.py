@@ -22,6 +22,9 @@ DEPTH = 8  # of models within models, and of lists within what a layer is given
 MOST_LAYERS = 10_000  # a MobileNetV2 has 156
 MODELS = ("Functional", "Model", "Sequential")
 TRAINED = (*MODELS, "BatchNormalization", "Dropout")  # given by position behind what feeds it: whether in training
+# Keras 3 writes of these that they are called in training mode, whatever its user said, and its `predict` takes no heed
+# of it; Keras 2 writes it only where its user said so, and then draws numbers for every answer.
+AUGMENTATION = ("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness")
 INPUT = "InputLayer"
 Given = tuple[tuple[str, Any], ...]
 
@@ -134,9 +137,11 @@ def _fed(path: str, kind: str, calls: Any, paths: Mapping[str, str]) -> tuple[tu
         if name not in paths:
             raise FormatError(f"has the layer {shown(path)} fed by {shown(name)}, which is none of those above it")
     by_position = "args" if kind in TRAINED else "training"
-    if any(value and (key == "training" or (key == by_position and type(value) is not Fed)) for key, value in given):
+    is_idle = kind in AUGMENTATION and isinstance(calls[0], dict)
+    said = [value for key, value in given if key == "training" or (key == by_position and type(value) is not Fed)]
+    if any(said) and not is_idle:
         raise FormatError(
-            f"has the layer {shown(path)} called in training mode, where its answer to a picture depends on others"
+            f"has the layer {shown(path)} called in training mode, where its answer to a picture is not always the same"
         )
     return tuple(paths[name] for name in names), tuple((key, value) for key, value in given if value is not None)
 

@@ -98,6 +98,14 @@ def test_there_and_back_is_the_same(case, tmp_path):
     assert len(counters) == batch_norms
 
 
+def test_counters_are_left_out_in_half_precision_too(tmp_path):
+    arrays = theirs(frameworks.GOLDENS[0], np.float16)
+    counted = {name.replace("running_var", "num_batches_tracked") for name in arrays if name.endswith("running_var")}
+    path = write(str(tmp_path / "model.pth"), {**arrays, **dict.fromkeys(counted, np.zeros((), np.float16))})
+    source = weights.read(path)
+    assert source.left_out == (f"single numbers that no network needs: num_batches_tracked ({len(counted)})",)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_native_keeps_everything(kind, tmp_path):
     model = network(kind, names="", in_channels=1, strides="digits", eps=2e-4, momentum=0.25, seed=3, dropout=0.125)

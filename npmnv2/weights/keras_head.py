@@ -71,18 +71,19 @@ def adapt(file: KerasFile, arrays: Mapping[str, Array], network: Found, width: f
     if any(node.config.get("trainable") is False for node in graph.nodes.values()):
         left_out.append("which layers were frozen: all of them train here")
     config: dict[str, Any] = {}
-    has_own = True
+    has_own, unread = True, ""
     try:
         head = _head(graph, parts, last)
         _check_arrays(arrays, head.dense)
         config, has_own = {"dropout": head.dropout}, head.dense.name != parts.classifier
         left_out += head.left_out
-    except FormatError:
+    except FormatError as error:
         if not partial:
             raise
+        unread = str(error)
     preprocessing, assumed, idle = _pictures(before, parts, has_own, size, channels)
     info = {} if preprocessing is None else {"preprocessing": preprocessing}
-    return Said(config, info, tuple(assumed), (*left_out, *idle), has_classifier=bool(config))
+    return Said(config, info, tuple(assumed), (*left_out, *idle), unread)
 
 
 # -- what stands behind it

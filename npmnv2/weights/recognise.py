@@ -16,11 +16,12 @@ from npmnv2.shapes import LARGEST
 from npmnv2.weights.conventions import CONVENTIONS, as_published, find_depth, find_width, lacks_shortcut, nearest_width
 from npmnv2.weights.names import Entry, bare_entries, layer_of, schemes, shape_there, shapes
 from npmnv2.weights.said import Usual
-from npmnv2.weights.tables import LEAVES, PYTORCH
+from npmnv2.weights.tables import COUNTER, LEAVES, PYTORCH
 
 Scheme = tuple[str, str]  # (architecture, names)
 AVERAGES = {"ema", "swa", "avg", "average", "averaged", "shadow"}  # in what a moving average of the weights is called
-PROFILED = ("total_ops", "total_params")  # floats that a profiler puts beside every layer
+# What counts, of floats too: those of a profiler, and PyTorch's where all of a file was made float16.
+COUNTED = (COUNTER[1:], "total_ops", "total_params")
 LEAST = 0.5  # the part of a backbone's names that must be there
 _NUMBER = re.compile(r"(\d+)")
 _BLOCK = re.compile(r"_blocks\.(\d{1,4})\.")  # of the names of efficientnet_pytorch
@@ -164,10 +165,10 @@ def without_counters(arrays: Mapping[str, Any], found: Found) -> tuple[Found, li
     (['fc.weight', 'fc.bias'], ['single numbers that no network needs: total_ops (1)'])
     """
     single = [name for name in found.beside if math.prod(arrays[name].shape) == 1]
-    counters = {name for name in single if arrays[name].dtype.kind in "iub" or _leaf(name) in PROFILED}
+    counters = {name for name in single if arrays[name].dtype.kind in "iub" or _leaf(name) in COUNTED}
     counts = Counter(map(_leaf, sorted(counters)))
     numbers = listed(f"{shown(leaf)} ({count})" for leaf, count in counts.most_common())
-    is_usual = counts.keys() <= {"num_batches_tracked"}
+    is_usual = counts.keys() <= {COUNTER[1:]}
     said = (Usual if is_usual else str)(f"single numbers that no network needs: {numbers}")
     with_floats = {layer_of(name) for name in arrays if arrays[name].dtype.kind not in "iub"}
     integers = [n for n in found.beside if n not in counters and layer_of(n) not in with_floats]

@@ -15,4 +15,4 @@ class Said(NamedTuple):
     info: Mapping[str, Any] = {}
     assumed: tuple[str, ...] = ()  # what it does not say and was guessed, a sentence each
     left_out: tuple[str, ...] = ()  # what it has and no network here, a sentence each
-    has_classifier: bool = True  # whether the classifier can be one of ours
+    unread: str = ""  # why its classifier is none of ours, if it is not

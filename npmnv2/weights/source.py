@@ -193,7 +193,8 @@ def _source(
     config = dict(said.config)
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
-    classifier = head.find(arrays, found.beside if said.has_classifier else [], last, found.names, own)
+    classifier = head.find(arrays, [] if said.unread else found.beside, last, found.names, own)
+    classifier = classifier._replace(problem=said.unread or classifier.problem)
     if classifier.known:
         config["num_classes"] = classifier.classes
     known = {entry.theirs for entry in classifier.known}
@@ -205,7 +206,7 @@ def _source(
         raise FormatError(f"{why}; {head.ONLY_NETWORK}" if why else classifier.problem)
     left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
-        what = f"the classifier, for the file {classifier.problem}"
+        what = f"the classifier, for the file {classifier.problem.removesuffix(f'; {head.ONLY_NETWORK}')}"
         left_out.append(what if found.beside else Usual(what))  # of one without: who reads it has asked for that
         state = {name: value for name, value in state.items() if not name.startswith("fc.")}
     if "fc.w" in state and "fc.b" not in state:

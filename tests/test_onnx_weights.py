@@ -5,6 +5,7 @@ The exporters' own files are in test_oracle_onnx_weights.py.
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from npmnv2.engine import onnx_export
 from npmnv2.engine.folding import folded
 from npmnv2.engine.onnx_export import Node
 from npmnv2.gradcheck import relative_error
+from npmnv2.show.classify import load_explained
 from npmnv2.weights import FormatError, source
 from npmnv2.weights.formats import onnx_file
 
@@ -123,6 +125,20 @@ def test_pictures_and_labels(tmp_path):
     write(path, *exported(model), labels="[")
     with pytest.raises(FormatError, match="is damaged"):
         weights.load_model(path)
+
+
+@oracle
+def test_pictures_of_another_size_than_the_graphs_are_told(tmp_path):
+    path = write(tmp_path / "model.onnx", *exported(build("V2")), shape=("N", 3, 96, 96))
+    assert weights.read(path).found == (
+        "padding, strides, activations and shortcuts as in the graph, whose pictures are 96 x 96",
+    )
+    with pytest.warns(UserWarning, match="for pictures of 96 x 96; here they become 224 x 224: --size 96 for those"):
+        load_explained(path, "timm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*batch norms are folded")
+        load_explained(path, "timm", changes={"size": 96})
 
 
 # -- the same network in other operators

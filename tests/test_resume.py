@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from processes import unix
 
-from npmnv2 import data
+from npmnv2 import data, mobilenet_v2, weights
 from npmnv2.__main__ import main
 from npmnv2.nn.layers import BatchNorm
 from npmnv2.train.session import Stopped, begin, resume
@@ -423,6 +423,13 @@ def test_a_classifier_of_the_same_names_is_put_in_the_order_of_the_data(keep_hea
     state, trained = session.model.state_dict(), load_model(path).state_dict()
     np.testing.assert_array_equal(state["fc.w"], trained["fc.w"][:, ::-1])
     np.testing.assert_array_equal(state["fc.b"], trained["fc.b"][::-1])
+
+
+def test_pixels_of_weights_that_do_not_say_how_are_those_of_the_data_and_that_is_said(tmp_path, few_digits):
+    path = str(tmp_path / "made.npz")
+    weights.save(mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
+    with pytest.warns(UserWarning, match=r"pixels are normalised with mean 0.5 and std 0.5, as those of data"):
+        begin(resolve({**SETTINGS, "width": None, "init": path}))
 
 
 def test_a_head_that_cannot_be_kept_is_one_line(tmp_path, monkeypatch, few_digits, capsys):

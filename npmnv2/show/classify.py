@@ -147,6 +147,14 @@ def _choose_preprocessing(
     if changes:
         options = " and ".join([", ".join(f"--{option}" for option in changes)])
         chosen, why = chosen.changed(**changes), f"{options} as given; for the rest, {why}"
+    wanted, made = source.info.get("size"), (chosen.crop, chosen.crop) if chosen.crop else chosen.resize
+    if wanted is not None and made != wanted:
+        H, W = wanted
+        option = f"--size {H}" if H == W else f"--resize {H}x{W}"
+        here = "{} x {}".format(*made) if isinstance(made, tuple) else "any size"
+        warnings.warn(
+            f"{path}: its graph is for pictures of {H} x {W}; here they become {here}: {option} for those", stacklevel=3
+        )
     return chosen, why
 
 

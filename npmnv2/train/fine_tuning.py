@@ -1,6 +1,6 @@
 """Beginning with the weights of a trained network instead of random ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from npmnv2.data import Dataset
@@ -127,6 +127,11 @@ def network_from(
         theirs = f", which the file calls {_listed(labels)}" if labels else ""
         taken = f"the outputs of its classifier{theirs} are {_listed(classes)}, in this order"
         source = source._replace(assumed=(*source.assumed, taken))
+    if preprocessing is None and data.preprocessing is not None:
+        numbers = " and ".join(
+            f"{what} {_listed(map(str, getattr(data.preprocessing, what)))}" for what in ("mean", "std")
+        )
+        source = source._replace(assumed=(*source.assumed, f"pixels are normalised with {numbers}, as those of data"))
     model = BUILDERS[source.architecture](**{**own, "dtype": "float32", **config, "num_classes": many})
     below = {name: value for name, value in state.items() if not name.startswith(f"{CLASSIFIER}.")}
     load_state(model, {**model.state_dict(), **(below if is_new else state)}, path)
@@ -135,6 +140,6 @@ def network_from(
     return model, is_new
 
 
-def _listed(classes: Sequence[str]) -> str:
+def _listed(classes: Iterable[str]) -> str:
     """The first of them; names may be any text."""
     return listed(shown(name, 30) for name in classes)

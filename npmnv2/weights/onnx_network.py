@@ -67,9 +67,11 @@ def read(path: str) -> Network:
         arrays |= {"fc.w": logits.w, "fc.b": logits.bias}
         behind = Usual(f"the {logits.behind} behind the classifier: the network here answers with the logits")
         left_out = (behind,) if logits.behind else ()
-        found = (Usual("padding, strides, activations and shortcuts as in the graph"),)
+        size = _size(convs)
+        pictures = f", whose pictures are {size[0]} x {size[1]}" if size else ""
+        found = (Usual(f"padding, strides, activations and shortcuts as in the graph{pictures}"),)
         ours = ("preprocessing", "labels")  # of our own export, as JSON
-        info = {name: json.loads(graph.metadata[name]) for name in ours if name in graph.metadata}
+        info = {name: json.loads(graph.metadata[name]) for name in ours if name in graph.metadata} | {"size": size}
         return Network(architecture, arrays, found, Said(config, info, (*assumed, *said), left_out))
 
 
@@ -111,6 +113,11 @@ def _find(convs: list[Image]) -> tuple[str, float, float]:
     )
 
 
+def _size(convs: list[Image]) -> tuple[int, int] | None:
+    """Of the pictures, in pixels; None if it is free."""
+    return convs[0].source.size if convs[0].source is not None else None
+
+
 def _conventions(architecture: str, padding: int | str) -> dict[str, Any]:
     """What the graph does not say, and what matters in training only: as the library that pads so."""
     like = "mobilenet_v1" if architecture == "mobilenet_v1_conv" else architecture
@@ -123,7 +130,7 @@ def _padding(
     architecture: str, depth: float, config: dict[str, Any], convs: list[Image]
 ) -> tuple[int | str, tuple[str, ...]]:
     """The padding that gives every convolution the zeros it has in the graph."""
-    size = convs[0].source.size if convs[0].source is not None else None
+    size = _size(convs)
     sizes = (size,) if size is not None else FREE
     known = {name: value for name, value in config.items() if name != "depth_mult"}
     wrong: dict[int | str, list[list[str]]] = {}  # of every padding, at every size: the layers that have another

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -241,6 +242,19 @@ def test_a_bad_picture_is_a_line_on_stderr_and_status_1_at_the_end(folder, capsy
     assert images[1] in out and images[3] in out and images[0] not in out
 
 
+def test_what_is_often_taken_for_pictures_is_told_with_what_to_do(folder, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        archive.write(folder / "0.png", "0.png")
+    words = ["classify", str(folder / "*.png"), str(tmp_path / "pictures.zip"), str(folder / "0.png"), "--weights"]
+    assert main([*words, str(folder / "digits.npz")]) == 1
+    star, archive = capsys.readouterr().err.splitlines()
+    assert star.endswith(
+        "No such file or directory; where it is not in quotes, the shell puts the names of the files in "
+        "the place of a *"
+    )
+    assert archive.endswith("; it is a zip archive: unpack it, and give the folder")
+
+
 def test_a_folder_is_its_pictures_in_the_order_of_names(folder, tmp_path, capsys):
     """What is a picture, its content says; a file that is called one and is none is an error, all others are listed."""
     for name in ("b/2", "b/1.txt", "a.png", "c/d/0.jpeg", "10.png"):  # all of them PNG
@@ -296,9 +310,13 @@ def test_a_folder_without_a_picture(names, folder, tmp_path, capsys):
         ("0.png --weights 0.png", "0.png: "),
         ("0.png --weights digits.npz --labels none.txt", "none.txt: No such file or directory"),
         ("0.png --weights digits.npz --labels digits.npz", "digits.npz: is not a list of names"),
-        ("0.png --weights digits.npz --mean 1,2,3", "mean must be a tuple of one number; was (1.0, 2.0, 3.0)"),
-        ("0.png --weights digits.npz --std 0", "std must be"),
-        ("0.png --weights digits.npz --size 9 --resize 3x4", "size must be left out where resize is height and width"),
+        ("0.png --weights digits.npz --mean 1,2,3", "--mean must be a tuple of one number; was (1.0, 2.0, 3.0)"),
+        ("0.png --weights digits.npz --std 0", "--std must be"),
+        (
+            "0.png --weights digits.npz --size 9 --resize 3x4",
+            "--size must be left out where resize is height and width",
+        ),
+        ("digits.npz 0.png", "digits.npz is called as a file of weights is, not a picture: --weights digits.npz gives"),
         ("0.png --weights digits.npz --top 0", "--top must be at least 1; was 0"),
         ("0.png 1.png --weights digits.npz --plot a.png", "--plot shows what became of one image; was given 2"),
         ("0.png --weights digits.npz --plot a.zzz", "--plot must end in .png"),

@@ -33,7 +33,14 @@ def test_convert(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.pth", "b.npz"], "nowhere.pth"),
+        (["nowhere.pth", "b.npz"], "npmnv2 convert: nowhere.pth: No such file or directory"),
+        (["no_head.pth", "b.npz"], "has no classifier; train --init takes the network below the classifier"),
+        (["own.npz", "b.npz", "--names", "hf"], "OUT must end in .pth or .pt or .safetensors or .bin for --names hf; "),
+        (["own.npz", "b.pth", "--names", "hf"], "padding must be 'same' for --names hf; was 1: the network that "),
+        (
+            ["own.npz", "b.pth", "--names", "hf"],
+            "OUT can be .npz or .onnx; train --init with a file of hf's names keeps",
+        ),
         (["own.npz", "b.safetensors"], "--names must be given for b.safetensors: torchvision or timm"),
         (["own.npz", "b.bin"], "--names must be given for b.bin: torchvision or timm"),
         (
@@ -41,18 +48,20 @@ def test_convert(tmp_path, capsys):
             "OUT must end in .npz or .onnx: no library whose names it can have builds this network; strides must be",
         ),
         (["small_v1.npz", "b.safetensors"], "builds this network; strides must be"),
-        (["v1_conv.npz", "b.pth"], "builds this network; names must be npmnv2 for a mobilenet_v1_conv"),
+        (["v1_conv.npz", "b.pth"], "builds this network; --names must be npmnv2 for a mobilenet_v1_conv"),
         (["a.pth", "b.h5"], "padding must be 'same'"),
         (["a.pth", "b.keras"], "OUT must end in .npz, .pth, "),
         (["a.pth", "b.keras", "--names", "timm"], "OUT must end in .npz, .pth, "),
         (["a.pth", "b.onnx", "--names", "timm"], "--names must be left out"),
-        (["a.pth", "nowhere/b.npz"], "nowhere"),
+        (["a.pth", "nowhere/b.npz"], "nowhere: No such folder"),
         (["text", "b.npz"], "no known format"),
     ],
 )
 def test_convert_says_what_is_wrong(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("a.pth", theirs(frameworks.GOLDENS[0], np.float32))
+    whole = theirs(frameworks.GOLDENS[0], np.float32)
+    write("no_head.pth", {name: value for name, value in whole.items() if "classifier" not in name})
     (tmp_path / "text").write_text("hello")
     weights.save(npmnv2.mobilenet_v2(5, 0.1), "own.npz")
     weights.save(npmnv2.mobilenet_v2(5, 0.1, strides="cifar"), "small.npz")

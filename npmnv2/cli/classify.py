@@ -2,9 +2,12 @@
 
 import argparse
 import math
+import os
 import warnings
+import zipfile
 
 from npmnv2.cli.output import complain, print_json
+from npmnv2.cli.wording import worded
 from npmnv2.data.preprocessing import LONGEST_SIDE
 
 
@@ -71,17 +74,30 @@ def _numbers(text: str) -> tuple[float, ...]:
     return numbers
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from npmnv2.show.classify import about, classify, complaint, document, load_explained, pictures_in, printable, text
-    from npmnv2.weights import pretrained_path
+def _hint(image: str) -> str:
+    """What to do about a picture that is none."""
+    if "*" in image and not os.path.exists(image):
+        return "; where it is not in quotes, the shell puts the names of the files in the place of a *"
+    if os.path.isfile(image) and zipfile.is_zipfile(image):
+        return "; it is a zip archive: unpack it, and give the folder"
+    return ""
 
+
+def _run(arguments: argparse.Namespace) -> int:
+    from npmnv2.show.classify import about, classify, document, load_explained, pictures_in, printable, text
+    from npmnv2.weights import pretrained_path
+    from npmnv2.weights.formats.containers import ENDINGS
+
+    for image in arguments.images:
+        if image.lower().endswith(ENDINGS):
+            raise ValueError(f"{image} is called as a file of weights is, not a picture: --weights {image} gives them")
     images, left_out = pictures_in(arguments.images)
     if arguments.plot and len(images) != 1:
         raise ValueError(f"--plot shows what became of one image; was given {len(images)}")
     weights = arguments.weights
     try:
         weights = pretrained_path() if weights is None else weights
-        with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
+        with worded(weights), warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
             warnings.simplefilter("always")  # whatever the environment says of warnings
             changes = {name: getattr(arguments, name) for name in ("size", "resize", "mean", "std")}
             model, why = load_explained(weights, arguments.preprocessing, arguments.labels, changes)
@@ -89,9 +105,6 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.weights is not None:
             raise
         raise ValueError(f"--weights must name a file: {missing}") from None
-    except OSError as error:
-        path = weights if error.filename is None else error.filename
-        raise ValueError(printable(complaint(path, error))) from None
     for line in [str(warning.message) for warning in caught] + left_out:
         complain(f"npmnv2 classify: {printable(line)}")
     if not arguments.json:
@@ -107,7 +120,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for note in answer.notes:
             complain(f"npmnv2 classify: {printable(note)}")
         if answer.error is not None:
-            complain(f"npmnv2 classify: {printable(answer.error)}")
+            complain(f"npmnv2 classify: {printable(answer.error)}{_hint(answer.image)}")
         elif not arguments.json:
             print("", *text(answer), sep="\n", flush=True)
     if arguments.plot and answers[0].error is None:

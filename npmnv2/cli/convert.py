@@ -4,6 +4,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from npmnv2.cli.wording import worded
+
 if TYPE_CHECKING:
     from npmnv2.data.preprocessing import Preprocessing
 
@@ -33,6 +35,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    with worded(arguments.source):
+        return _convert(arguments)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
     from npmnv2.cli.output import complain
     from npmnv2.weights import read
     from npmnv2.weights.formats.shards import index_of
@@ -58,6 +65,8 @@ def _run(arguments: argparse.Namespace) -> int:
     model = build(source, source.dtype)  # float64 stays float64
     if not is_onnx and names is None:
         names, why = _names(target, source, model)
+    if not is_onnx:
+        _check(model, target, names)
     for line in [] if arguments.explain else notes(source):
         complain(f"npmnv2 convert: {line}")
     if is_onnx:
@@ -135,6 +144,21 @@ def _option(name: str, value: Any) -> str:
     between = "x" if name == "resize" else ","
     text = between.join(map(repr, value)) if isinstance(value, tuple) else repr(value)
     return f"--{name}={text}" if text.startswith("-") else f"--{name} {text}"
+
+
+def _check(model: Any, target: str, names: str) -> None:
+    """The errors of `save` with what to do about them."""
+    from npmnv2.weights.save import check_fits, endings_of, names_in
+
+    if names not in names_in(target):
+        raise ValueError(f"OUT must end in {' or '.join(endings_of(names))} for --names {names}; was {target}")
+    if names == "npmnv2":
+        return
+    try:
+        check_fits(model, names)
+    except ValueError as error:
+        begin = f"; train --init with a file of {names}'s names keeps them" * str(error).startswith(("padding", "eps"))
+        raise ValueError(f"{error}. OUT can be .npz or .onnx{begin}") from None
 
 
 def _names(target: str, source: Any, model: Any) -> tuple[str, str]:

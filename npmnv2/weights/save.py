@@ -160,6 +160,17 @@ def names_in(path: Path) -> list[str]:
     return [names for names in NAMES if container in _CONTAINERS[names]]
 
 
+def endings_of(names: str) -> list[str]:
+    """Of the files that can have these names.
+
+    Examples
+    --------
+    >>> endings_of("keras")
+    ['.weights.h5', '.h5']
+    """
+    return [ending for ending, container in ENDINGS.items() if container in _CONTAINERS[names]]
+
+
 def _container(path: str, names: str) -> str:
     """The container that the path's ending asks for, if the names can be in it."""
     ending = next((end for end in (*ENDINGS, *READ) if path.lower().endswith(end)), "")
@@ -168,9 +179,8 @@ def _container(path: str, names: str) -> str:
     if not os.path.splitext(path)[1] and names != "keras":
         return "safetensors"
     container = ENDINGS.get(ending, "")
-    possible = _CONTAINERS[names]
-    if container not in possible:
-        endings = [end for end, c in ENDINGS.items() if c in possible]
+    if container not in _CONTAINERS[names]:
+        endings = endings_of(names)
         instead = ": npmnv2.engine.onnx_export.export writes ONNX files" if ending == ".onnx" else ""
         raise ValueError(f"path must end in {' or '.join(endings)} for names={names!r}; was {path}{instead}")
     return container

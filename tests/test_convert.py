@@ -39,7 +39,7 @@ def test_convert(tmp_path, capsys):
             "OUT must end in .npz or .onnx: no library whose names it can have builds this network; strides must be",
         ),
         (["small_v1.npz", "b.safetensors"], "builds this network; strides must be"),
-        (["v1_conv.npz", "b.pth"], "builds this network; names must be npmnv2 for a mobilenet_v1_conv"),
+        (["v1_conv.npz", "b.pth"], "builds this network; --names must be npmnv2 for a mobilenet_v1_conv"),
         (["a.pth", "b.h5"], "padding must be 'same'"),
         (["a.pth", "b.keras"], "OUT must end in .npz, .pth, "),
         (["a.pth", "b.keras", "--names", "timm"], "OUT must end in .npz, .pth, "),

@@ -3,6 +3,8 @@
 import argparse
 import math
 import os
+import re
+from collections.abc import Container
 
 from npmnv2.validate import check_number
 
@@ -76,3 +78,18 @@ def check_writable(path: str, option: str) -> None:
         raise ValueError(f"{option} must name a file that can be written ({error.strerror}); was {path}") from None
     if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):  # a new file takes the place of the old one
         raise ValueError(f"{option} must name a file in a folder that can be written; was {path}")
+
+
+def with_dashes(line: str, options: Container[str]) -> str:
+    """What the library says of an argument, said of the option.
+
+    Examples
+    --------
+    >>> with_dashes("keep_head needs init: a file", ["keep_head", "init"])
+    '--keep-head needs --init: a file'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        return f"--{match[0].replace('_', '-')}" if match[0] in options else match[0]
+
+    return re.sub(r"(?:^|(?<=; ))\w+(?= must | needs )|(?<= needs )\w+", option, line)

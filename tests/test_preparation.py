@@ -250,6 +250,27 @@ def test_options_reach_the_picture(tmp_path, words, expected, capsys):
     assert Preprocessing.from_dict(json.loads(capsys.readouterr().out)["preprocessing"]) == expected
 
 
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"mean": (0.5, 123.675, 0.5)}, r"mean must lie between 0 and 1 \(of pixels scaled to 0..1: .*; was 123.675"),
+        ({"std": (58.4,)}, r"std must lie between 0 and 1 \(of pixels scaled to 0..1: divide one of 0..255 by 255\)"),
+        (
+            {"resize": 96},
+            "resize must be at least 224, the side of the square that is cut out of it; was 96: a smaller",
+        ),
+        ({"size": 300, "resize": 256}, "resize must be at least 300, the side of the square"),
+    ],
+)
+def test_changes_that_pixels_cannot_have_or_that_would_leave_black_are_refused(changes, line):
+    with pytest.raises(ValueError, match=f"^{line}"):
+        PREPROCESSING["torchvision"].changed(**changes)
+
+
+def test_no_mean_is_minus_0():
+    assert ", mean 0, std 1" in str(PREPROCESSING["keras"]._replace(mean=(-0.0,), std=(1.0,)))
+
+
 def test_a_file_that_says_nothing_and_options_that_say_all(tmp_path):
     weights.save(npmnv2.mobilenet_v2(3, 0.1), tmp_path / "silent.npz")
     changes = {"size": 64, "mean": (0.5,), "std": (0.5,)}

@@ -78,7 +78,8 @@ class Preprocessing(NamedTuple):
         Raises
         ------
         ValueError, TypeError
-            As `checked` does; also if `size` is given with height and width.
+            As `checked` does; also if `size` is given with height and width, or is more than `resize`, or if a mean or
+            a std is more than pixels of 0..1 can have.
 
         Examples
         --------
@@ -96,12 +97,18 @@ class Preprocessing(NamedTuple):
         elif resize is not None:
             was = p.crop or (p.resize[0] if isinstance(p.resize, tuple) and p.resize[0] == p.resize[1] else None)
             p = p._replace(resize=resize, crop=size or was)
+            if check_int(resize, "resize") < (p.crop or 0):  # the rest of the square would be black
+                cut = f"{p.crop}, the side of the square that is cut out of it"
+                raise ValueError(f"resize must be at least {cut}; was {resize}: a smaller size must be given with it")
         elif size is not None:
             check_int(size, "size", 1, LONGEST_SIDE)
             if isinstance(p.resize, int) and p.crop:
                 p = p._replace(resize=round(p.resize * size / p.crop), crop=size)
             else:
                 p = p._replace(resize=(size, size), crop=None)
+        for name, values in (("mean", mean), ("std", std)):
+            for value in values or ():
+                check_number(value, name, 0, 1, why="of pixels scaled to 0..1: divide one of 0..255 by 255")
         return p._replace(mean=mean or p.mean, std=std or p.std).checked()
 
     def __str__(self) -> str:
@@ -121,7 +128,7 @@ class Preprocessing(NamedTuple):
             steps.append(f"{self.crop} x {self.crop} from the centre")
         steps.append("grey" if self.channels == 1 else "colour")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            steps.append(" ".join([name, *(f"{value:.4g}" for value in values)]))
+            steps.append(" ".join([name, *(f"{value + 0:.4g}" for value in values)]))
         return ", ".join(steps)
 
     def to_dict(self) -> dict[str, Any]:

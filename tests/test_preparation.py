@@ -257,7 +257,7 @@ def test_options_reach_the_picture(tmp_path, words, expected, capsys):
         ({"std": (58.4,)}, r"std must lie between 0 and 1 \(of pixels scaled to 0..1: divide one of 0..255 by 255\)"),
         (
             {"resize": 96},
-            "resize must be at least 224, the side of the square that is cut out of it; was 96: a smaller",
+            "resize must be at least 224, the side of the square that is cut out; was 96: give a smaller",
         ),
         ({"size": 300, "resize": 256}, "resize must be at least 300, the side of the square"),
     ],

@@ -98,8 +98,8 @@ class Preprocessing(NamedTuple):
             was = p.crop or (p.resize[0] if isinstance(p.resize, tuple) and p.resize[0] == p.resize[1] else None)
             p = p._replace(resize=resize, crop=size or was)
             if check_int(resize, "resize") < (p.crop or 0):  # the rest of the square would be black
-                cut = f"{p.crop}, the side of the square that is cut out of it"
-                raise ValueError(f"resize must be at least {cut}; was {resize}: a smaller size must be given with it")
+                cut = f"{p.crop}, the side of the square that is cut out"
+                raise ValueError(f"resize must be at least {cut}; was {resize}: give a smaller size too")
         elif size is not None:
             check_int(size, "size", 1, LONGEST_SIDE)
             if isinstance(p.resize, int) and p.crop:

@@ -505,6 +505,8 @@ def test_a_picture_that_is_left_out_is_one_line(tmp_path, capsys):
     assert main([*words, "--confusion", str(tmp_path / "c.png")]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{tmp_path}: 2 classes, 6 pictures to train on, 2 held out\n")
+    assert "\npictures: shorter side to 16 (bilinear), 16 x 16 from the centre, colour, mean 0.485 " in out
+    assert "\nrecall of the averaged weights, after the last epoch:\nclass " in out
     assert err.startswith("npmnv2 train: ") and "bad.png" in err and err.count("\n") == 1
     with Image.open(tmp_path / "c.png") as picture:
         picture.load()

@@ -16,13 +16,12 @@ import pytest
 from PIL import Image
 from processes import unix
 
-import npmnv2
-from npmnv2 import data
+from npmnv2 import data, mobilenet_v2, weights
 from npmnv2.__main__ import main
 from npmnv2.nn.layers import BatchNorm
 from npmnv2.train.session import Stopped, begin, resume
 from npmnv2.train.settings import resolve
-from npmnv2.weights import FormatError, load_model, save
+from npmnv2.weights import FormatError, load_model
 from npmnv2.weights.formats import native
 
 SETTINGS = {"width": 0.1, "epochs": 3, "batch_size": 16, "lr": 0.01}
@@ -30,7 +29,6 @@ SETTINGS = {"width": 0.1, "epochs": 3, "batch_size": 16, "lr": 0.01}
 FEW = """
 import os, sys
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-import npmnv2
 from npmnv2 import data
 full = data.load_digits(held_out=1753)
 few = full._replace(test_x=full.test_x[:20], test_y=full.test_y[:20])
@@ -176,7 +174,7 @@ def test_other_data_than_it_began_with_are_refused(tmp_path, monkeypatch, few_di
 
 def test_weights_of_another_library_are_no_run(tmp_path, few_digits):
     path = tmp_path / "weights.pth"
-    save(npmnv2.mobilenet_v2(10, 0.1), path, "torchvision")
+    weights.save(mobilenet_v2(10, 0.1), path, "torchvision")
     line = f"{path}: is no checkpoint of a run, but pth: --init begins a run with weights of any kind"
     with pytest.raises(FormatError, match=f"^{re.escape(line)}$"):
         resume(path)
@@ -202,7 +200,7 @@ def test_pictures_that_were_moved_are_told_where_they_were(tmp_path):
 
 def test_weights_that_say_no_mean_and_std_are_told_so(tmp_path, few_digits):
     path = str(tmp_path / "silent.npz")
-    save(npmnv2.mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
+    weights.save(mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
     session = begin(resolve({**SETTINGS, "width": None, "init": path}))
     said = "it does not say a mean and a std of pixels: the usual ones of the data are taken"
     assert session.origin == f"begins with {path}, a new classifier; {said}"

@@ -247,6 +247,8 @@ ONE_LINE = {  # 1: the input is bad
     "train --data digits --plot=": "--plot must end in .png",
     "tour --plot /no/such/folder/a.png": "--plot must name a file in an existing folder",
     "tour --plot a.zzz": "--plot must end in .png",
+    "classify a --mean 123.675": "--mean must lie between -10 and 10 (pixels are scaled to 0..1: divide one",
+    "classify a --std 0.2,58.4,0.2": "--std must be more than 0 and at most 10 (pixels are scaled to 0..1: ",
     "train --data digits --freeze backbone": "--freeze needs --init: a file with",
     "train --resume no.npz": "no.npz: No such file or directory",
 }

@@ -250,21 +250,16 @@ def test_options_reach_the_picture(tmp_path, words, expected, capsys):
     assert Preprocessing.from_dict(json.loads(capsys.readouterr().out)["preprocessing"]) == expected
 
 
-@pytest.mark.parametrize(
-    "changes, line",
-    [
-        ({"mean": (0.5, 123.675, 0.5)}, r"mean must lie between 0 and 1 \(of pixels scaled to 0..1: .*; was 123.675"),
-        ({"std": (58.4,)}, r"std must lie between 0 and 1 \(of pixels scaled to 0..1: divide one of 0..255 by 255\)"),
-        (
-            {"resize": 96},
-            "resize must be at least 224, the side of the square that is cut out; was 96: give a smaller",
-        ),
-        ({"size": 300, "resize": 256}, "resize must be at least 300, the side of the square"),
-    ],
-)
-def test_changes_that_pixels_cannot_have_or_that_would_leave_black_are_refused(changes, line):
-    with pytest.raises(ValueError, match=f"^{line}"):
-        PREPROCESSING["torchvision"].changed(**changes)
+@pytest.mark.parametrize("words, side", [("--resize 96", 224), ("--resize 256 --size 300", 300)])
+def test_a_square_larger_than_what_it_is_cut_out_of_is_said(words, side, tmp_path, capsys):
+    path = _saved(tmp_path / "model.pth", "torchvision")
+    Image.new("RGB", (50, 40), (200, 10, 10)).save(tmp_path / "a.png")
+    assert main(["classify", str(tmp_path / "a.png"), "--weights", str(path), *words.split()]) == 0
+    short = words.split()[1]
+    line = (
+        f"the shorter side becomes {short}, and the square that is cut out is {side} x {side}: the rest of it is black"
+    )
+    assert capsys.readouterr().err == f"npmnv2 classify: {line}\n"
 
 
 def test_no_mean_is_minus_0():

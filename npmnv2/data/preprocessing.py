@@ -1,6 +1,7 @@
 """How a picture becomes the input of a network: one row of data, because each framework trained with another one."""
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 from npmnv2.validate import check_int, check_number
@@ -78,8 +79,12 @@ class Preprocessing(NamedTuple):
         Raises
         ------
         ValueError, TypeError
-            As `checked` does; also if `size` is given with height and width, or is more than `resize`, or if a mean or
-            a std is more than pixels of 0..1 can have.
+            As `checked` does; also if `size` is given with height and width.
+
+        Warns
+        -----
+        UserWarning
+            If the square is larger than what it is cut out of.
 
         Examples
         --------
@@ -97,18 +102,15 @@ class Preprocessing(NamedTuple):
         elif resize is not None:
             was = p.crop or (p.resize[0] if isinstance(p.resize, tuple) and p.resize[0] == p.resize[1] else None)
             p = p._replace(resize=resize, crop=size or was)
-            if check_int(resize, "resize") < (p.crop or 0):  # the rest of the square would be black
-                cut = f"{p.crop}, the side of the square that is cut out"
-                raise ValueError(f"resize must be at least {cut}; was {resize}: give a smaller size too")
+            if check_int(resize, "resize") < (p.crop or 0):
+                cut = f"the shorter side becomes {resize}, and the square that is cut out is {p.crop} x {p.crop}"
+                warnings.warn(f"{cut}: the rest of it is black", stacklevel=2)
         elif size is not None:
             check_int(size, "size", 1, LONGEST_SIDE)
             if isinstance(p.resize, int) and p.crop:
                 p = p._replace(resize=round(p.resize * size / p.crop), crop=size)
             else:
                 p = p._replace(resize=(size, size), crop=None)
-        for name, values in (("mean", mean), ("std", std)):
-            for value in values or ():
-                check_number(value, name, 0, 1, why="of pixels scaled to 0..1: divide one of 0..255 by 255")
         return p._replace(mean=mean or p.mean, std=std or p.std).checked()
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ Depthwise and pointwise, with nothing in memory between them.
 import numba
 import one_pass_loops as loops
 
-from npmnv2.kernels.arrays import empty, geometry_of, plain
+from npmnv2.kernels.arrays import contiguous, empty, geometry_of
 from npmnv2.kernels.conv.operations import pointwise_conv2d_forward
 from npmnv2.kernels.depthwise.operations import depthwise_conv2d_forward
 from npmnv2.shapes import Padding
@@ -69,5 +69,5 @@ def separable_conv2d(x: Array, w: Array, mix: Array, stride: int = 1, padding: P
     out = empty((N, OH, OW, M), x.dtype)  # (N, OH, OW, M)
     group = max(1, min(OH, CACHEFUL // (OW * C * x.itemsize)) // 2 * 2)  # rows, computed in pairs at stride 1
     forward = loops.forward_stride1 if geometry.stride == 1 else loops.forward_stride2
-    forward(plain(x), plain(w), plain(mix), loops.Cut(top, left, group, numba.get_num_threads()), out)
+    forward(contiguous(x), contiguous(w), contiguous(mix), loops.Cut(top, left, group, numba.get_num_threads()), out)
     return out

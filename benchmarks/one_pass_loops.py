@@ -14,7 +14,7 @@ import numpy as np
 from numba import prange
 
 from npmnv2.kernels.depthwise.windows_3x3 import four, four_by_two, next_nine, next_six, two_rows
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel
+from npmnv2.kernels.jit import compile_function, compile_inline, compile_kernel
 from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
 
@@ -144,7 +144,7 @@ def _row_stride2(x, w, row, columns, hidden):
             _pixel(x, w, row, 2 * ox - left, ox & NATURAL, hidden)
 
 
-@compile_apart
+@compile_function
 def _mix(hidden, b, rows, mix, n, first, out):
     """`rows` rows of `out` from row `first` on: the product of what lies in plane b of `hidden` with `mix`."""
     _, group, OW, C = hidden.shape

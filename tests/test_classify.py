@@ -310,7 +310,7 @@ def test_a_folder_without_a_picture(names, folder, tmp_path, capsys):
         ("0.png --weights 0.png", "0.png: "),
         ("0.png --weights digits.npz --labels none.txt", "none.txt: No such file or directory"),
         ("0.png --weights digits.npz --labels digits.npz", "digits.npz: is not a list of names"),
-        ("0.png --weights digits.npz --mean 1,2,3", "--mean must be a tuple of one number; was (1.0, 2.0, 3.0)"),
+        ("0.png --weights digits.npz --mean 0,0.5,1", "--mean must be a tuple of one number; was (0.0, 0.5, 1.0)"),
         ("0.png --weights digits.npz --std 0", "--std must be"),
         (
             "0.png --weights digits.npz --size 9 --resize 3x4",

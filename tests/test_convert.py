@@ -39,7 +39,7 @@ def test_convert(tmp_path, capsys):
         (["own.npz", "b.pth", "--names", "hf"], "padding must be 'same' for --names hf; was 1: the network that "),
         (
             ["own.npz", "b.pth", "--names", "hf"],
-            "OUT can be .npz or .onnx; train --init with a file of hf's names keeps",
+            "OUT can be .npz or .onnx; what train --init makes of a file of hf's names keeps",
         ),
         (["own.npz", "b.safetensors"], "--names must be given for b.safetensors: torchvision or timm"),
         (["own.npz", "b.bin"], "--names must be given for b.bin: torchvision or timm"),

@@ -250,6 +250,22 @@ def test_options_reach_the_picture(tmp_path, words, expected, capsys):
     assert Preprocessing.from_dict(json.loads(capsys.readouterr().out)["preprocessing"]) == expected
 
 
+@pytest.mark.parametrize("words, side", [("--resize 96", 224), ("--resize 256 --size 300", 300)])
+def test_a_square_larger_than_what_it_is_cut_out_of_is_said(words, side, tmp_path, capsys):
+    path = _saved(tmp_path / "model.pth", "torchvision")
+    Image.new("RGB", (50, 40), (200, 10, 10)).save(tmp_path / "a.png")
+    assert main(["classify", str(tmp_path / "a.png"), "--weights", str(path), *words.split()]) == 0
+    short = words.split()[1]
+    line = (
+        f"the shorter side becomes {short}, and the square that is cut out is {side} x {side}: the rest of it is black"
+    )
+    assert capsys.readouterr().err == f"npmnv2 classify: {line}\n"
+
+
+def test_no_mean_is_minus_0():
+    assert ", mean 0, std 1" in str(PREPROCESSING["keras"]._replace(mean=(-0.0,), std=(1.0,)))
+
+
 def test_a_file_that_says_nothing_and_options_that_say_all(tmp_path):
     weights.save(npmnv2.mobilenet_v2(3, 0.1), tmp_path / "silent.npz")
     changes = {"size": 64, "mean": (0.5,), "std": (0.5,)}

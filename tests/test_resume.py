@@ -21,7 +21,7 @@ from npmnv2.__main__ import main
 from npmnv2.nn.layers import BatchNorm
 from npmnv2.train.session import Stopped, begin, resume
 from npmnv2.train.settings import resolve
-from npmnv2.weights import load_model
+from npmnv2.weights import FormatError, load_model
 from npmnv2.weights.formats import native
 
 SETTINGS = {"width": 0.1, "epochs": 3, "batch_size": 16, "lr": 0.01}
@@ -136,11 +136,16 @@ def test_save_every_saves_between_epochs_too(tmp_path, monkeypatch):
     assert steps == [2, 3, 4, 6, 6]  # 3 and the second 6: the ends of the epochs
 
 
-def test_a_run_that_has_ended_has_nothing_left_to_do(tmp_path):
+def test_a_run_that_has_ended_has_nothing_left_to_do(tmp_path, capsys):
     path = tmp_path / "run.npz"
     history = begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
     before = path.read_bytes()
     assert resume(path).run(save=path) == history and path.read_bytes() == before
+    copy = tmp_path / "copy.npz"
+    assert main(["train", "--resume", str(path), "--save", str(copy)]) == 0
+    out = capsys.readouterr().out
+    assert f"all 1 epochs of {path} are done; --init {path} begins a new run" in out and "seconds" not in out
+    assert _contents(copy) == _contents(path)
 
 
 @pytest.mark.parametrize("bn", ["keep", pytest.param("update", marks=pytest.mark.slow)])
@@ -167,6 +172,41 @@ def test_other_data_than_it_began_with_are_refused(tmp_path, monkeypatch, few_di
         resume(path)
 
 
+def test_weights_of_another_library_are_no_run(tmp_path, few_digits):
+    path = tmp_path / "weights.pth"
+    weights.save(mobilenet_v2(10, 0.1), path, "torchvision")
+    line = f"{path}: is no checkpoint of a run, but pth: --init begins a run with weights of any kind"
+    with pytest.raises(FormatError, match=f"^{re.escape(line)}$"):
+        resume(path)
+
+
+def test_weights_that_are_not_there_are_one_line(few_digits, capsys):
+    assert main(["train", "--data", "digits", "--init", "imagenet"]) == 1
+    assert capsys.readouterr().err == "npmnv2 train: imagenet: No such file or directory\n"
+
+
+def test_pictures_that_were_moved_are_told_where_they_were(tmp_path):
+    run, pictures = tmp_path / "run.npz", tmp_path / "pictures"
+    for name, tone in (("cat", 0), ("dog", 200)):
+        (pictures / name).mkdir(parents=True)
+        for k in range(4):
+            Image.new("RGB", (16, 16), (tone, 10 * k, 0)).save(pictures / name / f"{k}.png")
+    begin(resolve({**SETTINGS, "data": f"folder:{pictures}", "resolution": 16, "epochs": 1})).run(save=run)
+    pictures.rename(tmp_path / "moved")
+    line = f"{pictures}: no such folder; the run in {run} began with folder:{pictures}: put its images back there, or"
+    with pytest.raises(ValueError, match=f"^{re.escape(line)} begin a new run with --init {re.escape(str(run))}$"):
+        resume(run)
+
+
+def test_weights_that_say_no_mean_and_std_are_told_so(tmp_path, few_digits):
+    path = str(tmp_path / "silent.npz")
+    weights.save(mobilenet_v2(10, 0.1, strides="digits", in_channels=1), path)
+    session = begin(resolve({**SETTINGS, "width": None, "init": path}))
+    said = "it does not say a mean and a std of pixels: the usual ones of the data are taken"
+    assert session.origin == f"begins with {path}, a new classifier; {said}"
+    assert session.data.preprocessing == few_digits.preprocessing
+
+
 def test_contradicting_options_are_one_line(tmp_path, capsys):
     path = str(tmp_path / "run.npz")
     begin(resolve({**SETTINGS, "epochs": 1})).run(save=path)
@@ -177,8 +217,8 @@ def test_contradicting_options_are_one_line(tmp_path, capsys):
         (["--batch-size", "8"], 16),
     ):
         assert main(["train", "--resume", path, *options]) == 1
-        line = f"npmnv2 train: {options[0]} must be left out or be {kept}, as in {path}; was {options[1]}\n"
-        assert capsys.readouterr().err == line
+        line = f"npmnv2 train: {options[0]} must be left out or be {kept}, as in {path}; was {options[1]}"
+        assert capsys.readouterr().err == f"{line}: a run with other settings begins with --init {path}\n"
     assert main(["train", "--resume", path, "--lr", "0.01", "--epochs", "1"]) == 0
     assert main(["train", "--resume", path, "--data", "digits"]) == 2
 
@@ -212,7 +252,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tmp_path, monkeyp
     for target, rest in ((path, "the file that was there before is still good"), (first, "nothing was written")):
         assert main(["train", *options, str(target)]) == 1
         line = f"npmnv2 train: could not save {target} (No space left on device); {rest}\n"
-        assert capsys.readouterr().err == line
+        assert capsys.readouterr().err.endswith(line)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.npz"]
 
 
@@ -264,7 +304,7 @@ def test_who_is_told_to_ignore_ctrl_c_does(tmp_path):
     path, whole = tmp_path / "run.npz", tmp_path / "whole.npz"
     process = _start(*_train(path, 2), before=PRESSED.replace("default_int_handler", "SIG_IGN"))
     out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "") and len(out.splitlines()) == 3
+    assert (process.returncode, err) == (0, "") and len(re.findall(r"^ +\d+ ", out, re.M)) == 2
     assert main(list(map(str, _train(whole, 2)))) == 0
     assert _contents(path) == _contents(whole)
 
@@ -437,12 +477,12 @@ def test_a_head_that_cannot_be_kept_is_one_line(tmp_path, monkeypatch, few_digit
     begin(resolve({**SETTINGS, "epochs": 1, "ema": 0})).run(save=path)
     words = ["train", "--data", "digits", "--keep-head", "--epochs", "1"]
     assert main(words) == 1
-    line = "npmnv2 train: keep_head needs init: a file with the weights of a trained network\n"
+    line = "npmnv2 train: --keep-head needs --init: a file with the weights of a trained network\n"
     assert capsys.readouterr().err == line
     few = few_digits._replace(train_y=few_digits.train_y % 3, test_y=few_digits.test_y % 3, classes=tuple("abc"))
     monkeypatch.setattr(data, "load_digits", lambda: few)
     assert main([*words, "--init", path]) == 1
-    said = f"keep_head must be left out for {path}, which has a classifier of 10 classes: data has 3 classes"
+    said = f"--keep-head must be left out for {path}, which has a classifier of 10 classes: data has 3 classes"
     assert capsys.readouterr().err == f"npmnv2 train: {said} and gets a new one\n"
 
 
@@ -483,6 +523,8 @@ def test_a_picture_that_is_left_out_is_one_line(tmp_path, capsys):
     assert main([*words, "--confusion", str(tmp_path / "c.png")]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"{tmp_path}: 2 classes, 6 pictures to train on, 2 held out\n")
+    assert "\npictures: shorter side to 16 (bilinear), 16 x 16 from the centre, colour, mean 0.485 " in out
+    assert "\nrecall of the averaged weights, after the last epoch:\nclass " in out
     assert err.startswith("npmnv2 train: ") and "bad.png" in err and err.count("\n") == 1
     with Image.open(tmp_path / "c.png") as picture:
         picture.load()

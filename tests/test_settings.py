@@ -86,7 +86,9 @@ def test_settings_that_contradict_each_other_are_refused():
 def test_a_checkpoint_without_settings_is_no_run():
     whole = resolve({})._asdict()
     for training in (None, [], "abc", 7, {}, {"settings": None}, {"settings": [1]}, {"settings": {}}):
-        with pytest.raises(FormatError, match=r"^run\.npz: holds weights, but no run of this version to go on with$"):
+        with pytest.raises(
+            FormatError, match=r"^run\.npz: holds weights, but no run of this version to go on with; --init"
+        ):
             state.settings_of(Checkpoint({}, {"training": training}), "run.npz")
     for settings in ({**whole, "colour": "red"}, {k: v for k, v in whole.items() if k != "ema"}):
         with pytest.raises(FormatError, match="no run of this version"):
@@ -129,6 +131,10 @@ def test_the_limits_of_the_command_line_are_limits_here():
 def test_a_folder_without_its_kind_is_told_how_it_is_written(tmp_path):
     with pytest.raises(ValueError, match=f"was {tmp_path}; a folder of pictures is folder:{tmp_path}$"):
         resolve({"data": str(tmp_path)})
+    spaced = tmp_path / "my pictures"
+    spaced.mkdir()
+    with pytest.raises(ValueError, match=f'; a folder of pictures is "folder:{spaced}"$'):
+        resolve({"data": str(spaced)})
 
 
 def test_a_resolution_is_for_folders():

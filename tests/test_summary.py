@@ -12,7 +12,7 @@ from PIL import Image
 
 import npmnv2
 from npmnv2 import cost
-from npmnv2.__main__ import _parser, main
+from npmnv2.__main__ import _parsers, main
 from npmnv2.cost import counting, memory
 from npmnv2.models.mobilenet_v2 import ROWS, plan
 from npmnv2.show import summary
@@ -289,7 +289,7 @@ def test_the_picture_comes_with_the_table(tmp_path, capsys):
 
 
 def test_the_models_to_choose_from_are_those_there_are(capsys):
-    summary_parser = _parser()._subparsers._group_actions[0].choices["summary"]
+    summary_parser = _parsers()[1]["summary"]
     (option,) = [action for action in summary_parser._actions if action.dest == "model"]
     assert set(option.choices) == set(cost.NETWORKS)
     with pytest.raises(ValueError, match=r"model must be one of mobilenet_v1, .*; was 'mobilenet_v9'"):

@@ -195,7 +195,7 @@ def test_json(quick, capsys):
         ("--time --batch 0", "--batch must be at least 1; was 0"),
         ("--time --threads 0", "--threads must be at least 1; was 0"),
         ("--time --threads 99999", "--threads must lie between 1 and "),
-        ("--time --resolution 1", "resolution must be larger"),
+        ("--time --resolution 1", "--resolution must be larger"),
     ],
 )
 def test_bad_options_are_one_line(words, message, capsys):

@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
     weights = arguments.weights
     try:
         weights = pretrained_path() if weights is None else weights
-        with worded(weights), warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
+        with worded(), warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
             warnings.simplefilter("always")  # whatever the environment says of warnings
             changes = {name: getattr(arguments, name) for name in ("size", "resize", "mean", "std")}
             model, why = load_explained(weights, arguments.preprocessing, arguments.labels, changes)

@@ -35,7 +35,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with worded(arguments.source):
+    with worded():
         return _convert(arguments)
 
 
@@ -129,12 +129,13 @@ def _options(wanted: "Preprocessing", taken: "Preprocessing | None") -> str:
             continue
         changes: dict[str, Any] = {}
         if (base.resize, base.crop) != (wanted.resize, wanted.crop):
-            sides = wanted.resize, None if isinstance(wanted.resize, tuple) else wanted.crop
-            changes = {name: side for name, side in zip(("resize", "size"), sides, strict=True) if side is not None}
+            if wanted.resize is None or isinstance(wanted.resize, tuple) != (wanted.crop is None):
+                continue  # no options say so
+            changes = {"resize": wanted.resize} | ({} if wanted.crop is None else {"size": wanted.crop})
         for name in ("mean", "std"):
             if getattr(base, name) != getattr(wanted, name):
                 changes[name] = getattr(wanted, name)
-        if base.changed(**changes) == wanted:
+        if base._replace(resize=wanted.resize, crop=wanted.crop, mean=wanted.mean, std=wanted.std) == wanted:
             found.append(" ".join(filter(None, (option, *(_option(*change) for change in changes.items())))))
     return min(found, key=lambda options: options.count("--"), default="")
 
@@ -157,7 +158,8 @@ def _check(model: Any, target: str, names: str) -> None:
     try:
         check_fits(model, names)
     except ValueError as error:
-        begin = f"; train --init with a file of {names}'s names keeps them" * str(error).startswith(("padding", "eps"))
+        is_convention = str(error).startswith(("padding", "eps"))
+        begin = f"; what train --init makes of a file of {names}'s names keeps it" if is_convention else ""
         raise ValueError(f"{error}. OUT can be .npz or .onnx{begin}") from None
 
 

@@ -3,11 +3,15 @@
 import argparse
 import math
 import os
+import re
+from collections.abc import Container
+from typing import Any
 
 from npmnv2.validate import check_number
 
-# The least and the most that an option may be, and, as intervals are written, which of the two it may be itself.
-LIMITS = {
+SCALED = "pixels are scaled to 0..1: divide one of 0..255 by 255"
+# The least and the most that an option may be, as intervals are written which of the two it may be itself, and why.
+LIMITS: dict[str, tuple[Any, ...]] = {
     "width": (0, 100, "()"),
     "resolution": (1, math.inf, "[]"),
     "channels": (1, math.inf, "[]"),
@@ -27,6 +31,8 @@ LIMITS = {
     "top": (1, math.inf, "[]"),
     "processes": (1, math.inf, "[]"),
     "seed": (0, math.inf, "[]"),
+    "mean": (-10, 10, "[]", SCALED),
+    "std": (0, 10, "(]", SCALED),
     "threads": (1, math.inf, "[]"),  # the most is Numba's to say, see cli/train.py
 }
 PICTURES = (".png", ".svg", ".pdf", ".jpg")  # what Matplotlib writes without the help of other programs
@@ -35,11 +41,11 @@ PICTURE_OPTIONS = ("plot", "confusion")
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Fail before the work, not in it or after it, by the option's name."""
-    for name, (low, high, ends) in LIMITS.items():
+    for name, (low, high, ends, *why) in LIMITS.items():
         value = getattr(arguments, name, None)
         for number in value if isinstance(value, tuple) else [value]:
             if number is not None:
-                check_number(number, f"--{name.replace('_', '-')}", low, high, ends)
+                check_number(number, f"--{name.replace('_', '-')}", low, high, ends, *why)
     for name in PICTURE_OPTIONS:
         path = getattr(arguments, name, None)
         if path is not None:
@@ -76,3 +82,18 @@ def check_writable(path: str, option: str) -> None:
         raise ValueError(f"{option} must name a file that can be written ({error.strerror}); was {path}") from None
     if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):  # a new file takes the place of the old one
         raise ValueError(f"{option} must name a file in a folder that can be written; was {path}")
+
+
+def with_dashes(line: str, options: Container[str]) -> str:
+    """What the library says of an argument, said of the option.
+
+    Examples
+    --------
+    >>> with_dashes("keep_head needs init: a file", ["keep_head", "init"])
+    '--keep-head needs --init: a file'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        return f"--{match[0].replace('_', '-')}" if match[0] in options else match[0]
+
+    return re.sub(r"(?:^|(?<=; ))\w+(?= must | needs )|(?<= needs )\w+", option, line)

@@ -17,6 +17,8 @@ from npmnv2.validate import check_number
 if TYPE_CHECKING:
     from npmnv2.train.session import Session
 
+NOT_KEPT = "nothing is kept without --save FILE"
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command and its options to a parser."""
@@ -25,7 +27,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="train a MobileNetV2 on real images",
         epilog="docs/training.md explains the recipes, stopping and going on, and fine-tuning.",
     )
-    begin = train.add_mutually_exclusive_group(required=True)
+    begin = train.add_argument_group("one of these must be given").add_mutually_exclusive_group()
     begin.add_argument(
         "--data",
         type=_source,
@@ -53,7 +55,17 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="the same bits at every number of threads, under --backend numpy too (numba's always are)",
     )
     run.add_argument("--json", action="store_true", help="one JSON document at the end instead of a line an epoch")
-    train.set_defaults(run=_run)
+
+    def run_if_told_what(arguments: argparse.Namespace) -> int:  # argparse would ask before it told of unknown words
+        if arguments.data is None and arguments.resume is None:
+            train.error("--data or --resume must be given: what to train on, or a run to go on with")
+        try:
+            return _run(arguments)
+        except KeyboardInterrupt as stop:
+            kept = arguments.save or arguments.resume
+            raise KeyboardInterrupt(str(stop) or f"stopped{'' if kept else f'; {NOT_KEPT}'}") from None
+
+    train.set_defaults(run=run_if_told_what)
 
 
 def _add_settings(group: Any) -> None:
@@ -122,6 +134,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for warning in caught:
         complain(f"npmnv2 train: {warning.message}")
     settings, save = session.settings, arguments.save or arguments.resume
+    if save and os.path.exists(save) and not (arguments.resume and os.path.samefile(save, arguments.resume)):
+        complain(f"npmnv2 train: --save: {save} is there, and is replaced")
 
     def show(line: str) -> None:
         if not arguments.json:
@@ -134,15 +148,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
     threads = 1 if arguments.deterministic and settings.backend == "numpy" else arguments.threads
     quiet = np.errstate(over="ignore", invalid="ignore")  # the session says it in one line
-    if session.origin:
-        show(session.origin)
-    for line in session.data.found:
-        show(printable(line))
+    for line in _before(session, save):
+        show(line)
     if settings.backend == "numba":
         from npmnv2.engine.compilation import for_training
 
         first_time(for_training(session.model))
-    show(epoch_header(session.ema is not None))
+    if not session.has_ended:
+        show(epoch_header(session.ema is not None))
+    elif arguments.save:
+        session.save(arguments.save)
     with backend(settings.backend), limit_threads(threads), quiet:
         with _ctrl_c(wanted=save is not None) as pressed:
             try:
@@ -150,9 +165,8 @@ def _run(arguments: argparse.Namespace) -> int:
             except Stopped:
                 raise KeyboardInterrupt(f"stopped, {_how_to_go_on(arguments, save)}") from None
         recalled = _judge(arguments, session)
-    if session.data.found:
-        for line in _recall_lines(recalled):
-            show(line)
+    for line in _after(session, save, recalled):
+        show(line)
     if arguments.json:
         given = {name: value for name, value in vars(arguments).items() if name not in ("run", "command", "json")}
         history = [epoch._asdict() for epoch in session.position.history]
@@ -194,7 +208,8 @@ def _session(arguments: argparse.Namespace) -> "Session":
         kept = getattr(session.settings, name)
         if value != kept:
             option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} must be left out or be {kept}, as in {arguments.resume}; was {value}")
+            hint = f"a run with other settings begins with --init {arguments.resume}"
+            raise ValueError(f"{option} must be left out or be {kept}, as in {arguments.resume}; was {value}: {hint}")
     return session
 
 
@@ -253,9 +268,31 @@ def _judge(arguments: argparse.Namespace, session: "Session") -> list[dict[str, 
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def _before(session: "Session", save: str | None) -> Iterator[str]:
+    """What there is to know before the first epoch."""
+    if session.origin:
+        yield session.origin
+    yield from map(printable, session.data.found)
+    yield f"pictures: {session.data.preprocessing}"
+    if save is None:
+        yield NOT_KEPT
+    if not session.has_ended:
+        averaged = "; averaged: held out, with the averaged weights" if session.ema else ""
+        yield f"%: the images that are classified right{averaged}"
+
+
+def _after(session: "Session", save: str | None, classes: list[dict[str, Any]]) -> Iterator[str]:
+    """What there is to know after the last epoch."""
+    if session.data.found:
+        yield from ("", f"recall{' of the averaged weights' if session.ema else ''}, after the last epoch:")
+        yield from _recall_lines(classes)
+    if save is not None:
+        averages = " and their averages, which classify, convert and --init take" if session.ema else ""
+        yield f"{save} has the weights of the last epoch{averages}"
+
+
 def _recall_lines(classes: list[dict[str, Any]]) -> Iterator[str]:
     """A line a class: how many of its held-out images are recognised."""
-    yield ""
     width = max(len("class"), *(len(printable(row["class"])) for row in classes))
     yield f"{'class':<{width}}  held out   recall"
     for row in classes:

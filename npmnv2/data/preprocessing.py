@@ -1,6 +1,7 @@
 """How a picture becomes the input of a network: one row of data, because each framework trained with another one."""
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 from npmnv2.validate import check_int, check_number
@@ -80,6 +81,11 @@ class Preprocessing(NamedTuple):
         ValueError, TypeError
             As `checked` does; also if `size` is given with height and width.
 
+        Warns
+        -----
+        UserWarning
+            If the square is larger than what it is cut out of.
+
         Examples
         --------
         >>> small = PREPROCESSING["torchvision"].changed(size=96)
@@ -96,6 +102,9 @@ class Preprocessing(NamedTuple):
         elif resize is not None:
             was = p.crop or (p.resize[0] if isinstance(p.resize, tuple) and p.resize[0] == p.resize[1] else None)
             p = p._replace(resize=resize, crop=size or was)
+            if check_int(resize, "resize") < (p.crop or 0):
+                cut = f"the shorter side becomes {resize}, and the square that is cut out is {p.crop} x {p.crop}"
+                warnings.warn(f"{cut}: the rest of it is black", stacklevel=2)
         elif size is not None:
             check_int(size, "size", 1, LONGEST_SIDE)
             if isinstance(p.resize, int) and p.crop:
@@ -121,7 +130,7 @@ class Preprocessing(NamedTuple):
             steps.append(f"{self.crop} x {self.crop} from the centre")
         steps.append("grey" if self.channels == 1 else "colour")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            steps.append(" ".join([name, *(f"{value:.4g}" for value in values)]))
+            steps.append(" ".join([name, *(f"{value + 0:.4g}" for value in values)]))
         return ", ".join(steps)
 
     def to_dict(self) -> dict[str, Any]:

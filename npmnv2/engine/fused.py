@@ -91,9 +91,9 @@ class Engine:
         if 0 in getattr(x, "shape", ()):
             with backend("numba"):
                 return self.network(x)
-        from npmnv2.kernels.arrays import plain
+        from npmnv2.kernels.arrays import contiguous
 
-        x = plain(self.network.check(x))
+        x = contiguous(self.network.check(x))
         with self._lock, backend("numba"), one_pool():  # the buffers serve one call at a time
             plan = self._plan(*x.shape[:3])
             plan.run(x)
@@ -127,9 +127,9 @@ class Engine:
         >>> times[0][0], times[-1][0], all(seconds > 0 for _, seconds in times)
         (('stem', 'b0.0.dw', 'b0.0.project'), ('fc',), True)
         """
-        from npmnv2.kernels.arrays import plain
+        from npmnv2.kernels.arrays import contiguous
 
-        x, times = plain(self.network.check(x)), []
+        x, times = contiguous(self.network.check(x)), []
         if len(x) == 0:
             raise ValueError("x must hold at least one image; was none")
         with self._lock, backend("numba"), one_pool():

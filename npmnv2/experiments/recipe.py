@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
     cases=cases,
     run=run,
     table=compare.table,
-    draw=partial(compare.over_epochs, "What does each part of the recipe give?"),
+    draw=partial(compare.over_epochs, "In the end no part of the recipe stands out"),
     does_not_show=(
         "the recipe at its own scale, hundreds of epochs on ImageNet, for which its numbers were chosen",
         "that a part without effect here has none: 360 held-out images, one is 0.28 points",

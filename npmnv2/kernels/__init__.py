@@ -8,15 +8,16 @@ alone does not.
 Words, each for one thing:
 
 thread     One of those that run a kernel at the same time; `threads` of them.
-task       What one iteration of a parallel loop does. A task owns what it writes.
+task       A unit of work, which owns what it writes. An iteration of a parallel loop does one; where a thread has
+           scratch, all of that thread's.
 image      One of the N of a batch.
 tile       Some pixels and channels of an output while their sums are added up: in registers, 7 or 6 pixels by 16
            channels (`tiles.py`, `tuning.py`); in training also the pixels of one product, in cache.
 panel      The 16 channels of a tile, in inference. What lies "in panels" lies one panel after the other.
 piece      Some of the wide channels of a block; in inference whole panels. Its weights are contiguous. (Of the last 1x1
            convolution, `head.py`: of its output channels.)
-chunk      Some images that a task takes at a time, in inference.
-share      What one thread does of all tasks; in training also the pieces that a task adds up.
+chunk      What a task takes at a time: in training some rows or values, in inference some images.
+share      What one thread does of all tasks; in training also some pieces, whose products a task adds up.
 group      What one task adds up: in inference pieces, in training pixels of the batch.
 part       What a tile or a group adds to a result, while it lies apart from it.
 band       Rows of the output in a task.

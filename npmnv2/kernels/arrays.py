@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from npmnv2.kernels.jit import compile_apart, compile_inline
+from npmnv2.kernels.jit import compile_function, compile_inline
 from npmnv2.shapes import Geometry, Padding, conv_geometry
 from npmnv2.validate import Array
 
 
-def plain(value: Array) -> Array:
+def contiguous(value: Array) -> Array:
     """`value` contiguous, aligned and writable: a read-only array is another type to Numba, compiled anew."""
     if value.flags.carray:
         return value
@@ -36,7 +36,7 @@ def aligned(shape, like):
     return _memory(_product(shape), like.dtype).reshape(shape)
 
 
-@compile_apart
+@compile_function
 def _product(shape):
     size = 1
     for length in shape:
@@ -44,7 +44,7 @@ def _product(shape):
     return size
 
 
-@compile_apart
+@compile_function
 def _memory(size, dtype):
     memory = np.empty(size + 16, dtype)  # 64 bytes more, or 128
     first = (-memory.ctypes.data % 64) // memory.itemsize

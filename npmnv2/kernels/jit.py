@@ -110,6 +110,8 @@ def _typeof(kernel: Kernel, context: Any) -> Any:
 
 
 # Helpers. They differ in when they become part of what calls them: before Numba's analysis, after it, or not at all.
+# Scalar, task and step fuse multiply-adds; task and step promise that arrays do not overlap; function does neither, and
+# inline has the options of what calls it.
 INSIDE: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # for compiled code alone
 
 
@@ -139,11 +141,11 @@ def compile_task(loops: Callable[..., Any]) -> Any:
     return numba.njit(fastmath={"contract"}, pipeline_class=NoOverlap, **INSIDE)(loops)
 
 
-def compile_apart(loops: Callable[..., Any]) -> Any:
+def compile_function(loops: Callable[..., Any]) -> Any:
     """Compile a helper that stays a function of its own, once for all that call it.
 
-    In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop that holds it Numba
-    does not promise that the arrays do not overlap, and one was measured to be five times slower.
+    In a loop over `prange` what takes slices of arrays to multiply them goes in here: of a loop with slices in
+    it Numba does not promise that its arrays do not overlap, and one such loop was measured to be five times slower.
     """
     return numba.njit(error_model="numpy")(loops)
 

@@ -37,10 +37,10 @@ class NoOverlap(Compiler):  # type: ignore[misc]  # Numba has no types
 
 
 def keep(dispatcher: Any, loops: Callable[..., Any]) -> None:
-    """Give what Numba made of `loops`, with ``cache=True``, the cache of this package.
+    """Replace the cache of a dispatcher of `loops`, made with ``cache=True``, by `_Cache`.
 
-    An `AttributeError` says that this Numba's cache is not built as the ones known here. Nothing of it may be used
-    then: it would not see a change in another file.
+    An `AttributeError` says that this Numba's cache is not built as the ones known here. Numba's own must not be
+    used then: it would not see a change in another file.
     """
     dispatcher._cache = _Cache(dispatcher._cache, loops)
 
@@ -69,6 +69,7 @@ class _Cache:
         self._index = index
         self._stem = Path(index._index_name).stem
         _ = index._data_name, index._load_index, index._data_path  # an AttributeError here and now, not in a call
+        # loops that lie elsewhere also depend on their own file
         is_ours = Path(loops.__code__.co_filename).is_relative_to(Path(__file__).parent)
         index._source_stamp = _stamp() if is_ours else (_stamp(), index._source_stamp)
 

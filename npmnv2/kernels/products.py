@@ -6,19 +6,19 @@ of 8, and what is left then is summed up one by one. OpenBLAS first copies both 
 unless a product is small and the core has AVX-512. At the sizes of MobileNet that takes as long as multiplying.
 """
 
-from npmnv2.kernels.jit import compile_apart, compile_scalar
+from npmnv2.kernels.jit import compile_function, compile_scalar
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, FEW, HALF, PIXELS, add, add_scaled, places, put, zeros
 
 
-@compile_apart
+@compile_function
 def product(x, w, overwrite, out):
     """out = x @ w, or without `overwrite` out += x @ w. x: (P, C); w: (C, M); out: (P, M)."""
     C = x.shape[1]
     multiply(x.reshape(-1), C, range(C), w, overwrite, out)
 
 
-@compile_apart
+@compile_function
 def product_of_columns(x, y, overwrite, out):
     """out = x.T @ y, or without `overwrite` out += x.T @ y. x: (P, C); y: (P, M); out: (C, M)."""
     P, C = x.shape
@@ -26,7 +26,7 @@ def product_of_columns(x, y, overwrite, out):
 
 
 def _tile_of(pixels, channels):
-    """The function that makes one tile, from pixel i and channel m on, of so many."""
+    """The function that makes one tile, from row i and column m of out on, of so many."""
 
     @compile_scalar
     def tile(x, apart, along, w, overwrite, out, size, begin):
@@ -44,7 +44,7 @@ def _tile_of(pixels, channels):
 _tile, _few, _half = _tile_of(PIXELS, CHANNELS), _tile_of(FEW, CHANNELS), _tile_of(PIXELS, HALF)
 
 
-@compile_apart
+@compile_function
 def multiply(x, apart, along, w, overwrite, out):
     """out[i] = the sum over k of x[i * apart + along[k]] * w[k], or without `overwrite` out[i] += that sum.
 
@@ -66,7 +66,7 @@ def multiply(x, apart, along, w, overwrite, out):
             _half(x, apart, along, w, overwrite, out, size, (i, done))
         done += HALF
     for i in range(P if done < M else 0):
-        begin = places(i, P - 1, apart, FEW)[0]
+        begin = places(i, P - 1, apart, FEW)[0]  # i * apart, or apart[i]
         for m in range(done, M):  # value by value the same sum, rounded after each product too
             total, row = x.dtype.type(0), m
             for offset in along:

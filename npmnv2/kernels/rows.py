@@ -8,8 +8,8 @@ from npmnv2.kernels.scalars import NATURAL
 def copy_rows(x, n, size, span, left, columns, rows, to):
     """Copy rows of image n to rows[to:], each with zeros left and right of it; rows beyond the image are zeros.
 
-    x: flat, (N, H, W, C); size: (H, W, C); span: the first row, and how many; left: columns of zeros, or below 0
-    columns of x that are left out; columns: of what is copied.
+    x: flat, (N, H, W, C); size: (H, W, C); span: the first row, and how many; left: columns of zeros; if it is
+    negative, -left columns of x are left out; columns: of what is copied.
     """
     (H, W, C), (y, count) = size, span
     begin = max(0, left)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_scalar
+from npmnv2.kernels.jit import compile_function, compile_inline, compile_scalar
 
 NATURAL = 0xFFFFFFFF  # `k & NATURAL` is k, and tells the compiler that it is not negative: no index counts from the end
 
@@ -33,7 +33,7 @@ def merge_moments(mean, var, before, now, center, deviation, square):
     return mean + delta * now / (before + now), var
 
 
-@compile_apart
+@compile_function
 def all_finite(values):
     """Whether no value of a vector is infinite or NaN."""
     beyond = 0  # counted, since a loop that may stop early gets no vector instructions

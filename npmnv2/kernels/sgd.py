@@ -5,7 +5,7 @@ NumPy makes a pass of each operation of the formula, on one thread.
 
 from numba import prange
 
-from npmnv2.kernels.arrays import plain
+from npmnv2.kernels.arrays import contiguous
 from npmnv2.kernels.jit import compile_kernel
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tuning import TRAINING
@@ -24,7 +24,7 @@ def step(value: Array, velocity: Array, grad: Array, lr: float, momentum: float,
     (2.5, 0.6875)
     """
     number = value.dtype.type
-    arrays = [v.reshape(-1) for v in (value, velocity, plain(grad))]
+    arrays = [v.reshape(-1) for v in (value, velocity, contiguous(grad))]
     loops(*arrays, number(lr), number(momentum), decay != 0, number(decay), TRAINING.update)
 
 

@@ -5,12 +5,13 @@ A product of matrices and a depthwise convolution are one loop over such tiles, 
     tile = add_scaled(tile, x, at, offset, w, row)     # a value of each pixel times 16 weights:     1x1, and standard
     tile = add_products(tile, x, at, offset, w, row)   # 16 values of each pixel times 16 weights:   depthwise
 
-Each function here without an underscore is its plain version, in NumPy: a tile is an array (PIXELS, 16), x and w are
-flat, `at` is the place in x of each pixel, and `offset` is added to all of them. Compiled code calls them by these
-names, and Numba puts what is below them in their place: the NumPy is never compiled. Numba has no type for a register
-of several values, nor does it keep an array in registers over a loop. So to compiled code a tile is a tuple of vectors,
-one a pixel, and what is below a plain version writes the instructions for LLVM, the compiler under Numba. LLVM splits a
-vector of 16 into as many registers as the core needs. All this is Numba's documented low-level extension API.
+Each function here without an underscore is the plain version, in NumPy, of the `_` below it: a tile is an array
+(PIXELS, 16), x and w are flat, `at` is the place in x of each pixel, and `offset` is added to all of them. Compiled
+code calls them by these names, and Numba puts what is below them in their place: the NumPy is never compiled. Numba has
+no type for a register of several values, nor does it keep an array in registers over a loop. So to compiled code a tile
+is a tuple of vectors, one a pixel, and what is below a plain version writes the instructions for LLVM, the compiler
+under Numba. LLVM splits a vector of 16 into as many registers as the core needs. All this is Numba's documented
+low-level extension API.
 
 docs/fusion.md has both loops in NumPy, and says why registers decide.
 """
@@ -67,7 +68,7 @@ class _Flat:
     def store(self, value: Any, at: Any) -> None:
         self.builder.store(value, self.pointer(value.type, at)).align = self.itemsize
 
-    def spread(self, vector: Any, at: Any) -> Any:
+    def broadcast(self, vector: Any, at: Any) -> Any:
         """One value, in every place of a vector."""
         none, first = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
         order = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
@@ -192,7 +193,7 @@ def add_scaled(tile, x, at, offset, w, row):
 def _(builder: Any, result: Any, tile: Any, x: Any, at: Any, offset: Any, w: Any, row: Any) -> list[Any]:
     kind, weights = result.element, w.load(result.element, row)
     found = zip(tile, at, strict=True)
-    return [_add(builder, sums, x.spread(kind, builder.add(p, offset)), weights) for sums, p in found]
+    return [_add(builder, sums, x.broadcast(kind, builder.add(p, offset)), weights) for sums, p in found]
 
 
 def add_products(tile, x, at, offset, w, row):
@@ -219,7 +220,7 @@ def _(builder: Any, result: Any, tile: Any, x: Any, at: Any, offset: Any) -> lis
 
 
 def fetch(w, row):
-    """Ask for w[row : row + 16], which will be wanted soon, from the far end of the caches. It may lie beyond w."""
+    """Ask for w[row : row + 16], which will be wanted soon, into the second-level cache. It may lie beyond w."""
 
 
 @_in_place_of(fetch, lambda w, row: types.none)

@@ -20,7 +20,7 @@ class Tuning(NamedTuple):
 
 
 class Training(NamedTuple):
-    """The same for training, where each number decides in which order something is summed up: so all cores share them.
+    """The same for training, where all cores share them: each but `update` decides in which order something is summed.
 
     How many threads there are decides nothing, or the bits would depend on it.
     """
@@ -29,10 +29,10 @@ class Training(NamedTuple):
     piece: int = 192  # channels in a piece, at most
     tasks: int = 8  # at least so many, if there are pixels enough (a task of the depthwise step is an image of a piece)
     # Pixels of the batch for each channel of x: from here on y1 is computed anew rather than stored. Not if a piece has
-    # fewer channels than x, for in its place the backward stores an array like x for each piece.
+    # fewer channels than x, for then the backward stores, in place of dz1, an array like x for each piece.
     recompute: int = 64
     few: int = 192  # pixels: a group of fewer does not pay for the gradients of the weights that it holds for itself
-    chunk: int = 1 << 14  # values that batch norm sums up together: it looks twice, and finds them in the cache
+    chunk: int = 1 << 14  # values that batch norm sums up together: it reads them twice, the second time from the cache
     update: int = 1 << 12  # values that SGD changes in a task: likewise
 
 

@@ -16,6 +16,8 @@ from npmnv2.ops.batchnorm import (
     batchnorm_forward,
     batchnorm_inference,
     batchnorm_inference_backward,
+)
+from npmnv2.ops.batchnorm_relu6 import (
     batchnorm_relu6_backward,
     batchnorm_relu6_forward,
     batchnorm_relu6_inference,

@@ -36,7 +36,8 @@ def check_source(text: str, resolution: int | None = None) -> str:
     """
     kind, _, folder = text.partition(":")
     if text != "digits" and not (f"{kind}:DIR" in SOURCES and folder):
-        hint = f"; a folder of pictures is folder:{text}" if os.path.isdir(text) else ""
+        quote = '"' if " " in text else ""
+        hint = f"; a folder of pictures is {quote}folder:{text}{quote}" if os.path.isdir(text) else ""
         raise ValueError(f"data must be one of {', '.join(SOURCES)}; was {text}{hint}")
     if resolution is not None and kind != "folder":
         raise ValueError(f"resolution is for folder:DIR alone, {kind} has its own; was {resolution}")

@@ -15,7 +15,9 @@ from npmnv2.train.fine_tuning import CLASSIFIER, ClassifierOnly, keep_statistics
 from npmnv2.train.loop import train
 from npmnv2.train.progress import Epoch, Position
 from npmnv2.train.settings import Settings, make_optimizer, make_schedule
+from npmnv2.weights import FormatError
 from npmnv2.weights.formats import native
+from npmnv2.weights.formats.containers import container
 from npmnv2.weights.load import load_model
 
 
@@ -124,6 +126,11 @@ class Session(state.Run):
             after_step=after_step,
         )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all epochs are done."""
+        return len(self.position.history) == self.settings.epochs
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it into one file, as it is now."""
         arrays, info = state.capture(self)
@@ -191,6 +198,8 @@ def begin(settings: Settings) -> Session:
     else:
         model, is_new = network_from(settings.init, data, settings.width, keep_head=settings.keep_head, **config)
         origin = f"begins with {settings.init}, {'a new classifier' if is_new else 'its classifier too'}"
+        if model.preprocessing is None:
+            origin += "; it does not say a mean and a std of pixels: the usual ones of the data are taken"
     return Session(settings._replace(width=model.config["width_mult"]), source, model, origin)
 
 
@@ -204,9 +213,23 @@ def resume(path: str | os.PathLike[str]) -> Session:
     ValueError, OSError
         If the file, or the data, cannot be read, or the data are others than those it was begun with.
     """
+    kind = container(os.fspath(path))
+    if kind != "npz":
+        raise FormatError(
+            f"{path}: is no checkpoint of a run, but {kind}: --init begins a run with weights of any kind"
+        )
     checkpoint = native.read(path)
     settings = state.settings_of(checkpoint, path)
-    session = Session(settings, datasets.load(settings.data, settings.resolution), load_model(path))
+    try:
+        source = datasets.load(settings.data, settings.resolution)
+    except (ValueError, OSError) as error:
+        hint = f"put its images back there, or begin a new run with --init {path}"
+        raise ValueError(f"{error}; the run in {path} began with {settings.data}: {hint}") from None
+    session = Session(settings, source, load_model(path))
     state.restore(session, checkpoint, path)
     session.origin = f"goes on after step {session.position.step} in {path}"
+    if session.has_ended:
+        session.origin = (
+            f"all {settings.epochs} epochs of {path} are done; --init {path} begins a new run with its weights"
+        )
     return session

@@ -69,7 +69,8 @@ def settings_of(checkpoint: Checkpoint, path: Path) -> Settings:
     try:
         settings = Settings(**checkpoint.info["training"]["settings"])
     except (KeyError, TypeError):
-        raise FormatError(f"{path}: holds weights, but no run of this version to go on with") from None
+        hint = "--init begins a run with them"
+        raise FormatError(f"{path}: holds weights, but no run of this version to go on with; {hint}") from None
     try:
         return checked(settings)
     except (ValueError, TypeError) as error:

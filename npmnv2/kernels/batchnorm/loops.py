@@ -25,7 +25,7 @@ def _statistics(x, size, mean, var):
     R, C = x.shape
     chunks = (R + size - 1) // size
     center = np.zeros((chunks, C), x.dtype)  # about the mean of a chunk
-    drift = np.zeros((chunks, C), x.dtype)  # sum of the deviations from it: rounding alone, nearly 0
+    deviation = np.zeros((chunks, C), x.dtype)  # sum of the deviations from it: rounding alone, nearly 0
     square = np.zeros((chunks, C), x.dtype)  # sum of their squares
     for k in prange(chunks):
         first, last = k * size, min(R, k * size + size)
@@ -42,12 +42,12 @@ def _statistics(x, size, mean, var):
             for c in range(C):
                 d0, d1 = x[r, c] - center[k, c], x[r + 1, c] - center[k, c]
                 d2, d3 = x[r + 2, c] - center[k, c], x[r + 3, c] - center[k, c]
-                drift[k, c] += (d0 + d1) + (d2 + d3)
+                deviation[k, c] += (d0 + d1) + (d2 + d3)
                 square[k, c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
         for r in range(fours, last):
             for c in range(C):
                 d = x[r, c] - center[k, c]
-                drift[k, c] += d
+                deviation[k, c] += d
                 square[k, c] += d * d
     for c in range(C):
         mean[c] = 0
@@ -55,7 +55,7 @@ def _statistics(x, size, mean, var):
     for k in range(chunks):  # in order: the result does not depend on who computed which chunk
         before, now = k * size, min(R, k * size + size) - k * size  # rows in the chunks before, rows in this one
         for c in range(C):
-            mean[c], var[c] = merge_moments(mean[c], var[c], before, now, center[k, c], drift[k, c], square[k, c])
+            mean[c], var[c] = merge_moments(mean[c], var[c], before, now, center[k, c], deviation[k, c], square[k, c])
     for c in range(C):
         var[c] /= R
         if var[c] < 0:  # by rounding
@@ -111,18 +111,18 @@ def _backward(dout, x, norm, clip, size, dgamma, dbeta, dx):
                 xhat, dy = _xhat_dy(x[r, c], dout[r, c], channel, clip, zero, six)
                 sum_dy[k, c] += dy
                 sum_dy_xhat[k, c] += dy * xhat
-    wide_dbeta, wide_dgamma = np.zeros(C), np.zeros(C)
+    dbeta64, dgamma64 = np.zeros(C), np.zeros(C)
     for k in range(chunks):
         for c in range(C):
-            wide_dbeta[c] += sum_dy[k, c]
-            wide_dgamma[c] += sum_dy_xhat[k, c]
+            dbeta64[c] += sum_dy[k, c]
+            dgamma64[c] += sum_dy_xhat[k, c]
     scale, mean_dy, mean_dy_xhat = np.zeros(C, x.dtype), np.zeros(C, x.dtype), np.zeros(C, x.dtype)
     for c in range(C):
-        dbeta[c] = wide_dbeta[c]
-        dgamma[c] = wide_dgamma[c]
+        dbeta[c] = dbeta64[c]
+        dgamma[c] = dgamma64[c]
         scale[c] = gamma[c] * inv_std[c]
-        mean_dy[c] = wide_dbeta[c] / R
-        mean_dy_xhat[c] = wide_dgamma[c] / R
+        mean_dy[c] = dbeta64[c] / R
+        mean_dy_xhat[c] = dgamma64[c] / R
     for k in prange(chunks):
         for r in range(k * size, min(R, k * size + size)):
             for c in range(C):

@@ -6,9 +6,9 @@ value (x read for the statistics and to normalise, out written), a backward 20 (
 dx written), inference 8. ReLU6 is free: clipped on the way, its mask worked out again from x. So is `xhat` in the
 backward, two operations instead of a third array.
 
-Statistics are taken a piece of rows at a time, each about its own mean while it is in cache, and merged in float64 in a
+Statistics are taken a chunk of rows at a time, each about its own mean while it is in cache, and merged in float64 in a
 fixed order (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37,
-1983). The sum over a piece is taken in the dtype of x: where that is too large for it, or a value is not finite, NumPy
+1983). The sum over a chunk is taken in the dtype of x: where that is too large for it, or a value is not finite, NumPy
 computes all again.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from npmnv2 import ops
-from npmnv2.kernels.arrays import empty, plain
+from npmnv2.kernels.arrays import contiguous, empty
 from npmnv2.kernels.batchnorm import loops
 from npmnv2.ops.batchnorm import BatchNormCache
 from npmnv2.validate import Array, check_array, check_dout, check_length, check_number
@@ -85,7 +85,9 @@ def _forward(x: Array, gamma: Array, beta: Array, eps: float, clip: bool) -> tup
     mean, var = mean64.astype(x.dtype), var64.astype(x.dtype)
     inv_std = (1 / np.sqrt(var64 + eps)).astype(x.dtype)  # (C,)
     out = empty(x.shape, x.dtype)  # (..., C)
-    loops.normalise(rows, mean, inv_std, plain(gamma), plain(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
+    loops.normalise(
+        rows, mean, inv_std, contiguous(gamma), contiguous(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out)
+    )
     return out, BatchNormCache(x, gamma, beta, float(eps), mean, inv_std, var)
 
 
@@ -94,7 +96,7 @@ def _backward(dout: Array, cache: BatchNormCache, clip: bool) -> tuple[Array, Ar
     _check(x, gamma, beta, cache.eps)
     dout = check_dout(dout, x.shape, x, compiled=True)
     mean, inv_std = _check_vector(cache.mean, "cache.mean", x), _check_vector(cache.inv_std, "cache.inv_std", x)
-    rows, drows, gamma, beta = _rows(x), _rows(dout), plain(gamma), plain(beta)
+    rows, drows, gamma, beta = _rows(x), _rows(dout), contiguous(gamma), contiguous(beta)
     dgamma, dbeta = np.empty(gamma.shape, x.dtype), np.empty(gamma.shape, x.dtype)  # (C,)
     dx = empty(x.shape, x.dtype)  # (..., C)
     norm = mean, inv_std, gamma, beta
@@ -107,11 +109,11 @@ def _inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps
     mean, var = _check_vector(mean, "mean", x), _check_vector(var, "var", x)
     if (var < 0).any():
         raise ValueError(f"var must not be negative; its smallest value was {var.min()}")
-    scale = plain(gamma) / np.sqrt(var + eps).astype(x.dtype)  # (C,), the product that `ops` takes first as well
+    scale = contiguous(gamma) / np.sqrt(var + eps).astype(x.dtype)  # (C,), the product that `ops` takes first as well
     one = _ones(scale.size, x.dtype)  # (C,)
     out = empty(x.shape, x.dtype)  # (..., C)
     rows = _rows(x)
-    loops.normalise(rows, mean, scale, one, plain(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
+    loops.normalise(rows, mean, scale, one, contiguous(beta), clip, loops.chunk_rows(rows.shape[1]), _rows(out))
     return out
 
 
@@ -132,9 +134,9 @@ def _check(x: Array, gamma: Array, beta: Array, eps: float) -> None:
 def _check_vector(value: Array, name: str, x: Array) -> Array:
     check_array(value, name, "C", like=x, compiled=True)
     check_length(value, name, 0, x.shape[-1], "the channels of x")
-    return plain(value)
+    return contiguous(value)
 
 
 def _rows(x: Array) -> Array:
     """`x` as contiguous (rows, C), see `arrays.plain`; a view where it is that already."""
-    return plain(x).reshape(-1, x.shape[-1])
+    return contiguous(x).reshape(-1, x.shape[-1])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_kernel, compile_scalar, compile_task
+from npmnv2.kernels.jit import compile_function, compile_kernel, compile_scalar, compile_task
 from npmnv2.kernels.products import multiply, product
 from npmnv2.kernels.rows import copy_rows
 from npmnv2.kernels.scalars import NATURAL
@@ -37,7 +37,7 @@ class Window(NamedTuple):
     columns: int  # that a row of the output sees
 
 
-@compile_apart
+@compile_function
 def _taps(window, C):
     """The place of each tap, of one channel each, from where its window begins."""
     found, k = np.empty(window.KH * window.KW * C, np.int64), 0
@@ -53,7 +53,7 @@ def _taps(window, C):
 def _look(x, window, size, first, last, rows, at):
     """What rows `first` to `last` - 1 of the output of all images see, and the places in it where windows begin.
 
-    It is copied to `rows`; if there is no room, it is x as it lies, which serves a pointwise convolution.
+    It is copied to `rows`; if that is empty, it is x as it lies, which serves a pointwise convolution.
     """
     (_, H, W, C), (OH, OW), columns = x.shape, size, window.columns
     flat = x.reshape(-1)

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from npmnv2 import ops
-from npmnv2.kernels.arrays import empty, geometry_of, plain
+from npmnv2.kernels.arrays import contiguous, empty, geometry_of
 from npmnv2.kernels.conv import loops
 from npmnv2.kernels.tiles import HALF
 from npmnv2.kernels.tuning import CONVOLUTION
@@ -40,7 +40,7 @@ def conv2d_forward(
     check_length(w, "w", 2, C, "the channels of x")
     geometry = geometry_of(H, W, KH, KW, stride, padding, dilation)
     out = empty((N, geometry.OH, geometry.OW, M), x.dtype)  # (N, OH, OW, M)
-    _convolve(plain(x), plain(w).reshape(-1, M), _window(w, geometry), out)
+    _convolve(contiguous(x), contiguous(w).reshape(-1, M), _window(w, geometry), out)
     return out, Conv2dCache(x, w, geometry)
 
 
@@ -58,7 +58,9 @@ def pointwise_conv2d_forward(x: Array, w: Array) -> tuple[Array, PointwiseCache]
     N, H, W, C = x.shape
     M = w.shape[1]
     out = empty((N, H, W, M), x.dtype)  # (N, H, W, M)
-    _convolve(plain(x).reshape(1, -1, 1, C), plain(w), POINT, out.reshape(1, -1, 1, M), x.nbytes > CONVOLUTION.fits)
+    _convolve(
+        contiguous(x).reshape(1, -1, 1, C), contiguous(w), POINT, out.reshape(1, -1, 1, M), x.nbytes > CONVOLUTION.fits
+    )
     return out, PointwiseCache(x, w)
 
 
@@ -69,7 +71,7 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     is whole. So for each of the s*s remainders of (y + top) and (x + left), every s-th tap takes part, the last one
     first, with its matrix transposed, at stride 1; the s*s small images lie interleaved in dx.
 
-    With a dilation it is the one of `ops`.
+    With KW * C <= 16 it is `loops._backward_x`, with a dilation the one of `ops`.
 
     >>> import numpy as np
     >>> x, w = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
@@ -86,12 +88,12 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array]:
     if geometry.dilation != 1:
         with limit_blas(1):
             return ops.conv2d_im2col_backward(dout, cache)
-    dout, window = plain(dout), _window(w, geometry)
+    dout, window = contiguous(dout), _window(w, geometry)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = empty(w.shape, x.dtype)  # (KH, KW, C, M)
-    _weights(dout, plain(x), window, dw.reshape(-1, M))
+    _weights(dout, contiguous(x), window, dw.reshape(-1, M))
     if KW * C <= 16:
-        wt = _widened(plain(w.reshape(-1, M).T))
+        wt = _widened(contiguous(w.reshape(-1, M).T))
         loops.backward_x(dout, wt, window, empty((len(x), geometry.OW, wt.shape[1]), x.dtype), dx)
     else:
         _image(dout, w, geometry, dx)
@@ -122,7 +124,7 @@ def _image(dout: Array, w: Array, geometry: Geometry, dx: Array) -> None:
                 above, before = (i - first_y - top) // s, (j - first_x - left) // s
                 down, across = taps.shape[:2]
                 window = loops.Window(down, across, 1, 1, above, before, part.shape[2] + across - 1)
-                _convolve(dout, plain(taps.swapaxes(2, 3)).reshape(-1, dx.shape[3]), window, part)
+                _convolve(dout, contiguous(taps.swapaxes(2, 3)).reshape(-1, dx.shape[3]), window, part)
             if s > 1:
                 dx[:, first_y::s, first_x::s] = part
 
@@ -141,11 +143,11 @@ def pointwise_conv2d_backward(dout: Array, cache: PointwiseCache) -> tuple[Array
     check_array(x, "x", "N H W C", compiled=True)
     check_array(w, "w", "C M", like=x, compiled=True)
     check_dout(dout, (*x.shape[:3], w.shape[1]), x, compiled=True)
-    dout = plain(dout)
-    dx, _ = pointwise_conv2d_forward(dout, plain(w.T))
+    dout = contiguous(dout)
+    dx, _ = pointwise_conv2d_forward(dout, contiguous(w.T))
     dw = empty(w.shape, x.dtype)  # (C, M)
     M, C = dout.shape[3], x.shape[3]
-    _weights(dout.reshape(1, -1, 1, M), plain(x).reshape(1, -1, 1, C), POINT, dw, x.nbytes > CONVOLUTION.fits)
+    _weights(dout.reshape(1, -1, 1, M), contiguous(x).reshape(1, -1, 1, C), POINT, dw, x.nbytes > CONVOLUTION.fits)
     return dx, dw
 
 
@@ -168,7 +170,7 @@ def _convolve(x: Array, w: Array, window: loops.Window, out: Array, copies: bool
 def _weights(dout: Array, x: Array, window: loops.Window, dw: Array, copies: bool = True) -> None:
     """Fill `dw`, (KH*KW*C, M). The bands and their groups, which decide the order of the sums, depend on shapes alone.
 
-    Few weights are one piece, and groups of bands add up each for itself. Of many the taps are shared out.
+    Of few weights 8 groups of bands add up all, each for itself. Of many, or with fewer bands, the taps are shared out.
     """
     if dout.size == 0:
         dw[...] = 0

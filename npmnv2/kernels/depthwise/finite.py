@@ -4,11 +4,11 @@ Zero times what is not finite is NaN. NumPy multiplies with the zeros of the pad
 each kernel tells in the end what it has seen, and if something was not finite NumPy computes all again.
 """
 
-from npmnv2.kernels.jit import compile_apart
+from npmnv2.kernels.jit import compile_function
 from npmnv2.kernels.scalars import all_finite
 
 
-@compile_apart
+@compile_function
 def finite_weights(x, w, stride, dilation, top, left, out):
     """Whether all of w is: as the first output shows whose window lies in the image wholly, if there is one."""
     N, H, W, _ = x.shape
@@ -21,7 +21,7 @@ def finite_weights(x, w, stride, dilation, top, left, out):
     return all_finite(w.reshape(-1))
 
 
-@compile_apart
+@compile_function
 def finite_gradients(dout, x, stride, dilation, top, left, dw):
     """Whether all of dout is: as dw of the tap in the middle shows, if that lies in the image in every window."""
     _, H, W, _ = x.shape

@@ -8,7 +8,7 @@ is not finite NumPy computes all again: the zeros of the padding, times it, are 
 import numpy as np
 
 from npmnv2 import ops
-from npmnv2.kernels.arrays import empty, geometry_of, plain
+from npmnv2.kernels.arrays import contiguous, empty, geometry_of
 from npmnv2.kernels.depthwise import loops
 from npmnv2.kernels.depthwise.loops_3x3 import forward_3x3_stride1, forward_3x3_stride2
 from npmnv2.kernels.depthwise.loops_3x3_backward import backward_3x3_stride1, backward_3x3_stride2
@@ -40,9 +40,9 @@ def depthwise_conv2d_forward(
     out = empty((N, geometry.OH, geometry.OW, C), x.dtype)  # (N, OH, OW, C)
     forward = forward_3x3_stride1 if geometry.stride == 1 else forward_3x3_stride2
     if _is_fast(w, geometry):
-        is_finite = forward(plain(x), plain(w), top, left, out)
+        is_finite = forward(contiguous(x), contiguous(w), top, left, out)
     else:
-        is_finite = loops.forward(plain(x), plain(w), geometry.stride, geometry.dilation, top, left, out)
+        is_finite = loops.forward(contiguous(x), contiguous(w), geometry.stride, geometry.dilation, top, left, out)
     if not is_finite:
         return ops.depthwise_conv2d_forward(x, w, stride, padding, dilation)
     return out, DepthwiseCache(x, w, geometry)
@@ -66,7 +66,7 @@ def depthwise_conv2d_backward(dout: Array, cache: DepthwiseCache) -> tuple[Array
     check_dout(dout, (N, geometry.OH, geometry.OW, C), x, compiled=True)
     (top, _), (left, _) = geometry.pads
     stride, dilation = geometry.stride, geometry.dilation
-    x, w, dout = plain(x), plain(w), plain(dout)
+    x, w, dout = contiguous(x), contiguous(w), contiguous(dout)
     dx = empty(x.shape, x.dtype)  # (N, H, W, C)
     dw = np.empty(w.shape, w.dtype)  # (KH, KW, C)
     if _is_fast(w, geometry):
@@ -83,5 +83,5 @@ def _is_fast(w: Array, geometry: Geometry) -> bool:
 
 
 def _tasks(N: int, H: int) -> int:
-    """Into how many shares the backward cuts an image, by shape alone: 16 or so of the batch, none below three rows."""
+    """Into how many shares the backward cuts an image, by shape alone: 16 or so a batch, 3 rows or more on average."""
     return max(1, min(-(-16 // max(N, 1)), H // 3 // 2 * 2))

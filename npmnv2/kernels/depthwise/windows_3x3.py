@@ -1,7 +1,7 @@
 """What the loops of a 3x3 filter share: neighbouring windows, or the gradients that they see, in registers at once.
 
 Four windows side by side at stride 1 see six columns, where one by one they would load twelve. The plain version, one
-pixel after another, stands beside the uses of these.
+pixel after another, is `loops_3x3._border_row` and `loops_3x3_backward._pixel`.
 """
 
 from npmnv2.kernels.jit import compile_inline, compile_scalar
@@ -9,20 +9,20 @@ from npmnv2.kernels.jit import compile_inline, compile_scalar
 
 @compile_scalar
 def next_four(x, n, y, xx, c):
-    """Four neighbours in row y of plane n."""
+    """Four neighbours in row y of image n."""
     return x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c], x[n, y, xx + 3, c]
 
 
 @compile_scalar
 def next_six(x, n, y, xx, c):
-    """Six neighbours in row y of plane n: what one row of four windows sees."""
+    """Six neighbours in row y of image n: what one row of four windows sees."""
     a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
     return a0, a1, a2, x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
 
 
 @compile_scalar
 def next_nine(x, n, y, xx, c):
-    """Nine neighbours in row y of plane n: what one row of four windows sees at stride 2."""
+    """Nine neighbours in row y of image n: what one row of four windows sees at stride 2."""
     a0, a1, a2 = x[n, y, xx, c], x[n, y, xx + 1, c], x[n, y, xx + 2, c]
     a3, a4, a5 = x[n, y, xx + 3, c], x[n, y, xx + 4, c], x[n, y, xx + 5, c]
     return a0, a1, a2, a3, a4, a5, x[n, y, xx + 6, c], x[n, y, xx + 7, c], x[n, y, xx + 8, c]
@@ -81,9 +81,9 @@ def add_nine(dw, slot, g0, g1, g2, c):
 def two_rows(x, w, seen, out, to):
     """A block of the forward at stride 1: two rows of four pixels of `out`, from four rows by six columns of x.
 
-    `seen` and `to` are where they begin: plane, row and column.
+    `seen` and `to` are where they begin: image, row and column.
     """
-    (n, y, xx), (b, r, ox), zero = seen, to, x.dtype.type(0)
+    (n, y, xx), (m, oy, ox), zero = seen, to, x.dtype.type(0)
     for c in range(x.shape[3]):
         w00, w01, w02 = w[0, 0, c], w[0, 1, c], w[0, 2, c]
         w10, w11, w12 = w[1, 0, c], w[1, 1, c], w[1, 2, c]
@@ -97,5 +97,10 @@ def two_rows(x, w, seen, out, to):
         s, t = four(a, w20, w21, w22, s), four(a, w10, w11, w12, t)
         a = next_six(x, n, y + 3, xx, c)
         t = four(a, w20, w21, w22, t)
-        out[b, r, ox, c], out[b, r, ox + 1, c], out[b, r, ox + 2, c], out[b, r, ox + 3, c] = s
-        out[b, r + 1, ox, c], out[b, r + 1, ox + 1, c], out[b, r + 1, ox + 2, c], out[b, r + 1, ox + 3, c] = t
+        out[m, oy, ox, c], out[m, oy, ox + 1, c], out[m, oy, ox + 2, c], out[m, oy, ox + 3, c] = s
+        (
+            out[m, oy + 1, ox, c],
+            out[m, oy + 1, ox + 1, c],
+            out[m, oy + 1, ox + 2, c],
+            out[m, oy + 1, ox + 3, c],
+        ) = t

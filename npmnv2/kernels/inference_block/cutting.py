@@ -97,7 +97,7 @@ def cut_by_rows(block: Block, shape: tuple[int, ...], threads: int) -> Cut:
     band = -(-sizes.OH // bands)
     row = (sizes.stride * sizes.columns + sizes.OW) * E * block.weights.bd.itemsize
     fixed = (sizes.KH - sizes.stride) * sizes.columns * E * block.weights.bd.itemsize
-    rows = even(band, (TUNING.cache - fixed) // row)
+    rows = equal_length(band, (TUNING.cache - fixed) // row)
     return Cut(1, band, rows, rows_of_wide(sizes, rows), E // CHANNELS, 1)
 
 
@@ -193,10 +193,10 @@ def piece_of(panels: int) -> int:
     return -(-panels // pieces)
 
 
-def even(length: int, most: int) -> int:
+def equal_length(length: int, most: int) -> int:
     """The length of equal parts (the last may be shorter) of at most `most`.
 
-    >>> even(14, 10), even(14, 14), even(7, 0)
+    >>> equal_length(14, 10), equal_length(14, 14), equal_length(7, 0)
     (7, 14, 1)
     """
     return -(-length // -(-length // max(1, most)))

@@ -4,7 +4,7 @@ The plain version is the depthwise convolution of `engine.folding.FoldedBlock`. 
 row of the output. This is `window.py` with one operator changed: `add_products`, since a channel has its own filter.
 """
 
-from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_scalar
+from npmnv2.kernels.jit import compile_by_kernel, compile_function, compile_scalar
 from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, clip, neighbours, places, put, spread
 
 
@@ -30,7 +30,7 @@ def _filter_of(known_K, known_s):
     """The loops over a panel for one kernel and stride, or of None for any, and for rows that fill no tile."""
     any_kernel = known_K is None
 
-    @compile_apart
+    @compile_function
     def filter_panel(wide, begin, sizes, wd, bd, panel, hidden):
         """Some rows of a panel of `hidden`. Their first window begins at wide[begin]."""
         KH, KW, s = (sizes.KH, sizes.KW, sizes.stride) if any_kernel else (known_K, known_K, known_s)

@@ -12,7 +12,8 @@ from npmnv2.kernels.tiles import CHANNELS, add_scaled, fetch, spread
 
 
 class Window(NamedTuple):
-    """The values that a pixel sees, in rows. Of a 1x1 convolution it is one row: the channels of one pixel."""
+    """The values that a pixel sees, in rows. Of a 1x1 convolution of x it is one row, the
+    channels of a pixel; of one of `hidden` a row a panel."""
 
     rows: int
     length: int  # values of a row

@@ -127,8 +127,8 @@ def _expand_tasks(t, dy, x, wt, shortcut, cut, scratch, out):
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
         share, g = (task // cut.groups) & NATURAL, (task % cut.groups) & NATURAL
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
-        for piece in range(share * cut.share, min(share * cut.share + cut.share, pieces)):
-            k, overwrite = piece & NATURAL, piece == share * cut.share
+        for piece in range(share * cut.pieces, min(share * cut.pieces + cut.pieces, pieces)):
+            k, overwrite = piece & NATURAL, piece == share * cut.pieces
             for first in range(begin, end, size):
                 last = min(first + size, end)
                 for row in range(last - first):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from npmnv2.kernels.arrays import geometry_of, plain
+from npmnv2.kernels.arrays import contiguous, geometry_of
 from npmnv2.kernels.tiles import CHANNELS
 from npmnv2.kernels.training_block import cutting, steps
 from npmnv2.kernels.training_block.records import BatchNorm, BlockCache, Cuts, Sizes, Weights
@@ -72,12 +72,12 @@ def is_possible(x: Any, block: Block) -> bool:
 
 def forward(x: Array, block: Block) -> tuple[Array, BlockCache]:
     """Expand, filter, project, each with its batch norm; with a shortcut, + x."""
-    x, (we, wd, wp) = plain(x), block.weights
+    x, (we, wd, wp) = contiguous(x), block.weights
     sizes, cuts = _cut(x, block)
-    norms = [BatchNorm(plain(gamma), plain(beta), float(eps)) for gamma, beta, eps in block.norms]
-    wp = plain(wp).reshape(sizes.pieces, sizes.E, sizes.M)
-    wd = plain(wd).reshape(-1, wd.shape[2])
-    weights = Weights(wp[0] if we is None else plain(we), wd, wp)  # compiled code wants a matrix
+    norms = [BatchNorm(contiguous(gamma), contiguous(beta), float(eps)) for gamma, beta, eps in block.norms]
+    wp = contiguous(wp).reshape(sizes.pieces, sizes.E, sizes.M)
+    wd = contiguous(wd).reshape(-1, wd.shape[2])
+    weights = Weights(wp[0] if we is None else contiguous(we), wd, wp)  # compiled code wants a matrix
     out, cache = steps.forward(
         x.reshape(-1, sizes.C), sizes, cuts, weights, (norms[0], norms[-2], norms[-1]), numba.get_num_threads()
     )
@@ -96,7 +96,7 @@ def backward(dout: Array, cache: BlockCache) -> tuple[Array, Weights, list[tuple
     """dx, the gradients of the weights, and (dgamma, dbeta) of the batch norms."""
     s = cache.sizes
     check_dout(dout, (s.N, s.OH, s.OW, s.M), cache.x, compiled=True)
-    dx, (dwe, dwd, dwp), norms = steps.backward(plain(dout).reshape(-1, s.M), cache, numba.get_num_threads())
+    dx, (dwe, dwd, dwp), norms = steps.backward(contiguous(dout).reshape(-1, s.M), cache, numba.get_num_threads())
     dweights = Weights(dwe if s.expands else None, dwd.reshape(s.K, s.K, -1), dwp)
     return dx.reshape(s.N, s.H, s.W, s.C), dweights, list(norms if s.expands else norms[1:])
 

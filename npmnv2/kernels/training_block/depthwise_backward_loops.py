@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_by_kernel, compile_function, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product, product_of_columns
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, let_through, neighbours, places, put, zeros
@@ -50,7 +50,7 @@ def _row_of(known_K, known_s):
     """The loops over a row for one kernel and stride, or of None for any, and for rows that fill no tile."""
     any_kernel = known_K is None
 
-    @compile_apart
+    @compile_function
     def row(ring, first, y, hidden, w, dz, to, shape):
         """A row of dz1, dz[to] and on. y: its number + top; hidden: its relu6(bn(y1)); ring: of dy2, from `first`."""
         any_K, any_s, beside, columns, W, left, E, clips = shape
@@ -79,7 +79,7 @@ def _row_of(known_K, known_s):
 def _taps_of(K, s):
     """What adds to one row of dwd, dw[to] and on, what its K taps saw: a row of `hidden` and one of dy2."""
 
-    @compile_apart
+    @compile_function
     def add_taps(hidden, ring, line, part, dw, to, shape, OW):
         E = shape.E
         at, other = neighbours(0, E, K), neighbours(s, E, K)  # of one pixel of dy2, and of the next
@@ -167,14 +167,9 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
     H, W, OH, OW, s, K, E = sizes.H, sizes.W, sizes.OH, sizes.OW, sizes.stride, sizes.K, sizes.E
     beside, columns = beside_of(sizes), ring.shape[2]
     shape = Shape(K, s, beside, columns, W, sizes.left, E, sizes.expands)
-    first = t * RING * columns * E  # where the ring begins in `rows`
-    rows, seen, flat, sums_of_taps, taps = (
-        ring.reshape(-1),
-        hidden[t].reshape(-1),
-        dz1.reshape(-1),
-        dw.reshape(-1),
-        part[t],
-    )
+    first = t * RING * columns * E  # where the ring begins in `flat_ring`
+    flat_ring, flat_hidden, flat_part = ring.reshape(-1), hidden[t].reshape(-1), part[t]
+    flat_dz1, flat_dw = dz1.reshape(-1), dw.reshape(-1)
     clear_beside(ring, t, beside, OW)
     clear_beside(hidden, t, sizes.left, W)
     for number in range(t * y.shape[0] // ring.shape[0], (t + 1) * y.shape[0] // ring.shape[0]):
@@ -192,7 +187,16 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
                 plane, start, to = t, 0, held
                 product(x[0, begin + row * W : begin + row * W + W], we[k], True, y1[t, :W])
             _fill_hidden(sizes, hidden, y1, norm, (t, k, plane), start)
-            given = rows, first, row + sizes.top, seen, weights, flat, (plane * dz1.shape[1] + to) * E, shape
+            given = (
+                flat_ring,
+                first,
+                row + sizes.top,
+                flat_hidden,
+                weights,
+                flat_dz1,
+                (plane * dz1.shape[1] + to) * E,
+                shape,
+            )
             if W // s < PIXELS:  # of the pixels under the same taps
                 _row_any(*given)
             else:
@@ -204,7 +208,7 @@ def _depthwise_tasks(t, sizes, dy, source, w, scratch, out, sums):
                 oy = (row + sizes.top - i) // s
                 if 0 <= oy < OH:
                     line, place = first + (oy % RING * columns + beside) * E, (slot * K + i) * K * E
-                    _add_taps(K, s, (seen, rows, line, taps, sums_of_taps, place, shape, OW))
+                    _add_taps(K, s, (flat_hidden, flat_ring, line, flat_part, flat_dw, place, shape, OW))
             held += W
             if sizes.recompute and (held + W > dz1.shape[1] or row + 1 == H):
                 pixels, made = x[0, begin + sent : begin + sent + held], dz1[t, :held]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from npmnv2.kernels.jit import compile_apart, compile_by_kernel, compile_inline, compile_kernel, compile_task
+from npmnv2.kernels.jit import compile_by_kernel, compile_function, compile_inline, compile_kernel, compile_task
 from npmnv2.kernels.products import product
 from npmnv2.kernels.scalars import NATURAL
 from npmnv2.kernels.tiles import CHANNELS, PIXELS, add_products, neighbours, places, put, zeros
@@ -34,7 +34,7 @@ def _filter_row_of(known_K, known_s):
     """The loops over a row for one kernel and stride, or of None for any, and for rows that fill no tile."""
     any_kernel = known_K is None
 
-    @compile_apart
+    @compile_function
     def filter_row(ring, first, row, w, piece, y, to, shape):
         """A row of y2, y[to] and on: its windows begin in `row` of the ring that begins at `first`; w at `piece`."""
         any_K, any_s, columns, OW, E = shape

@@ -16,7 +16,8 @@ A task owns a group of pixels and one or some pieces. How many there are, and in
 follows from the shape alone (`cutting`), so the bits do not depend on the number of threads. Kernels that need scratch
 loop over threads: thread t owns a run of tasks, and plane t of the scratch. What it does is a function of its own,
 which takes its records apart before its loops: an array fetched in a loop costs LLVM the promise of `compile_task`. The
-kernel before it makes them anew, as ``Cut(*cut)``: Numba looks there for the class of what a parallel loop takes.
+kernel makes the records anew before its parallel loop, as ``Cut(*cut)``: Numba looks there for the class of what such a
+loop takes.
 """
 
 import numpy as np
@@ -171,7 +172,7 @@ def _project_tasks(t, h, w, cut, scratch, parts):
     for task in range(t * tasks // threads, (t + 1) * tasks // threads):
         share, g = (task // cut.groups) & NATURAL, task % cut.groups
         begin, end = g * P // cut.groups, (g + 1) * P // cut.groups
-        for piece in range(share * cut.share, min(share * cut.share + cut.share, pieces)):
+        for piece in range(share * cut.pieces, min(share * cut.pieces + cut.pieces, pieces)):
             k = piece & NATURAL
             for first in range(begin, end, size):
                 last = min(first + size, end)
@@ -179,7 +180,7 @@ def _project_tasks(t, h, w, cut, scratch, parts):
                     r, p = row & NATURAL, (first + row) & NATURAL
                     for e in range(E):
                         rows[t, r, e] = normal(y[k, p, e], norm, k, e, True, zero, six)
-                is_first = piece == share * cut.share
+                is_first = piece == share * cut.pieces
                 product(rows[t, : last - first], w[k], is_first, parts[share, first:last])
 
 

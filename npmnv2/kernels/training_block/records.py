@@ -40,11 +40,11 @@ class Cut(NamedTuple):
     """How a kernel cuts its work whose tasks own a group of pixels and a share of the pieces."""
 
     groups: int
-    share: int  # pieces whose products a task adds up
+    pieces: int  # of a share: a task adds up their products
 
 
 class Cuts(NamedTuple):
-    """How a block cuts its work, kernel by kernel. Where there is a number it is that of the groups of pixels."""
+    """How a block cuts its work, kernel by kernel. A number without a comment is that of the groups of pixels."""
 
     tile: int  # pixels in a product, at most
     expand: int

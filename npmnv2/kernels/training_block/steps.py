@@ -12,7 +12,7 @@ import numpy as np
 
 from npmnv2.kernels.arrays import aligned
 from npmnv2.kernels.batchnorm import loops as batchnorm_loops
-from npmnv2.kernels.jit import compile_apart, compile_inline, compile_kernel, compile_step
+from npmnv2.kernels.jit import compile_function, compile_inline, compile_kernel, compile_step
 from npmnv2.kernels.products import product
 from npmnv2.kernels.tiles import CHANNELS
 from npmnv2.kernels.training_block import backward_loops, depthwise_backward_loops, depthwise_loops, forward_loops
@@ -31,7 +31,7 @@ from npmnv2.kernels.training_block.records import (
 )
 
 
-@compile_apart
+@compile_function
 def _split(w, pieces):
     """The columns of a matrix cut into equal pieces, each contiguous: (C, pieces*E) to (pieces, C, E)."""
     C, E = w.shape[0], w.shape[1] // pieces
@@ -45,7 +45,7 @@ def _split(w, pieces):
     return out
 
 
-@compile_apart
+@compile_function
 def _transposed(w):
     """Each piece transposed: (pieces, A, B) to (pieces, B, A), so that what a product reads lies in a row."""
     out = aligned((w.shape[0], w.shape[2], w.shape[1]), w)
@@ -53,7 +53,7 @@ def _transposed(w):
     return out
 
 
-@compile_apart
+@compile_function
 def _sum(parts):
     """The sum over the first axis, in order, the pieces side by side: (summands, pieces, R, E) to (R, pieces*E).
 
@@ -67,7 +67,7 @@ def _sum(parts):
     return out
 
 
-@compile_apart
+@compile_function
 def _normaliser(mean, var, bn):
     """What `forward_loops.normal` needs, (pieces, 3, E), and mean, variance and inv_std, (3, pieces*E).
 
@@ -160,7 +160,7 @@ def _depthwise(sizes, h1, x, weights, bn, threads):
 def _project(sizes, cuts, h, wp, bn, threads):
     """y3, (1, P, M), deferred, and its statistics."""
     cut, P, M = cuts.project, h.y.shape[1], sizes.M
-    shares = (sizes.pieces + cut.share - 1) // cut.share
+    shares = (sizes.pieces + cut.pieces - 1) // cut.pieces
     parts = aligned((shares, P, M), wp)
     forward_loops.project(h, wp, cut, aligned((threads, cuts.tile, sizes.E), wp), parts)
     y = _sum(parts.reshape((shares, 1, P, M)))
@@ -196,7 +196,7 @@ def _forward(x, sizes, cuts, weights, norms, threads):
     return out, BlockCache(sizes, cuts, kept, h1, gram_we, h2, h3.y[0], pieces, norms[2], statistics)
 
 
-@compile_apart
+@compile_function
 def _gradient_norm(sums, norm, inv_std, P):
     """What `backward_loops.through_norm` needs, (pieces, 4, E); dgamma and dbeta, (pieces*E,).
 
@@ -226,7 +226,7 @@ def _project_backward(cache, dy, threads):
     return out.dx, _sum(out.dw.reshape((groups, 1, pieces * E, M))), sums
 
 
-@compile_apart
+@compile_function
 def _scaled(we, norm):
     """we times the scale of its batch norm. norm: (pieces, 3, E)."""
     out = aligned(we.shape, we)
@@ -266,7 +266,7 @@ def _depthwise_backward(cache, dz, norm2, threads):
 def _expand_backward(cache, dy, shortcut, threads):
     """dx, (P, C), and dwe, (C, pieces*E). shortcut: the gradient that it adds to dx, (P, C), of no rows without one."""
     x, we, cut, (pieces, P, E), C = cache.x, cache.weights.we, cache.cuts.expand_backward, dy.y.shape, cache.sizes.C
-    shares = (pieces + cut.share - 1) // cut.share
+    shares = (pieces + cut.pieces - 1) // cut.pieces
     out = Gradients(aligned((shares, P, C), x), aligned((cut.groups * pieces, C, E), x))
     scratch = aligned((threads, cache.cuts.tile, E), x)
     backward_loops.expand(dy, x, _transposed(we), shortcut, cut, scratch, out)

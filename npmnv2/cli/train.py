@@ -154,11 +154,12 @@ def _run(arguments: argparse.Namespace) -> int:
         from npmnv2.engine.compilation import for_training
 
         first_time(for_training(session.model))
-    if not session.has_ended:
-        show(epoch_header(session.ema is not None))
-    elif arguments.save:
+    if session.has_ended and arguments.save:
         session.save(arguments.save)
     with backend(settings.backend), limit_threads(threads), quiet:
+        if not session.has_ended:
+            # After the imports: Ctrl-C where Python runs a text as code, as some do, would end it as if nobody listened.
+            show(epoch_header(session.ema is not None))
         with _ctrl_c(wanted=save is not None) as pressed:
             try:
                 session.run(report, save, arguments.save_every, stop=pressed.is_set)

@@ -158,7 +158,7 @@ def _run(arguments: argparse.Namespace) -> int:
         session.save(arguments.save)
     with backend(settings.backend), limit_threads(threads), quiet:
         if not session.has_ended:
-            # After the imports: Ctrl-C where Python runs a text as code, as some do, would end it as if nobody listened.
+            # After the imports, some of which run texts as code: Ctrl-C in those ends Python as if nobody listened.
             show(epoch_header(session.ema is not None))
         with _ctrl_c(wanted=save is not None) as pressed:
             try:

@@ -84,9 +84,9 @@ EXPERIMENT = Experiment(
     cases=cases,
     run=run,
     table=compare.table,
-    draw=partial(compare.over_epochs, "How much should a block expand?"),
+    draw=partial(compare.over_epochs, "At equal cost no expansion factor stands out"),
     does_not_show=(
-        "which factor is best: a few points lie between neighbours, and the intervals overlap where that is said",
+        "which factor is best, where intervals hold 0, or between those that were tried",
         "that time is equal where multiply-adds are: wide middles move more bytes",
         "anything of larger images or networks: the head, of 1280 channels whatever the width, is a large share here",
     ),

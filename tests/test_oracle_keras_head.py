@@ -79,6 +79,7 @@ def test_saved_by_keras(case, size, ending, live, keras, tmp_path):
 
 def test_trained_by_keras(live, keras, tmp_path):
     """With an optimiser, its state in the file, and statistics of its own."""
+    keras.utils.set_random_seed(0)
     net = live.build(keras, "plain", classes=3)
     net.layers[1].trainable = True
     net.compile("adam", "sparse_categorical_crossentropy")

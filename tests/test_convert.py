@@ -175,7 +175,9 @@ SAID = {  # what IN says, OUT and whose names it has, and the options that are l
 }
 
 
-@pytest.mark.parametrize("case", SAID)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.oracle] * case.endswith("ONNX")) for case in SAID]
+)
 def test_what_a_file_cannot_hold_is_said_with_the_options_of_classify(case, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made, out, names, options = SAID[case]

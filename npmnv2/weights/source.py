@@ -189,7 +189,8 @@ def _source(
     path: str, container: str, arrays: Mapping[str, Array], found: recognise.Found, partial: bool, said: Said
 ) -> Source:
     """The state of a network that was recognised, once its classifier is found and everything is compared."""
-    among = _check_layers(arrays, found)
+    _check_layers(arrays, found)
+    between = _between_layers(found)  # before the classifier's own layers are known
     config = dict(said.config)
     last = list(channels(found.architecture, config["width_mult"], found.depth).values())[-1]
     own = next(entry.theirs for entry in entries(found.architecture, found.names, found.depth) if entry.ours == "fc.w")
@@ -201,8 +202,8 @@ def _source(
     beside = [name for name in found.beside if name not in known]
     found = found._replace(known=[*found.known, *classifier.known], beside=beside)
     state = _checked(arrays, found, config, _wanted(found.architecture, config))
-    if classifier.problem and (among or not partial):
-        why = recognise.computed(found.beside) or among
+    if classifier.problem and (between or not partial):
+        why = recognise.computed(found.beside) or between
         raise FormatError(f"{why}; {head.ONLY_NETWORK}" if why else classifier.problem)
     left_out = [*found.left_out, *said.left_out, *classifier.left_out]
     if classifier.problem:  # of several layers, no part is the whole
@@ -215,22 +216,24 @@ def _source(
     return Source(path, container, found.names, found.architecture, config, state, dict(said.info), *notes)
 
 
-def _check_layers(arrays: Mapping[str, Array], found: recognise.Found) -> str:
-    """That no layer of a whole backbone has an array more, such as a bias: without it the answers would differ.
-
-    Returns the same of an array between the layers, if there is one: it may be a classifier, but no part of one.
-    """
+def _check_layers(arrays: Mapping[str, Array], found: recognise.Found) -> None:
+    """That no layer of a whole backbone has an array more, such as a bias: without it the answers would differ."""
     layers = {layer_of(entry.theirs) for entry in found.known}
     more = [name for name in found.beside if layer_of(name) in layers]
-    here = f"in a {found.architecture} here"
     if more and len(layers) > 1 and all(entry.theirs in arrays for entry in found.known):  # one: names without layers
-        what = f"has {shown(more[0])}, in a layer that has no such array {here}"
+        what = f"has {shown(more[0])}, in a layer that has no such array in a {found.architecture} here"
         raise FormatError(recognise.computed(more) or what)
+
+
+def _between_layers(found: recognise.Found) -> str:
+    """What is wrong if there is an array between the layers of the backbone: it is no part of a classifier."""
     first = entries(found.architecture, found.names, found.depth)[0].theirs
     prefix = found.known[0].theirs.removesuffix(first)
-    modules = {module for layer in layers for module in _modules(layer) if len(module) > len(prefix)}
+    layers = [_modules(layer_of(entry.theirs)) for entry in found.known]
+    modules = {module for inside in layers for module in inside if len(module) > len(prefix)}
     between = [name for name in found.beside if not modules.isdisjoint(_modules(layer_of(name)))]
-    return f"has {shown(between[0])}, between layers that have nothing there {here}" if between else ""
+    what = f"between layers that have nothing there in a {found.architecture} here"
+    return f"has {shown(between[0])}, {what}" if between else ""
 
 
 def _modules(layer: str) -> list[str]:

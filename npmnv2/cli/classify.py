@@ -7,7 +7,6 @@ import warnings
 import zipfile
 
 from npmnv2.cli.output import complain, print_json
-from npmnv2.cli.wording import worded
 from npmnv2.data.preprocessing import LONGEST_SIDE
 
 
@@ -97,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
     weights = arguments.weights
     try:
         weights = pretrained_path() if weights is None else weights
-        with worded(), warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
+        with warnings.catch_warnings(record=True) as caught:  # what a file of weights does not say
             warnings.simplefilter("always")  # whatever the environment says of warnings
             changes = {name: getattr(arguments, name) for name in ("size", "resize", "mean", "std")}
             model, why = load_explained(weights, arguments.preprocessing, arguments.labels, changes)

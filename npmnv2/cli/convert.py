@@ -4,8 +4,6 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from npmnv2.cli.wording import worded
-
 if TYPE_CHECKING:
     from npmnv2.data.preprocessing import Preprocessing
 
@@ -35,11 +33,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with worded():
-        return _convert(arguments)
-
-
-def _convert(arguments: argparse.Namespace) -> int:
     from npmnv2.cli.output import complain
     from npmnv2.weights import read
     from npmnv2.weights.formats.shards import index_of

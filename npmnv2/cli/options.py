@@ -85,15 +85,23 @@ def check_writable(path: str, option: str) -> None:
 
 
 def with_dashes(line: str, options: Container[str]) -> str:
-    """What the library says of an argument, said of the option.
+    """What the library says of an argument, said of the option; and what it says to do, so that it can be typed.
 
     Examples
     --------
     >>> with_dashes("keep_head needs init: a file", ["keep_head", "init"])
     '--keep-head needs --init: a file'
+    >>> with_dashes("padding must be 1 for names='timm'; was 'same'", ["names"])
+    "padding must be 1 for --names timm; was 'same'"
     """
 
     def option(match: re.Match[str]) -> str:
         return f"--{match[0].replace('_', '-')}" if match[0] in options else match[0]
 
+    if "names" in options:
+        line = re.sub(r"\bnames='(\w+)'", r"--names \1", line)
+    if "load_into" in line:
+        from npmnv2.weights.head import ONLY_NETWORK
+
+        line = line.replace(ONLY_NETWORK, "train --init takes the network below the classifier")
     return re.sub(r"(?:^|(?<=; ))\w+(?= must | needs )|(?<= needs )\w+", option, line)
